@@ -1,0 +1,257 @@
+"""Every hyperparameter of lsml, declared once: default, bounds, unit and meaning.
+
+Command-line help, YAML validation, MLflow parameters, search spaces and the reference in the docs are all read
+off `TrainConfig`. A field is addressed by its dotted name, such as `model.depth`.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from lsml import strict_yaml
+from lsml.errors import ConfigError
+
+Scalar = bool | int | float | str
+
+
+def _field(default: Scalar, description: str, *, unit: str = "", **bounds: Any) -> Any:
+    return Field(default, description=description, json_schema_extra={"unit": unit}, **bounds)
+
+
+class Section(BaseModel):
+    """A frozen group of fields that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
+
+
+class InputConfig(Section):
+    """What happens to stored band values inside the graph, before the first convolution."""
+
+    scaling: Literal["standard", "minmax"] = _field(
+        "standard",
+        "per-band scaling with statistics of the train split: zero mean and unit variance, or 0..1",
+    )
+
+
+class ModelConfig(Section):
+    """The U-Net (Ronneberger et al. 2015)."""
+
+    filters: int = _field(16, "filters of the first level; every level down doubles them", ge=4, le=128)
+    depth: int = _field(4, "levels below the first, each at half the resolution", ge=1, le=5)
+    dropout: float = _field(0.1, "share of channels dropped after each level's first convolution", ge=0.0, le=0.8)
+    normalization: Literal["batch", "group", "none"] = _field(
+        "batch", "normalisation after each convolution: over the batch, over 8 channel groups, or none"
+    )
+
+
+class LossConfig(Section):
+    """A compound loss whose weights are shares: they sum to one."""
+
+    jaccard_share: float = _field(
+        0.5, "weight of the soft Jaccard loss; binary cross-entropy has the rest", ge=0.0, le=1.0
+    )
+
+
+class AugmentConfig(Section):
+    """Random changes of the training patches."""
+
+    strength: float = _field(
+        0.5,
+        "one magnitude for flips, rotation, zoom and crop: 0 leaves every patch as it is, 1 is the strongest",
+        ge=0.0,
+        le=1.0,
+    )
+
+
+class TrainingConfig(Section):
+    """Optimisation of one network."""
+
+    epochs: int = _field(100, "passes over the train split, at most", unit="epochs", ge=1, le=10_000)
+    batch_size: int = _field(16, "patches in one gradient step", unit="patches", ge=1, le=1024)
+    learning_rate: float = _field(1e-3, "highest learning rate of AdamW", gt=0.0, le=1.0)
+    schedule: Literal["cosine", "constant"] = _field(
+        "cosine", "course of the learning rate: a short warm-up and a cosine down to 1 % of it, or constant"
+    )
+    weight_decay: float = _field(1e-4, "decoupled weight decay of AdamW", ge=0.0, le=1.0)
+    patience: int = _field(
+        20, "epochs without a better validation F1 before training stops", unit="epochs", ge=1, le=10_000
+    )
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = _field(
+        "auto",
+        "arithmetic of the layers; auto takes mixed_bfloat16 where the processor or GPU computes in it",
+    )
+    xla: Literal["auto", "on", "off"] = _field(
+        "auto", "compilation by XLA; auto compiles except for TensorFlow on a CPU, where it is slower"
+    )
+
+
+class TrainConfig(Section):
+    """All that decides what one training run does, apart from the data."""
+
+    seed: int = _field(0, "start of every random choice: weights, order, dropout, augmentation", ge=0, le=2**31 - 1)
+    input: InputConfig = InputConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+class FieldSpec(NamedTuple):
+    """One hyperparameter as `TrainConfig` declares it."""
+
+    name: str
+    kind: Literal["int", "float", "bool", "choice"]
+    default: Scalar
+    choices: tuple[Scalar, ...]
+    low: float | None
+    high: float | None
+    unit: str
+    description: str
+
+    @property
+    def bounds(self) -> str:
+        """The values that the field takes, in words: `4..128`, `standard | minmax`."""
+        if self.choices:
+            return " | ".join(str(choice) for choice in self.choices)
+        return f"{_number(self.low)}..{_number(self.high)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def fields(section: type[Section] = TrainConfig, prefix: str = "") -> Iterator[FieldSpec]:
+    """Every hyperparameter in the order of declaration, by dotted name."""
+    for name, info in section.model_fields.items():
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            yield from fields(annotation, f"{prefix}{name}.")
+        else:
+            yield _spec(prefix + name, info)
+
+
+def _spec(name: str, info: FieldInfo) -> FieldSpec:
+    annotation = info.annotation
+    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    kinds: dict[Any, Any] = {bool: "bool", int: "int", float: "float"}
+    bounds = {
+        side: next((getattr(m, key) for m in info.metadata for key in keys if hasattr(m, key)), None)
+        for side, keys in (("low", ("ge", "gt")), ("high", ("le", "lt")))
+    }
+    extra = info.json_schema_extra
+    return FieldSpec(
+        name=name,
+        kind="choice" if choices else kinds[annotation],
+        default=info.default,
+        choices=choices,
+        low=bounds["low"],
+        high=bounds["high"],
+        unit=str(extra["unit"]) if isinstance(extra, dict) else "",
+        description=info.description or "",
+    )
+
+
+def flatten(config: BaseModel) -> dict[str, Scalar]:
+    """`{"model.depth": 4, ...}`: every field of a configuration by dotted name."""
+    flat: dict[str, Scalar] = {}
+    for name, value in config:
+        if isinstance(value, BaseModel):
+            flat |= {f"{name}.{key}": inner for key, inner in flatten(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def with_values(config: TrainConfig, values: Mapping[str, Scalar]) -> TrainConfig:
+    """A copy of `config` with the fields named by dotted name replaced, all of it validated again.
+
+    Raises:
+        ConfigError: a name that is no field, or a value that the field refuses.
+    """
+    tree: dict[str, Any] = config.model_dump()
+    known = {spec.name for spec in fields()}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"field '{name}'", "no such field", suggestion(name, known))
+        *parents, leaf = name.split(".")
+        node = tree
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    return validate(TrainConfig, tree, "configuration")
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
+    """`["model.depth=4"]` to `{"model.depth": 4}`; a value is read as YAML reads it.
+
+    Raises:
+        ConfigError: an entry without `=`, or a value that is not a single number, word or truth value.
+    """
+    values: dict[str, Scalar] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"--set {assignment}", "not of the form FIELD=VALUE", "write --set model.depth=4")
+        values[name.strip()] = _scalar(assignment, text)
+    return values
+
+
+def _scalar(assignment: str, text: str) -> Scalar:
+    value = strict_yaml.parse(text, f"--set {assignment}")
+    if not isinstance(value, bool | int | float | str):
+        raise ConfigError(f"--set {assignment}", "the value is not a single number or word", "write FIELD=VALUE")
+    return value
+
+
+def validate(model: type[Any], tree: Any, what: str) -> Any:
+    """`model.model_validate(tree)` with pydantic's first complaint as one `ConfigError`."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            unknown = str(first["loc"][-1])
+            raise ConfigError(
+                what, f"unknown key '{place}'", suggestion(unknown, _keys_at(model, first["loc"][:-1]))
+            ) from None
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            raise ConfigError(what, str(cause), "lsml train --help lists every field") from None
+        given = "" if first["type"] == "missing" else f", not {_short(first['input'])}"
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise ConfigError(what, f"{place or 'content'}: {message}{given}", "correct the value") from None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys that are allowed at `path` below `model`; empty where a mapping is free in its keys."""
+    for part in path:
+        info = model.model_fields.get(str(part))
+        found = next((a for a in _models(info.annotation)), None) if info else None
+        if found is None:
+            return []
+        model = found
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    if get_origin(annotation) in (Annotated, Union) or get_args(annotation):
+        for argument in get_args(annotation):
+            yield from _models(argument)
+
+
+def suggestion(unknown: str, known: Iterable[str]) -> str:
+    """`did you mean 'depth'?` where a known name is near, else the known names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(unknown, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(names) or 'none'}"

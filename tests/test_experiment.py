@@ -1,0 +1,76 @@
+"""Experiment files: those of the project, and those that are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from lsml.errors import ConfigError
+from lsml.experiment import check_name, load_experiment
+
+ROOT = Path(__file__).parents[1]
+
+GOOD = """
+name: good
+data: {path: somewhere}
+space: {model.depth: {low: 3, high: 5}}
+"""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) -> None:
+    """Each file loads, is named like its file, and opens with what, command and hardware."""
+    assert load_experiment(path).name == path.stem
+    opening = path.read_text().splitlines()[:6]
+    for word in ("# What", "# Command", "# Hardware"):
+        assert any(line.startswith(word) for line in opening), word
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: x\nspace: [", "line 2"),
+        ("name: x\nname: y", "key 'name' stands twice"),
+        ("a: &a [1]\nb: *a", "aliases are not allowed"),
+        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        (GOOD + "spaces: {}", "unknown key 'spaces'; did you mean 'space'?"),
+        (GOOD + "study: {trails: 3}", "unknown key 'study.trails'; did you mean 'trials'?"),
+        (GOOD + "study: {pruner: {name: median}}", "study.pruner.name"),
+        (GOOD + "study: {trials: 0}", "greater than or equal to 1, not 0"),
+        (GOOD + "base: {model: {dept: 3}}", "unknown key 'model.dept'; did you mean 'depth'?"),
+        (GOOD + "base: {model: {depth: 2}}", "does not contain the base value 2"),
+        (GOOD.replace("{path: somewhere}", "{}"), "give either path or synthetic"),
+        (GOOD.replace("name: good", "name: ../good"), "experiment name '../good'"),
+        ("[]", "valid dictionary"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    """Broken YAML, unknown keys and refused values give one line with the file's name and the cure."""
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    assert says in str(caught.value)
+    assert any(place in str(caught.value) for place in (str(path), "space: ", "experiment name"))
+
+
+def test_a_missing_file_says_which_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong path names the experiments in reach."""
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=r"there is experiments/demo\.yaml"):
+        load_experiment(Path("experiments/dmo.yaml"))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "a\n", "-a", ".a", "a" * 201, "ä"])
+def test_names_that_a_store_could_choke_on_are_refused(name: str) -> None:
+    """Only 1 to 200 letters, digits, dots, underscores and hyphens pass, a letter or digit first."""
+    with pytest.raises(ConfigError):
+        check_name("study", name)
+
+
+def test_setting_a_searched_field_takes_it_out_of_the_search() -> None:
+    """`--set` on a searched field fixes it, even outside the range that was searched."""
+    experiment = load_experiment(ROOT / "experiments" / "demo.yaml")
+    assert "model.depth" in experiment.space.dimensions
+    fixed = experiment.with_fields({"model.depth": 1})
+    assert fixed.base.model.depth == 1
+    assert "model.depth" not in fixed.space.dimensions
