@@ -1,0 +1,1 @@
+"""Patches of Landslide4Sense: reading, splits, packing."""

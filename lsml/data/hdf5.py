@@ -1,0 +1,199 @@
+"""Reads one image or one mask of Landslide4Sense without trusting the file that holds it."""
+
+import itertools
+import math
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import h5py
+import numpy as np
+
+from lsml.bands import PATCH_SHAPE
+from lsml.errors import DataError
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MAX_BYTES = 2 * 2**20
+"""Most that a dataset or one of its chunks may unpack to; a float64 image is 1,835,008 bytes."""
+
+_GZIP, _LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
+_FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _GZIP, _LZF)
+_REPLACE = "replace the file by an intact copy"
+_CONVERT = "write it as a plain dataset, as the published files are"
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The 14 stored bands of a patch, as they are: NaN and inf included.
+
+    Returns:
+        float64 `(128, 128, 14)`, integers divided by the band constants of `lsml.bands`.
+
+    Raises:
+        DataError: the file cannot be read, or is refused (see `_read`).
+    """
+    return _read(path, "img", PATCH_SHAPE).astype(np.float64, copy=False)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """The mask of a patch: 1 where a landslide is, 0 elsewhere.
+
+    Returns:
+        uint8 `(128, 128)`.
+
+    Raises:
+        DataError: the file cannot be read, is refused (see `_read`), or holds other values than 0 and 1.
+    """
+    mask = _read(path, "mask", PATCH_SHAPE[:2])
+    values = np.unique(mask)
+    if not np.isin(values, (0, 1)).all():
+        shown = ", ".join(f"{value:g}" for value in values[:6].tolist()) + (", ..." if len(values) > 6 else "")
+        raise DataError(f"mask {path}", f"values {{{shown}}}", "a mask holds 0 (background) and 1 (landslide) only")
+    return mask.astype(np.uint8)
+
+
+def _read(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Reads dataset `name` of `shape` once everything that the file declares about it has been checked.
+
+    Nothing outside the file is ever opened: links, virtual datasets and external storage are refused by what the
+    file says of them. Nothing is allocated by a declared size before that size is known to be small.
+    """
+    _check_signature(path)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            dataset = _open_dataset(path, file, name)
+            _check_storage(path, dataset, name)
+            _check_declaration(path, dataset, name, shape)
+            _check_chunks(path, dataset, name)
+            return dataset[()]
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, zlib.error) as error:
+        _unreadable(path, error)
+
+
+def _check_signature(path: Path) -> None:
+    """HDF5 puts its signature at byte 0, or at 512, 1024, 2048, ... after a block of the user's own."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"file {path}", "not a regular file", "give a folder of HDF5 files")
+        offsets = itertools.takewhile(
+            lambda offset: offset < status.st_size, itertools.chain([0], (512 << n for n in itertools.count()))
+        )
+        with path.open("rb") as file:
+            if not any(_bytes_at(file, offset) == _SIGNATURE for offset in offsets):
+                raise DataError(f"file {path}", f"not an HDF5 file ({status.st_size} bytes)", _REPLACE)
+    except OSError as error:
+        raise DataError(
+            f"file {path}", f"cannot be read: {error.strerror}", "check the path and its permissions"
+        ) from None
+
+
+def _bytes_at(file, offset: int) -> bytes:  # type: ignore[no-untyped-def]
+    file.seek(offset)
+    return file.read(len(_SIGNATURE))
+
+
+def _unreadable(path: Path, error: Exception) -> NoReturn:
+    text = str(error)
+    if truncated := re.search(r"truncated file: eof = (\d+),.*stored_eof = (\d+)", text):
+        have, declared = truncated.groups()
+        raise DataError(f"file {path}", f"truncated: {have} of {declared} bytes", _REPLACE) from None
+    raise DataError(f"file {path}", f"unreadable structure: {_printable(text)}", _REPLACE) from None
+
+
+def _printable(text: str, limit: int = 120) -> str:
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def _open_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """The dataset that a hard link of the root group names; every other kind of link is refused unfollowed."""
+    if not file.id.links.exists(name.encode()):
+        found = ", ".join(repr(_printable(key, 40)) for key in itertools.islice(file, 8))
+        raise DataError(f"file {path}", f"no dataset '{name}' (found: {found or 'nothing'})", _CONVERT)
+    link = file.id.links.get_info(name.encode()).type
+    if link != h5py.h5l.TYPE_HARD:
+        kind = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}.get(link, "a link")
+        raise DataError(f"file {path}", f"'{name}' is {kind}: refused, not followed", _CONVERT)
+    found_object = h5py.h5o.open(file.id, name.encode())
+    if not isinstance(found_object, h5py.h5d.DatasetID):
+        kind = "a group" if isinstance(found_object, h5py.h5g.GroupID) else "a data type"
+        raise DataError(f"file {path}", f"no dataset '{name}': it is {kind}", _CONVERT)
+    return h5py.Dataset(found_object)
+
+
+def _check_storage(path: Path, dataset: h5py.Dataset, name: str) -> None:
+    """Refuses storage outside the file and filters that the allow-list lacks.
+
+    Comes before anything that asks for the shape: HDF5 opens the sources of a virtual dataset to answer that.
+    """
+    properties = dataset.id.get_create_plist()
+    if properties.get_layout() == h5py.h5d.VIRTUAL:
+        raise DataError(f"file {path}", f"'{name}' is a virtual dataset: refused, not followed", _CONVERT)
+    if properties.get_external_count():
+        raise DataError(f"file {path}", f"'{name}' has external storage: refused, not read", _CONVERT)
+    filters = _filters(dataset)
+    for number in filters:
+        if number not in _FILTERS:
+            raise DataError(
+                f"file {path}", f"filter {number} not allowed", "rewrite it with gzip, lzf, shuffle or fletcher32"
+            )
+    if len(set(filters)) < len(filters) or {_GZIP, _LZF} <= set(filters):
+        raise DataError(f"file {path}", f"filters {filters} not allowed together", "rewrite it with one compression")
+
+
+def _filters(dataset: h5py.Dataset) -> list[int]:
+    properties = dataset.id.get_create_plist()
+    return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+
+
+def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: tuple[int, ...]) -> None:
+    dtype, found = dataset.dtype, dataset.shape
+    if dtype.kind not in "biuf":
+        raise DataError(
+            f"file {path}", f"'{name}' has dtype {_printable(str(dtype), 60)}, expected {shape} numeric", _CONVERT
+        )
+    _check_size(path, name, math.prod(found or ()) * dtype.itemsize)
+    if found != shape:
+        shown = "null" if found is None else str(found)
+        raise DataError(f"file {path}", f"'{name}' has shape {shown}, expected {shape} numeric", _CONVERT)
+    if dataset.id.get_storage_size() == 0:
+        raise DataError(f"file {path}", f"'{name}' was declared but never written", _REPLACE)
+
+
+def _check_size(path: Path, name: str, size: int) -> None:
+    if size > _MAX_BYTES:
+        raise DataError(f"file {path}", f"'{name}' declares {size:,} bytes, limit {_MAX_BYTES:,}", _CONVERT)
+
+
+def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
+    """A chunk may be larger than its dataset, and a compressed one may unpack to more than its own size.
+
+    HDF5 lets gzip grow its buffer for as long as the stream goes on, so such a stream is tried here under a limit
+    first. LZF cannot do that harm: it unpacks to at most 88 times what is stored, and that is limited too.
+    """
+    if dataset.chunks is None:
+        return
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    _check_size(path, name, size)
+    filters = _filters(dataset)
+    for corner, stored, skipped in _stored_chunks(dataset):
+        _check_size(path, name, max(0, stored - size // 100 - 1024))
+        if _GZIP in filters and not skipped >> filters.index(_GZIP) & 1:
+            _, data = dataset.id.read_direct_chunk(corner)
+            limit = size + 4  # fletcher32 may have put its four bytes below gzip
+            if len(zlib.decompressobj().decompress(data, limit + 1)) > limit:
+                raise DataError(f"file {path}", f"a chunk of '{name}' unpacks to more than {size:,} bytes", _REPLACE)
+
+
+def _stored_chunks(dataset: h5py.Dataset) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Corner, bytes in the file and mask of skipped filters of each chunk that was ever written."""
+    corners = itertools.product(
+        *(range(0, extent, step) for extent, step in zip(dataset.shape, dataset.chunks, strict=True))
+    )
+    for corner in corners:
+        info = dataset.id.get_chunk_info_by_coord(corner)
+        if info.byte_offset is not None:
+            yield corner, info.size, info.filter_mask

@@ -1,0 +1,432 @@
+"""Packs: contents, fingerprints, replaced values, and what happens when files or processes break."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsml.bands import BANDS, CONSTANTS, PATCH_SHAPE
+from lsml.data import pack as pack_module
+from lsml.data.layout import PatchFiles, training_splits
+from lsml.data.pack import PackedSplit, open_pack, pack_split, verify
+from lsml.data.training import TrainingData, prepare
+from lsml.errors import DataError
+
+BAND = np.array(CONSTANTS)
+FILES = ("images.npy", "masks.npy", "manifest.json")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(pack_module.__file__).parents[2])}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a test's patches lie."""
+    return tmp_path / "data"
+
+
+def files_of(folder: Path, numbers: Sequence[int]) -> tuple[PatchFiles, ...]:
+    return tuple(PatchFiles(f"image_{k}", folder / f"img/image_{k}.h5", folder / f"mask/mask_{k}.h5") for k in numbers)
+
+
+def write_all(folder: Path, write_patch, numbers: Sequence[int], **arrays: np.ndarray) -> tuple[PatchFiles, ...]:
+    for number in numbers:
+        write_patch(folder / "img", folder / "mask", number, **arrays)
+    return files_of(folder, numbers)
+
+
+def refusal(act) -> str:
+    with pytest.raises(DataError) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_integers_over_constants_are_packed_as_uint16(tmp_path: Path, folder: Path, write_patch) -> None:
+    """The published format: 459 kB a patch, values back to float32 precision, masks as they were."""
+    files = write_all(folder, write_patch, [2, 3, 10])
+    pack = pack_split("train", files, tmp_path / "cache", fill=None)
+    assert pack.dtype == np.uint16
+    assert (pack.name, len(pack), pack.ids) == ("train", 3, ("image_2", "image_3", "image_10"))
+    assert (pack.path / "images.npy").stat().st_size < 3 * 460_000
+    for index, number in enumerate([2, 3, 10]):
+        integers = np.random.default_rng(number).integers(0, 5000, PATCH_SHAPE)
+        image = pack.image(index)
+        assert image.dtype == np.float32
+        np.testing.assert_array_equal(image, (integers / BAND).astype(np.float32))
+        np.testing.assert_array_equal(np.rint(image.astype(np.float64) * BAND), integers)
+        mask = pack.mask(index)
+        assert mask.dtype == np.uint8
+        assert mask.sum() == number * 128  # the first `number` rows of 128 pixels
+    np.testing.assert_allclose(pack.landslide_fractions, [2 / 128, 3 / 128, 10 / 128])
+    assert pack.nonfinite == {band.name: 0 for band in BANDS}
+    verify(pack)
+
+
+def test_other_values_are_packed_as_float32(tmp_path: Path, folder: Path, write_patch) -> None:
+    """One value that is no integer over its constant, in the last patch, makes the whole pack float32."""
+    files = write_all(folder, write_patch, [1, 2])
+    odd = np.random.default_rng(3).integers(0, 5000, PATCH_SHAPE) / BAND
+    odd[100, 100, 13] += 1e-4
+    write_patch(folder / "img", folder / "mask", 3, image=odd)
+    pack = pack_split("train", [*files, *files_of(folder, [3])], tmp_path / "cache", fill=None)
+    assert pack.dtype == np.float32
+    np.testing.assert_array_equal(pack.image(2), odd.astype(np.float32))
+    np.testing.assert_array_equal(
+        pack.image(0), (np.random.default_rng(1).integers(0, 5000, PATCH_SHAPE) / BAND).astype(np.float32)
+    )
+    verify(pack)
+
+
+def test_batch_has_the_shapes_that_a_network_takes(tmp_path: Path, folder: Path, write_patch) -> None:
+    """In the order asked for, repeats included, and writable."""
+    pack = pack_split("train", write_all(folder, write_patch, [1, 2, 3]), tmp_path / "cache", fill=None)
+    images, masks = pack.batch([2, 0, 2, 1])
+    assert (images.shape, images.dtype) == ((4, *PATCH_SHAPE), np.float32)
+    assert (masks.shape, masks.dtype) == ((4, 128, 128, 1), np.float32)
+    for place, index in enumerate([2, 0, 2, 1]):
+        np.testing.assert_array_equal(images[place], pack.image(index))
+        np.testing.assert_array_equal(masks[place, ..., 0], pack.mask(index))
+    images[:] = 0
+    pack.image(0)[:] = 0
+    assert pack.image(0).any()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_nan_and_inf_become_the_median_of_train(tmp_path: Path, folder: Path, write_patch, whole: bool) -> None:
+    """Band 12 of two train patches holds half 10 and half 20, and 30 where it is finite; the lower median is 20.
+
+    The counts: patch 1 has 8,192 of 10 and 8,192 of 20; patch 2 has 100 NaN, 28 inf and 16,256 of 30. Of 32,640
+    finite values number 16,319 (from 0) is the lower middle: 8,192 tens, then twenties up to 16,383. So 20.
+    """
+    off = 0.0 if whole else 0.25
+    first, second = np.full(PATCH_SHAPE, 7.0), np.full(PATCH_SHAPE, 7.0)
+    first[:64, :, 12], first[64:, :, 12] = 10 + off, 20 + off
+    second[:, :, 12] = 30 + off
+    second[0, :100, 12], second[0, 100:, 12] = np.nan, np.inf
+    write_patch(folder / "img", folder / "mask", 1, image=first / BAND)
+    write_patch(folder / "img", folder / "mask", 2, image=second / BAND)
+    train = pack_split("train", files_of(folder, [1, 2]), tmp_path / "cache", fill=None)
+    assert train.dtype == (np.uint16 if whole else np.float32)
+    assert train.nonfinite == {band.name: 128 if band.name == "slope" else 0 for band in BANDS}
+    median = (20 + off) / BAND[12]
+    assert train.statistics.median[12] == pytest.approx(median, rel=1e-7)
+    np.testing.assert_allclose(train.image(1)[0, :, 12], median, rtol=1e-7)
+    np.testing.assert_allclose(train.image(1)[1:, :, 12], (30 + off) / BAND[12], rtol=1e-7)
+    # the replaced values are not in the statistics: (8192 * 10 + 8192 * 20 + 16256 * 30) / 32640
+    mean = (8192 * 10 + 8192 * 20 + 16256 * 30) / 32640 + off
+    assert train.statistics.mean[12] == pytest.approx(mean / BAND[12], rel=1e-7)
+
+    third = np.full(PATCH_SHAPE, 50.0)
+    third[5, 5, 12] = -np.inf
+    write_patch(folder / "img", folder / "mask", 3, image=third / BAND)
+    validation = pack_split("validation", files_of(folder, [3]), tmp_path / "cache", fill=train.statistics.median)
+    assert validation.dtype == train.dtype
+    assert validation.image(0)[5, 5, 12] == np.float32(median)
+    assert validation.image(0)[5, 4, 12] == np.float32(50 / BAND[12])
+    assert validation.nonfinite["slope"] == 1
+
+
+def test_values_beyond_float32_are_not_finite(tmp_path: Path, folder: Path, write_patch) -> None:
+    """1e300 would be inf in the float32 that a network takes: it is replaced and counted like one."""
+    image = np.full(PATCH_SHAPE, 0.123456)
+    image[0, 0, 0] = 1e300
+    pack = pack_split("train", write_all(folder, write_patch, [1], image=image), tmp_path / "cache", fill=None)
+    assert pack.nonfinite["B1 coastal 443 nm"] == 1
+    assert pack.image(0)[0, 0, 0] == np.float32(0.123456)
+
+
+def test_train_band_without_finite_values_is_refused_and_leaves_nothing(
+    tmp_path: Path, folder: Path, write_patch
+) -> None:
+    """Nothing incomplete stays where packs are looked for."""
+    image = np.ones(PATCH_SHAPE)
+    image[..., 0] = np.nan
+    files = write_all(folder, write_patch, [1], image=image)
+    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", fill=None))
+    assert "B1 coastal 443 nm: no finite value" in line
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] in ([], [".lock"])
+
+
+def test_unchanged_files_open_the_pack_that_is_there(tmp_path: Path, folder: Path, write_patch) -> None:
+    """The second call writes nothing and takes milliseconds; a file that changed makes a new pack."""
+    files = write_all(folder, write_patch, [1, 2])
+    calls: list[tuple[str, int, int]] = []
+    first = pack_split("train", files, tmp_path / "cache", fill=None, progress=lambda *call: calls.append(call))
+    assert calls == [("train", 1, 2), ("train", 2, 2)]
+    written = (first.path / "manifest.json").stat().st_mtime_ns
+    started = time.perf_counter()
+    second = pack_split("train", files, tmp_path / "cache", fill=None, progress=lambda *call: calls.append(call))
+    assert time.perf_counter() - started < 0.5
+    assert len(calls) == 2
+    assert second.path == first.path
+    assert (second.path / "manifest.json").stat().st_mtime_ns == written
+
+    image = np.random.default_rng(2).integers(0, 5000, PATCH_SHAPE)
+    image[7, 7, 7] += 1
+    times = {path: path.stat() for path in (files[1].image, files[1].mask)}
+    write_patch(folder / "img", folder / "mask", 2, image=image / BAND)
+    for path, status in times.items():  # as copying tools do
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    third = pack_split("train", files, tmp_path / "cache", fill=None)
+    assert third.path != first.path
+    assert third.fingerprint != first.fingerprint
+
+
+def test_fingerprint_is_of_the_content_alone(tmp_path: Path, folder: Path, write_patch) -> None:
+    """Equal for the same content in another folder at another time; different by a pixel, a mask, an id, an order."""
+    files = write_all(folder, write_patch, [1, 2])
+    first = pack_split("train", files, tmp_path / "cache", fill=None)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere)
+    os.utime(elsewhere / "img/image_1.h5", (1, 1))
+    again = pack_split("train", files_of(elsewhere, [1, 2]), tmp_path / "other", fill=None)
+    assert again.path.name != first.path.name
+    assert again.fingerprint == first.fingerprint
+    assert len(first.fingerprint) == 64
+
+    def changed(**arrays: np.ndarray) -> str:
+        write_patch(elsewhere / "img", elsewhere / "mask", 2, **arrays)
+        return pack_split("train", files_of(elsewhere, [1, 2]), tmp_path / "other", fill=None).fingerprint
+
+    image = np.random.default_rng(2).integers(0, 5000, PATCH_SHAPE)
+    image[7, 7, 7] += 1
+    mask = np.zeros((128, 128), np.uint8)
+    mask[:2], mask[9, 9] = 1, 1
+    renamed = (files[0], files[1]._replace(id="image_9"))
+    prints = [
+        first.fingerprint,
+        changed(image=image / BAND),
+        changed(mask=mask),
+        pack_split("train", renamed, tmp_path / "names", fill=None).fingerprint,
+        pack_split("train", files[::-1], tmp_path / "cache", fill=None).fingerprint,
+    ]
+    assert len(set(prints)) == len(prints)
+
+
+def test_pack_survives_pickling_as_its_path(tmp_path: Path, folder: Path, write_patch) -> None:
+    """What goes to a worker is a path, however large the split."""
+    pack = pack_split("train", write_all(folder, write_patch, [1, 2]), tmp_path / "cache", fill=None)
+    data = pickle.dumps(pack)
+    assert len(data) < 1000
+    copy = pickle.loads(data)
+    assert isinstance(copy, PackedSplit)
+    assert copy.fingerprint == pack.fingerprint
+    np.testing.assert_array_equal(copy.image(1), pack.image(1))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_truncated_pack_is_refused_and_made_again(tmp_path: Path, folder: Path, write_patch, name: str) -> None:
+    """Cut at 20 places, each file is refused in one line when opened; packing again repairs it."""
+    files = write_all(folder, write_patch, [1])
+    pack = pack_split("train", files, tmp_path / "cache", fill=None)
+    path = pack.path / name
+    content = path.read_bytes()
+    for size in np.linspace(0, len(content) - 1, 20).astype(int).tolist():
+        path.write_bytes(content[:size])
+        assert str(pack.path) in refusal(lambda: open_pack(pack.path))
+    again = pack_split("train", files, tmp_path / "cache", fill=None)
+    assert again.path == pack.path
+    assert again.fingerprint == pack.fingerprint
+    verify(again)
+    path.unlink()
+    refusal(lambda: open_pack(pack.path))
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+def test_flipped_bit_is_found_by_its_checksum(tmp_path: Path, folder: Path, write_patch, name: str) -> None:
+    """Row 4: the size is right, the content is not."""
+    pack = pack_split("train", write_all(folder, write_patch, [1]), tmp_path / "cache", fill=None)
+    content = bytearray((pack.path / name).read_bytes())
+    content[-1000] ^= 1
+    (pack.path / name).write_bytes(content)
+    line = refusal(lambda: verify(open_pack(pack.path)))
+    assert f"{name}: checksum differs from the manifest" in line
+
+
+def test_changed_manifest_is_refused_when_opened(tmp_path: Path, folder: Path, write_patch) -> None:
+    """Row 4: the statistics in it scale every input, so a changed digit must not pass."""
+    pack = pack_split("train", write_all(folder, write_patch, [1]), tmp_path / "cache", fill=None)
+    path = pack.path / "manifest.json"
+    tree = json.loads(path.read_text())
+    tree["pack"]["statistics"]["mean"][3] += 1e-9
+    path.write_text(json.dumps(tree))
+    assert "checksum differs" in refusal(lambda: open_pack(pack.path))
+    for content in ("[]", "{}", '{"pack": 3}', "null"):
+        path.write_text(content)
+        assert "describes no pack" in refusal(lambda: open_pack(pack.path))
+
+
+PACK = """
+import sys
+from pathlib import Path
+from lsml.data.layout import PatchFiles
+from lsml.data.pack import pack_split
+folder, cache, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+files = [PatchFiles(f"image_{k}", folder / f"img/image_{k}.h5", folder / f"mask/mask_{k}.h5") for k in range(1, n + 1)]
+print("ready", flush=True)
+sys.stdin.readline()
+pack = pack_split("train", files, cache, fill=None, progress=lambda *call: print(*call, flush=True))
+print("fingerprint", pack.fingerprint, flush=True)
+"""
+
+
+def packing_process(folder: Path, cache: Path, n: int) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PACK, folder, cache, str(n)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_killed_while_packing_then_packed_again(tmp_path: Path, folder: Path, write_patch, after: int) -> None:
+    """SIGKILL in the middle leaves nothing under a pack's name; the next start cleans up and ends with a good one."""
+    files = write_all(folder, write_patch, [1, 2, 3, 4])
+    expected = pack_split("train", files, tmp_path / "reference", fill=None)
+    cache = tmp_path / "cache"
+    process = packing_process(folder, cache, 4)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    for done in range(1, after + 1):
+        assert process.stdout.readline() == f"train {done} 4\n"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    left = {path.name for path in cache.iterdir()}
+    assert any(name.endswith(".partial") for name in left) or expected.path.name in left
+    pack = pack_split("train", files, cache, fill=None)
+    verify(pack)
+    assert pack.fingerprint == expected.fingerprint
+    assert {path.name.removesuffix(".lock") for path in cache.iterdir()} == {pack.path.name}
+
+
+def test_two_processes_share_one_pack(tmp_path: Path, folder: Path, write_patch) -> None:
+    """Started at the same time, both end with the same good pack, and only one of them made it."""
+    write_all(folder, write_patch, [1, 2, 3])
+    cache = tmp_path / "cache"
+    processes = [packing_process(folder, cache, 3) for _ in range(2)]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len({output.splitlines()[-1] for output in outputs}) == 1
+    assert sum(output.count("train 3 3") for output in outputs) == 1
+    (path,) = [path for path in cache.iterdir() if path.is_dir()]
+    verify(open_pack(path))
+
+
+def test_full_disk_says_so_and_leaves_nothing(tmp_path: Path, folder: Path, write_patch) -> None:
+    """A limit on the size of files stands for the disk: the kernel refuses the write in the same place."""
+    write_all(folder, write_patch, [1, 2])
+    limited = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+    result = subprocess.run(
+        [sys.executable, "-c", limited + PACK, folder, tmp_path / "cache", "2"],
+        input="\n",
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert result.returncode != 0
+    last = result.stderr.splitlines()[-1]
+    # two patches of 128 * 128 * 14 * 2 + 128 * 128 bytes
+    assert "DataError" in last
+    assert f"{tmp_path / 'cache'}/train-" in last
+    assert "File too large (a pack of 2 patches takes 950,272 bytes or more)" in last
+    assert [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_broken_patch_is_named_and_nothing_is_left(tmp_path: Path, folder: Path, write_patch) -> None:
+    """The line names the file, and the next start finds no half a pack."""
+    files = write_all(folder, write_patch, [1, 2])
+    os.truncate(files[1].image, 1_000_000)
+    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", fill=None))
+    assert f"{files[1].image}: truncated: 1000000 of" in line
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+def test_files_that_change_meanwhile_are_refused(tmp_path: Path, folder: Path, write_patch) -> None:
+    """A pack must not stand for files that it does not hold."""
+    files = write_all(folder, write_patch, [1, 2])
+
+    def change(name: str, done: int, total: int) -> None:
+        if done == 2:
+            write_patch(folder / "img", folder / "mask", 1, mask=np.zeros((128, 128), np.uint8))
+
+    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", fill=None, progress=change))
+    assert "its files changed while they were packed" in line
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+def test_splits_without_patches_files_or_masks_are_refused(tmp_path: Path, folder: Path, write_patch) -> None:
+    """Each in its own words."""
+    assert "no patches" in refusal(lambda: pack_split("train", [], tmp_path / "cache", fill=None))
+    (patch,) = write_all(folder, write_patch, [1])
+    unmasked = [patch._replace(mask=None)]
+    assert "image_1: no mask" in refusal(lambda: pack_split("train", unmasked, tmp_path / "cache", fill=None))
+    patch.image.unlink()
+    assert "image_1.h5: cannot be read" in refusal(lambda: pack_split("train", [patch], tmp_path / "cache", fill=None))
+    assert "no manifest.json" in refusal(lambda: open_pack(tmp_path / "nowhere"))
+
+
+def test_prepare_gives_train_validation_and_statistics(tmp_path: Path, folder: Path, write_patch) -> None:
+    """A bare pair of five: train 1 to 3 (round(3.5) = 4 leaves none for test), validation 4; nothing of patch 5."""
+    write_all(folder, write_patch, [1, 2, 3, 4, 5])
+    data = prepare(folder, tmp_path / "cache")
+    assert data.train.ids == ("image_1", "image_2", "image_3")
+    assert data.validation.ids == ("image_4",)
+    assert data.source == training_splits(folder).source
+    integers = [np.random.default_rng(k).integers(0, 5000, PATCH_SHAPE) for k in (1, 2, 3)]
+    stored = np.concatenate(integers).reshape(-1, 14) / BAND
+    np.testing.assert_allclose(data.statistics.mean, stored.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(data.statistics.std, stored.std(axis=0), rtol=1e-6)
+    assert data.statistics == data.train.statistics
+    pickled = pickle.dumps(data)
+    assert len(pickled) < 4000
+    copy = pickle.loads(pickled)
+    assert isinstance(copy, TrainingData)
+    assert copy.train.fingerprint == data.train.fingerprint
+
+
+def test_memory_stays_at_a_few_patches(tmp_path: Path, folder: Path, write_patch) -> None:
+    """120 patches, 220 MB as float64, are packed with less than 40 MB on top of what 4 patches take."""
+    write_all(folder, write_patch, range(1, 5))
+    for number in range(5, 121):
+        os.link(folder / f"img/image_{number % 4 + 1}.h5", folder / f"img/image_{number}.h5")
+        os.link(folder / f"mask/mask_{number % 4 + 1}.h5", folder / f"mask/mask_{number}.h5")
+    peak = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    peaks = []
+    for n in (4, 120):
+        command = [sys.executable, "-c", PACK + peak, folder, tmp_path / f"cache{n}", str(n)]
+        output = subprocess.run(command, input="\n", capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout
+        peaks.append(int(output.splitlines()[-1]))
+    assert peaks[1] - peaks[0] < 40
+
+
+@pytest.mark.skipif("LSML_REAL_DATA" not in os.environ, reason="LSML_REAL_DATA names no folder of real patches")
+def test_real_patches_are_integers_and_come_back(tmp_path: Path) -> None:
+    """The published files fit in uint16 without loss at float32 precision."""
+    from lsml.data.hdf5 import read_image, read_mask
+
+    root = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense"
+    data = prepare(root, tmp_path / "cache")
+    splits = training_splits(root)
+    assert data.train.dtype == data.validation.dtype == np.uint16
+    for pack, files in ((data.train, splits.train), (data.validation, splits.validation)):
+        verify(pack)
+        assert sum(pack.nonfinite.values()) == 0
+        for index, patch in enumerate(files):
+            np.testing.assert_allclose(pack.image(index), read_image(patch.image), rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(pack.mask(index), read_mask(patch.mask))

@@ -1,0 +1,116 @@
+"""Pictures: known pixels have known colours, and the same input gives the same picture."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from lsml import figures
+from lsml.bands import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED
+
+
+def stored(**reflectances: float) -> np.ndarray:
+    """A patch (128, 128, 14) of one colour, from reflectances x 10,000."""
+    bands = {"blue": BLUE, "green": GREEN, "red": RED, "near": NEAR_INFRARED}
+    image = np.zeros((128, 128, 14))
+    for name, value in reflectances.items():
+        image[..., bands[name]] = value / CONSTANTS[bands[name]]
+    return image
+
+
+@pytest.fixture
+def four_outcomes() -> tuple[np.ndarray, np.ndarray]:
+    """Truth and probability whose quarters are, clockwise from the top left: hit, false alarm, background, miss."""
+    truth, probability = np.zeros((128, 128), np.uint8), np.zeros((128, 128), np.float32)
+    truth[:, :64] = 1
+    probability[:64] = 0.9
+    return truth, probability
+
+
+def test_true_colour_stretches_each_band() -> None:
+    """Black and white points map to 0 and 255, the middle to 255 * .5 ** .7, and what lies outside is clipped."""
+    np.testing.assert_array_equal(figures.true_colour(stored(red=150, green=380, blue=570)), 0)
+    np.testing.assert_array_equal(figures.true_colour(stored(red=1901, green=1801, blue=9000)), 255)
+    # Middle of 150..1900 is 1025; 255 * .5 ** .7 = 156.97.
+    assert figures.true_colour(stored(red=1025))[0, 0].tolist() == [156, 0, 0]
+
+
+def test_false_colour_shows_vegetation_red() -> None:
+    """Near infrared goes to red, red to green, green to blue."""
+    picture = figures.false_colour(stored(near=4501, red=0, green=1090))
+    # Green's middle, (380 + 1800) / 2 = 1090, gives 156 as above.
+    assert picture.dtype == np.uint8
+    assert picture.shape == (128, 128, 3)
+    assert picture[5, 7].tolist() == [255, 0, 156]
+
+
+def test_missing_values_are_black() -> None:
+    """A patch with NaN can be looked at."""
+    image = stored(red=1901, green=1801, blue=1701)
+    image[3, 4] = np.nan
+    assert figures.true_colour(image)[3, 4].tolist() == [0, 0, 0]
+    assert figures.true_colour(image)[3, 5].tolist() == [255, 255, 255]
+
+
+def test_outcomes_have_their_colours(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
+    """Hit, miss and false alarm are coloured; the rest is grey: 30 where dark, 30 + .45 * 255 where bright."""
+    truth, probability = four_outcomes
+    dark = figures.outcome_map(stored(), truth, probability, 0.5)
+    assert tuple(dark[10, 10]) == figures.HIT
+    assert tuple(dark[10, 100]) == figures.FALSE_ALARM
+    assert tuple(dark[100, 10]) == figures.MISS
+    assert tuple(dark[100, 100]) == (30, 30, 30)
+    bright = figures.outcome_map(stored(red=1901, green=1801, blue=1701), truth, probability, 0.5)
+    assert tuple(bright[100, 100]) == (144, 144, 144)
+
+
+def test_the_threshold_itself_counts_as_landslide() -> None:
+    """A pixel at the threshold is a hit, one just below it a miss."""
+    truth = np.ones((1, 2))
+    outcome = figures.outcome_map(stored()[:1, :2], truth, np.array([[0.5, 0.4999]]), 0.5)
+    assert [tuple(pixel) for pixel in outcome[0]] == [figures.HIT, figures.MISS]
+
+
+def test_panel_shows_four_pictures(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
+    """Each picture of the row is 256 pixels wide, and known places in it have the colours of what they show."""
+    truth, probability = four_outcomes
+    row = figures.panel(stored(red=1901), truth, probability, 0.5)
+    assert row.dtype == np.uint8
+    assert row.shape == (322, 1064, 3)
+    # Pictures start at x = 8 + 264 k and y = 24; quarters are 128 pixels, so their middles lie at 64 and 192.
+    quarter = {name: (24 + y, x) for name, (y, x) in {"hit": (64, 64), "alarm": (64, 192), "miss": (192, 64)}.items()}
+    first, second, third, fourth = (8 + 264 * k for k in range(4))
+    y, x = quarter["hit"]
+    assert tuple(row[y, first + x]) == (255, 0, 0)
+    assert tuple(row[y, second + x]) == (255, 255, 255)
+    assert tuple(row[y, fourth + x]) == figures.HIT
+    y, x = quarter["alarm"]
+    assert tuple(row[y, second + x]) == (0, 0, 0)
+    assert tuple(row[y, fourth + x]) == figures.FALSE_ALARM
+    y, x = quarter["miss"]
+    assert tuple(row[y, fourth + x]) == figures.MISS
+    # Viridis runs from dark violet to yellow: .9 is brighter than 0.
+    assert row[24 + 64, third + 64].sum() > row[24 + 192, third + 64].sum()
+
+
+def test_panel_is_deterministic(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
+    """The same input gives the same bytes, so panels of two runs differ only where their probabilities do."""
+    truth, probability = four_outcomes
+    first, again = (figures.panel(stored(red=900), truth, probability, 0.5) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    other = figures.panel(stored(red=900), truth, probability, 0.95)
+    assert (first != other).any()
+
+
+def test_draw_patches_gives_one_png(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
+    """A row a patch: the picture grows with their number, is a PNG, and is the same each time."""
+    truth, _ = four_outcomes
+    images, masks = np.stack([stored(red=900), stored(red=1800)]), np.stack([truth, truth])
+    one = figures.draw_patches(images[:1], masks[:1], ["image_1"])
+    two = figures.draw_patches(images, masks, ["image_1", "image_2"])
+    assert one.startswith(b"\x89PNG\r\n")
+    assert two == figures.draw_patches(images, masks, ["image_1", "image_2"])
+    # 10.4 x 2.75 inches a row at 100 pixels an inch; imread gives (rows, columns, channels).
+    assert imread(io.BytesIO(one)).shape[:2] == (275, 1040)
+    assert imread(io.BytesIO(two)).shape[:2] == (550, 1040)
