@@ -1,0 +1,63 @@
+"""Batches of one training epoch: shuffled, augmented, every one of the same shape."""
+
+import keras
+import numpy as np
+
+from lsml.data.augmentation import Augmentation
+from lsml.data.pack import PackedSplit
+
+STREAM = 1
+"""Keeps the order's random numbers apart from others that derive from the same seed (weights 0, augmentation 2)."""
+
+
+class EpochLoader(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batch i of an epoch is a function of (seed, epoch, i) alone, whatever thread asks and in whatever order.
+
+    Every step has one shape, so that nothing is compiled twice: what is left over after the last full batch waits
+    for another epoch, which has another order. A split smaller than a batch is one batch.
+
+    Args:
+        split: the patches.
+        epoch: which pass over them, from 1.
+        batch_size: patches in a batch.
+        strength: of the augmentation, 0..1.
+        seed: of the training run.
+        workers: threads that prepare batches ahead; 1 leaves that to the backend.
+    """
+
+    def __init__(
+        self, split: PackedSplit, *, epoch: int, batch_size: int, strength: float, seed: int, workers: int = 1
+    ) -> None:
+        super().__init__(workers=workers)
+        self._split, self._epoch, self._strength, self._seed = split, epoch, strength, seed
+        self._batch_size = min(batch_size, len(split))
+        order = np.random.SeedSequence(seed, spawn_key=(STREAM, epoch))
+        self._order = np.random.default_rng(order).permutation(len(split))
+
+    def __len__(self) -> int:
+        return steps_per_epoch(len(self._split), self._batch_size)
+
+    @property
+    def n_patches(self) -> int:
+        """Patches in all batches of the epoch."""
+        return len(self) * self._batch_size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Stored bands float32 `(B, H, W, 14)` and masks float32 `(B, H, W, 1)` of step `index`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"step {index} of {len(self)}")
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        if not self._strength:
+            return self._split.batch(chosen)
+        augment = Augmentation(self._strength, self._split.mask(0).shape)
+        pairs = [
+            augment(self._split.image(patch), self._split.mask(patch), seed=self._seed, epoch=self._epoch, index=patch)
+            for patch in chosen.tolist()
+        ]
+        images, masks = zip(*pairs, strict=True)
+        return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
+
+
+def steps_per_epoch(n_patches: int, batch_size: int) -> int:
+    """Gradient steps of an epoch over `n_patches`."""
+    return max(1, n_patches // batch_size)

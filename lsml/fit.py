@@ -1,0 +1,314 @@
+"""Trains one configuration: configuration, data and an observer in, model and scores out."""
+
+import gc
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+
+from lsml import checkpoint as checkpoints
+from lsml.checkpoint import Checkpoint
+from lsml.config import TrainConfig, TrainingConfig, flatten
+from lsml.data.loader import EpochLoader, steps_per_epoch
+from lsml.data.pack import PackedSplit
+from lsml.data.training import TrainingData
+from lsml.device import Device, choose_precision, choose_xla, describe_device
+from lsml.losses import CompoundLoss
+from lsml.metrics import PooledCounts
+from lsml.models.build import build_model, build_network
+from lsml.models.files import export_bytes
+
+OBJECTIVE = "val_f1"
+
+WARM_UP_EPOCHS = 3
+WARM_UP_SHARE = 0.05
+FINAL_SHARE = 0.01
+"""The learning rate rises over 5 % of all steps, at most 3 epochs, and falls to 1 % of its highest value."""
+
+GPU_LOADER_THREADS = 8
+
+Metrics = dict[str, float]
+Stop = Literal["finished", "early", "pruned"]
+
+
+class EpochEvent(NamedTuple):
+    """An epoch that ended.
+
+    Attributes:
+        epoch: from 1.
+        metrics: `loss`, `val_loss`, `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the
+            best by F1), `val_average_precision`, `learning_rate`, `epoch_seconds`, `images_per_second`.
+        replayed: whether it was trained before a resume, and its metrics come from the checkpoint.
+    """
+
+    epoch: int
+    metrics: Metrics
+    replayed: bool
+
+
+class Observer(Protocol):
+    """Hears of every epoch, once its checkpoint is on disk."""
+
+    def epoch_ended(self, event: EpochEvent) -> bool:
+        """True to go on; False ends training now, as pruned."""
+        ...
+
+
+class TrainingDiverged(Exception):
+    """A loss or an output became NaN or infinite."""
+
+    def __init__(self, epoch: int, name: str, value: float) -> None:
+        super().__init__(epoch, name, value)
+        self.epoch, self.name, self.value = epoch, name, value
+
+    def __str__(self) -> str:
+        return f"{self.name} became {self.value} in epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came of a training run.
+
+    Attributes:
+        model: bytes of a `.keras` file: stored bands to landslide probability, float32, best weights.
+        sha256: of `model`, 64 hex digits.
+        threshold: the probability from which a pixel counts as landslide, of the best epoch's best F1.
+        best_epoch: the first epoch with the highest `val_f1`, from 1.
+        metrics: of the best epoch, as its event had them.
+        epochs: how many were trained, over all resumes.
+        stopped: all epochs done, no better F1 for `patience` epochs, or the observer's word.
+        probabilities: float32 `(N, H, W)`, of the validation patches in their order, by `model`.
+        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, in words.
+    """
+
+    model: bytes
+    sha256: str
+    threshold: float
+    best_epoch: int
+    metrics: Metrics
+    epochs: int
+    stopped: Stop
+    probabilities: np.ndarray
+    environment: dict[str, str]
+
+
+def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoint: Path | None = None) -> FitResult:
+    """Trains a network and keeps the weights of its best epoch.
+
+    A run that was killed goes on from its last whole epoch when it is called again with the same `checkpoint`,
+    after every epoch before has been told again to the observer, and ends as if it had never been killed.
+
+    Args:
+        checkpoint: a file to write after each epoch and to go on from; one that is damaged, or of another
+            configuration, data, arithmetic or keras, is ignored and replaced.
+
+    Raises:
+        TrainingDiverged: a loss or an output became NaN or infinite.
+        StorageError: the checkpoint cannot be written.
+    """
+    keras.utils.clear_session()
+    gc.collect()
+    run = _Run(config, data, checkpoint)
+    stopped: Stop | None = None
+    for event in run.replay():
+        if not observer.epoch_ended(event):
+            stopped = "pruned"
+            break
+    while stopped is None:
+        stopped = _end(run.history, config.training)
+        if stopped is None and not observer.epoch_ended(run.epoch()):
+            stopped = "pruned"
+    return run.result(stopped)
+
+
+class _Run:
+    """Network, optimizer and what is known of the epochs so far."""
+
+    def __init__(self, config: TrainConfig, data: TrainingData, path: Path | None) -> None:
+        self._config, self._data, self._path = config, data, path
+        self._device = describe_device()
+        self._precision = choose_precision(config.training, self._device)
+        self._xla = choose_xla(config.training, self._device)
+        self._loss = CompoundLoss(config.loss)
+        self._network = build_network(config, data.statistics, precision=self._precision)
+        self._optimizer = _optimizer(config.training, len(data.train))
+        # Built here, because keras would trace the training step twice otherwise, and to restore its state.
+        self._optimizer.build(self._network.trainable_variables)
+        self._network.compile(self._optimizer, self._loss, jit_compile=self._xla)
+        self._key = _key(config, data, self._device, self._precision, self._xla)
+        self._best = _arrays(self._network.weights)
+        self.history: list[Metrics] = []
+        self._restore()
+
+    def replay(self) -> Iterator[EpochEvent]:
+        """The epochs that the checkpoint holds."""
+        for number, metrics in enumerate(self.history, start=1):
+            yield EpochEvent(number, dict(metrics), replayed=True)
+
+    def epoch(self) -> EpochEvent:
+        """Trains one more epoch, judges it and saves the checkpoint."""
+        number = len(self.history) + 1
+        started = time.perf_counter()
+        loader = self._loader(number)
+        fitted = self._network.fit(loader, epochs=1, shuffle=False, verbose=0)
+        trained = time.perf_counter()
+        loss = _finite(number, "loss", fitted.history["loss"][0])
+        metrics = {"loss": loss} | self._validate(number)
+        metrics["learning_rate"] = float(ops.convert_to_numpy(self._optimizer.learning_rate))
+        metrics["epoch_seconds"] = time.perf_counter() - started
+        metrics["images_per_second"] = loader.n_patches / (trained - started)
+        self.history.append(metrics)
+        if _best_epoch(self.history) == number:
+            self._best = _arrays(self._network.weights)
+        self._save()
+        return EpochEvent(number, dict(metrics), replayed=False)
+
+    def result(self, stopped: Stop) -> FitResult:
+        """The best weights in a float32 network that gives probabilities, and what it says of validation."""
+        best = _best_epoch(self.history)
+        metrics = dict(self.history[best - 1])
+        model = build_model(self._config, self._data.statistics)
+        model.set_weights(self._best)
+        content = export_bytes(model)
+        probabilities = [output[..., 0] for output, _ in self._predictions(model)]
+        return FitResult(
+            model=content,
+            sha256=hashlib.sha256(content).hexdigest(),
+            threshold=metrics["val_threshold"],
+            best_epoch=best,
+            metrics=metrics,
+            epochs=len(self.history),
+            stopped=stopped,
+            probabilities=np.concatenate(probabilities),
+            environment={
+                "device": self._device.kind,
+                "device_name": self._device.name,
+                "backend": self._device.backend,
+                "precision": self._precision,
+                "xla": "on" if self._xla else "off",
+            },
+        )
+
+    def _loader(self, epoch: int) -> EpochLoader:
+        # A CPU has no cores to spare beside its network; a GPU waits for one thread's augmentation.
+        workers = min(GPU_LOADER_THREADS, os.cpu_count() or 1) if self._device.kind == "gpu" else 1
+        return EpochLoader(
+            self._data.train,
+            epoch=epoch,
+            batch_size=self._config.training.batch_size,
+            strength=self._config.augment.strength,
+            seed=self._config.seed,
+            workers=workers,
+        )
+
+    def _validate(self, epoch: int) -> Metrics:
+        """Scores of the present weights on the validation split, pooled over its pixels."""
+        counts, loss, patches = PooledCounts(), 0.0, 0
+        for logits, truth in self._predictions(self._network):
+            loss += _finite(epoch, "val_loss", self._loss(truth, logits)) * len(truth)
+            patches += len(truth)
+            counts.update(truth, ops.convert_to_numpy(ops.sigmoid(logits)))
+        threshold = counts.best_threshold()
+        scores = {f"val_{name}": value for name, value in counts.scores(threshold).items()}
+        return {"val_loss": loss / patches, **scores, "val_threshold": threshold}
+
+    def _predictions(self, model: keras.Model) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Output and truth, float32 `(B, H, W, 1)`, of the validation patches in order."""
+        split: PackedSplit = self._data.validation
+        size = min(self._config.training.batch_size, len(split))
+        for start in range(0, len(split), size):
+            # The last batch repeats patches to have the shape of the others: nothing is compiled twice.
+            images, truth = split.batch(np.arange(start, start + size) % len(split))
+            kept = min(size, len(split) - start)
+            yield np.asarray(model.predict_on_batch(images))[:kept], truth[:kept]
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        arrays = {
+            "network": _arrays(self._network.variables),
+            "optimizer": _arrays(self._optimizer.variables),
+            "best": self._best,
+        }
+        checkpoints.save(self._path, Checkpoint(self._key, self.history, arrays))
+
+    def _restore(self) -> None:
+        found = checkpoints.load(self._path, self._key) if self._path is not None else None
+        if found is None:
+            return
+        _assign(self._network.variables, found.arrays["network"])
+        _assign(self._optimizer.variables, found.arrays["optimizer"])
+        self._best = list(found.arrays["best"])
+        self.history = [dict(metrics) for metrics in found.history]
+
+
+def _optimizer(config: TrainingConfig, n_patches: int) -> keras.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019); biases and normalisation's parameters do not decay."""
+    optimizer = keras.optimizers.AdamW(_schedule(config, n_patches), weight_decay=config.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _schedule(config: TrainingConfig, n_patches: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if config.schedule == "constant":
+        return config.learning_rate
+    steps = steps_per_epoch(n_patches, config.batch_size)
+    total = steps * config.epochs
+    warm_up = min(WARM_UP_EPOCHS * steps, math.ceil(WARM_UP_SHARE * total))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=FINAL_SHARE * config.learning_rate,
+        warmup_target=config.learning_rate,
+        warmup_steps=warm_up,
+        decay_steps=max(1, total - warm_up),
+        alpha=FINAL_SHARE,
+    )
+
+
+def _key(config: TrainConfig, data: TrainingData, device: Device, precision: str, xla: bool) -> str:
+    """Two runs with one key train the same network on the same data, in the same arithmetic."""
+    parts = {
+        "config": flatten(config),
+        "train": data.train.fingerprint,
+        "validation": data.validation.fingerprint,
+        "arithmetic": [device.kind, device.backend, precision, xla, keras.__version__],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _best_epoch(history: list[Metrics]) -> int:
+    """The first epoch with the highest objective, from 1."""
+    return 1 + max(range(len(history)), key=lambda index: history[index][OBJECTIVE])
+
+
+def _end(history: list[Metrics], config: TrainingConfig) -> Stop | None:
+    """Why training is over after these epochs; None where it is not."""
+    if len(history) >= config.epochs:
+        return "finished"
+    if history and len(history) - _best_epoch(history) >= config.patience:
+        return "early"
+    return None
+
+
+def _finite(epoch: int, name: str, value: object) -> float:
+    number = float(ops.convert_to_numpy(value))
+    if not math.isfinite(number):
+        raise TrainingDiverged(epoch, name, number)
+    return number
+
+
+def _arrays(variables: Iterable[keras.Variable]) -> list[np.ndarray]:
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: Iterable[keras.Variable], arrays: Iterable[np.ndarray]) -> None:
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

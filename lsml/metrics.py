@@ -1,0 +1,168 @@
+"""The one metric: pixel counts of both classes for a fixed grid of thresholds, pooled over any number of patches.
+
+F1, IoU, precision, recall, average precision, the best threshold and the calibration error all come out of the
+same counts, so training, evaluation and reports cannot disagree.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+_LOGIT_LIMIT = 16.0
+_LOGIT_STEP = 0.01
+
+
+def _thresholds() -> np.ndarray:
+    """0, 1 and between them the sigmoid of -16..16 in steps of .01, as far as float32 tells them apart.
+
+    Uniform in the logit, because a network's probabilities crowd at both ends; float32, because probabilities
+    are, so that `probability >= threshold` compares the same two numbers everywhere.
+    """
+    steps = round(_LOGIT_LIMIT / _LOGIT_STEP)
+    logits = np.arange(-steps, steps + 1) * _LOGIT_STEP
+    inner = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    grid = np.unique(np.concatenate([np.array([0, 1], np.float32), inner]))
+    grid.flags.writeable = False
+    return grid
+
+
+THRESHOLDS = _thresholds()
+"""The grid, float32 in rising order, with .5 in it."""
+
+
+class Confusion(NamedTuple):
+    """Pixels by truth and prediction at one threshold; every ratio without a pixel to divide by is 0.
+
+    So a split without landslides scores 0, whatever is predicted: it can't show that a model finds any.
+    """
+
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP)."""
+        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+
+    @property
+    def recall(self) -> float:
+        """TP / (TP + FN)."""
+        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN), of the landslide class."""
+        return _ratio(2 * self.true_positive, 2 * self.true_positive + self.false_positive + self.false_negative)
+
+    @property
+    def iou(self) -> float:
+        """TP / (TP + FP + FN), the Jaccard index of the landslide class."""
+        return _ratio(self.true_positive, self.true_positive + self.false_positive + self.false_negative)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+class PooledCounts:
+    """Counts of background and landslide pixels between the thresholds of the grid.
+
+    Example:
+        >>> counts = PooledCounts()
+        >>> counts.update(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]))
+        >>> counts.scores(0.5)["f1"]
+        0.5
+
+    Attributes:
+        pixels: int64 `(2, len(THRESHOLDS))`, by class (0 background, 1 landslide) and by the last threshold that
+            the probability reaches.
+    """
+
+    def __init__(self) -> None:
+        self.pixels = np.zeros((2, len(THRESHOLDS)), np.int64)
+
+    def update(self, truth: np.ndarray, probability: np.ndarray) -> None:
+        """Takes in pixels: truth 0 or 1, landslide probability 0..1, two arrays of one shape, any shape.
+
+        Raises:
+            ValueError: shapes differ, truth is not 0 or 1, or a probability is NaN or outside 0..1.
+        """
+        truth, probability = np.asarray(truth), np.asarray(probability)
+        if truth.shape != probability.shape:
+            raise ValueError(f"truth has shape {truth.shape}, probability {probability.shape}")
+        if not truth.size:
+            return
+        if not (probability.min() >= 0 and probability.max() <= 1):
+            raise ValueError("probabilities must lie in 0..1")
+        landslide = truth.ravel() == 1
+        if not np.all(landslide | (truth.ravel() == 0)):
+            raise ValueError("truth must be 0 or 1")
+        place = np.searchsorted(THRESHOLDS, probability.ravel(), side="right") - 1
+        place += landslide * len(THRESHOLDS)
+        self.pixels += np.bincount(place, minlength=self.pixels.size).reshape(self.pixels.shape)
+
+    def merge(self, other: "PooledCounts") -> None:
+        """Adds the pixels that another one has seen."""
+        self.pixels += other.pixels
+
+    def at(self, threshold: float) -> Confusion:
+        """The pixels by truth and prediction, where `probability >= threshold` is predicted landslide.
+
+        A threshold between two of the grid's counts as the nearer one.
+        """
+        return self._at(int(np.abs(THRESHOLDS.astype(np.float64) - threshold).argmin()))
+
+    def best_threshold(self) -> float:
+        """The grid's threshold of the highest F1.
+
+        Of several with that F1, the one nearest to .5; of two equally near, the higher.
+        """
+        false_positive, true_positive = self._positives()
+        # 2 TP + FP + FN, with FN = all landslides - TP.
+        whole = true_positive + false_positive + self.pixels[1].sum()
+        f1 = 2 * true_positive / np.maximum(whole, 1)
+        best = THRESHOLDS[f1 == f1.max()].astype(np.float64)
+        return float(min(best, key=lambda threshold: (abs(threshold - 0.5), -threshold)))
+
+    def average_precision(self) -> float:
+        """Sum over falling thresholds of (recall gained) x precision, as scikit-learn's; 0 without landslides."""
+        false_positive, true_positive = (positives[::-1] for positives in self._positives())
+        gained = np.diff(true_positive, prepend=0)
+        precision = true_positive / np.maximum(true_positive + false_positive, 1)
+        return float(np.sum(gained * precision) / max(int(self.pixels[1].sum()), 1))
+
+    def calibration_error(self, bins: int = 15) -> float:
+        """Expected calibration error over equally wide bins of probability, 0..1; 0 without pixels.
+
+        Sum over bins of (share of pixels) x |landslide share - mean probability| (Guo et al. 2017, "On calibration
+        of modern neural networks"). A pixel's probability is taken as the middle of its step of the grid.
+        """
+        low = THRESHOLDS.astype(np.float64)
+        probability = (low + np.append(low[1:], 1.0)) / 2
+        total = self.pixels.sum(axis=0)
+        bin_of = np.minimum((probability * bins).astype(np.int64), bins - 1)
+        surplus = np.bincount(bin_of, weights=self.pixels[1] - probability * total, minlength=bins)
+        return float(np.abs(surplus).sum() / max(int(total.sum()), 1))
+
+    def scores(self, threshold: float) -> dict[str, float]:
+        """`f1`, `iou`, `precision` and `recall` at a threshold, and `average_precision`, each 0..1."""
+        confusion = self.at(threshold)
+        return {
+            "f1": confusion.f1,
+            "iou": confusion.iou,
+            "precision": confusion.precision,
+            "recall": confusion.recall,
+            "average_precision": self.average_precision(),
+        }
+
+    def _positives(self) -> tuple[np.ndarray, np.ndarray]:
+        """False and true positives at every threshold, int64."""
+        background, landslide = np.cumsum(self.pixels[:, ::-1], axis=1)[:, ::-1]
+        return background, landslide
+
+    def _at(self, place: int) -> Confusion:
+        false_positive, true_positive = (int(side) for side in self.pixels[:, place:].sum(axis=1))
+        background, landslide = (int(side) for side in self.pixels.sum(axis=1))
+        return Confusion(true_positive, false_positive, landslide - true_positive, background - false_positive)

@@ -1,0 +1,1 @@
+"""Networks: input layers, encoder, decoder, head, and the files they are saved in."""

@@ -1,0 +1,143 @@
+"""The pooled metric against values by hand and against scikit-learn."""
+
+import time
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn
+
+from lsml.metrics import THRESHOLDS, Confusion, PooledCounts
+
+
+def _counts(truth: object, probability: object) -> PooledCounts:
+    counts = PooledCounts()
+    counts.update(np.asarray(truth), np.asarray(probability))
+    return counts
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-logits.astype("float32")))).astype("float32")
+
+
+def test_counts_by_hand() -> None:
+    """Five pixels at threshold .5, which itself counts as landslide."""
+    found = _counts([1, 1, 1, 0, 0], [0.9, 0.5, 0.1, 0.7, 0.2]).at(0.5)
+    assert found == Confusion(true_positive=2, false_positive=1, false_negative=1, true_negative=1)
+    # precision 2/3, recall 2/3, F1 4 / (4 + 1 + 1), IoU 2 / 4
+    assert (found.precision, found.recall, found.f1, found.iou) == pytest.approx((2 / 3, 2 / 3, 2 / 3, 0.5))
+
+
+def test_scores_equal_scikit_learn_on_the_grid() -> None:
+    """For probabilities that lie on the grid, every score is scikit-learn's."""
+    random = np.random.default_rng(0)
+    probability = random.choice(THRESHOLDS, 20_000)
+    truth = (random.random(20_000) < probability**2).astype("uint8")
+    counts = _counts(truth.reshape(2, -1), probability.reshape(2, -1))
+    for threshold in (0.5, float(THRESHOLDS[1000]), float(THRESHOLDS[-2])):
+        predicted = probability >= threshold
+        expected = {
+            "f1": sklearn.f1_score(truth, predicted),
+            "iou": sklearn.jaccard_score(truth, predicted),
+            "precision": sklearn.precision_score(truth, predicted),
+            "recall": sklearn.recall_score(truth, predicted),
+            "average_precision": sklearn.average_precision_score(truth, probability),
+        }
+        assert counts.scores(threshold) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("centre", "spread"), [(-3.0, 2.0), (-8.0, 4.0), (0.0, 0.5), (0.0, 30.0)], ids=str)
+def test_average_precision_of_continuous_and_saturated_probabilities(centre: float, spread: float) -> None:
+    """Between the grid's thresholds, and where float32 rounds to 0 and 1, it stays within .001."""
+    random = np.random.default_rng(1)
+    logits = random.normal(centre, spread, 200_000)
+    truth = random.random(logits.size) < 1 / (1 + np.exp(-0.5 * logits))
+    probability = _sigmoid(logits)
+    expected = sklearn.average_precision_score(truth, probability)
+    assert _counts(truth, probability).average_precision() == pytest.approx(expected, abs=1e-3)
+
+
+def test_best_threshold_is_that_of_the_highest_f1() -> None:
+    """No threshold of the grid has a higher F1 than the one chosen."""
+    random = np.random.default_rng(2)
+    probability = _sigmoid(random.normal(-3, 2, 5_000))
+    truth = random.random(5_000) < probability
+    counts = _counts(truth, probability)
+    highest = max(counts.at(float(threshold)).f1 for threshold in THRESHOLDS)
+    assert counts.at(counts.best_threshold()).f1 == highest
+    assert highest == pytest.approx(sklearn.f1_score(truth, probability >= counts.best_threshold()), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("background", "landslide", "expected"),
+    [
+        # every threshold in (.1, .9] separates them: .5 is among them
+        (0.1, 0.9, 0.5),
+        # all in (.1, .3]: the nearest to .5 is the last of the grid at or below .3
+        (0.1, 0.3, float(THRESHOLDS[np.searchsorted(THRESHOLDS, np.float32(0.3), "right") - 1])),
+        # all in (.7, .9]: the first of the grid above .7
+        (0.7, 0.9, float(THRESHOLDS[np.searchsorted(THRESHOLDS, np.float32(0.7), "right")])),
+    ],
+)
+def test_ties_go_to_the_threshold_nearest_to_a_half(background: float, landslide: float, expected: float) -> None:
+    """Among equal F1 scores the rule picks one threshold, always the same."""
+    probability = np.array([background, landslide], dtype="float32")
+    assert _counts([0, 1], probability).best_threshold() == expected
+
+
+def test_without_landslide_every_score_is_zero() -> None:
+    """A split without landslide pixels gives zeros, without warnings, and a threshold of .5."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for counts in (_counts([0, 0], [0.2, 0.8]), PooledCounts()):
+            assert set(counts.scores(0.5).values()) == {0.0}
+            assert counts.best_threshold() == 0.5
+
+
+def test_merged_counts_equal_joint_ones() -> None:
+    """Patches counted apart and merged give what they give together."""
+    random = np.random.default_rng(3)
+    truth, probability = random.integers(0, 2, (2, 500)), random.random((2, 500))
+    merged = _counts(truth[0], probability[0])
+    merged.merge(_counts(truth[1], probability[1]))
+    np.testing.assert_array_equal(merged.pixels, _counts(truth, probability).pixels)
+    assert merged.pixels.sum() == 1000
+
+
+def test_calibration_error_by_hand() -> None:
+    """Ten pixels at .75 of which five are landslides are off by a quarter."""
+    assert _counts([1] * 5 + [0] * 5, [0.75] * 10).calibration_error() == pytest.approx(0.25, abs=2e-3)
+
+
+def test_calibrated_probabilities_have_no_calibration_error() -> None:
+    """Truth drawn with the probabilities themselves leaves only the noise of drawing."""
+    random = np.random.default_rng(4)
+    probability = random.random(400_000).astype("float32")
+    assert _counts(random.random(400_000) < probability, probability).calibration_error() < 0.005
+
+
+@pytest.mark.parametrize("probability", [float("nan"), -0.1, 1.1, float("inf")])
+def test_what_is_no_probability_is_refused(probability: float) -> None:
+    """NaN and values outside 0..1 are errors rather than counts."""
+    with pytest.raises(ValueError, match="must lie in"):
+        _counts([0, 1], [0.5, probability])
+
+
+def test_what_is_no_mask_is_refused() -> None:
+    """A mask of other values than 0 and 1, or of another shape, is an error."""
+    with pytest.raises(ValueError, match="truth must be"):
+        _counts([0, 255], [0.5, 0.5])
+    with pytest.raises(ValueError, match="shape"):
+        _counts([0, 1, 0], [0.5, 0.5])
+
+
+def test_four_million_pixels_take_less_than_a_second() -> None:
+    """The validation split's pixels, 245 patches, are counted without being felt."""
+    random = np.random.default_rng(5)
+    truth = random.integers(0, 2, (245, 128, 128), dtype="uint8")
+    probability = random.random(truth.shape, dtype="float32")
+    counts, started = PooledCounts(), time.process_time()
+    counts.update(truth, probability)
+    assert time.process_time() - started < 1.0
+    assert counts.pixels.sum() == truth.size
