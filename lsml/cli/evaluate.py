@@ -1,0 +1,64 @@
+"""`lsml evaluate`: a run's model on the sealed test split."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsml.cli import options
+
+if TYPE_CHECKING:
+    from lsml.jobs.evaluate import Judgement
+
+
+def evaluate(
+    run_id: Annotated[str, typer.Option("--run-id", help="a trial's, a study's or a training's run", metavar="ID")],
+    data: options.Data = None,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="also judge a logistic regression on the bands of one pixel")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Judge a run's model on the test split, and write it into MLflow."""
+    from lsml.cli.output import Reporter
+    from lsml.jobs.evaluate import judge
+
+    with Reporter() as reporter:
+        judgement = judge(run_id, data=data, baseline=baseline, progress=reporter.step)
+    if json:
+        import json as encoder
+
+        typer.echo(encoder.dumps(_record(judgement)))
+    else:
+        _print(judgement)
+
+
+def _record(judgement: "Judgement") -> dict[str, Any]:
+    found = judgement.evaluation
+    record: dict[str, Any] = {
+        "run_id": judgement.run_id,
+        "model_run_id": judgement.model_run_id,
+        "split": "test",
+        "n_patches": len(found.patches),
+        "threshold": found.threshold,
+        "metrics": found.metrics,
+        "test_openings": judgement.looks,
+        "data_fingerprint": found.fingerprint,
+    }
+    return record | ({"pixel_baseline": judgement.baseline} if judgement.baseline else {})
+
+
+def _print(judgement: "Judgement") -> None:
+    from lsml.cli.output import print_table
+
+    found = judgement.evaluation
+    columns = ["pooled over pixels", "network"] + (["logistic regression"] if judgement.baseline else [])
+    rows = []
+    for name, value in found.metrics.items():
+        row = [name.replace("_", " "), f"{value:.4f}"]
+        rows.append(row + ([f"{judgement.baseline[name]:.4f}"] if judgement.baseline else []))
+    print_table(columns, rows, title=f"test split, {len(found.patches)} patches")
+    typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {judgement.model_run_id}")
+    typer.echo(f"data: {judgement.data}")
+    looks = judgement.looks
+    times = "for the first time" if looks == 1 else f"{looks} times by now"
+    typer.echo(f"this test split has been opened {times} for this study")

@@ -1,0 +1,51 @@
+"""Options that several commands share, each declared once.
+
+An empty string means "not given": MLflow's project runner passes every parameter of an entry point.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DEFAULT_EXPERIMENT = "experiments/demo.yaml"
+
+
+def _optional(convert: Callable[[str], Any], name: str) -> Any:
+    def parse(text: str) -> Any:
+        return None if text == "" else convert(text)
+
+    parse.__name__ = name
+    return parse
+
+
+text = _optional(str, "text")
+integer = _optional(int, "integer")
+path = _optional(Path, "path")
+
+Experiment = Annotated[str, typer.Argument(help="the experiment's YAML file", metavar="EXPERIMENT", show_default=True)]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="folder of the patches, instead of the experiment's own", parser=path, metavar="DIR"),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="give a hyperparameter another value: --set model.depth=4", metavar="FIELD=VALUE"),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="start of every random choice", parser=integer, metavar="N")]
+Study = Annotated[
+    str | None,
+    typer.Option("--study", help="name of the study, instead of the experiment's", parser=text, metavar="NAME"),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="database of the studies, as a URL without password  [default: sqlite:///optuna.db]",
+        parser=text,
+        metavar="URL",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]

@@ -1,0 +1,114 @@
+"""How commands speak: bars and tables in a terminal, plain lines in a log."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lsml.trial import Attempt, State
+
+
+_LOG_WIDTH = 400
+
+
+def print_table(columns: list[str], rows: list[list[str]], *, title: str = "") -> None:
+    """Prints rows under columns; ids stay whole, to be copied, and a log gets the width that it needs."""
+    table = Table(title=title or None, title_justify="left")
+    for index, column in enumerate(columns):
+        is_id = column.replace("_", " ").endswith(("run", "run id"))
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=is_id)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH).print(table)
+
+
+class Reporter:
+    """Shows long work on standard error: a bar a running trial in a terminal, else a line an epoch."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars = (
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+            )
+            if self._console.is_terminal
+            else None
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._best = 0.0
+        self._spoke = 0.0
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """One line."""
+        (self._bars.console if self._bars else self._console).print(line, markup=False)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` steps of `what`."""
+        if self._bars:
+            self._move(what, done, total, "")
+            if done == total:
+                self._bars.remove_task(self._tasks.pop(what))
+        elif done == total or time.monotonic() - self._spoke > 5:
+            self._spoke = time.monotonic()
+            self.say(f"{what}: {done} of {total}")
+
+    def _move(self, key: str, done: int, total: int, note: str) -> None:
+        assert self._bars
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(key, total=total, note=note)
+        self._bars.update(self._tasks[key], completed=done, note=note)
+
+    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str) -> None:
+        self.say(f"data: {source}")
+        so_far = f", {ended} of them ended before" if ended else ""
+        self.say(f"study {study}: {trials} trials{so_far}, {workers} at a time")
+
+    def trial_started(self, attempt: "Attempt") -> None:
+        chosen = ", ".join(f"{name}={_short(value)}" for name, value in attempt.searched.items())
+        again = f" (attempt {attempt.ordinal})" if attempt.ordinal > 1 else ""
+        self.say(f"trial {attempt.slot}{again}: {chosen}")
+
+    def trial_epoch(self, attempt: "Attempt", epoch: int, metrics: Mapping[str, float]) -> None:
+        self.show_epoch(f"trial {attempt.slot}", epoch, attempt.config.training.epochs, metrics)
+
+    def show_epoch(self, key: str, epoch: int, total: int, metrics: Mapping[str, float]) -> None:
+        """One epoch of the training called `key`."""
+        note = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "val_f1") if name in metrics)
+        if self._bars:
+            self._move(key, epoch, total, note)
+        else:
+            self.say(f"{key}  epoch {epoch}/{total}  {note}")
+
+    def trial_ended(self, attempt: "Attempt", state: "State", value: float | None, reason: str) -> None:
+        key = f"trial {attempt.slot}"
+        if self._bars and key in self._tasks:
+            self._bars.remove_task(self._tasks.pop(key))
+        score = f"  val_f1 {value:.4f}" if value is not None else ""
+        best = ""
+        if state == "complete" and value is not None and value > self._best:
+            self._best, best = value, "  best so far"
+        why = f"  ({reason})" if reason else ""
+        self.say(f"{key}: {state}{score}{best}{why}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

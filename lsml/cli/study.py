@@ -1,0 +1,67 @@
+"""`lsml study`: list studies and look into one."""
+
+from typing import Annotated
+
+import typer
+
+from lsml.cli import options
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_studies(storage: options.Storage = None, json: options.Json = False) -> None:
+    """List the studies of a database."""
+    from lsml.jobs.studies import list_studies as job
+
+    rows = job(storage)
+    if json:
+        _print_json(rows)
+        return
+    from lsml.cli.output import print_table
+
+    if not rows:
+        typer.echo("no studies yet; lsml tune starts one")
+        return
+    columns = ["study", "complete", "pruned", "failed", "running", "best val_f1", "best run"]
+    print_table(columns, [[_text(row[column]) for column in columns] for row in rows])
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="the study's name")],
+    storage: options.Storage = None,
+    json: options.Json = False,
+) -> None:
+    """Show every attempt of a study, its run ids and what mattered."""
+    from lsml.jobs.studies import show_study
+
+    found = show_study(name, storage)
+    if json:
+        _print_json(found)
+        return
+    from lsml.cli.output import print_table
+
+    columns = ["slot", "attempt", "state", "val_f1", "epochs", "run_id", *found["searched"]]
+    rows = [[_text(row[column]) for column in columns] for row in found["attempts"]]
+    print_table(columns, rows, title=f"study {name}")
+    for row in found["attempts"]:
+        if row["reason"]:
+            typer.echo(f"slot {row['slot']}, attempt {row['attempt']}: {row['state']}: {row['reason']}")
+    if found["importance"]:
+        shares = ", ".join(f"{field} {share:.2f}" for field, share in found["importance"].items())
+        typer.echo(f"importance: {shares}")
+    if found["best_run_id"]:
+        typer.echo(f"best run: {found['best_run_id']}")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2))

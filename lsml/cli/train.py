@@ -1,0 +1,35 @@
+"""`lsml train`: one configuration, one run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from lsml.cli import options
+
+
+def train(
+    experiment: options.Experiment = options.DEFAULT_EXPERIMENT,
+    data: options.Data = None,
+    seed: options.Seed = None,
+    assignments: options.Set = None,
+) -> None:
+    """Train the experiment's base configuration once."""
+    from lsml.cli.output import Reporter
+    from lsml.config import parse_assignments
+    from lsml.experiment import load_experiment
+    from lsml.jobs.train import train as job
+
+    loaded = load_experiment(Path(experiment)).with_fields(parse_assignments(assignments or []))
+
+    class _Watcher(Reporter):
+        def epoch(self, epoch: int, total: int, metrics: Mapping[str, float]) -> None:
+            self.show_epoch("training", epoch, total, metrics)
+
+    with _Watcher() as watcher:
+        result = job(loaded, seed=seed, data=data, watcher=watcher)
+    outcome = result.outcome
+    typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")
+    typer.echo("next:")
+    typer.echo(f"  lsml evaluate --run-id {result.run_id}")
+    typer.echo(f"run: {result.run_id}")

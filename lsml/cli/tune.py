@@ -1,0 +1,59 @@
+"""`lsml tune`: a study from its experiment to the registered model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsml.cli import options
+
+
+def tune(
+    experiment: options.Experiment = options.DEFAULT_EXPERIMENT,
+    data: options.Data = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", help="trials that the study has when it is done", parser=options.integer, metavar="N"),
+    ] = None,
+    study: options.Study = None,
+    seed: options.Seed = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            help="trials at the same time  [default: one a GPU, or one]",
+            parser=options.integer,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    storage: options.Storage = None,
+    assignments: options.Set = None,
+) -> None:
+    """Tune: run a study, or go on with it, and register its best trial."""
+    from lsml.cli.output import Reporter
+    from lsml.config import parse_assignments
+    from lsml.experiment import load_experiment
+    from lsml.jobs.tune import DEFAULT_STORAGE
+    from lsml.jobs.tune import tune as job
+
+    loaded = load_experiment(Path(experiment)).with_settings(trials=trials, seed=seed, workers=workers)
+    loaded = loaded.with_fields(parse_assignments(assignments or []))
+    with Reporter() as reporter:
+        result = job(
+            loaded,
+            study=study or loaded.name,
+            data=data,
+            storage=storage or DEFAULT_STORAGE,
+            watcher=reporter,
+        )
+    if not result.fresh:
+        typer.echo(f"study {result.study} has its {loaded.study.trials} trials: nothing to do")
+    ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
+    typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
+    typer.echo(f"best validation F1: {result.best_value:.4f} (pooled over pixels)")
+    typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
+    typer.echo("next:")
+    typer.echo(f"  lsml evaluate --run-id {result.best_run_id}")
+    typer.echo("  mlflow ui")
+    typer.echo(f"best run: {result.best_run_id}")

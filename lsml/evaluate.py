@@ -1,0 +1,119 @@
+"""Judges a model on patches: scores pooled over all pixels, a table a patch, pictures."""
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lsml.figures import panel
+from lsml.metrics import PooledCounts
+from lsml.trial import Panel
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Stored bands float32 (B, H, W, 14) to landslide probability float32 (B, H, W, 1)."""
+
+_BATCH = 16
+_PANELS = 8
+
+
+class Patch(NamedTuple):
+    """A patch with its truth.
+
+    Attributes:
+        image: stored bands, float32 (H, W, 14).
+        mask: uint8 (H, W), 0 or 1.
+    """
+
+    id: str
+    image: np.ndarray
+    mask: np.ndarray
+
+
+class PatchScore(NamedTuple):
+    """One patch at the model's threshold, in pixels; `f1` is None where there is neither landslide nor alarm."""
+
+    id: str
+    landslide_share: float
+    hits: int
+    misses: int
+    false_alarms: int
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's scores on a split.
+
+    Attributes:
+        metrics: f1, iou, precision, recall at `threshold` and average_precision, pooled over all pixels.
+        patches: one score a patch, most wrong pixels first.
+        panels: pictures of the patches with the most wrong pixels, worst first.
+        fingerprint: SHA-256 of ids, images and masks, 64 hex digits.
+    """
+
+    threshold: float
+    metrics: dict[str, float]
+    patches: tuple[PatchScore, ...]
+    panels: tuple[Panel, ...]
+    fingerprint: str
+
+
+def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, split: str) -> Evaluation:
+    """Scores `predict` on `patches` in one pass, holding no more than a batch and the worst patches in memory.
+
+    A pixel counts as landslide where its probability is at least `threshold`.
+    """
+    counts, digest = PooledCounts(), hashlib.sha256()
+    scores: list[PatchScore] = []
+    worst: list[tuple[int, int, Patch, np.ndarray]] = []
+    for group, probabilities in _predictions(predict, patches):
+        for patch, probability in zip(group, probabilities, strict=True):
+            _update(digest, patch)
+            counts.update(patch.mask, probability)
+            score = _score(patch, probability, threshold)
+            wrong = score.misses + score.false_alarms
+            heapq.heappush(worst, (wrong, -len(scores), patch, probability))
+            if len(worst) > _PANELS:
+                heapq.heappop(worst)
+            scores.append(score)
+    pictures = [
+        Panel(f"{split}/{patch.id}", panel(patch.image, patch.mask, probability, threshold))
+        for _, _, patch, probability in sorted(worst, key=lambda entry: entry[:2], reverse=True)
+    ]
+    return Evaluation(
+        threshold=threshold,
+        metrics=counts.scores(threshold),
+        patches=tuple(sorted(scores, key=lambda s: s.misses + s.false_alarms, reverse=True)),
+        panels=tuple(pictures),
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def _predictions(predict: Predict, patches: Iterable[Patch]) -> Iterator[tuple[list[Patch], np.ndarray]]:
+    iterator = iter(patches)
+    while group := [patch for _, patch in zip(range(_BATCH), iterator, strict=False)]:
+        yield group, predict(np.stack([patch.image for patch in group]))[..., 0]
+
+
+def _update(digest: "hashlib._Hash", patch: Patch) -> None:
+    digest.update(patch.id.encode() + b"\0")
+    digest.update(np.ascontiguousarray(patch.image).tobytes())
+    digest.update(np.ascontiguousarray(patch.mask).tobytes())
+
+
+def _score(patch: Patch, probability: np.ndarray, threshold: float) -> PatchScore:
+    truth, called = patch.mask.astype(bool), probability >= threshold
+    hits = int((truth & called).sum())
+    misses, false_alarms = int((truth & ~called).sum()), int((~truth & called).sum())
+    pixels = 2 * hits + misses + false_alarms
+    return PatchScore(
+        id=patch.id,
+        landslide_share=float(truth.mean()),
+        hits=hits,
+        misses=misses,
+        false_alarms=false_alarms,
+        f1=2 * hits / pixels if pixels else None,
+    )

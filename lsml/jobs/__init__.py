@@ -1,0 +1,1 @@
+"""Jobs: one function a command; they wire the parts together and print nothing."""

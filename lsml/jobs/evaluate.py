@@ -1,0 +1,129 @@
+"""Evaluation: a run's model on the sealed test split, on the record."""
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lsml import backend
+from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.layout import PatchFiles
+from lsml.data.sealed import test_split
+from lsml.data.training import prepare
+from lsml.errors import DataError
+from lsml.evaluate import Evaluation, Patch, PatchScore, evaluate
+from lsml.jobs.sources import Progress, pack_cache
+from lsml.metrics import PooledCounts
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an evaluation found.
+
+    Attributes:
+        run_id: the run that was asked for; `model_run_id` the one whose model was judged.
+        looks: how often this test split has been opened by the study so far, this time included.
+        baseline: scores of the per-pixel logistic regression, where it was asked for.
+    """
+
+    run_id: str
+    model_run_id: str
+    data: str
+    evaluation: Evaluation
+    looks: int
+    baseline: dict[str, float] | None
+
+
+def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress) -> Judgement:
+    """Opens the test split for the run's model, and writes scores, pictures and a table into MLflow.
+
+    For a study's run the model is that of its best trial, and the scores go to both runs.
+
+    Raises:
+        StorageError: no such run.
+        ModelError: the run has no model, or one that is refused.
+        DataError: no test split, or patches that cannot be used.
+    """
+    backend.load_keras()
+    from lsml.models.files import load_file
+    from lsml.tracking.ledger import record_opening
+    from lsml.tracking.models import fetch
+    from lsml.tracking.runs import find_run
+    from lsml.tracking.store import open_client
+    from lsml.tracking.study import model_run_id
+
+    client = open_client()
+    asked = find_run(client, run_id)
+    run = find_run(client, model_run_id(asked))
+    root = _root(run.data.tags.get("lsml.data.root"), data)
+    with tempfile.TemporaryDirectory() as folder:
+        stored = fetch(client, run.info.run_id, Path(folder))
+        model = load_file(stored.path)
+    files = test_split(root)
+    found = evaluate(model.predict_on_batch, _read(files, progress), stored.threshold, split=SPLIT)
+    looks = record_opening(client, run, model_sha256=stored.sha256, fingerprint=found.fingerprint)
+    simple = _baseline(root, files, progress) if baseline else None
+    for target in dict.fromkeys((run.info.run_id, asked.info.run_id)):
+        _log(client, target, found, simple)
+    return Judgement(run_id, run.info.run_id, str(root), found, looks, simple)
+
+
+def _root(recorded: str | None, given: Path | None) -> Path:
+    root = given or (Path(recorded) if recorded else None)
+    if root is None or not root.is_dir():
+        raise DataError(f"dataset {root or ''}".strip(), "no such folder", "give its path with --data DIR")
+    return root.resolve()
+
+
+def _read(files: tuple[PatchFiles, ...], progress: Progress) -> Iterator[Patch]:
+    for done, patch in enumerate(files, start=1):
+        assert patch.mask is not None
+        yield Patch(patch.id, read_image(patch.image).astype(np.float32), read_mask(patch.mask))
+        progress("test patches", done, len(files))
+
+
+def _baseline(root: Path, files: tuple[PatchFiles, ...], progress: Progress) -> dict[str, float]:
+    """Test scores of a logistic regression on the bands of one pixel, its threshold chosen on validation."""
+    from lsml.baseline import fit_pixel_baseline
+
+    data = prepare(root, pack_cache(), progress=progress)
+    classifier = fit_pixel_baseline(data.train)
+    counts = PooledCounts()
+    for index in range(len(data.validation)):
+        image, mask = data.validation.batch([index])
+        counts.update(mask[..., 0], classifier.predict(image)[..., 0])
+    threshold = counts.best_threshold()
+    medians = np.asarray(data.statistics.median, dtype=np.float32)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return classifier.predict(np.where(np.isfinite(images), images, medians))
+
+    return evaluate(predict, _read(files, progress), threshold, split=SPLIT).metrics
+
+
+def _log(client: object, run_id: str, found: Evaluation, baseline: dict[str, float] | None) -> None:
+    from lsml.tracking.runs import log_panels, log_scores
+    from lsml.tracking.study import log_texts
+
+    metrics = {f"{SPLIT}_{name}": value for name, value in found.metrics.items()}
+    metrics |= {f"{SPLIT}_pixel_baseline_{name}": value for name, value in (baseline or {}).items()}
+    log_scores(client, run_id, metrics, {"lsml.data.test": found.fingerprint})
+    log_panels(client, run_id, found.panels)
+    log_texts(client, run_id, {f"{SPLIT}_patches.csv": _table(found.patches)})
+    if project_run := os.environ.get("MLFLOW_RUN_ID"):
+        log_scores(client, project_run, {}, {"lsml.evaluated_run_id": run_id})
+
+
+def _table(scores: tuple[PatchScore, ...]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(PatchScore._fields)
+    writer.writerows(scores)
+    return out.getvalue()

@@ -1,0 +1,48 @@
+"""Looking at studies: what a database holds, and one study in full."""
+
+from typing import Any
+
+from lsml.jobs.tune import DEFAULT_STORAGE
+from lsml.study.optuna_slots import CountedStudy, best_of, load_studies, load_study, parent_run_of, run_id_of, state_of
+from lsml.study.report import importances, table
+
+
+def list_studies(storage: str | None) -> list[dict[str, Any]]:
+    """One row a study: how its slots stand, its best value and run.
+
+    Raises:
+        StorageError: the database cannot be used.
+    """
+    return [_summary(study) for study in load_studies(storage or DEFAULT_STORAGE)]
+
+
+def _summary(study: CountedStudy) -> dict[str, Any]:
+    states = [state_of(trial) for trial in study.get_trials(deepcopy=False)]
+    best = best_of(study)
+    return {
+        "study": study.study_name,
+        **{state: states.count(state) for state in ("complete", "pruned", "failed", "running")},
+        "best val_f1": best.value if best else None,
+        "best run": run_id_of(best) if best else None,
+        "study run": parent_run_of(study),
+    }
+
+
+def show_study(name: str, storage: str | None) -> dict[str, Any]:
+    """Every attempt of a study with its parameters and run, the importances and the best run.
+
+    Raises:
+        ConfigError: no such study.
+        StorageError: the database cannot be used.
+    """
+    study = load_study(storage or DEFAULT_STORAGE, name)
+    best = best_of(study)
+    rows = table(study)
+    return {
+        "study": name,
+        "study_run_id": parent_run_of(study),
+        "best_run_id": run_id_of(best) if best else None,
+        "searched": sorted({field for trial in study.all_trials(deepcopy=False) for field in trial.params}),
+        "attempts": rows,
+        "importance": importances(study),
+    }

@@ -1,0 +1,1 @@
+"""Studies: one coordinator owns the truth, expendable workers train."""

@@ -1,0 +1,154 @@
+"""The coordinator: the one process that writes to the study's database and to tracking.
+
+Its order of writing is what makes a kill at any point harmless. An attempt's run is filled before its trial is
+told to the database, and the run is closed last; whoever finds a run still open knows from the database how to
+close it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from lsml.data.training import TrainingData
+from lsml.errors import Interrupted, StudyError
+from lsml.experiment import StudySettings
+from lsml.study.optuna_slots import OptunaSlots
+from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
+from lsml.trial import Attempt, State, TrialOutcome, TrialTask
+
+_POLL_SECONDS = 0.2
+
+
+class Recorder(Protocol):
+    """Where the attempts of a study are written down for people to compare."""
+
+    def started(self, attempt: Attempt) -> str: ...
+
+    def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None: ...
+
+    def outcome(self, run_id: str, outcome: TrialOutcome) -> None: ...
+
+    def closed(self, run_id: str, state: State, reason: str) -> None: ...
+
+    def settle(self, states: Mapping[int, State], reason: str) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who looks on: a terminal, a log, a test."""
+
+    def trial_started(self, attempt: Attempt) -> None: ...
+
+    def trial_epoch(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> None: ...
+
+    def trial_ended(self, attempt: Attempt, state: State, value: float | None, reason: str) -> None: ...
+
+
+class Coordinator:
+    """Keeps every worker busy until each slot of the study has ended."""
+
+    def __init__(
+        self,
+        *,
+        slots: OptunaSlots,
+        workers: Workers,
+        recorder: Recorder,
+        watcher: Watcher,
+        data: TrainingData,
+        settings: StudySettings,
+        folder: Path,
+    ) -> None:
+        self._slots, self._workers, self._recorder, self._watcher = slots, workers, recorder, watcher
+        self._data, self._settings, self._folder = data, settings, folder
+        self._out: dict[int, tuple[Attempt, str]] = {}
+        self._failures = 0
+
+    def run(self) -> None:
+        """Runs the study to its end.
+
+        Raises:
+            StudyError: more failed trials in a row than the settings allow.
+            Interrupted: by a signal; every attempt under way is closed and its slot will be queued again.
+        """
+        self._settle("coordinator lost")
+        try:
+            while self._dispatch():
+                message = self._workers.next(_POLL_SECONDS)
+                if message is not None:
+                    self._handle(message)
+        except Interrupted as signal:
+            self._settle(f"interrupted by {signal.name}")
+            raise
+        except StudyError:
+            self._settle("study stopped")
+            raise
+
+    def _settle(self, reason: str) -> None:
+        """Closes whatever is under way in both stores; what had ended in the database is closed as it ended."""
+        self._slots.close_open(reason)
+        self._recorder.settle(self._slots.states(), reason)
+
+    def _dispatch(self) -> bool:
+        """Hands attempts to free workers; False when nothing is under way and nothing is left."""
+        for address in self._workers.free():
+            attempt = self._slots.ask()
+            if attempt is None:
+                break
+            run_id = self._recorder.started(attempt)
+            self._slots.remember_run(attempt, run_id)
+            self._out[attempt.number] = (attempt, run_id)
+            self._watcher.trial_started(attempt)
+            task = TrialTask(attempt.config, self._data, self._checkpoint(attempt))
+            self._workers.submit(attempt.number, task, address)
+        return bool(self._out) or self._slots.ended() < self._settings.trials
+
+    def _checkpoint(self, attempt: Attempt) -> Path:
+        return self._folder / f"slot-{attempt.slot:04d}.checkpoint"
+
+    def _handle(self, message: Message) -> None:
+        attempt, run_id = self._out[message.attempt]
+        match message:
+            case Reported():
+                self._epoch(attempt, run_id, message)
+            case Finished():
+                self._finish(attempt, run_id, message.outcome)
+            case Failed():
+                self._slots.fail(attempt, message.reason)
+                self._close(attempt, run_id, "failed", None, message.reason)
+            case Lost():
+                again = self._slots.lose(attempt, message.reason)
+                self._close(attempt, run_id, "superseded" if again else "failed", None, message.reason)
+
+    def _epoch(self, attempt: Attempt, run_id: str, message: Reported) -> None:
+        # The answer goes out first: the worker waits for it, and tracking may be slow.
+        go_on = self._slots.report(attempt, message.epoch, message.metrics["val_f1"])
+        self._workers.answer(attempt.number, go_on=go_on)
+        self._recorder.epoch(run_id, message.epoch, message.metrics)
+        self._watcher.trial_epoch(attempt, message.epoch, message.metrics)
+
+    def _finish(self, attempt: Attempt, run_id: str, outcome: TrialOutcome) -> None:
+        self._recorder.outcome(run_id, outcome)
+        if outcome.stopped == "pruned":
+            self._slots.prune(attempt)
+            self._close(attempt, run_id, "pruned", outcome.value, f"pruned after epoch {outcome.epochs}")
+        else:
+            self._slots.complete(attempt, outcome.value)
+            self._close(attempt, run_id, "complete", outcome.value, "")
+
+    def _close(self, attempt: Attempt, run_id: str, state: State, value: float | None, reason: str) -> None:
+        self._recorder.closed(run_id, state, reason)
+        del self._out[attempt.number]
+        if state != "superseded":
+            self._checkpoint(attempt).unlink(missing_ok=True)
+        self._watcher.trial_ended(attempt, state, value, reason)
+        self._count_failures(state, reason)
+
+    def _count_failures(self, state: State, reason: str) -> None:
+        if state == "superseded":
+            return
+        self._failures = self._failures + 1 if state == "failed" else 0
+        if self._failures >= self._settings.max_failures:
+            raise StudyError(
+                "study stopped",
+                f"{self._failures} trials in a row failed, the last one with: {reason}",
+                "mend the cause and run the same command again",
+            )

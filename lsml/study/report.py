@@ -1,0 +1,86 @@
+"""What a study found, as Optuna's own figures and one table."""
+
+import csv
+import io
+import warnings
+from collections.abc import Callable
+
+import optuna
+from optuna.trial import TrialState
+from plotly.graph_objects import Figure
+
+from lsml.study.optuna_slots import CountedStudy, attempt_of, run_id_of, slot_of, state_of
+
+_IMPORTANCE_NEEDS = 2
+
+
+def figures(study: CountedStudy) -> dict[str, str]:
+    """HTML pages by file name, each complete in itself: history, importance, parallel coordinates, timeline.
+
+    Importances need two complete trials with different values; without them that page is left out.
+    """
+    plots: dict[str, Callable[[optuna.Study], Figure]] = {
+        "history": optuna.visualization.plot_optimization_history,
+        "parallel_coordinates": optuna.visualization.plot_parallel_coordinate,
+        "timeline": optuna.visualization.plot_timeline,
+    }
+    if importances(study):
+        plots["importance"] = _plot_importance
+    drawn = _by_slot(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {f"{name}.html": plot(drawn).to_html() for name, plot in plots.items()}
+
+
+def _by_slot(study: CountedStudy) -> optuna.Study:
+    """A copy in memory whose trial numbers are the slots: Optuna's plots take them for positions."""
+    copy = optuna.create_study(direction="maximize")
+    copy.add_trials(sorted(study.get_trials(), key=slot_of))
+    return copy
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Share of the objective's variance that each searched field explains (fANOVA, Hutter et al. 2014).
+
+    Empty while fewer than two complete trials differ in value, or none of the fields was searched in all of them.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    common = set.intersection(*(set(t.params) for t in complete)) if complete else set()
+    if len({t.value for t in complete}) < _IMPORTANCE_NEEDS or not common:
+        return {}
+    return optuna.importance.get_param_importances(study, evaluator=_evaluator())
+
+
+def _evaluator() -> optuna.importance.FanovaImportanceEvaluator:
+    return optuna.importance.FanovaImportanceEvaluator(seed=0)
+
+
+def _plot_importance(study: optuna.Study) -> Figure:
+    return optuna.visualization.plot_param_importances(study, evaluator=_evaluator())
+
+
+def table(study: CountedStudy) -> list[dict[str, object]]:
+    """One row an attempt, superseded ones included: slot, attempt, state, value, epochs, run and parameters."""
+    names = sorted({name for trial in study.all_trials(deepcopy=False) for name in trial.params})
+    return [
+        {
+            "slot": slot_of(trial),
+            "attempt": attempt_of(trial),
+            "state": state_of(trial),
+            "val_f1": trial.value,
+            "epochs": trial.last_step,
+            "reason": trial.user_attrs.get("superseded") or trial.user_attrs.get("reason"),
+            "run_id": run_id_of(trial),
+            **{name: trial.params.get(name) for name in names},
+        }
+        for trial in sorted(study.all_trials(deepcopy=False), key=lambda t: (slot_of(t), attempt_of(t)))
+    ]
+
+
+def to_csv(rows: list[dict[str, object]]) -> str:
+    """The rows as CSV text with a header."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

@@ -1,0 +1,222 @@
+"""The workers of a study: processes of a local dask cluster, bound to loopback, one trial each at a time."""
+
+import contextlib
+import logging
+import os
+import queue
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import dask
+from distributed import Client, Future, KilledWorker, Nanny, Queue, Scheduler, SpecCluster, get_client, get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.security import Security
+
+from lsml import backend
+from lsml.study.system import SystemProbe, gpu_ids
+from lsml.trial import TrialFunction, TrialOutcome, TrialTask
+
+# A trial that takes its worker down must not be given to the next one: the coordinator decides.
+# A daemonic worker may not start processes of its own. Trials are placed by the coordinator alone.
+_DASK_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.worker.daemon": False,
+    "distributed.admin.tick.limit": "1h",
+}
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A worker ended an epoch and waits for an answer."""
+
+    attempt: int
+    epoch: int
+    metrics: Mapping[str, float]
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A worker handed back its outcome."""
+
+    attempt: int
+    outcome: TrialOutcome
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The trial itself raised: trying again would raise again."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker is gone, the trial is not to blame."""
+
+    attempt: int
+    reason: str
+
+
+Message = Reported | Finished | Failed | Lost
+
+
+class Workers:
+    """A local cluster of `count` worker processes; each dies with this process.
+
+    Use as a context manager. `count` 0 means one worker a GPU, or one where there is no GPU.
+    """
+
+    def __init__(self, count: int, trial_function: TrialFunction, *, scratch: Path) -> None:
+        self._function = trial_function
+        self._scratch = scratch
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._topic = f"lsml-{uuid.uuid4().hex}"
+        self._running: dict[int, tuple[str, Future]] = {}
+        self._answers: dict[int, Queue] = {}
+        backend.prepare()
+        gpus = gpu_ids()
+        self.count = count or len(gpus) or 1
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        self._settings = dask.config.set(_DASK_SETTINGS)
+        security = Security.temporary()
+        self._cluster = SpecCluster(
+            workers={index: self._nanny(index, gpus, security) for index in range(self.count)},
+            scheduler={
+                "cls": Scheduler,
+                "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "security": security},
+            },
+            security=security,
+            silence_logs=logging.CRITICAL,
+        )
+        self._client = Client(self._cluster, security=security, set_as_default=False)
+        self._client.register_plugin(_LogFile(scratch / "workers.log"))
+        self._client.subscribe_topic(self._topic, self._receive)
+
+    def _nanny(self, index: int, gpus: list[str], security: Security) -> dict[str, Any]:
+        environment = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}
+        return {
+            "cls": Nanny,
+            "options": {
+                "nthreads": 1,
+                "host": "127.0.0.1",
+                "env": environment,
+                "memory_limit": f"{0.9 / self.count:.3f}",
+                "dashboard": False,
+                "local_directory": str(self._scratch),
+                "security": security,
+                "silence_logs": logging.CRITICAL,
+            },
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A worker in the middle of a training step does not listen; it holds nothing that is not on disk.
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        self._client.close(timeout=2)
+        self._cluster.close(timeout=5)
+        self._settings.__exit__(kind, error, trace)
+
+    def pids(self) -> list[int]:
+        """The process ids of the live workers."""
+        nannies = self._cluster.workers.values()
+        return [nanny.pid for nanny in nannies if getattr(nanny, "pid", None)]
+
+    def free(self) -> list[str]:
+        """The addresses of live workers without a trial."""
+        busy = {address for address, _ in self._running.values()}
+        live = self._client.scheduler_info(n_workers=-1)["workers"]
+        return [address for address in live if address not in busy]
+
+    def submit(self, attempt: int, task: TrialTask, address: str) -> None:
+        """Starts `task` on the worker at `address`."""
+        self._answers[attempt] = Queue(f"{self._topic}-{attempt}", client=self._client)
+        future = self._client.submit(
+            _work,
+            self._function,
+            task,
+            attempt,
+            self._topic,
+            key=f"{self._topic}-trial-{attempt}",
+            workers=[address],
+            allow_other_workers=False,
+            pure=False,
+        )
+        self._running[attempt] = (address, future)
+        future.add_done_callback(lambda done: self._inbox.put(self._conclude(attempt, done)))
+
+    def answer(self, attempt: int, *, go_on: bool) -> None:
+        """Answers the epoch that the attempt's worker reported."""
+        self._answers[attempt].put(go_on)
+
+    def next(self, timeout: float) -> Message | None:
+        """The next message, or None when `timeout` seconds brought none."""
+        try:
+            message = self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if not isinstance(message, Reported):
+            _, future = self._running.pop(message.attempt)
+            future.release()
+            self._answers.pop(message.attempt).close()
+        return message
+
+    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        _, message = event
+        self._inbox.put(Reported(message["attempt"], message["epoch"], message["metrics"], message["replayed"]))
+
+    def _conclude(self, attempt: int, future: Future) -> Message:
+        if future.status == "finished":
+            try:
+                return Finished(attempt, future.result())
+            except Exception as error:  # noqa: BLE001 (the worker died while handing over its outcome)
+                return Lost(attempt, f"outcome lost: {type(error).__name__}")
+        if future.status == "cancelled":
+            return Lost(attempt, "connection to the worker lost")
+        raised = future.exception()
+        if isinstance(raised, KilledWorker):
+            return Lost(attempt, "worker process died")
+        return Failed(attempt, f"{type(raised).__name__}: {raised}")
+
+
+class _LogFile(WorkerPlugin):  # type: ignore[misc]  # dask has no types
+    """Sends all that a worker and the libraries in it print to a file; the terminal is the coordinator's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def setup(self, worker: Any) -> None:
+        with self._path.open("a") as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+
+
+def _work(function: TrialFunction, task: TrialTask, attempt: int, topic: str) -> TrialOutcome:
+    """Runs on the worker: trains, sends an event an epoch, and waits for each answer."""
+    worker = get_worker()
+    answers = Queue(f"{topic}-{attempt}", client=get_client())
+    probe = SystemProbe()
+
+    def report(epoch: int, metrics: Mapping[str, float], replayed: bool) -> bool:
+        values = {name: float(value) for name, value in metrics.items()} | probe.sample()
+        worker.log_event(
+            topic, {"attempt": attempt, "epoch": int(epoch), "metrics": values, "replayed": bool(replayed)}
+        )
+        return bool(answers.get())
+
+    return function(task, report)

@@ -1,0 +1,1 @@
+"""Tracking: the only part of lsml that knows MLflow."""

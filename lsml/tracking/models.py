@@ -1,0 +1,168 @@
+"""Models in MLflow: logging a trained file as MLflow's own `keras` flavour, registering it, fetching it back.
+
+The file's bytes come from a worker. Writing MLflow's folder around them here keeps Keras, and with it the GPU,
+out of the process that tracks.
+"""
+
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+import yaml
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.types import Schema, TensorSpec
+
+from lsml import __version__
+from lsml.bands import N_BANDS
+from lsml.errors import ModelError
+from lsml.tracking.store import storage_errors, tracking_uri
+
+MODEL_NAME = "model"
+CANDIDATE = "candidate"
+_FILE = Path("data") / "model.keras"
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, N_BANDS), name="patches")]),
+    outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, 1), name="probability")]),
+)
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model file fetched from a run, its bytes checked against their record."""
+
+    path: Path
+    threshold: float
+    sha256: str
+
+
+def requirements(backend: str) -> list[str]:
+    """What a process needs to load and run the model: Keras, its backend and NumPy, as installed here."""
+    names = ["keras", {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[backend], "numpy"]
+    return [f"{name}=={found}" for name in names if (found := _version(name))]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def log_model(client: MlflowClient, run_id: str, file: bytes, *, sha256: str, threshold: float, backend: str) -> None:
+    """Logs the bytes of a `.keras` file as the run's model.
+
+    Raises:
+        ModelError: the bytes do not have the SHA-256 that their maker gave.
+        StorageError: MLflow cannot store it.
+    """
+    if hashlib.sha256(file).hexdigest() != sha256:
+        raise ModelError(f"model of run {run_id}", "its bytes changed on the way", "run the same command again")
+    with storage_errors(f"model of run {run_id}"), tempfile.TemporaryDirectory() as folder:
+        experiment_id = client.get_run(run_id).info.experiment_id
+        logged = client.create_logged_model(experiment_id, MODEL_NAME, source_run_id=run_id)
+        model = Model(
+            artifact_path=logged.artifact_location,
+            run_id=run_id,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+            signature=SIGNATURE,
+            metadata={"lsml.threshold": threshold, "lsml.sha256": sha256, "lsml.version": __version__},
+        )
+        _write_model(Path(folder), model, file, backend)
+        client.log_model_artifacts(logged.model_id, folder)
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+def _write_model(folder: Path, model: Model, file: bytes, backend: str) -> None:
+    """Writes what `mlflow.keras.save_model` would write for the model in `file`."""
+    (folder / _FILE).parent.mkdir()
+    (folder / _FILE).write_bytes(file)
+    (folder / "data" / "keras_module.txt").write_text("keras")
+    model.add_flavor(
+        "keras",
+        data="data",
+        keras_version=_version("keras"),
+        keras_backend=backend,
+        save_exported_model=False,
+    )
+    mlflow.pyfunc.add_to_model(
+        model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml"
+    )
+    model.model_size_bytes = len(file)
+    model.save(str(folder / MLMODEL_FILE_NAME))
+    _write_environment(folder, [f"mlflow=={version('mlflow')}", *requirements(backend)])
+
+
+def _write_environment(folder: Path, pins: list[str]) -> None:
+    python = platform.python_version()
+    (folder / "requirements.txt").write_text("\n".join(pins) + "\n")
+    conda = {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": pins}],
+    }
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
+    local = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(local, sort_keys=False))
+
+
+def register(client: MlflowClient, run_id: str, name: str, *, tags: Mapping[str, str]) -> str:
+    """The version of the registered model `name` that holds the run's model; made once per run id.
+
+    The alias `candidate` then points to it.
+
+    Raises:
+        StorageError: MLflow refuses.
+    """
+    with storage_errors(f"registered model {name}"):
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        known = client.search_model_versions(f"name='{name}' and run_id='{run_id}'")
+        if known:
+            number = min(int(v.version) for v in known)
+        else:
+            model_id = client.get_run(run_id).outputs.model_outputs[0].model_id
+            source = client.get_logged_model(model_id).artifact_location
+            created = client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+            number = int(created.version)
+        client.set_registered_model_alias(name, CANDIDATE, str(number))
+    return str(number)
+
+
+def fetch(client: MlflowClient, run_id: str, folder: Path) -> StoredModel:
+    """Downloads the run's model below `folder` and checks it against its record.
+
+    Raises:
+        ModelError: the run has no model, or its bytes are not those that were logged.
+    """
+    outputs = client.get_run(run_id).outputs
+    if not outputs or not outputs.model_outputs:
+        raise ModelError(f"run {run_id}", "has no model", "give a trial or study run; lsml study show lists them")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with storage_errors(f"model of run {run_id}"):
+        uri = f"models:/{outputs.model_outputs[0].model_id}"
+        path = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri()))
+    metadata = Model.load(str(path / MLMODEL_FILE_NAME)).metadata or {}
+    if "lsml.threshold" not in metadata or not (path / _FILE).is_file():
+        raise ModelError(f"run {run_id}", "its model was not made by lsml", "give a run that lsml made")
+    found = hashlib.sha256((path / _FILE).read_bytes()).hexdigest()
+    if found != metadata["lsml.sha256"]:
+        raise ModelError(f"model of run {run_id}", "its SHA-256 differs from its record", "train it again")
+    return StoredModel(path / _FILE, float(metadata["lsml.threshold"]), found)

@@ -1,0 +1,230 @@
+"""MLflow runs: a study as parent, each attempt at a trial as child, single trainings, evaluations."""
+
+import getpass
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from lsml import __version__
+from lsml.config import Scalar, flatten
+from lsml.data.pack import PackedSplit
+from lsml.data.training import TrainingData
+from lsml.errors import StorageError
+from lsml.tracking.models import log_model
+from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, git_commit, storage_errors
+from lsml.trial import Attempt, Panel, State, TrialOutcome
+
+STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
+    "lsml.study",
+    "lsml.role",
+    "lsml.state",
+    "lsml.slot",
+    "lsml.attempt",
+    "lsml.trial",
+)
+BEST_RUN, DATA_ROOT, DATA_SOURCE = "lsml.best_run_id", "lsml.data.root", "lsml.data.source"
+_PARENT = "mlflow.parentRunId"
+_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "superseded": "KILLED"}
+_SHOWN_DIGEST = 32
+_MAX_TAG = 4900
+
+
+def common_tags(role: str, name: str) -> dict[str, str]:
+    """What every run of lsml says of itself."""
+    tags = {
+        "mlflow.runName": name,
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "lsml",
+        "mlflow.source.type": "LOCAL",
+        ROLE: role,
+        "lsml.version": __version__,
+        "lsml.python": platform.python_version(),
+    }
+    commit = git_commit()
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def data_tags(data: TrainingData, root: str) -> dict[str, str]:
+    """Where the patches come from and the fingerprints of the splits."""
+    return {
+        DATA_ROOT: root,
+        DATA_SOURCE: data.source,
+        "lsml.data.train": data.train.fingerprint,
+        "lsml.data.validation": data.validation.fingerprint,
+    }
+
+
+def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()]
+
+
+def _params(values: Mapping[str, Scalar]) -> list[Param]:
+    return [Param(key, str(value)) for key, value in values.items()]
+
+
+def _metrics(values: Mapping[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(key, float(value), now, step) for key, value in values.items()]
+
+
+def dataset_input(split: PackedSplit, root: str) -> DatasetInput:
+    """The split as MLflow's dataset; the digest is the start of its fingerprint, which MLflow limits."""
+    dataset = Dataset(
+        name=f"landslide4sense-{split.name}",
+        digest=split.fingerprint[:_SHOWN_DIGEST],
+        source_type="local",
+        source=f'{{"uri": "{root}"}}',
+        profile=f'{{"patches": {len(split)}}}',
+    )
+    context = {"train": "training"}.get(split.name, split.name)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+
+
+class TrialRecorder:
+    """Writes attempts down as child runs of a study's run; `lsml.study.coordinator.Recorder`."""
+
+    def __init__(self, client: MlflowClient, parent: Run, *, study: str, data: TrainingData, root: str) -> None:
+        self._client, self._parent, self._study = client, parent, study
+        self._data, self._root = data, root
+        self._tags = common_tags("trial", "") | data_tags(data, root)
+
+    def started(self, attempt: Attempt) -> str:
+        """Opens the attempt's run and gives its id."""
+        name = f"{self._study}-{attempt.slot:03d}"
+        tags = self._tags | {
+            "mlflow.runName": name if attempt.ordinal == 1 else f"{name}.{attempt.ordinal}",
+            _PARENT: self._parent.info.run_id,
+            STUDY: self._study,
+            SLOT: str(attempt.slot),
+            ATTEMPT: str(attempt.ordinal),
+            TRIAL: str(attempt.number),
+            STATE: "running",
+        }
+        with storage_errors("MLflow run of a trial"):
+            run = self._client.create_run(self._parent.info.experiment_id, tags=tags)
+            describe_run(self._client, run.info.run_id, flatten(attempt.config), self._data, self._root)
+        return run.info.run_id
+
+    def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Writes one epoch's metrics in one call."""
+        with storage_errors(f"metrics of run {run_id}"):
+            self._client.log_batch(run_id, metrics=_metrics(metrics, epoch))
+
+    def outcome(self, run_id: str, outcome: TrialOutcome) -> None:
+        """Writes the best epoch, the panels and the model."""
+        log_outcome(self._client, run_id, outcome)
+
+    def closed(self, run_id: str, state: State, reason: str) -> None:
+        """Closes the run."""
+        close_run(self._client, run_id, state, reason)
+
+    def settle(self, states: Mapping[int, State], reason: str) -> None:
+        """Closes every child that is still open as the study's database has it, by trial number."""
+        query = f"tags.`{_PARENT}` = '{self._parent.info.run_id}' and attributes.status = 'RUNNING'"
+        with storage_errors("open runs of the study"):
+            open_runs = self._client.search_runs([self._parent.info.experiment_id], query, max_results=5000)
+        for run in open_runs:
+            state = states.get(int(run.data.tags[TRIAL]), "superseded")
+            self.closed(run.info.run_id, state, reason if state == "superseded" else "")
+
+
+def describe_run(
+    client: MlflowClient, run_id: str, params: Mapping[str, Scalar], data: TrainingData, root: str
+) -> None:
+    """Writes what a training run starts from: parameters and datasets."""
+    client.log_batch(run_id, params=_params(params))
+    client.log_inputs(run_id, [dataset_input(data.train, root), dataset_input(data.validation, root)])
+
+
+def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> None:
+    """Writes the best epoch's metrics, the panels and the model of a training that came to its end.
+
+    Raises:
+        StorageError: MLflow cannot store them.
+    """
+    best = {f"best_{name}": value for name, value in outcome.metrics.items() if name.startswith("val_")}
+    best |= {"best_epoch": outcome.best_epoch, "epochs": outcome.epochs}
+    tags = {f"lsml.{name}": value for name, value in outcome.environment.items()} | {"lsml.stopped": outcome.stopped}
+    with storage_errors(f"outcome of run {run_id}"):
+        client.log_batch(run_id, metrics=_metrics(best, outcome.epochs), tags=_run_tags(tags))
+    log_panels(client, run_id, outcome.panels)
+    log_model(
+        client,
+        run_id,
+        outcome.model,
+        sha256=outcome.sha256,
+        threshold=outcome.threshold,
+        backend=outcome.environment["backend"],
+    )
+
+
+def log_panels(client: MlflowClient, run_id: str, panels: Sequence[Panel]) -> None:
+    """Logs pictures where MLflow's image grid lays the same patch of several runs side by side."""
+    with storage_errors(f"panels of run {run_id}"):
+        for panel in panels:
+            client.log_image(run_id, panel.image, key=panel.key, step=0)
+
+
+def close_run(client: MlflowClient, run_id: str, state: State, reason: str) -> None:
+    """Ends a run with MLflow's status for `state`; the reason becomes a tag."""
+    tags = {STATE: state} | ({"lsml.reason": reason} if reason else {})
+    with storage_errors(f"run {run_id}"):
+        client.log_batch(run_id, tags=_run_tags(tags))
+        client.set_terminated(run_id, _STATUS[state])
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run:
+    """The run of that id.
+
+    Raises:
+        StorageError: there is none.
+    """
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        raise StorageError(
+            f"run {run_id}", error.message.splitlines()[0], "lsml study show NAME lists the run ids of a study"
+        ) from None
+
+
+def log_scores(client: MlflowClient, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    """Adds final scores and tags to a run that has ended."""
+    with storage_errors(f"scores of run {run_id}"):
+        client.log_batch(run_id, metrics=_metrics(metrics, 0), tags=_run_tags(tags))
+
+
+class TrainingRun:
+    """The MLflow run of one training outside a study."""
+
+    def __init__(
+        self, client: MlflowClient, *, name: str, params: Mapping[str, Scalar], data: TrainingData, root: str
+    ) -> None:
+        self._client = client
+        project_run = os.environ.get("MLFLOW_RUN_ID")
+        tags = common_tags("train", name) | data_tags(data, root)
+        with storage_errors("MLflow run"):
+            if project_run:
+                log_scores(client, project_run, {}, {k: v for k, v in tags.items() if not k.startswith("mlflow.")})
+                self.id = project_run
+            else:
+                experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+                self.id = client.create_run(experiment_id(client, experiment), tags=tags).info.run_id
+            describe_run(client, self.id, params, data, root)
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Writes one epoch's metrics in one call."""
+        with storage_errors(f"metrics of run {self.id}"):
+            self._client.log_batch(self.id, metrics=_metrics(metrics, epoch))
+
+    def outcome(self, outcome: TrialOutcome) -> None:
+        """Writes the best epoch, the panels and the model."""
+        log_outcome(self._client, self.id, outcome)
+
+    def closed(self, state: State, reason: str) -> None:
+        """Closes the run."""
+        close_run(self._client, self.id, state, reason)

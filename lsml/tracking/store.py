@@ -1,0 +1,82 @@
+"""The MLflow store: where it is, opening it once, and its errors as one line."""
+
+import contextlib
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from lsml.errors import StorageError
+
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+DEFAULT_EXPERIMENT = "lsml"
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, or the database file in the current folder that a bare `mlflow ui` shows."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+
+
+def open_client() -> MlflowClient:
+    """A client of the store, which is made first where it is a database file that does not exist yet.
+
+    Raises:
+        StorageError: the store cannot be reached or opened.
+    """
+    # MLflow's own default of seven retries with growing pauses blocks a single call for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    uri = tracking_uri()
+    locks = Path(".lsml") / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    # Two processes that open a fresh database race in its schema migration and can leave it unusable.
+    with storage_errors("MLflow store"), FileLock(locks / "mlflow-store.lock"):
+        client = MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextlib.contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turns MLflow's and the database's errors into one `StorageError`."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise StorageError(
+            what, lines[0][:300], "check MLFLOW_TRACKING_URI, and that the store is reachable and not full"
+        ) from error
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The id of the MLflow experiment `name`, made where it is missing, by whichever process comes first."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def git_commit() -> str | None:
+    """The commit of the code that runs, where it runs from a git checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,121 @@
+"""The MLflow run of a study: opened or found again, filled with the study's figures, closed."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from lsml.config import Scalar
+from lsml.data.training import TrainingData
+from lsml.tracking.runs import (
+    BEST_RUN,
+    ROLE,
+    STUDY,
+    common_tags,
+    data_tags,
+    describe_run,
+    log_scores,
+)
+from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, storage_errors
+
+RESUMES = "lsml.resumes_run_id"
+_IDENTITY = "lsml.identity"
+_NOTE = "mlflow.note.content"
+
+
+def open_study_run(
+    client: MlflowClient,
+    known: str | None,
+    *,
+    identity: str,
+    study: str,
+    params: Mapping[str, Scalar],
+    data: TrainingData,
+    root: str,
+    note: str,
+) -> Run:
+    """The study's run, marked as running.
+
+    `known` is the run that the study had before, which it keeps; where that was not noted down, `identity` finds
+    it. A new study takes the run that `mlflow run` made
+    for this process, where there is one, else a run of its own in MLflow's experiment `lsml` (or
+    `MLFLOW_EXPERIMENT_NAME`).
+
+    Raises:
+        StorageError: MLflow cannot store it.
+    """
+    project_run = os.environ.get("MLFLOW_RUN_ID")
+    with storage_errors("MLflow run of the study"):
+        existing = _existing(client, known) or _by_identity(client, identity)
+        if existing is not None:
+            run_id = existing.info.run_id
+            client.update_run(run_id, status="RUNNING")
+            if project_run and project_run != run_id:
+                client.set_tag(project_run, RESUMES, run_id)
+                client.set_tag(project_run, _NOTE, f"Went on with study `{study}`, whose run is `{run_id}`.")
+            return client.get_run(run_id)
+        tags = common_tags("study", study) | data_tags(data, root) | {STUDY: study, _IDENTITY: identity, _NOTE: note}
+        if project_run:
+            tags = {key: value for key, value in tags.items() if not key.startswith("mlflow.source")}
+            for key, value in tags.items():
+                client.set_tag(project_run, key, value)
+            run_id = project_run
+        else:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+            run_id = client.create_run(experiment_id(client, name), tags=tags).info.run_id
+        describe_run(client, run_id, params, data, root)
+        return client.get_run(run_id)
+
+
+def _existing(client: MlflowClient, run_id: str | None) -> Run | None:
+    if run_id is None:
+        return None
+    try:
+        run = client.get_run(run_id)
+    except MlflowException:
+        return None
+    return run if run.info.lifecycle_stage == "active" and run.data.tags.get(ROLE) == "study" else None
+
+
+def _by_identity(client: MlflowClient, identity: str) -> Run | None:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.`{_IDENTITY}` = '{identity}'", max_results=1)
+    return found[0] if found else None
+
+
+def log_study(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    texts: Mapping[str, str],
+    records: Mapping[str, Any],
+) -> None:
+    """Writes a study's figures: scores, tags, text files and JSON files by artifact path."""
+    log_scores(client, run_id, metrics, tags)
+    log_texts(client, run_id, texts)
+    with storage_errors("figures of the study"):
+        for path, record in records.items():
+            client.log_dict(run_id, record, path)
+
+
+def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, str]) -> None:
+    """Writes text files by artifact path; one that is there already is replaced."""
+    with storage_errors(f"files of run {run_id}"):
+        for path, text in texts.items():
+            client.log_text(run_id, text, path)
+
+
+def end_study_run(client: MlflowClient, run_id: str, status: str) -> None:
+    """Closes the study's run as FINISHED, FAILED or KILLED."""
+    with storage_errors("MLflow run of the study"):
+        client.set_terminated(run_id, status)
+
+
+def model_run_id(run: Run) -> str:
+    """The run whose model speaks for `run`: a study's best trial, or the run itself."""
+    return run.data.tags.get(BEST_RUN, run.info.run_id)

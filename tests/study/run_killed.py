@@ -1,0 +1,85 @@
+"""Runs one study again and again, each time in a process that is killed at another step, until it is done.
+
+Usage: python run_killed.py STUDY DATA TRIALS STEP...
+
+A STEP is `Class.method:N`: the process dies right after the Nth call of that method. Each attempt is a fork of
+this process, so that the imports are paid for once; the last one is not killed. Prints the exit code of each.
+"""
+
+import functools
+import importlib
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from sleeping import sleeping
+
+from lsml.cli.output import Reporter
+from lsml.experiment import load_experiment
+from lsml.jobs.tune import tune
+
+_OWNERS = {
+    "OptunaSlots": "lsml.study.optuna_slots",
+    "Workers": "lsml.study.workers",
+    "TrialRecorder": "lsml.tracking.runs",
+    "models": "lsml.tracking.models",
+    "study": "lsml.tracking.study",
+}
+# Imported here, once for all forks.
+_MODULES = {name: importlib.import_module(module) for name, module in _OWNERS.items()}
+
+
+def die_after(step: str) -> None:
+    """Makes this process kill itself right after the given call."""
+    place, _, count = step.partition(":")
+    owner_name, method = place.split(".")
+    owner = getattr(_MODULES[owner_name], owner_name, _MODULES[owner_name])
+    original = getattr(owner, method)
+    calls = iter(range(1, 1_000_000))
+
+    @functools.wraps(original)
+    def wrapped(*args: object, **kwargs: object) -> object:
+        result = original(*args, **kwargs)
+        if next(calls) == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, method, wrapped)
+
+
+def run(study: str, data: Path, trials: int, step: str | None) -> None:
+    """One attempt at the study."""
+    if step:
+        die_after(step)
+    experiment = load_experiment(Path("experiment.yaml")).with_settings(trials=trials)
+    with Reporter() as reporter:
+        tune(
+            experiment,
+            study=study,
+            data=data,
+            storage="sqlite:///optuna.db",
+            watcher=reporter,
+            trial_function=sleeping,
+        )
+
+
+def forked(study: str, data: Path, trials: int, step: str | None) -> int:
+    """The exit code of one attempt in a process of its own; -9 when it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            run(study, data, trials, step)
+        except BaseException:  # noqa: BLE001 (a forked child must never return into the parent's code)
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    name, folder, number, *steps = sys.argv[1:]
+    for step in [*steps, None]:
+        print(step, forked(name, Path(folder), int(number), step), flush=True)  # noqa: T201

@@ -1,0 +1,246 @@
+"""Holds the layout of docs/architecture.md: imports point down, engines keep one room, the command line is light."""
+
+import ast
+import graphlib
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the ground up; a module may import its own layer and everything before it.
+LAYERS = (
+    ("lsml", "errors", "bands"),
+    ("strict_yaml",),
+    ("config",),
+    ("space",),
+    ("experiment",),
+    ("data",),
+    ("losses", "metrics", "figures", "backend", "device", "checkpoint", "baseline"),
+    ("models",),
+    ("fit",),
+    ("trial",),
+    ("evaluate", "predict"),
+    ("tracking",),
+    ("study",),
+    ("jobs",),
+    ("cli",),
+    ("__main__",),
+)
+RANKS = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
+
+# Packages that only one room may import; None is nowhere.
+HOMES = {
+    "mlflow": "tracking",
+    "optuna": "study",
+    "keras_tuner": "study",
+    "dask": "study",
+    "distributed": "study",
+    "h5py": "data",
+    "tensorflow": None,
+}
+
+SLOW = {
+    *("keras", "tensorflow", "jax", "torch", "mlflow", "optuna", "dask", "distributed", "h5py", "cv2"),
+    *("albumentations", "sklearn", "matplotlib"),
+}
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """`{"lsml.data.pack": .../lsml/data/pack.py, ...}`: all modules; a folder's name is its `__init__`."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported_names(name: str, path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that a module imports, at its top or inside functions, as text too."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=aliases):
+                yield from ((node.lineno, alias.name) for alias in aliases)
+            case ast.ImportFrom(module=module, names=aliases, level=level):
+                base = ".".join(package.split(".")[: len(package.split(".")) + 1 - level]) if level else ""
+                source = ".".join(part for part in (base, module) if part)
+                yield from ((node.lineno, f"{source}.{alias.name}") for alias in aliases)
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str(text)), *_],
+            ):
+                yield node.lineno, text
+
+
+def module_of(dotted: str, known: dict[str, Path]) -> str:
+    """The module that a dotted name stands in: `lsml.errors.DataError` is in `lsml.errors`."""
+    while dotted not in known and "." in dotted:
+        dotted = dotted.rpartition(".")[0]
+    return dotted
+
+
+def room_of(module: str) -> str:
+    """`lsml.data.pack` is in `data`; the package itself is its own room."""
+    return f"{module}.".split(".")[1] or module
+
+
+def complaints(package: Path) -> list[str]:
+    """What in a package breaks the layout, one line each."""
+    known = modules(package)
+    found = [f"{name}: has no place in LAYERS" for name in known if room_of(name) not in RANKS]
+    graph: dict[str, set[str]] = {}
+    for name, path in known.items():
+        graph[name] = set()
+        for line, dotted in imported_names(name, path):
+            top = dotted.partition(".")[0]
+            if top in HOMES and room_of(name) != HOMES[top]:
+                found.append(f"{name}:{line}: imports {top}, which belongs {HOMES[top] or 'nowhere'}")
+            if top != package.name or (target := module_of(dotted, known)) == name:
+                continue
+            graph[name].add(target)
+            if RANKS.get(room_of(target), 0) > RANKS.get(room_of(name), 0):
+                found.append(f"{name}:{line}: imports {target}, which lies above it")
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        found.append(f"cycle: {' <- '.join(error.args[1])}")
+    return found
+
+
+def test_imports_of_lsml_point_downward_without_a_cycle() -> None:
+    """No module imports one above it, none imports itself by a detour, and each engine is in its one room."""
+    assert complaints(ROOT / "lsml") == []
+
+
+def plant(folder: Path, files: dict[str, str]) -> Path:
+    """A package `lsml` of the given files below `folder`."""
+    for name, text in files.items():
+        path = folder / "lsml" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder / "lsml"
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        (
+            {"data/pack.py": "from lsml.fit import fit", "fit.py": ""},
+            "lsml.data.pack:1: imports lsml.fit, which lies above",
+        ),
+        (
+            {"data/pack.py": "from lsml import fit", "fit.py": ""},
+            "lsml.data.pack:1: imports lsml.fit, which lies above",
+        ),
+        (
+            {"data/pack.py": "import lsml.fit as f", "fit.py": ""},
+            "lsml.data.pack:1: imports lsml.fit, which lies above",
+        ),
+        (
+            {"data/pack.py": "from ..fit import fit", "fit.py": ""},
+            "lsml.data.pack:1: imports lsml.fit, which lies above",
+        ),
+        (
+            {"data/__init__.py": "from .. import fit", "fit.py": ""},
+            "lsml.data:1: imports lsml.fit, which lies above",
+        ),
+        (
+            {"fit.py": "def f():\n    from lsml.jobs import x", "jobs/x.py": ""},
+            "lsml.fit:2: imports lsml.jobs.x, which lies",
+        ),
+        (
+            {"fit.py": "import_module('lsml.cli')", "cli/__init__.py": ""},
+            "lsml.fit:1: imports lsml.cli, which lies above",
+        ),
+        ({"__init__.py": "from lsml.fit import fit", "fit.py": ""}, "lsml:1: imports lsml.fit, which lies above"),
+        ({"fit.py": "def f():\n    import mlflow.keras"}, "lsml.fit:2: imports mlflow, which belongs tracking"),
+        (
+            {"jobs/tune.py": "from optuna.trial import Trial"},
+            "lsml.jobs.tune:1: imports optuna, which belongs study",
+        ),
+        ({"study/a.py": "import tensorflow as tf"}, "lsml.study.a:1: imports tensorflow, which belongs nowhere"),
+        ({"helpers.py": ""}, "lsml.helpers: has no place in LAYERS"),
+    ],
+)
+def test_the_checker_sees_each_kind_of_breach(tmp_path: Path, files: dict[str, str], complaint: str) -> None:
+    """A planted breach is named with its module and line, however the import is written."""
+    found = complaints(plant(tmp_path, files))
+    assert len(found) == 1
+    assert found[0].startswith(complaint)
+
+
+def test_the_checker_sees_cycles_within_a_room(tmp_path: Path) -> None:
+    """a -> b -> c -> a is a cycle, also where one of its imports stands in a function."""
+    package = plant(
+        tmp_path,
+        {
+            "study/a.py": "from lsml.study.b import f",
+            "study/b.py": "from lsml.study import c",
+            "study/c.py": "def f():\n    from lsml.study.a import g",
+        },
+    )
+    (found,) = complaints(package)
+    assert found.startswith("cycle: ")
+    assert {"lsml.study.a", "lsml.study.b", "lsml.study.c"} <= set(found.removeprefix("cycle: ").split(" <- "))
+
+
+def test_the_checker_is_content_with_a_sound_package(tmp_path: Path) -> None:
+    """Imports downward, within a room, of the root's version and of a home engine raise no complaint."""
+    package = plant(
+        tmp_path,
+        {
+            "__init__.py": "__version__ = '1'",
+            "errors.py": "",
+            "tracking/__init__.py": "",
+            "tracking/store.py": "import mlflow\nfrom lsml import __version__\nfrom lsml.errors import DataError",
+            "tracking/runs.py": "from lsml.tracking import store\nfrom lsml.tracking.store import x\nimport numpy",
+        },
+    )
+    assert complaints(package) == []
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules in memory of a fresh interpreter after `code`, which may exit."""
+    report = "import atexit, sys; atexit.register(lambda: sys.stderr.write('\\nLOADED ' + ' '.join(sys.modules)));"
+    done = subprocess.run([sys.executable, "-c", report + code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stderr
+    return {module.partition(".")[0] for module in done.stderr.rpartition("\nLOADED ")[2].split()}
+
+
+def test_the_command_line_imports_nothing_slow() -> None:
+    """With the command line imported, a fresh interpreter holds none of the slow packages, and no pydantic."""
+    loaded = loaded_by("import lsml.cli.main")
+    assert "lsml" in loaded
+    assert loaded & {*SLOW, "pydantic"} == set()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["tune", "--help"], ["evaluate", "--no-such-option"], ["no-such-command"]]
+)
+def test_help_and_wrong_arguments_load_nothing_slow(arguments: list[str]) -> None:
+    """Help pages and refusals are printed before anything slow is imported."""
+    loaded = loaded_by(f"sys.argv[1:] = {arguments!r}; from lsml.cli.main import run; run()")
+    assert "lsml" in loaded
+    assert loaded & SLOW == set()
+
+
+def cpu_seconds(*arguments: str) -> float:
+    """CPU time, user and system, of a Python process: the least of five runs, which other load disturbs least."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True, timeout=120)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(5))
+
+
+def test_help_costs_at_most_half_a_second_of_cpu() -> None:
+    """`lsml --help` costs at most 0.5 s of CPU beyond an empty Python process."""
+    assert cpu_seconds("-m", "lsml", "--help") - cpu_seconds("-c", "pass") <= 0.5
