@@ -34,8 +34,8 @@ CANDIDATE = "candidate"
 _FILE = Path("data") / "model.keras"
 
 SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, N_BANDS), name="patches")]),
-    outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, 1), name="probability")]),
+    inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, N_BANDS))]),
+    outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, 1))]),
 )
 
 

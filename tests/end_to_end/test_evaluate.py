@@ -1,0 +1,127 @@
+"""Evaluation from the command line: its answer, its record, and the model without lsml."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Study, client, runs
+from tests.processes import environment, lsml
+
+SCORES = {"f1", "iou", "precision", "recall", "average_precision"}
+
+WITHOUT_LSML = """
+import json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lsml" or name.startswith("lsml."):
+            raise ImportError("lsml is not installed here")
+sys.meta_path.insert(0, Blocker())
+import glob, h5py, mlflow, numpy as np
+from sklearn.metrics import f1_score
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+images, masks = [], []
+for path in sorted(glob.glob(sys.argv[3] + "/TestData/img/*.h5")):
+    images.append(h5py.File(path)["img"][:])
+    masks.append(h5py.File(path.replace("/img/image", "/mask/mask"))["mask"][:])
+probability = model.predict(np.stack(images).astype("float32"))[..., 0]
+threshold = model.metadata.metadata["lsml.threshold"]
+print(json.dumps(f1_score(np.stack(masks).ravel(), (probability >= np.float32(threshold)).ravel())))
+"""
+
+
+@pytest.fixture(scope="module")
+def evaluation(study: Study) -> dict:
+    """The first evaluation of the study's best run, as JSON."""
+    done = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--json", "--baseline")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_json_is_all_that_is_printed(study: Study, evaluation: dict) -> None:
+    """Standard output is one JSON object with the promised keys, scores in 0..1."""
+    assert evaluation["run_id"] == study.best_run
+    assert (evaluation["split"], evaluation["n_patches"]) == ("test", 3)
+    assert set(evaluation["metrics"]) == SCORES
+    assert all(0 <= value <= 1 for value in evaluation["metrics"].values())
+    assert set(evaluation["pixel_baseline"]) == SCORES
+
+
+def test_scores_pictures_and_table_are_on_the_run(study: Study, evaluation: dict) -> None:
+    """The run holds `test_*` scores equal to the printed ones, panels, and a table with one row a patch."""
+    store = client(study.folder)
+    metrics = store.get_run(study.best_run).data.metrics
+    assert {name: metrics[f"test_{name}"] for name in SCORES} == evaluation["metrics"]
+    images = [entry.path for entry in store.list_artifacts(study.best_run, "images")]
+    assert sum("test~" in path and path.endswith(".png") for path in images) == 3
+    table = store.download_artifacts(study.best_run, "test_patches.csv", str(study.folder))
+    with Path(table).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["id"] for row in rows) == ["image_1", "image_2", "image_3"]
+    # The pooled F1 follows from the table's counts: 2 hits / (2 hits + misses + false alarms).
+    hits, misses, alarms = (sum(int(row[name]) for row in rows) for name in ("hits", "misses", "false_alarms"))
+    assert evaluation["metrics"]["f1"] == pytest.approx(2 * hits / max(1, 2 * hits + misses + alarms), abs=1e-9)
+
+
+def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
+    """A second look, through the study's run, is allowed, counted, and recorded with who, when and which model."""
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    first = evaluation["test_openings"]
+    done = lsml(study.folder, "evaluate", "--run-id", parent.info.run_id)
+    assert done.returncode == 0, done.stderr
+    assert f"has been opened {first + 1} times by now" in done.stdout
+    store = client(study.folder)
+    record = store.download_artifacts(parent.info.run_id, "test_openings.json", str(study.folder))
+    entries = json.loads(Path(record).read_text())["openings"]
+    assert len(entries) == first + 1
+    assert {entry["run_id"] for entry in entries} == {study.best_run}
+    assert {entry["data_fingerprint"] for entry in entries} == {evaluation["data_fingerprint"]}
+    assert all("@" in entry["who"] and entry["when"] and len(entry["model_sha256"]) == 64 for entry in entries)
+    # The study's run shows the scores of its best trial too.
+    metrics = store.get_run(parent.info.run_id).data.metrics
+    assert metrics["test_f1"] == evaluation["metrics"]["f1"]
+
+
+def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
+    study: Study, evaluation: dict, tmp_path: Path
+) -> None:
+    """Loaded by MLflow alone from the registry, with scikit-learn's F1 on all pixels: equal to 1e-6."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            WITHOUT_LSML,
+            f"sqlite:///{study.folder / 'mlflow.db'}",
+            "models:/tiny@candidate",
+            str(study.data),
+        ],
+        cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) == pytest.approx(evaluation["metrics"]["f1"], abs=1e-6)
+
+
+def test_runs_that_cannot_be_evaluated_say_why(study: Study, tmp_path: Path) -> None:
+    """An unknown run is a storage error, a run without a model a model error, a missing dataset a data error."""
+    unknown = lsml(study.folder, "evaluate", "--run-id", "0" * 32)
+    assert unknown.returncode == 4
+    assert "lsml study show" in unknown.stderr
+    store = client(study.folder)
+    bare = store.create_run("0").info.run_id
+    without = lsml(study.folder, "evaluate", "--run-id", bare, "--data", str(study.data))
+    assert without.returncode == 5
+    assert "has no model" in without.stderr
+    missing = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--data", str(tmp_path / "none"))
+    assert missing.returncode == 3
+    for done in (unknown, without, missing):
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("lsml: error: ")

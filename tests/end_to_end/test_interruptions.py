@@ -1,0 +1,98 @@
+"""Real trainings that are killed or interrupted: nothing is lost, and the numbers are those of a study in peace."""
+
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.end_to_end.conftest import EXPERIMENT, Study, attempts, client, runs
+from tests.processes import Running, lsml
+
+WITHOUT_CLOCK = ("loss", "val_loss", "val_f1", "val_iou", "val_average_precision", "val_threshold", "learning_rate")
+
+
+def test_a_killed_study_of_another_name_ends_with_the_same_numbers(study: Study, tmp_path: Path) -> None:
+    """A worker killed in mid trial, then the coordinator, then the same command: equal curves to the last digit."""
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    command = ("tune", "experiment.yaml", "--data", str(study.data), "--study", "second")
+    running = Running(tmp_path, *command)
+    running.wait_for("trial 1  epoch 1/4")
+    running.kill_workers()
+    running.wait_for("trial 1 (attempt 2)")
+    running.wait_for("trial 2  epoch 1/4")
+    workers = running.worker_pids()
+    running.kill()
+    _gone(workers)
+    done = lsml(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+
+    peaceful, killed = _counted(study.folder, "first"), _counted(tmp_path, "second")
+    assert [entry["slot"] for entry in killed] == [0, 1, 2]
+    states = [entry["state"] for entry in attempts(tmp_path, "second")]
+    assert states.count("superseded") == 2
+    assert runs(tmp_path, "attributes.status = 'RUNNING'") == []
+    for one, other in zip(peaceful, killed, strict=True):
+        assert (one["state"], one["val_f1"]) == (other["state"], other["val_f1"])
+        for name in WITHOUT_CLOCK:
+            assert _curve(study.folder, one, name) == _curve(tmp_path, other, name), name
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["INT", "TERM", "HUP"]
+)
+def test_a_signal_stops_a_study_in_good_order(dataset: Path, tmp_path: Path, number: int, code: int) -> None:
+    """Within 10 s of a signal in mid epoch: exit code 128 + signal, run KILLED, slot free, no process left."""
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    endless = ("--set", "training.epochs=9999", "--set", "training.patience=9999")
+    running = Running(tmp_path, "tune", "experiment.yaml", "--data", str(dataset), *endless)
+    running.wait_for("trial 0  epoch 2/")
+    workers = running.worker_pids()
+    assert running.signal_group(number) < 10
+    assert running.process.returncode == code
+    _gone(workers)
+    assert runs(tmp_path, "attributes.status = 'RUNNING'") == []
+    (trial,) = runs(tmp_path, "tags.`lsml.role` = 'trial'")
+    assert trial.info.status == "KILLED"
+    assert trial.data.tags["lsml.reason"] == f"interrupted by {signal.Signals(number).name}"
+    (attempt,) = attempts(tmp_path, "tiny")
+    assert attempt["state"] == "superseded"
+
+
+def test_a_second_coordinator_of_the_same_study_is_refused(dataset: Path, tmp_path: Path) -> None:
+    """While a study runs, the same command elsewhere says so with exit code 4, and does no harm."""
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    running = Running(tmp_path, "tune", "experiment.yaml", "--data", str(dataset), "--set", "training.epochs=9999")
+    try:
+        running.wait_for("study tiny: 3 trials")
+        second = lsml(tmp_path, "tune", "experiment.yaml", "--data", str(dataset), "--set", "training.epochs=9999")
+    finally:
+        running.signal_group(signal.SIGTERM)
+    assert second.returncode == 4
+    assert "another process is running it" in second.stderr
+
+
+def _gone(pids: list[int]) -> None:
+    assert pids
+    end = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) and _alive(pid) for pid in pids):
+        assert time.monotonic() < end, "a worker outlived its coordinator"
+        time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _counted(folder: Path, study: str) -> list[dict]:
+    return [entry for entry in attempts(folder, study) if entry["state"] != "superseded"]
+
+
+def _curve(folder: Path, attempt: dict, name: str) -> dict[int, float]:
+    history = client(folder).get_metric_history(attempt["run_id"], name)
+    assert len({point.step for point in history}) == len(history)
+    return {point.step: point.value for point in history}

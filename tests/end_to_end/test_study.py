@@ -1,0 +1,139 @@
+"""A real study from the command line: what it prints, what it leaves in MLflow, what it never touches."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mlflow.models import Model
+
+from tests.end_to_end.conftest import Study, client, runs
+from tests.processes import lsml
+
+PANELS = 3
+
+
+def test_the_output_says_what_to_do_next(study: Study) -> None:
+    """The end names the registered version and the two commands to type, and nothing but text is on stdout."""
+    assert "registered: tiny version 1 (alias candidate)" in study.output
+    assert f"lsml evaluate --run-id {study.best_run}" in study.output
+    assert "mlflow ui" in study.output
+
+
+def test_no_test_file_is_opened(study: Study) -> None:
+    """Every process of the study was watched: train and validation masks were opened, no file of the test split."""
+    below = [path for path in study.opened.read_text().splitlines() if path.startswith(str(study.data))]
+    assert any("/TrainData/mask/" in path for path in below)
+    assert any("/ValidData/img/" in path for path in below)
+    assert not any("/TestData/" in path for path in below)
+
+
+def test_trials_are_children_of_the_study(study: Study) -> None:
+    """Three children below one parent, FINISHED or KILLED as their trials were complete or pruned."""
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    children = runs(study.folder, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert parent.info.status == "FINISHED"
+    assert len(children) == 3
+    for child in children:
+        assert child.info.status == {"complete": "FINISHED", "pruned": "KILLED"}[child.data.tags["lsml.state"]]
+        assert child.info.experiment_id == parent.info.experiment_id
+    assert parent.data.tags["lsml.best_run_id"] == study.best_run
+    assert {"study.name", "study.seed", "study.trials"} <= parent.data.params.keys()
+    assert all(name.startswith("study.") for name in parent.data.params)
+
+
+def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:
+    """Flat parameters, one point an epoch, both datasets with the start of their fingerprints, versions, device."""
+    from lsml.config import fields
+
+    run = client(study.folder).get_run(study.best_run)
+    assert set(run.data.params) == {spec.name for spec in fields()}
+    store = client(study.folder)
+    for name in ("loss", "val_loss", "val_f1", "val_iou", "learning_rate", "system/process_memory_megabytes"):
+        assert [point.step for point in store.get_metric_history(study.best_run, name)] == [1, 2, 3, 4], name
+    digests = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
+    tags = run.data.tags
+    assert digests == {
+        "landslide4sense-train": tags["lsml.data.train"][:32],
+        "landslide4sense-validation": tags["lsml.data.validation"][:32],
+    }
+    assert len(tags["lsml.data.train"]) == 64
+    assert {"lsml.device", "lsml.precision", "lsml.backend", "lsml.keras", "lsml.version"} <= tags.keys()
+
+
+def test_panels_have_the_same_keys_in_every_trial(study: Study) -> None:
+    """The pictures of one patch line up over trials: equal keys, all at step 0."""
+    store = client(study.folder)
+    keys = set()
+    for run in runs(study.folder, "tags.`lsml.role` = 'trial'"):
+        names = [entry.path for entry in store.list_artifacts(run.info.run_id, "images")]
+        found = {re.sub(r"\+timestamp.*", "", name) for name in names}
+        assert len(found) == PANELS
+        keys.add(frozenset(found))
+    assert len(keys) == 1
+    assert all(re.fullmatch(r"images/validation~image_\d+\+step\+0", key) for key in next(iter(keys)))
+
+
+def test_the_studys_run_holds_its_figures(study: Study) -> None:
+    """Optuna's pages, the table and the space are artifacts of the parent; each page is complete in itself."""
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    store = client(study.folder)
+    names = {entry.path.removeprefix("study/") for entry in store.list_artifacts(parent.info.run_id, "study")}
+    assert {"history.html", "parallel_coordinates.html", "timeline.html", "trials.csv", "space.json"} <= names
+    page = store.download_artifacts(parent.info.run_id, "study/history.html", str(study.folder))
+    text = Path(page).read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in text
+    assert not re.search(r"<script[^>]+src=", text)
+
+
+def test_the_best_trial_is_registered_once_with_its_signature_and_threshold(study: Study) -> None:
+    """Version 1 under the alias candidate; the MLmodel says what goes in, what comes out, and from where it counts."""
+    store = client(study.folder)
+    (version,) = store.search_model_versions("name='tiny'")
+    assert (str(version.version), version.run_id) == ("1", study.best_run)
+    assert str(store.get_model_version_by_alias("tiny", "candidate").version) == "1"
+    (output,) = store.get_run(study.best_run).outputs.model_outputs
+    model = Model.load(store.get_logged_model(output.model_id).artifact_location)
+    (entry,) = model.signature.inputs.to_dict()
+    assert entry["tensor-spec"] == {"dtype": "float32", "shape": (-1, -1, -1, 14)}
+    assert 0 < model.metadata["lsml.threshold"] < 1
+
+
+def test_the_same_command_again_has_nothing_to_do(study: Study) -> None:
+    """A study that has its trials says so, prints its best run again, trains nothing and registers nothing."""
+    before = len(runs(study.folder))
+    arguments = ("tune", "experiment.yaml", "--data", str(study.data), "--study", "first")
+    done = lsml(study.folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"best run: {study.best_run}"
+    assert len(runs(study.folder)) == before
+    assert len(client(study.folder).search_model_versions("name='tiny'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("--seed", "8"), "was started with another search (seed: 7, now 8)"),
+        (("--set", "model.depth=2"), "was started with another base (model.depth: 1, now 2)"),
+        (("--set", "model.dropout=0.2"), "was started with another"),
+    ],
+)
+def test_a_study_is_not_resumed_with_something_else(study: Study, change: tuple[str, ...], says: str) -> None:
+    """Another seed, base or space under the same name is refused with what differs and what to do."""
+    done = lsml(study.folder, "tune", "experiment.yaml", "--data", str(study.data), "--study", "first", *change)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()[-1:]
+    assert line.startswith("lsml: error: study 'first'")
+    assert says in line
+    assert "--study NAME" in line
+
+
+def test_study_list_and_show_tell_the_same_story(study: Study) -> None:
+    """Both commands name the best run; `list` counts what `show` lists."""
+    (row,) = json.loads(lsml(study.folder, "study", "list", "--json").stdout)
+    shown = json.loads(lsml(study.folder, "study", "show", "first", "--json").stdout)
+    assert row["best run"] == shown["best_run_id"] == study.best_run
+    states = [attempt["state"] for attempt in shown["attempts"]]
+    assert (row["complete"], row["pruned"]) == (states.count("complete"), states.count("pruned"))
+    assert study.best_run in lsml(study.folder, "study", "show", "first").stdout

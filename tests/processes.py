@@ -1,0 +1,94 @@
+"""Runs lsml as its users do: as processes in a folder of their own."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(*paths: Path, **changes: str) -> dict[str, str]:
+    """This process's environment for a process that imports lsml, and from `paths`, in any folder."""
+    stripped = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    return stripped | {"PYTHONPATH": os.pathsep.join(map(str, [*paths, ROOT]))} | changes
+
+
+def lsml(
+    folder: Path, *arguments: str, env: dict[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """`lsml ARGUMENTS` in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", "lsml", *arguments],
+        cwd=folder,
+        env=env or environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+class Running:
+    """`lsml ARGUMENTS` under way, its lines on standard error read as they come."""
+
+    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lsml", *arguments],
+            cwd=folder,
+            env=env or environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._seen: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self._lines.put(line)
+
+    def wait_for(self, text: str, *, timeout: float = 120) -> None:
+        """Waits until a line with `text` comes."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            try:
+                self._seen.append(self._lines.get(timeout=0.5))
+            except queue.Empty:
+                if self.process.poll() is not None:
+                    break
+                continue
+            if text in self._seen[-1]:
+                return
+        raise AssertionError(f"no line with {text!r} in: {''.join(self._seen)}")
+
+    def worker_pids(self) -> list[int]:
+        """The processes that train."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def kill_workers(self) -> None:
+        """Kills every worker with SIGKILL."""
+        for pid in self.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Kills the coordinator with SIGKILL; its workers must follow by themselves."""
+        self.process.kill()
+        self.process.wait()
+
+    def signal_group(self, number: int) -> float:
+        """Sends the signal to the whole process group, as a terminal does; seconds until the process has left."""
+        started = time.monotonic()
+        os.killpg(self.process.pid, number)
+        self.process.wait(timeout=60)
+        return time.monotonic() - started
