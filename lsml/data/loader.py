@@ -1,16 +1,24 @@
 """Batches of one training epoch: shuffled, augmented, every one of the same shape."""
 
-import keras
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 
 from lsml.data.augmentation import Augmentation
 from lsml.data.pack import PackedSplit
 
+Batch = tuple[np.ndarray, np.ndarray]
+
+AHEAD = 2
+"""Batches that each thread has ready or under way: enough to hide one that takes twice as long."""
+
 STREAM = 1
 """Keeps the order's random numbers apart from others that derive from the same seed (weights 0, augmentation 2)."""
 
 
-class EpochLoader(keras.utils.PyDataset):  # type: ignore[misc]
+class EpochLoader:
     """Batch i of an epoch is a function of (seed, epoch, i) alone, whatever thread asks and in whatever order.
 
     Every step has one shape, so that nothing is compiled twice: what is left over after the last full batch waits
@@ -22,13 +30,13 @@ class EpochLoader(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: patches in a batch.
         strength: of the augmentation, 0..1.
         seed: of the training run.
-        workers: threads that prepare batches ahead; 1 leaves that to the backend.
+        workers: threads that prepare batches ahead.
     """
 
     def __init__(
         self, split: PackedSplit, *, epoch: int, batch_size: int, strength: float, seed: int, workers: int = 1
     ) -> None:
-        super().__init__(workers=workers)
+        self._workers = workers
         self._split, self._epoch, self._strength, self._seed = split, epoch, strength, seed
         self._batch_size = min(batch_size, len(split))
         order = np.random.SeedSequence(seed, spawn_key=(STREAM, epoch))
@@ -42,7 +50,18 @@ class EpochLoader(keras.utils.PyDataset):  # type: ignore[misc]
         """Patches in all batches of the epoch."""
         return len(self) * self._batch_size
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches in order, each prepared while those before it are used."""
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(self._workers) as threads:
+            for index in range(len(self)):
+                waiting.append(threads.submit(self.__getitem__, index))
+                if len(waiting) > AHEAD * self._workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def __getitem__(self, index: int) -> Batch:
         """Stored bands float32 `(B, H, W, 14)` and masks float32 `(B, H, W, 1)` of step `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"step {index} of {len(self)}")

@@ -79,3 +79,14 @@ def test_there_is_no_step_after_the_last() -> None:
     assert len(list(_loader())) == 2
     with pytest.raises(IndexError):
         _loader()[2]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_change_neither_batches_nor_their_order(workers: int) -> None:
+    """An iteration gives steps 0, 1, 2, ... as they are asked for one by one, however many threads prepare them."""
+    loader = _loader(40, strength=1.0, workers=workers)
+    iterated = list(loader)
+    assert len(iterated) == 10
+    for step, (images, masks) in enumerate(iterated):
+        np.testing.assert_array_equal(images, loader[step][0])
+        np.testing.assert_array_equal(masks, loader[step][1])
