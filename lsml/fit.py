@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import statistics
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -177,12 +178,11 @@ class _Run:
         Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two
         cores it stalls in some of them (`bench/training.py`).
         """
-        self._network.reset_metrics()
-        loss = math.nan
+        losses = []
         for images, truth in loader:
-            # Keras gives the mean over the batches since the reset.
-            loss = float(self._network.train_on_batch(images, truth))
-        return loss
+            self._network.reset_metrics()
+            losses.append(float(self._network.train_on_batch(images, truth)))
+        return statistics.fmean(losses)
 
     def result(self, stopped: Stop) -> FitResult:
         """The best weights in a float32 network that gives probabilities, and what it says of validation."""
