@@ -209,11 +209,12 @@ class TrainingRun:
         tags = common_tags("train", name) | data_tags(data, root)
         with storage_errors("MLflow run"):
             if project_run:
-                log_scores(client, project_run, {}, {k: v for k, v in tags.items() if not k.startswith("mlflow.")})
-                self.id = project_run
+                # Below it, not in it: `mlflow run` has logged the entry point's own parameters there.
+                experiment = client.get_run(project_run).info.experiment_id
+                tags |= {_PARENT: project_run}
             else:
-                experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
-                self.id = client.create_run(experiment_id(client, experiment), tags=tags).info.run_id
+                experiment = experiment_id(client, os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT)
+            self.id = client.create_run(experiment, tags=tags).info.run_id
             describe_run(client, self.id, params, data, root)
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
