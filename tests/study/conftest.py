@@ -31,8 +31,10 @@ study:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder with an experiment file; stores and state land here."""
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
+    # In full: MLflow keeps one connection a URI, and these tests change folders in one process.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -87,7 +89,7 @@ def runs(status: str | None = None) -> list[Any]:
     """Every MLflow run, or those of one status."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri="sqlite:///mlflow.db")
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     query = f"attributes.status = '{status}'" if status else ""
     return list(client.search_runs(experiments, query, max_results=1000))

@@ -1,5 +1,6 @@
 """A coordinator or a worker killed at any step loses nothing, and changes no result."""
 
+import os
 from pathlib import Path
 
 from .conftest import attempts, counted, python, runs, same_curves
@@ -77,14 +78,14 @@ def test_a_worker_that_dies_every_time_fails_its_trial(folder: Path, patches: Pa
 def _versions() -> list[str]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri="sqlite:///mlflow.db")
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     return [version.run_id for version in client.search_model_versions("name='kill-test'")]
 
 
 def _curve(run_id: str) -> dict[int, float]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri="sqlite:///mlflow.db")
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     history = client.get_metric_history(run_id, "val_f1")
     assert len({point.step for point in history}) == len(history)
     return {point.step: point.value for point in history}

@@ -1,0 +1,136 @@
+"""Studies in this process, with trials that only sleep: several workers, failures, several processes at once."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsml.errors import ConfigError, StorageError, StudyError
+from lsml.experiment import load_experiment
+from lsml.jobs.tune import TuneResult, tune
+from lsml.trial import Attempt, State, TrialFunction
+
+from .conftest import HERE, attempts, counted, environment, runs
+from .sleeping import failing, sleeping
+
+STORAGE = "sqlite:///optuna.db"
+
+
+class Watcher:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[int, State]] = []
+        self.together = 0
+        self._running: set[int] = set()
+
+    def step(self, what: str, done: int, total: int) -> None:
+        pass
+
+    def study_started(self, **_: object) -> None:
+        pass
+
+    def trial_started(self, attempt: Attempt) -> None:
+        self._running.add(attempt.number)
+        self.together = max(self.together, len(self._running))
+
+    def trial_epoch(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def trial_ended(self, attempt: Attempt, state: State, value: float | None, reason: str) -> None:
+        self._running.discard(attempt.number)
+        self.ended.append((attempt.slot, state))
+
+
+def run(data: Path, function: TrialFunction, watcher: Watcher, **settings: Any) -> TuneResult:
+    """One study of the test experiment in the current folder."""
+    experiment = load_experiment(Path("experiment.yaml")).with_settings(**settings)
+    return tune(experiment, study="s", data=data, storage=STORAGE, watcher=watcher, trial_function=function)
+
+
+def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
+    """Six trials on two workers: two at a time, each slot once, every attempt's run closed."""
+    watcher = Watcher()
+    result = run(patches, sleeping, watcher, trials=6, workers=2)
+    assert watcher.together == 2
+    assert sorted(slot for slot, _ in watcher.ended) == list(range(6))
+    assert sum(result.counts.values()) == 6
+    assert len(attempts("s")) == 6
+    assert runs("RUNNING") == []
+    best = max((entry for entry in counted("s") if entry["state"] == "complete"), key=lambda entry: entry["value"])
+    assert (result.best_run_id, result.best_value) == (best["run_id"], best["value"])
+
+
+def test_more_trials_of_a_finished_study_are_the_missing_ones(folder: Path, patches: Path) -> None:
+    """Two trials, then four of the same study: the first two stay, two are added, the study's run stays."""
+    first = run(patches, sleeping, Watcher(), trials=2)
+    watcher = Watcher()
+    second = run(patches, sleeping, watcher, trials=4)
+    assert [slot for slot, _ in watcher.ended] == [2, 3]
+    assert second.study_run_id == first.study_run_id
+    assert sum(second.counts.values()) == 4
+
+
+def test_trials_that_fail_in_a_row_stop_the_study(folder: Path, patches: Path) -> None:
+    """At the default limit of five the study stops with exit code 6 and says why, once; nothing stays open."""
+    watcher = Watcher()
+    with pytest.raises(
+        StudyError, match="5 trials in a row failed, the last one with: ValueError: loss is nan"
+    ) as stop:
+        run(patches, failing, watcher, trials=8)
+    assert stop.value.exit_code == 6
+    assert watcher.ended == [(slot, "failed") for slot in range(5)]
+    assert runs("RUNNING") == []
+    failed = [run for run in runs("FAILED") if run.data.tags["lsml.role"] == "trial"]
+    assert len(failed) == 5
+    assert failed[0].data.tags["lsml.reason"] == "ValueError: loss is nan in epoch 2"
+
+
+def test_a_study_without_a_complete_trial_has_failed(folder: Path, patches: Path) -> None:
+    """Three failed trials are below the limit in a row, but there is nothing to register."""
+    with pytest.raises(StudyError, match=r"no trial completed \(3 failed, 0 pruned\)"):
+        run(patches, failing, Watcher(), trials=3)
+
+
+def test_other_data_under_the_same_study_is_refused(folder: Path, patches: Path, tmp_path: Path) -> None:
+    """A study goes on only with the patches that it began with."""
+    from lsml.data.synthetic import synthesize
+
+    run(patches, sleeping, Watcher(), trials=1)
+    synthesize(tmp_path / "other", train=4, validation=2, test=1, seed=9)
+    with pytest.raises(ConfigError, match="was started with another data"):
+        run(tmp_path / "other", sleeping, Watcher(), trials=2)
+
+
+def test_four_processes_that_start_at_once_do_not_harm_each_other(folder: Path, patches: Path) -> None:
+    """In an empty folder: no error, one MLflow experiment, four complete studies, four versions."""
+    script = str(HERE / "run_killed.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, name, str(patches), "1"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "abcd"
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert out.split() == ["None", "0"], err
+    assert [len(counted(name)) for name in "abcd"] == [1, 1, 1, 1]
+    assert len({run.info.experiment_id for run in runs()}) == 1
+    assert {run.info.status for run in runs()} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://me:hunter2@127.0.0.1:1/none", "sqlite:////none/there.db"])
+def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder: Path, patches: Path, url: str) -> None:
+    """A wrong URL, a missing driver or server, and a missing folder are storage errors that keep the secret."""
+    experiment = load_experiment(Path("experiment.yaml"))
+    with pytest.raises(StorageError) as caught:
+        tune(experiment, study="s", data=patches, storage=url, watcher=Watcher(), trial_function=sleeping)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
