@@ -1,0 +1,102 @@
+"""The command line's answers to what people type: help, typos, wrong paths, empty options."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, lsml
+
+DEMO = str(ROOT / "experiments" / "demo.yaml")
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    """Without arguments and with --help the commands are listed; nothing is written."""
+    for arguments in ((), ("--help",)):
+        done = lsml(tmp_path, *arguments)
+        assert done.returncode == 0
+        for command in ("data", "train", "tune", "study", "evaluate"):
+            assert command in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_of_tune_lists_every_hyperparameter(tmp_path: Path) -> None:
+    """Names, defaults, bounds and meaning are read off TrainConfig."""
+    from lsml.config import fields
+
+    # Help is wrapped, also after a hyphen.
+    text = " ".join(lsml(tmp_path, "tune", "--help").stdout.split()).replace("- ", "-")
+    for spec in fields():
+        assert f"{spec.name}={spec.default}" in text
+        assert spec.description.split(":")[0].replace("- ", "-") in text, spec.name
+
+
+def test_version(tmp_path: Path) -> None:
+    """One line with the version."""
+    assert lsml(tmp_path, "--version").stdout == "lsml 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("tuen",), 2, "tuen"),
+        (("tune", "--trails", "3"), 2, "--trails"),
+        (("tune", "--trials", "three"), 2, "--trials"),
+        (("tune", DEMO, "--trials", "0"), 2, "trials: input should be greater than or equal to 1, not 0"),
+        (("tune", "nowhere.yaml"), 2, "experiment nowhere.yaml: No such file or directory"),
+        (("tune", DEMO, "--set", "model.dept=3"), 2, "did you mean 'model.depth'?"),
+        (("tune", DEMO, "--data", "nowhere"), 3, "dataset nowhere: no such folder"),
+        (("tune", DEMO, "--study", "a/b"), 2, "study name 'a/b'"),
+        (("tune", DEMO, "--data", ".", "--storage", "nonsense"), 3, "dataset"),
+        (("train", DEMO, "--data", "nowhere"), 3, "dataset nowhere: no such folder"),
+        (("evaluate",), 2, "--run-id"),
+        (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
+        (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
+        (("data", "synth", ".", "--train", "1"), 3, "."),
+    ],
+)
+def test_a_mistake_is_one_line_and_its_exit_code(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    """Usage and configuration are 2, data 3; one line on standard error, none on standard output, no traceback."""
+    (tmp_path / "something").write_text("here")
+    done = lsml(tmp_path, *arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lsml: error: ")
+    assert says in line
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    """With --debug the traceback comes before the one line, and the exit code stays."""
+    done = lsml(tmp_path, "--debug", "tune", "nowhere.yaml")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("lsml: error: ")
+
+
+def test_an_empty_option_is_not_given(tmp_path: Path) -> None:
+    """MLflow's project runner passes every parameter: empty ones change nothing, not even the error."""
+    empty = ("--data", "", "--trials", "", "--study", "", "--seed", "", "--workers", "", "--storage", "")
+    done = lsml(tmp_path, "tune", "nowhere.yaml", *empty)
+    assert done.returncode == 2
+    assert "experiment nowhere.yaml" in done.stderr
+
+
+def test_synth_makes_what_show_draws(tmp_path: Path) -> None:
+    """A dataset in the official layout, and a picture of two of its patches."""
+    made = lsml(tmp_path, "data", "synth", "out", "--train", "3", "--validation", "1", "--test", "1")
+    assert made.returncode == 0, made.stderr
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").glob("*/*/*_1.h5"))
+    assert found == [
+        f"{split}/{kind}/{name}_1.h5"
+        for split in ("TestData", "TrainData", "ValidData")
+        for kind, name in (("img", "image"), ("mask", "mask"))
+    ]
+    drawn = lsml(tmp_path, "data", "show", "out", "--patches", "2", "--out", "two.png")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "image_1, image_3" in drawn.stdout
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+    again = lsml(tmp_path, "data", "synth", "out")
+    assert again.returncode == 3
+    assert "out" in again.stderr
