@@ -86,6 +86,8 @@ class Reporter:
         chosen = ", ".join(f"{name}={_short(value)}" for name, value in attempt.searched.items())
         again = f" (attempt {attempt.ordinal})" if attempt.ordinal > 1 else ""
         self.say(f"trial {attempt.slot}{again}: {chosen}")
+        if self._bars:
+            self._move(f"trial {attempt.slot}", 0, attempt.config.training.epochs, "starting")
 
     def trial_epoch(self, attempt: "Attempt", epoch: int, metrics: Mapping[str, float]) -> None:
         self.show_epoch(f"trial {attempt.slot}", epoch, attempt.config.training.epochs, metrics)

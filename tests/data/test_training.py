@@ -1,0 +1,27 @@
+"""What training is told of its data."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lsml.bands import CONSTANTS
+from lsml.data.training import prepare
+
+from .conftest import WritePatch, integers_of
+
+
+def test_replaced_values_are_counted_in_words(tmp_path: Path, write_patch: WritePatch) -> None:
+    """Two NaN in B4 of train and one inf in B4 of validation make three; nothing is said of clean bands."""
+    for number, folder, values in ((1, "TrainData", [np.nan, np.nan]), (2, "ValidData", [np.inf])):
+        image = integers_of(number) / np.array(CONSTANTS)
+        image[0, : len(values), 3] = values
+        write_patch(tmp_path / folder / "img", tmp_path / folder / "mask", number, image=image)
+    source = prepare(tmp_path, tmp_path / "cache").source
+    assert source.endswith("; NaN or infinite values replaced by train medians: 3 in B4 red 665 nm")
+
+
+def test_nothing_is_said_of_clean_data(tmp_path: Path, write_patch: WritePatch) -> None:
+    """Where every value is finite the source names the layout alone."""
+    for number, folder in ((1, "TrainData"), (2, "ValidData")):
+        write_patch(tmp_path / folder / "img", tmp_path / folder / "mask", number)
+    assert "NaN" not in prepare(tmp_path, tmp_path / "cache").source
