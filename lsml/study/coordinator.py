@@ -5,6 +5,7 @@ told to the database, and the run is closed last; whoever finds a run still open
 close it.
 """
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,8 @@ from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Worker
 from lsml.trial import Attempt, State, TrialOutcome, TrialTask
 
 _POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 120.0
+"""How long a study waits for its first or its next worker: replacing a dead process takes a few seconds."""
 
 
 class Recorder(Protocol):
@@ -56,11 +59,13 @@ class Coordinator:
         data: TrainingData,
         settings: StudySettings,
         folder: Path,
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self._slots, self._workers, self._recorder, self._watcher = slots, workers, recorder, watcher
-        self._data, self._settings, self._folder = data, settings, folder
+        self._data, self._settings, self._folder, self._patience = data, settings, folder, patience
         self._out: dict[int, tuple[Attempt, str]] = {}
         self._failures = 0
+        self._last_seen = time.monotonic()
 
     def run(self) -> None:
         """Runs the study to its end.
@@ -89,7 +94,9 @@ class Coordinator:
 
     def _dispatch(self) -> bool:
         """Hands attempts to free workers; False when nothing is under way and nothing is left."""
-        for address in self._workers.free():
+        free = self._workers.free()
+        self._check_alive(bool(free or self._out))
+        for address in free:
             attempt = self._slots.ask()
             if attempt is None:
                 break
@@ -100,6 +107,17 @@ class Coordinator:
             task = TrialTask(attempt.config, self._data, self._checkpoint(attempt))
             self._workers.submit(attempt.number, task, address)
         return bool(self._out) or self._slots.ended() < self._settings.trials
+
+    def _check_alive(self, alive: bool) -> None:
+        now = time.monotonic()
+        if alive:
+            self._last_seen = now
+        elif now - self._last_seen > self._patience:
+            raise StudyError(
+                "study stopped",
+                f"no worker has been alive for {self._patience:.0f} s",
+                f"the reason stands in {self._folder / 'workers.log'}; then run the same command again",
+            )
 
     def _checkpoint(self, attempt: Attempt) -> Path:
         return self._folder / f"slot-{attempt.slot:04d}.checkpoint"

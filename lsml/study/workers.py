@@ -30,6 +30,10 @@ _DASK_SETTINGS = {
 }
 
 
+_HANDOVER_SECONDS = 300
+"""For a model of a gigabyte over a slow network; a worker that died meanwhile would never answer."""
+
+
 @dataclass(frozen=True)
 class Reported:
     """A worker ended an epoch and waits for an answer."""
@@ -183,7 +187,7 @@ class Workers:
     def _conclude(self, attempt: int, future: Future) -> Message:
         if future.status == "finished":
             try:
-                return Finished(attempt, future.result())
+                return Finished(attempt, future.result(timeout=_HANDOVER_SECONDS))
             except Exception as error:  # noqa: BLE001 (the worker died while handing over its outcome)
                 return Lost(attempt, f"outcome lost: {type(error).__name__}")
         if future.status == "cancelled":
