@@ -37,11 +37,36 @@ class InputConfig(Section):
 
 
 class ModelConfig(Section):
-    """The U-Net (Ronneberger et al. 2015)."""
+    """The network: an encoder and the U-Net's decoder."""
 
-    filters: int = _field(16, "filters of the first level; every level down doubles them", ge=4, le=128)
-    depth: int = _field(4, "levels below the first, each at half the resolution", ge=1, le=5)
-    dropout: float = _field(0.1, "share of channels dropped after each level's first convolution", ge=0.0, le=0.8)
+    architecture: Literal["unet", "resnet_unet"] = _field(
+        "unet",
+        "unet has the plain encoder of Ronneberger et al. 2015, resnet_unet a residual one (He et al. 2015); "
+        "decoder and head are the same",
+    )
+    encoder: Literal["resnet18", "resnet34", "resnet50"] = _field(
+        "resnet18", "encoder of resnet_unet, trained from scratch; unet does not use it"
+    )
+    filters: int = _field(
+        16,
+        "unet: filters of the first level, and every level down doubles them; "
+        "resnet_unet: filters of the encoder's stem, of which the published ResNets have 64",
+        ge=4,
+        le=128,
+    )
+    depth: int = _field(
+        4,
+        "levels below the first, each at half the resolution, so that 2**depth must divide height and width; "
+        "resnet_unet takes that many of its encoder's five: the stem, then stages conv2 to conv5",
+        ge=1,
+        le=5,
+    )
+    dropout: float = _field(
+        0.1,
+        "share of channels dropped after each level's first convolution; in resnet_unet in the decoder alone",
+        ge=0.0,
+        le=0.8,
+    )
     normalization: Literal["batch", "group", "none"] = _field(
         "batch", "normalisation after each convolution: over the batch, over 8 channel groups, or none"
     )
@@ -84,7 +109,7 @@ class TrainingConfig(Section):
         "arithmetic of the layers; auto takes mixed_bfloat16 where the processor or GPU computes in it",
     )
     xla: Literal["auto", "on", "off"] = _field(
-        "auto", "compilation by XLA; auto compiles except for TensorFlow on a CPU, where it is slower"
+        "auto", "compilation by XLA, not for PyTorch; auto compiles except for TensorFlow on a CPU, where it is slower"
     )
 
 

@@ -8,8 +8,10 @@ import numpy as np
 from lsml.bands import N_BANDS
 from lsml.config import TrainConfig
 from lsml.data.statistics import BandStatistics
-from lsml.models import unet
+from lsml.models.blocks import Blocks
+from lsml.models.encoders import plain, resnet
 from lsml.models.inputs import replace_nonfinite, scale
+from lsml.models.unet import decoder, head
 
 WEIGHTS_STREAM = 1
 """Keeps the network's random numbers apart from those of the loader, which derive from the same seed."""
@@ -18,18 +20,19 @@ WEIGHTS_STREAM = 1
 def build_network(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> keras.Model:
     """The network to train: stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`.
 
-    H and W may be anything that `2**depth` divides. Weights and dropout derive from `config.seed` alone.
+    H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone.
 
     Args:
         precision: dtype policy of the layers between input scaling and logits, `float32` or `mixed_bfloat16`.
     """
     seeds = _seeds(config.seed)
-    blocks = unet.Blocks(config.model, seeds, precision)
+    blocks = Blocks(config.model, seeds, precision)
     stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
     scaled = scale(replace_nonfinite(stored, statistics.median), config.input, statistics)
-    features = unet.encoder(scaled, blocks)
-    logits = unet.head(unet.decoder(features, blocks), seeds)
-    return keras.Model(stored, logits, name="unet")
+    encoder = plain if config.model.architecture == "unet" else resnet
+    features = encoder.encode(scaled, blocks)
+    logits = head(decoder(features, encoder.decoder_filters(config.model), blocks), seeds)
+    return keras.Model(stored, logits, name=config.model.architecture)
 
 
 def build_model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
@@ -39,7 +42,7 @@ def build_model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
     """
     network = build_network(config, statistics)
     probability = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(network.output)
-    return keras.Model(network.input, probability, name="unet")
+    return keras.Model(network.input, probability, name=config.model.architecture)
 
 
 def _seeds(seed: int) -> Iterator[int]:

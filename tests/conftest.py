@@ -1,4 +1,4 @@
-"""Statistics that the model tests share."""
+"""What tests of several rooms share: statistics of made-up bands."""
 
 import numpy as np
 import pytest

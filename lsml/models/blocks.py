@@ -1,0 +1,108 @@
+"""The building blocks that encoders and decoder share, under one configuration, arithmetic and stream of seeds."""
+
+import math
+from collections.abc import Iterator
+
+import keras
+from keras import KerasTensor, layers
+
+from lsml.config import ModelConfig
+
+BATCH_MOMENTUM = 0.9
+"""Of the batch statistics' moving average: some 20 steps are enough to follow, where Keras's .99 needs 200."""
+
+NORMALIZATION_GROUPS = 8
+
+
+class Blocks:
+    """The building blocks of one network.
+
+    Args:
+        config: the network's hyperparameters.
+        seeds: an endless stream; every layer that draws random numbers takes one for itself, so that no layer
+            depends on what else drew in the process.
+        precision: the layers' dtype policy, `float32` or `mixed_bfloat16`.
+    """
+
+    def __init__(self, config: ModelConfig, seeds: Iterator[int], precision: str) -> None:
+        self.config, self._seeds, self.precision = config, seeds, precision
+
+    def convolve(
+        self,
+        x: KerasTensor,
+        filters: int,
+        name: str,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        initializer: keras.Initializer | None = None,
+    ) -> KerasTensor:
+        """Convolution alone, `(B, H, W, C)` to `(B, H/stride, W/stride, filters)`; He's normal weights by default.
+
+        With a stride the borders are padded alike on both sides, so that output i is centred on input
+        stride * i, which is also the pixel that a 1 x 1 convolution of that stride sees.
+        """
+        if stride > 1 and kernel > 1:
+            x = self.pad(x, kernel // 2, f"{name}_pad")
+        return layers.Conv2D(
+            filters,
+            kernel,
+            strides=stride,
+            padding="same" if stride == 1 else "valid",
+            use_bias=self.config.normalization == "none",
+            kernel_initializer=initializer or self._he_normal(),
+            dtype=self.precision,
+            name=name,
+        )(x)
+
+    def normalize(self, x: KerasTensor, name: str, *, epsilon: float = 1e-3) -> KerasTensor:
+        """The configured normalisation, `epsilon` added to the variance; `x` itself where there is none."""
+        options = {"epsilon": epsilon, "dtype": self.precision, "name": name}
+        if self.config.normalization == "batch":
+            return layers.BatchNormalization(momentum=BATCH_MOMENTUM, **options)(x)
+        if self.config.normalization == "group":
+            return layers.GroupNormalization(math.gcd(NORMALIZATION_GROUPS, x.shape[-1]), **options)(x)
+        return x
+
+    def activate(self, x: KerasTensor, name: str) -> KerasTensor:
+        """ReLU."""
+        return layers.ReLU(dtype=self.precision, name=name)(x)
+
+    def convolution(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
+        """3 x 3 convolution, normalisation and ReLU, `(B, H, W, C)` to `(B, H, W, filters)`."""
+        x = self.convolve(x, filters, name)
+        return self.activate(self.normalize(x, f"{name}_norm"), f"{name}_relu")
+
+    def level(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
+        """Two convolutions with dropout of whole channels between them."""
+        x = self.convolution(x, filters, f"{name}_conv1")
+        if self.config.dropout:
+            x = layers.SpatialDropout2D(
+                self.config.dropout, seed=next(self._seeds), dtype=self.precision, name=f"{name}_dropout"
+            )(x)
+        return self.convolution(x, filters, f"{name}_conv2")
+
+    def pad(self, x: KerasTensor, width: int, name: str) -> KerasTensor:
+        """Zeros around height and width, `(B, H, W, C)` to `(B, H + 2 width, W + 2 width, C)`."""
+        return layers.ZeroPadding2D(width, dtype=self.precision, name=name)(x)
+
+    def pool(self, x: KerasTensor, size: int, name: str) -> KerasTensor:
+        """The largest of every `size` x `size` pixels, two pixels apart, without padding."""
+        return layers.MaxPooling2D(size, strides=2, dtype=self.precision, name=name)(x)
+
+    def upsample(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
+        """`(B, H, W, C)` to `(B, 2H, 2W, filters)` by a transposed convolution."""
+        return layers.Conv2DTranspose(
+            filters, 2, strides=2, kernel_initializer=self._he_normal(), dtype=self.precision, name=name
+        )(x)
+
+    def merge(self, x: KerasTensor, skip: KerasTensor, name: str) -> KerasTensor:
+        """The decoder's features and the encoder's of the same resolution, channels side by side."""
+        return layers.Concatenate(dtype=self.precision, name=name)([skip, x])
+
+    def add(self, x: KerasTensor, shortcut: KerasTensor, name: str) -> KerasTensor:
+        """The sum of a residual branch and its shortcut, of one shape."""
+        return layers.Add(dtype=self.precision, name=name)([shortcut, x])
+
+    def _he_normal(self) -> keras.Initializer:
+        return keras.initializers.HeNormal(seed=next(self._seeds))
