@@ -1,8 +1,9 @@
 """Pictures of patches, masks and predictions, as arrays or PNG bytes: numpy in, no files, no global state."""
 
 import io
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,12 +11,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lsml.bands import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED, SLOPE
+from lsml.bands import BANDS, BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED, SLOPE
+
+if TYPE_CHECKING:
+    from lsml.data.audit import SplitSummary
+    from lsml.data.inventory import Finding
 
 # Okabe & Ito (2008), "Color Universal Design": apart in hue and in lightness, with normal and colour-blind sight.
 HIT = (86, 180, 233)
 MISS = (240, 228, 66)
 FALSE_ALARM = (213, 94, 0)
+_HUGE = 1e30  # damaged values may be larger than an axis can hold
+_SPLITS = ("#0072B2", "#009E73", "#CC79A7")  # train, validation, test
 
 # Reflectance x 10,000 shown as black and as white. Black is what hazy air alone scatters over dark ground (most in the
 # blue), white is bare soil in the sun: so colours are true to each other and comparable from patch to patch.
@@ -23,7 +30,7 @@ _STRETCH = {RED: (150, 1900), GREEN: (380, 1800), BLUE: (570, 1700), NEAR_INFRAR
 _GAMMA = 0.7
 _STEEPEST = 60
 
-# Pixels of a panel: twice a patch's side, so that each of its pixels is two by two and none is lost.
+# Pixels of a panel's pictures: twice a patch's side, so that each of its pixels is two by two and none is lost.
 _SIDE, _GAP, _TITLE, _FOOT = 256, 8, 24, 42
 
 
@@ -83,8 +90,107 @@ def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str]) -> b
     return file.getvalue()
 
 
+def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: float) -> bytes:
+    """One row as PNG: true colour, probability (0..1), and what counts as landslide laid over the true colour.
+
+    Args:
+        image: stored bands (H, W, 14).
+        probability: (H, W) in 0..1.
+        threshold: probability from which a pixel counts as landslide.
+    """
+    called = probability >= threshold
+    figure = Figure(figsize=(9.2, 3.2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    colour, belief, overlay = figure.subplots(1, 3)
+    _show(colour, true_colour(image), "true colour")
+    drawn = _show(belief, probability, "probability of landslide", cmap="viridis", vmin=0, vmax=1)
+    figure.colorbar(drawn, ax=belief, shrink=0.9)
+    _show(overlay, _overlay(image, called), f"landslide from {threshold:.2f} on: {called.mean():.1%}")
+    held = io.BytesIO()
+    figure.savefig(held, format="png", metadata={"Software": None})
+    return held.getvalue()
+
+
+def draw_audit(splits: Sequence["SplitSummary"], findings: Sequence["Finding"]) -> bytes:
+    """One PNG of what an audit found: patches and shares of landslide by split, band ranges, findings by kind."""
+    figure = Figure(figsize=(12, 8.4), dpi=100, layout="constrained")
+    patches, shares, bands, kinds = figure.subplots(2, 2).flat
+    _draw_counts(patches, splits)
+    _draw_shares(shares, splits)
+    _draw_ranges(bands, splits)
+    _draw_findings(kinds, findings)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _draw_counts(axes: Axes, splits: Sequence["SplitSummary"]) -> None:
+    names = [split.name for split in splits]
+    empty = np.array([(split.landslide_fractions == 0).sum() for split in splits])
+    known = np.array([len(split.landslide_fractions) for split in splits])
+    rest = np.maximum(np.array([split.patches for split in splits]) - known, 0)
+    bars = axes.bar(names, known - empty, color=_rgb(FALSE_ALARM), label="with landslide")
+    bars = axes.bar(names, empty, bottom=known - empty, color=_rgb(HIT), label="without")
+    bars = axes.bar(names, rest, bottom=known, color="0.8", label="no usable mask")
+    axes.bar_label(bars, [f"{split.patches:,}" for split in splits])
+    axes.set(title="patches")
+    axes.margins(y=0.1)
+    axes.legend(frameon=False)
+
+
+def _draw_shares(axes: Axes, splits: Sequence["SplitSummary"]) -> None:
+    """For each split, which share of its patches has at most so much landslide: the curve starts at the empty ones."""
+    for split, colour in zip(splits, _SPLITS, strict=True):
+        if split.landslide_share is not None:
+            label = f"{split.name}: {split.landslide_share:.2%} of the pixels, {split.empty_share:.0%} of patches empty"
+            axes.ecdf(100 * split.landslide_fractions, color=colour, linewidth=1.6, label=label)
+    axes.set(title="imbalance", xlabel="landslide in a patch (% of its pixels)", ylabel="share of patches with at most")
+    axes.set_ylim(0, 1.02)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="lower right")
+
+
+def _draw_ranges(axes: Axes, splits: Sequence["SplitSummary"]) -> None:
+    """Stored values: a line from the smallest to the largest of each band and a dot at the mean."""
+    shift = np.linspace(-0.25, 0.25, len(splits))
+    for split, colour, offset in zip(splits, _SPLITS, shift, strict=True):
+        where = np.arange(len(BANDS)) + offset
+        axes.vlines(where, split.minimum, split.maximum, color=colour, linewidth=1.6)
+        axes.plot(where, split.mean, "o", color=colour, markersize=4, label=split.name)
+    axes.set_xticks(range(len(BANDS)), [band.name.split()[0] for band in BANDS], rotation=45)
+    axes.set(title="stored values: range and mean")
+    axes.set_yscale("symlog", linthresh=0.5)
+    lowest = np.nanmin([0, *(split.minimum.min() for split in splits)])
+    highest = np.nanmax([1, *(split.maximum.max() for split in splits)])
+    axes.set_ylim(2 * max(lowest, -_HUGE), 2 * min(highest, _HUGE))
+    axes.legend(frameon=False, ncols=len(splits))
+
+
+def _draw_findings(axes: Axes, findings: Sequence["Finding"]) -> None:
+    axes.set(title="findings, by the files that they name")
+    if not findings:
+        axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=14)
+        axes.set_axis_off()
+        return
+    counts: Counter[tuple[str, str]] = Counter()
+    for finding in findings:
+        counts[finding.severity, finding.kind] += len(finding.files)
+    labels = [f"{kind} ({severity})" for severity, kind in counts]
+    colours = [_rgb(FALSE_ALARM if severity == "error" else MISS) for severity, _ in counts]
+    axes.bar_label(axes.barh(labels, list(counts.values()), color=colours), padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+
+
+def _rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255
+
+
 def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
-    """One row, uint8 (h, w, 3) 322 x 1064: true colour, truth, probability (0..1), and hits, misses, false alarms.
+    """Two by two, uint8 (h, w, 3) 602 x 536: true colour, truth, probability (0..1), and hits, misses, false alarms.
+
+    Nearly square, as are the tiles of MLflow's image grid.
 
     Args:
         image: stored bands (H, W, 14).
@@ -92,16 +198,17 @@ def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, thresho
         probability: (H, W) in 0..1.
         threshold: probability from which a pixel counts as landslide.
     """
-    width, height = 4 * (_SIDE + _GAP) + _GAP, _SIDE + _TITLE + _FOOT
+    width, height = 2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     canvas = FigureCanvasAgg(figure)
-    lefts = [_GAP + place * (_SIDE + _GAP) for place in range(4)]
-    axes = [figure.add_axes((left / width, _FOOT / height, _SIDE / width, _SIDE / height)) for left in lefts]
+    lefts, bottoms = (_GAP, 2 * _GAP + _SIDE), (_FOOT + _SIDE + _TITLE, _FOOT)
+    places = [(left / width, bottom / height, _SIDE / width, _SIDE / height) for bottom in bottoms for left in lefts]
+    axes = [figure.add_axes(place) for place in places]
     _show(axes[0], true_colour(image), "true colour")
     _show(axes[1], truth > 0, f"truth: {(truth > 0).mean():.1%} landslide", cmap="gray", vmin=0, vmax=1)
     drawn = _show(axes[2], probability, "probability", cmap="viridis", vmin=0, vmax=1)
     _show(axes[3], outcome_map(image, truth, probability, threshold), f"landslide from {threshold:.2f} on")
-    bar = figure.add_axes(((lefts[2] + 10) / width, 24 / height, (_SIDE - 20) / width, 9 / height))
+    bar = figure.add_axes(((lefts[0] + 10) / width, 24 / height, (_SIDE - 20) / width, 9 / height))
     figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=[0, 0.25, 0.5, 0.75, 1])
     names = {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM}
     axes[3].legend(

@@ -73,25 +73,27 @@ def test_the_threshold_itself_counts_as_landslide() -> None:
 
 
 def test_panel_shows_four_pictures(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
-    """Each picture of the row is 256 pixels wide, and known places in it have the colours of what they show."""
+    """Each picture of the panel is 256 pixels wide, and known places in it have the colours of what they show."""
     truth, probability = four_outcomes
-    row = figures.panel(stored(red=1901), truth, probability, 0.5)
-    assert row.dtype == np.uint8
-    assert row.shape == (322, 1064, 3)
-    # Pictures start at x = 8 + 264 k and y = 24; quarters are 128 pixels, so their middles lie at 64 and 192.
-    quarter = {name: (24 + y, x) for name, (y, x) in {"hit": (64, 64), "alarm": (64, 192), "miss": (192, 64)}.items()}
-    first, second, third, fourth = (8 + 264 * k for k in range(4))
-    y, x = quarter["hit"]
-    assert tuple(row[y, first + x]) == (255, 0, 0)
-    assert tuple(row[y, second + x]) == (255, 255, 255)
-    assert tuple(row[y, fourth + x]) == figures.HIT
-    y, x = quarter["alarm"]
-    assert tuple(row[y, second + x]) == (0, 0, 0)
-    assert tuple(row[y, fourth + x]) == figures.FALSE_ALARM
-    y, x = quarter["miss"]
-    assert tuple(row[y, fourth + x]) == figures.MISS
+    panel = figures.panel(stored(red=1901), truth, probability, 0.5)
+    assert panel.dtype == np.uint8
+    assert panel.shape == (602, 536, 3)
+    # Pictures start at x = 8 and 272, and at y = 24 and 304; the middles of their quarters lie at 64 and 192.
+    pictures = {"colour": (24, 8), "truth": (24, 272), "probability": (304, 8), "outcome": (304, 272)}
+
+    def at(picture: str, y: int, x: int) -> tuple[int, ...]:
+        top, left = pictures[picture]
+        return tuple(panel[top + y, left + x])
+
+    hit, alarm, miss = (64, 64), (64, 192), (192, 64)
+    assert at("colour", *hit) == (255, 0, 0)
+    assert at("truth", *hit) == (255, 255, 255)
+    assert at("truth", *alarm) == (0, 0, 0)
+    assert at("outcome", *hit) == figures.HIT
+    assert at("outcome", *alarm) == figures.FALSE_ALARM
+    assert at("outcome", *miss) == figures.MISS
     # Viridis runs from dark violet to yellow: .9 is brighter than 0.
-    assert row[24 + 64, third + 64].sum() > row[24 + 192, third + 64].sum()
+    assert sum(map(int, at("probability", *hit))) > sum(map(int, at("probability", *miss)))
 
 
 def test_panel_is_deterministic(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:

@@ -1,11 +1,20 @@
-"""`lsml data`: make patches, look at patches."""
+"""`lsml data`: get or make patches, check them, pack them, look at them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lsml.cli import options
+
+if TYPE_CHECKING:
+    from lsml.data.audit import Audit
+    from lsml.data.inventory import Finding
+    from lsml.data.pack import PackedSplit
+
+_FILES_SHOWN, _ALIKE_SHOWN = 3, 12
+
+Folder = Annotated[Path, typer.Argument(help="folder of the patches", metavar="DIR")]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -37,7 +46,7 @@ def synth(
 
 @app.command("show")
 def show(
-    folder: Annotated[Path, typer.Argument(help="folder of the patches", metavar="DIR")],
+    folder: Folder,
     out: Annotated[Path, typer.Option("--out", help="PNG file to write", metavar="FILE")] = Path("patches.png"),
     patches: Annotated[int, typer.Option("--patches", help="how many, evenly over the split", min=1, max=64)] = 6,
     split: Annotated[Literal["train", "validation"], typer.Option("--split", help="which split")] = "train",
@@ -47,3 +56,159 @@ def show(
 
     drawn = job(folder, out=out, patches=patches, split=split)
     typer.echo(f"drew {', '.join(drawn)} into {out}")
+
+
+@app.command("check")
+def check(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write", metavar="FILE")] = Path("check.png"),
+    json: options.Json = False,
+) -> None:
+    """Audit every file of every split; leaves with 3 where there are errors.
+
+    The test split is read too, to find leakage: figures about it are printed, no model sees it.
+    """
+    from lsml.cli.output import Reporter
+    from lsml.jobs.check import check as job
+
+    with Reporter() as reporter:
+        audit = job(folder, out=out, progress=reporter.step)
+    if json:
+        _print_json(_audit_record(audit) | {"figure": str(out)})
+    else:
+        _print_audit(audit, out)
+    if audit.errors:
+        raise typer.Exit(3)
+
+
+def _audit_record(audit: "Audit") -> dict[str, Any]:
+    from lsml.bands import BANDS
+
+    return {
+        "dataset": str(audit.root),
+        "layout": audit.layout,
+        "errors": audit.errors,
+        "warnings": len(audit.findings) - audit.errors,
+        "splits": {
+            split.name: {
+                "patches": split.patches,
+                "masks": split.masks,
+                "images_read": split.images_read,
+                "masks_read": len(split.landslide_fractions),
+                "landslide_share": split.landslide_share,
+                "empty_share": split.empty_share,
+                "nonfinite": {
+                    band.name: int(count) for band, count in zip(BANDS, split.nonfinite, strict=True) if count
+                },
+            }
+            for split in audit.splits
+        },
+        "findings": [finding._asdict() for finding in audit.findings],
+    }
+
+
+def _print_audit(audit: "Audit", out: Path) -> None:
+    from lsml.cli.output import print_table
+
+    columns = ["split", "images", "masks", "landslide pixels", "patches without landslide", "NaN or infinite"]
+    rows = [
+        [split.name, str(split.patches), str(split.masks), _percent(split.landslide_share), _percent(split.empty_share),
+         str(split.nonfinite.sum())]
+        for split in audit.splits
+    ]  # fmt: skip
+    print_table(columns, rows, title=f"{audit.layout} layout")
+    shown: dict[tuple[str, str], int] = {}
+    for finding in audit.findings:
+        key = (finding.severity, finding.kind)
+        shown[key] = shown.get(key, 0) + 1
+        if shown[key] <= _ALIKE_SHOWN:
+            typer.echo(_line(finding))
+    for (severity, kind), count in shown.items():
+        if count > _ALIKE_SHOWN:
+            typer.echo(f"{severity}: {kind}: {count - _ALIKE_SHOWN} more; --json lists all")
+    typer.echo(f"errors: {audit.errors}, warnings: {len(audit.findings) - audit.errors}; drawn in {out}")
+
+
+def _line(finding: "Finding") -> str:
+    more = len(finding.files) - _FILES_SHOWN
+    files = ", ".join(finding.files[:_FILES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return f"{finding.severity}: {finding.kind}: {files}: {finding.text}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"
+
+
+@app.command("pack")
+def pack(
+    folder: Folder,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="where to keep the packs  [default: where studies look]", parser=options.path,
+                     metavar="DIR", show_default=False),
+    ] = None,
+    json: options.Json = False,
+) -> None:  # fmt: skip
+    """Pack train and validation as studies do on first use, and verify their checksums."""
+    from lsml.cli.output import Reporter, print_table
+    from lsml.jobs.pack import pack as job
+
+    with Reporter() as reporter:
+        records = [_pack_record(split) for split in job(folder, out=out, progress=reporter.step)]
+    if json:
+        _print_json({"packs": records})
+        return
+    columns = ["split", "patches", "type", "MB", "NaN or infinite", "fingerprint"]
+    rows = [
+        [record["split"], str(record["patches"]), record["dtype"], f"{record['bytes'] / 1e6:.1f}",
+         ", ".join(f"{count} in {band}" for band, count in record["nonfinite"].items()) or "none",
+         record["fingerprint"]]
+        for record in records
+    ]  # fmt: skip
+    print_table(columns, rows)
+    for record in records:
+        typer.echo(f"{record['split']}: checksums verified, in {record['path']}")
+
+
+def _pack_record(split: "PackedSplit") -> dict[str, Any]:
+    return {
+        "split": split.name,
+        "patches": len(split),
+        "dtype": str(split.dtype),
+        "bytes": sum(path.stat().st_size for path in split.path.iterdir()),
+        "nonfinite": {band: count for band, count in split.nonfinite.items() if count},
+        "fingerprint": split.fingerprint,
+        "path": str(split.path),
+    }
+
+
+@app.command("download")
+def download(
+    folder: Annotated[Path, typer.Argument(help="folder to bring the patches into", metavar="DIR")],
+    source: Annotated[
+        Literal["zenodo", "huggingface"],
+        typer.Option("--source", help="zenodo: masks for train only, 3 GB; huggingface: masks for all splits, 9 GB"),
+    ] = "zenodo",
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="scheme and host of a mirror of that source", parser=options.text, metavar="BASE"),
+    ] = None,
+) -> None:
+    """Download Landslide4Sense, or go on with that, and verify it; the licence of the data is not established."""
+    from lsml.cli.output import Reporter
+    from lsml.jobs.download import download as job
+
+    with Reporter() as reporter:
+        done = job(folder, source=source, url=url, progress=reporter.step)
+    brought = f"{done.fetched} fetched" if done.fetched else "nothing to fetch"
+    typer.echo(f"{done.folder}: {brought}, {done.verified} files as in checksums.json")
+    if not done.published:
+        typer.echo("the source published no checksums: what came first counts as right")
+    typer.echo("the licence of these data is not established: do not hand them on")
+    typer.echo(f"next: lsml data check {done.folder}")
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    import json as encoder
+
+    typer.echo(encoder.dumps(record))

@@ -108,8 +108,11 @@ def _numbered(root: Path, relative: str, kind: str) -> dict[int, Path]:
         if name.startswith(".") or not name.endswith(".h5"):
             continue
         match = _FILE.fullmatch(name)
-        if match is None or match[1] != kind:
+        if match is None:
             raise DataError(f"file {folder / name}", "unexpected name", f"files here are named {kind}_<number>.h5")
+        if match[1] != kind:
+            # Copies in circulation hold a few images among their masks.
+            continue
         other = numbered.setdefault(int(match[2]), folder / name)
         if other.name != name:
             raise DataError(f"folder {folder}", f"{other.name} and {name} have one number", "remove one of them")

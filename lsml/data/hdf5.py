@@ -1,5 +1,6 @@
 """Reads one image or one mask of Landslide4Sense without trusting the file that holds it."""
 
+import io
 import itertools
 import math
 import re
@@ -52,6 +53,14 @@ def read_mask(path: Path) -> np.ndarray:
         shown = ", ".join(f"{value:g}" for value in values[:6].tolist()) + (", ..." if len(values) > 6 else "")
         raise DataError(f"mask {path}", f"values {{{shown}}}", "a mask holds 0 (background) and 1 (landslide) only")
     return mask.astype(np.uint8)
+
+
+def encode(name: str, array: np.ndarray) -> bytes:
+    """The bytes of an HDF5 file that holds `array` as dataset `name`, laid out as the published ones."""
+    held = io.BytesIO()
+    with h5py.File(held, "w") as file:
+        file[name] = array
+    return held.getvalue()
 
 
 def _read(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lsml.data.folders import EXPECTED, PatchFiles, block_sizes, dataset_root, layout_of, patches_in, without_links
 from lsml.errors import DataError
 
-__all__ = ["PatchFiles", "TrainingSplits", "training_splits"]
+__all__ = ["PatchFiles", "TrainingPatches", "TrainingSplits", "training_patches", "training_splits"]
 
 _FOLDERS = {
     "official": (("TrainData/img", "TrainData/mask"), ("ValidData/img", "ValidData/mask")),
@@ -19,6 +19,13 @@ class TrainingSplits(NamedTuple):
 
     train: tuple[PatchFiles, ...]
     validation: tuple[PatchFiles, ...]
+    source: str
+
+
+class TrainingPatches(NamedTuple):
+    """Every patch that may be trained on, where folds take the place of a validation split."""
+
+    patches: tuple[PatchFiles, ...]
     source: str
 
 
@@ -51,6 +58,25 @@ def training_splits(root: Path) -> TrainingSplits:
         train[-held_out:],
         f"{layout} layout: {lack}, so validation is the last 15 % of {train_folders[0]} in numeric order",
     )
+
+
+def training_patches(root: Path) -> TrainingPatches:
+    """Finds every patch to train on below `root`, in numeric order, by names alone.
+
+    Of a layout with splits it is the train split; a bare pair of folders has none, so it is all of them, and
+    nothing is left for a test.
+
+    Raises:
+        DataError: no such folder, no known layout, no train split, an image or mask without partner, a link.
+    """
+    root = dataset_root(root)
+    layout = layout_of(root)
+    if layout == "bare":
+        patches = without_links(root, _with_masks(root, "img", "mask"))
+        return TrainingPatches(patches, f"bare img and mask: all {len(patches)} patches in folds, no test split")
+    (images, masks), _ = _FOLDERS[layout]
+    patches = without_links(root, _with_masks(root, images, masks))
+    return TrainingPatches(patches, f"{layout} layout: {len(patches)} patches of {images} in folds")
 
 
 def _with_masks(root: Path, images: str, masks: str) -> tuple[PatchFiles, ...]:

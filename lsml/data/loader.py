@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from lsml.data.augmentation import Augmentation
-from lsml.data.pack import PackedSplit
+from lsml.data.split import Split
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -34,7 +34,7 @@ class EpochLoader:
     """
 
     def __init__(
-        self, split: PackedSplit, *, epoch: int, batch_size: int, strength: float, seed: int, workers: int = 1
+        self, split: Split, *, epoch: int, batch_size: int, strength: float, seed: int, workers: int = 1
     ) -> None:
         self._workers = workers
         self._split, self._epoch, self._strength, self._seed = split, epoch, strength, seed

@@ -28,10 +28,10 @@ def prepare(root: Path, cache: Path, progress: Progress | None = None) -> Traini
     splits = training_splits(root)
     train = pack_split("train", splits.train, cache, fill=None, progress=progress)
     validation = pack_split("validation", splits.validation, cache, fill=train.statistics.median, progress=progress)
-    return TrainingData(train, validation, train.statistics, splits.source + _replaced(train, validation))
+    return TrainingData(train, validation, train.statistics, splits.source + replaced_in_words(train, validation))
 
 
-def _replaced(*splits: PackedSplit) -> str:
+def replaced_in_words(*splits: PackedSplit) -> str:
     """How many values of which bands were not finite, in words; nothing where all were."""
     counts = {band: sum(split.nonfinite[band] for split in splits) for band in splits[0].nonfinite}
     named = ", ".join(f"{count} in {band}" for band, count in counts.items() if count)

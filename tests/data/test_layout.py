@@ -155,9 +155,9 @@ def test_unknown_layout_lists_what_is_there(tmp_path: Path) -> None:
 
 
 def test_unexpected_and_doubled_names(tmp_path: Path, write_names) -> None:
-    """Data that would be silently left out is an error; other files and hidden ones do not count."""
+    """Data that would be silently left out is an error; other files, hidden ones and stray masks do not count."""
     img = official(tmp_path, write_names) / "TrainData/img"
-    for name in ("readme.txt", "._image_1.h5"):
+    for name in ("readme.txt", "._image_1.h5", "mask_99.h5"):
         (img / name).touch()
     assert len(training_splits(tmp_path).train) == 12
     (img / "image_07.h5").touch()

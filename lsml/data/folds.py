@@ -1,0 +1,131 @@
+"""Contiguous folds over one pack: each patch is held out once, and judged with statistics it has no part in."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lsml.data.layout import training_patches
+from lsml.data.pack import PackedSplit, Progress, pack_split
+from lsml.data.split import Split
+from lsml.data.statistics import BandStatistics, band_statistics
+from lsml.data.training import replaced_in_words
+from lsml.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class SplitView:
+    """Some patches of a pack, with the interface of a pack; pickled as the pack's path and the indices.
+
+    Attributes:
+        pack: where the patches lie.
+        indices: which of them, in the order in which the view has them.
+        name: such as `train` or `validation`.
+    """
+
+    pack: PackedSplit
+    indices: tuple[int, ...]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of each patch, such as `image_12`."""
+        return tuple(self.pack.ids[index] for index in self.indices)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex over the pack's fingerprint and the indices."""
+        return hashlib.sha256(json.dumps([self.pack.fingerprint, self.indices]).encode()).hexdigest()
+
+    @property
+    def nonfinite(self) -> dict[str, int]:
+        """How many NaN and inf were replaced in the whole pack, which does not count them by patch."""
+        return self.pack.nonfinite
+
+    def image(self, index: int) -> np.ndarray:
+        """float32 `(128, 128, 14)`: stored values, always finite."""
+        return self.pack.image(self.indices[index])
+
+    def mask(self, index: int) -> np.ndarray:
+        """uint8 `(128, 128)`, 0 or 1."""
+        return self.pack.mask(self.indices[index])
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Stored values float32 `(B, 128, 128, 14)` and masks float32 `(B, 128, 128, 1)`."""
+        return self.pack.batch(np.asarray(self.indices, np.intp)[np.asarray(indices, np.intp)])
+
+    @cached_property
+    def landslide_fractions(self) -> np.ndarray:
+        """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
+        return self.pack.landslide_fractions[list(self.indices)]
+
+
+class FoldData(NamedTuple):
+    """One fold: the patches to train on, those held out, and the statistics of the former alone."""
+
+    train: SplitView
+    validation: SplitView
+    statistics: BandStatistics
+
+
+class WholeData(NamedTuple):
+    """All training patches of a dataset in one pack; `source` says in words where they come from."""
+
+    train: PackedSplit
+    source: str
+
+
+def fold_indices(n: int, folds: int) -> list[np.ndarray]:
+    """The patches that each fold holds out: contiguous blocks of 0..n-1 whose sizes differ by at most one.
+
+    Numbering follows region, so a patch's nearest neighbours are held out with it.
+
+    Raises:
+        DataError: fewer than two folds, or more folds than patches.
+    """
+    if folds < 2:
+        raise DataError("folds", f"{folds} asked for", "give at least 2")
+    if folds > n:
+        raise DataError("folds", f"{n} patches cannot fill {folds} folds", f"set data.folds to at most {n}")
+    return np.array_split(np.arange(n), folds)
+
+
+def fold_data(pack: PackedSplit, fold: int, folds: int) -> FoldData:
+    """What fold number `fold` (from 0) trains on and what it holds out.
+
+    The pack has put the median of all its patches where a value was NaN or infinite; but for that, nothing that
+    training sees depends on a patch that is held out.
+
+    Raises:
+        DataError: `folds` does not fit the pack.
+    """
+    held_out = fold_indices(len(pack), folds)[fold]
+    rest = np.setdiff1d(np.arange(len(pack)), held_out)
+    train = SplitView(pack, tuple(rest.tolist()), "train")
+    return FoldData(train, SplitView(pack, tuple(held_out.tolist()), "validation"), statistics_of(train))
+
+
+def statistics_of(split: Split) -> BandStatistics:
+    """Of all values of a split as it is packed."""
+    return band_statistics(lambda: (split.image(index) for index in range(len(split))))
+
+
+def prepare_folds(root: Path, cache: Path, progress: Progress | None = None) -> WholeData:
+    """Packs every training patch of the dataset at `root` below `cache`, or opens the pack made before.
+
+    A validation split that the dataset has stays out: it is another place, and folds do not need it.
+
+    Raises:
+        DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
+    """
+    patches, source = training_patches(root)
+    train = pack_split("train", patches, cache, fill=None, progress=progress)
+    return WholeData(train, source + replaced_in_words(train))
