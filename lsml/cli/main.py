@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lsml import __version__
-from lsml.cli import data, evaluate, study, train, tune
+from lsml.cli import data, doctor, evaluate, predict, study, train, tune, ui
 from lsml.cli.fields import CommandWithFields
 from lsml.errors import Interrupted, LsmlError
 
@@ -35,11 +35,14 @@ def _root(
         typer.echo(context.get_help())
 
 
-app.add_typer(data.app, name="data", help="Make, and look at, patches.")
+app.add_typer(data.app, name="data", help="Get, make, check, pack and look at patches.")
 app.command("train", cls=CommandWithFields)(train.train)
 app.command("tune", cls=CommandWithFields)(tune.tune)
 app.add_typer(study.app, name="study", help="List studies and look into one.")
 app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("doctor")(doctor.doctor)
+app.command("ui")(ui.ui)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -55,5 +55,8 @@ def tune(
     typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
     typer.echo("next:")
     typer.echo(f"  lsml evaluate --run-id {result.best_run_id}")
-    typer.echo("  mlflow ui")
+    typer.echo("  lsml ui")
+    typer.echo(f"    trials compared: {result.trials_page}")
+    if result.best_page:
+        typer.echo(f"    the best side by side: {result.best_page}")
     typer.echo(f"best run: {result.best_run_id}")

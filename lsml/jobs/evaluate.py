@@ -51,8 +51,6 @@ def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress)
         ModelError: the run has no model, or one that is refused.
         DataError: no test split, or patches that cannot be used.
     """
-    backend.load_keras()
-    from lsml.models.files import load_file
     from lsml.tracking.ledger import record_opening
     from lsml.tracking.models import fetch
     from lsml.tracking.runs import find_run
@@ -63,6 +61,10 @@ def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress)
     asked = find_run(client, run_id)
     run = find_run(client, model_run_id(asked))
     root = _root(run.data.tags.get("lsml.data.root"), data)
+    # Keras last: a store that does not answer is said before the seconds that loading it takes.
+    backend.load_keras()
+    from lsml.models.files import load_file
+
     with tempfile.TemporaryDirectory() as folder:
         stored = fetch(client, run.info.run_id, Path(folder))
         model = load_file(stored.path)

@@ -37,7 +37,6 @@ def train(experiment: Experiment, *, seed: int | None, data: Path | None, watche
         DataError: the patches cannot be used.
         StorageError: MLflow cannot be used.
     """
-    backend.load_keras()
     config = experiment.base if seed is None else experiment.base.model_copy(update={"seed": seed})
     root = data_root(experiment.data, data, watcher.step)
     patches = prepare(root, pack_cache(), progress=watcher.step)
@@ -52,6 +51,7 @@ def train(experiment: Experiment, *, seed: int | None, data: Path | None, watche
         return True
 
     try:
+        backend.load_keras()
         outcome = train_trial(TrialTask(config, patches, checkpoint=None), report)
         run.outcome(outcome)
     except Interrupted as signal:

@@ -38,6 +38,8 @@ class TuneResult:
         best_value: pooled validation F1 of the best trial, in 0..1.
         counts: how many of the study's trials ended complete, pruned or failed.
         fresh: False when the study had all its trials before.
+        trials_page: address of MLflow's page that compares the trials.
+        best_page: address of the page with the best few side by side; empty while fewer than two have a score.
     """
 
     study: str
@@ -48,6 +50,8 @@ class TuneResult:
     version: str
     counts: Mapping[str, int]
     fresh: bool
+    trials_page: str
+    best_page: str
 
 
 def tune(
@@ -139,7 +143,7 @@ class _Study:
             recorder = TrialRecorder(client, parent, study=self.name, data=self.data, root=str(self.root))
             try:
                 self._coordinate(workers, recorder, trials=settings.trials)
-                result = self._finish(client, run_id)
+                result = self._finish(client, parent)
             except Interrupted:
                 end_study_run(client, run_id, "KILLED")
                 raise
@@ -199,11 +203,9 @@ class _Study:
         self.slots.parent_run_id = run.info.run_id
         return run
 
-    def _finish(self, client: Any, run_id: str) -> TuneResult:
-        from lsml.study.report import figures, importances, table, to_csv
+    def _finish(self, client: Any, parent: Any) -> TuneResult:
+        from lsml.study.report import table
         from lsml.tracking.models import register
-        from lsml.tracking.runs import BEST_RUN
-        from lsml.tracking.study import log_study
 
         best = self.slots.best()
         best_run = run_id_of(best) if best else None
@@ -219,28 +221,64 @@ class _Study:
             client,
             best_run,
             self.experiment.name,
-            tags={"lsml.study": self.name, "lsml.study_run_id": run_id, "best_val_f1": f"{best.value:.6f}"},
-        )
-        log_study(
-            client,
-            run_id,
-            metrics={"best_val_f1": best.value, **{f"trials_{state}": n for state, n in counts.items()}},
-            tags={BEST_RUN: best_run, "lsml.registered": f"{self.experiment.name}/{version}"},
-            texts={f"study/{name}": page for name, page in figures(self.slots.study).items()}
-            | {"study/trials.csv": to_csv(rows)},
-            records={
-                "study/space.json": self.experiment.space.describe(),
-                "study/base.json": flatten(self.experiment.base),
-                "study/importance.json": importances(self.slots.study),
+            tags={
+                "lsml.study": self.name,
+                "lsml.study_run_id": parent.info.run_id,
+                "best_val_f1": f"{best.value:.6f}",
             },
         )
+        trials_page, best_page = self._describe(client, parent, best, rows, counts, version)
         return TuneResult(
             study=self.name,
-            study_run_id=run_id,
+            study_run_id=parent.info.run_id,
             best_run_id=best_run,
             best_value=best.value,
             model=self.experiment.name,
             version=version,
             counts=counts,
             fresh=True,
+            trials_page=trials_page,
+            best_page=best_page,
         )
+
+    def _describe(
+        self, client: Any, parent: Any, best: Any, rows: list[dict[str, object]], counts: dict[str, int], version: str
+    ) -> tuple[str, str]:
+        """Fills the study's run, and gives the addresses of its two pages."""
+        from lsml.study.report import figures, importances, note, to_csv
+        from lsml.tracking.pages import run_page, study_pages, ui_address
+        from lsml.tracking.runs import BEST_METRIC, BEST_RUN
+        from lsml.tracking.study import log_study
+        from lsml.tracking.views import save_study_view
+
+        space, importance, best_run = self.experiment.space, importances(self.slots.study), str(run_id_of(best))
+        registered = f"{self.experiment.name}/{version}"
+        save_study_view(client, parent, study=self.name, best_run=best_run, searched=list(space.dimensions))
+        pages = study_pages(client, parent)
+        links = {"all trials compared": pages.trials, "the best side by side": pages.best}
+        links["the best trial's run"] = run_page(parent.info.experiment_id, best_run)
+        log_study(
+            client,
+            parent.info.run_id,
+            metrics={BEST_METRIC: best.value, **{f"trials_{state}": n for state, n in counts.items()}},
+            tags={BEST_RUN: best_run, "lsml.registered": registered},
+            note=note(
+                study=self.name,
+                description=self.experiment.description,
+                space=space,
+                best=best,
+                counts=counts,
+                importance=importance,
+                registered=registered,
+                links={what: page for what, page in links.items() if page},
+            ),
+            texts={f"study/{name}": page for name, page in figures(self.slots.study).items()}
+            | {"study/trials.csv": to_csv(rows)},
+            records={
+                "study/space.json": space.describe(),
+                "study/base.json": flatten(self.experiment.base),
+                "study/importance.json": importance,
+            },
+        )
+        address = ui_address()
+        return f"{address}/{pages.trials}", f"{address}/{pages.best}" if pages.best else ""

@@ -3,12 +3,13 @@
 import csv
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Figure
 
+from lsml.space import Dimension, Space
 from lsml.study.optuna_slots import CountedStudy, attempt_of, run_id_of, slot_of, state_of
 
 _IMPORTANCE_NEEDS = 2
@@ -84,3 +85,64 @@ def to_csv(rows: list[dict[str, object]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+def note(
+    *,
+    study: str,
+    description: str,
+    space: Space,
+    best: FrozenTrial,
+    counts: Mapping[str, int],
+    importance: Mapping[str, float],
+    registered: str,
+    links: Mapping[str, str],
+) -> str:
+    """What a study asked and found, in Markdown: for its run in MLflow.
+
+    Args:
+        best: the best trial, which has a run.
+        counts: trials by state.
+        importance: share of the objective's variance by searched field; empty where it is not known.
+        registered: model and version, such as `demo/3`.
+        links: addresses by what they show.
+    """
+    run_id = run_id_of(best)
+    ended = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    rows = ["| searched | in | best trial | explains |", "|---|---|---|---|"]
+    for name, dimension in space.dimensions.items():
+        value = _shown(best.params[name]) if name in best.params else "not used"
+        share = f"{importance[name]:.0%}" if name in importance else ""
+        rows.append(f"| {name} | {_values(dimension)} | **{value}** | {share} |")
+    return "\n".join(
+        [
+            f"**{study}**: {description}".strip(),
+            "",
+            f"**Best validation F1 {best.value:.4f}** (pooled over pixels) in trial {slot_of(best)}, run `{run_id}`, "
+            f"registered as `{registered}`. Trials: {ended}.",
+            "",
+            *rows,
+            "",
+            "*Explains*: share of the variance of F1 over the complete trials (fANOVA).",
+            "",
+            " · ".join(f"[{what}]({address})" for what, address in links.items()),
+            "",
+            "Judge it on the test split, which no trial has seen:",
+            "",
+            f"    lsml evaluate --run-id {run_id} --baseline",
+        ]
+    )
+
+
+def _values(dimension: Dimension) -> str:
+    if dimension.choices is not None:
+        text = ", ".join(map(_shown, dimension.choices))
+    else:
+        kind = " (log)" if dimension.log else f" by {_shown(dimension.step)}" if dimension.step is not None else ""
+        text = f"{_shown(dimension.low)} to {_shown(dimension.high)}{kind}"
+    condition = " and ".join(f"{parent} = {value}" for parent, value in dimension.when.items())
+    return f"{text}, if {condition}" if condition else text
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

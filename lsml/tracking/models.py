@@ -26,7 +26,7 @@ from mlflow.types import Schema, TensorSpec
 
 from lsml import __version__
 from lsml.bands import N_BANDS
-from lsml.errors import ModelError
+from lsml.errors import ModelError, StorageError
 from lsml.tracking.store import storage_errors, tracking_uri
 
 MODEL_NAME = "model"
@@ -166,3 +166,22 @@ def fetch(client: MlflowClient, run_id: str, folder: Path) -> StoredModel:
     if found != metadata["lsml.sha256"]:
         raise ModelError(f"model of run {run_id}", "its SHA-256 differs from its record", "train it again")
     return StoredModel(path / _FILE, float(metadata["lsml.threshold"]), found)
+
+
+def registered_run(client: MlflowClient, reference: str) -> str:
+    """The run behind `NAME@ALIAS` or `NAME/VERSION`, with or without MLflow's `models:/` in front.
+
+    Raises:
+        StorageError: there is no such model, alias or version.
+    """
+    plain = reference.removeprefix("models:/")
+    name, at, alias = plain.rpartition("@")
+    try:
+        if at:
+            return str(client.get_model_version_by_alias(name, alias).run_id)
+        name, _, number = plain.rpartition("/")
+        return str(client.get_model_version(name, number).run_id)
+    except MlflowException as error:
+        raise StorageError(
+            f"model {reference}", error.message.splitlines()[0], "give NAME@ALIAS or NAME/VERSION, as mlflow ui lists"
+        ) from None

@@ -28,8 +28,16 @@ STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
     "lsml.trial",
 )
 BEST_RUN, DATA_ROOT, DATA_SOURCE = "lsml.best_run_id", "lsml.data.root", "lsml.data.source"
+OBJECTIVE = "val_f1"
+BEST_METRIC = f"best_{OBJECTIVE}"
+NOTE = "mlflow.note.content"
 _PARENT = "mlflow.parentRunId"
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "superseded": "KILLED"}
+# Tableau's twenty colours, the strong ones first: MLflow draws its own from a few by chance, and gives one twice.
+_COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
+    *("#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5"),
+)
 _SHOWN_DIGEST = 32
 _MAX_TAG = 4900
 
@@ -57,6 +65,11 @@ def data_tags(data: TrainingData, root: str) -> dict[str, str]:
         "lsml.data.train": data.train.fingerprint,
         "lsml.data.validation": data.validation.fingerprint,
     }
+
+
+def _shown(value: Scalar) -> str:
+    """A parameter's value as people read it: four digits of a fraction."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
@@ -98,6 +111,8 @@ class TrialRecorder:
         name = f"{self._study}-{attempt.slot:03d}"
         tags = self._tags | {
             "mlflow.runName": name if attempt.ordinal == 1 else f"{name}.{attempt.ordinal}",
+            "mlflow.runColor": _COLOURS[attempt.slot % len(_COLOURS)],
+            NOTE: ", ".join(f"{field}={_shown(value)}" for field, value in attempt.searched.items()),
             _PARENT: self._parent.info.run_id,
             STUDY: self._study,
             SLOT: str(attempt.slot),
@@ -112,8 +127,10 @@ class TrialRecorder:
 
     def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Writes one epoch's metrics in one call."""
+        # The objective first: MLflow's comparison of chosen runs draws the metric that was written first.
+        ordered = {OBJECTIVE: metrics[OBJECTIVE], **metrics}
         with storage_errors(f"metrics of run {run_id}"):
-            self._client.log_batch(run_id, metrics=_metrics(metrics, epoch))
+            self._client.log_batch(run_id, metrics=_metrics(ordered, epoch))
 
     def outcome(self, run_id: str, outcome: TrialOutcome) -> None:
         """Writes the best epoch, the panels and the model."""
@@ -131,6 +148,11 @@ class TrialRecorder:
         for run in open_runs:
             state = states.get(int(run.data.tags[TRIAL]), "superseded")
             self.closed(run.info.run_id, state, reason if state == "superseded" else "")
+
+
+def trials_query(parent_run_id: str) -> str:
+    """MLflow's search expression for the trials of a study: its children without those that a later one replaced."""
+    return f"tags.`{_PARENT}` = '{parent_run_id}' and tags.`{STATE}` != 'superseded'"
 
 
 def describe_run(
@@ -151,7 +173,8 @@ def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> Non
     best |= {"best_epoch": outcome.best_epoch, "epochs": outcome.epochs}
     tags = {f"lsml.{name}": value for name, value in outcome.environment.items()} | {"lsml.stopped": outcome.stopped}
     with storage_errors(f"outcome of run {run_id}"):
-        client.log_batch(run_id, metrics=_metrics(best, outcome.epochs), tags=_run_tags(tags))
+        # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
+        client.log_batch(run_id, metrics=_metrics(best, 0), tags=_run_tags(tags))
     log_panels(client, run_id, outcome.panels)
     log_model(
         client,

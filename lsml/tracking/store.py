@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -31,6 +32,7 @@ def open_client() -> MlflowClient:
     """
     # MLflow's own default of seven retries with growing pauses blocks a single call for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     uri = tracking_uri()
@@ -49,10 +51,17 @@ def storage_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise StorageError(
-            what, lines[0][:300], "check MLFLOW_TRACKING_URI, and that the store is reachable and not full"
+            what, _reason(error), "check MLFLOW_TRACKING_URI, and that the store is reachable and not full"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    if "Max retries exceeded" in text:
+        address = urlsplit(tracking_uri())
+        return f"{address.hostname}:{address.port or address.scheme} does not answer"
+    return (text.splitlines() or [type(error).__name__])[0][:300]
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:

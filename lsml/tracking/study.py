@@ -12,6 +12,7 @@ from lsml.config import Scalar
 from lsml.data.training import TrainingData
 from lsml.tracking.runs import (
     BEST_RUN,
+    NOTE,
     ROLE,
     STUDY,
     common_tags,
@@ -23,7 +24,6 @@ from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, storage_error
 
 RESUMES = "lsml.resumes_run_id"
 _IDENTITY = "lsml.identity"
-_NOTE = "mlflow.note.content"
 
 
 def open_study_run(
@@ -55,9 +55,9 @@ def open_study_run(
             client.update_run(run_id, status="RUNNING")
             if project_run and project_run != run_id:
                 client.set_tag(project_run, RESUMES, run_id)
-                client.set_tag(project_run, _NOTE, f"Went on with study `{study}`, whose run is `{run_id}`.")
+                client.set_tag(project_run, NOTE, f"Went on with study `{study}`, whose run is `{run_id}`.")
             return client.get_run(run_id)
-        tags = common_tags("study", study) | data_tags(data, root) | {STUDY: study, _IDENTITY: identity, _NOTE: note}
+        tags = common_tags("study", study) | data_tags(data, root) | {STUDY: study, _IDENTITY: identity, NOTE: note}
         if project_run:
             tags = {key: value for key, value in tags.items() if not key.startswith("mlflow.source")}
             for key, value in tags.items():
@@ -92,11 +92,12 @@ def log_study(
     *,
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
+    note: str,
     texts: Mapping[str, str],
     records: Mapping[str, Any],
 ) -> None:
-    """Writes a study's figures: scores, tags, text files and JSON files by artifact path."""
-    log_scores(client, run_id, metrics, tags)
+    """Writes a study's figures: scores, tags, the note in Markdown, text files and JSON files by artifact path."""
+    log_scores(client, run_id, metrics, {**tags, NOTE: note})
     log_texts(client, run_id, texts)
     with storage_errors("figures of the study"):
         for path, record in records.items():

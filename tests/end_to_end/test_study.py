@@ -17,7 +17,7 @@ def test_the_output_says_what_to_do_next(study: Study) -> None:
     """The end names the registered version and the two commands to type, and nothing but text is on stdout."""
     assert "registered: tiny version 1 (alias candidate)" in study.output
     assert f"lsml evaluate --run-id {study.best_run}" in study.output
-    assert "mlflow ui" in study.output
+    assert "lsml ui" in study.output
 
 
 def test_no_test_file_is_opened(study: Study) -> None:

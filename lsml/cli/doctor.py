@@ -1,0 +1,33 @@
+"""`lsml doctor`: is everything here that a study needs?"""
+
+from typing import Annotated
+
+import typer
+
+from lsml.cli import options
+
+
+def doctor(
+    storage: options.Storage = None,
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="a machine without a usable GPU is an error")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Examine versions, device, stores and disk by using them."""
+    from dataclasses import asdict
+
+    from lsml.jobs.doctor import examine
+
+    findings = examine(storage=storage, require_gpu=require_gpu)
+    if json:
+        import json as encoder
+
+        typer.echo(encoder.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.state:8}{finding.what}: {finding.detail}")
+            if finding.fix:
+                typer.echo(f"{'':8}{finding.fix}")
+    if any(finding.state == "error" for finding in findings):
+        raise typer.Exit(4)

@@ -1,0 +1,75 @@
+"""`lsml ui`: MLflow's UI, opened where a study's trials are compared."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsml.cli import options
+from lsml.errors import Interrupted
+
+if TYPE_CHECKING:
+    from lsml.jobs.ui import Ui
+
+_DEFAULT_PORT = 5000
+
+
+def ui(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            help="port on this machine  [default: 5000, or the next free one]",
+            min=1,
+            max=65535,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option("--study", help="study to open at, instead of the last one", parser=options.text, metavar="NAME"),
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="print the addresses and open no browser")] = False,
+) -> None:
+    """Show MLflow's UI on this machine, at the page that compares a study's trials, until Ctrl-C."""
+    from lsml.jobs.ui import open_ui
+
+    try:
+        with open_ui(study, port=port) as shown:
+            _print(shown, asked=port)
+            if not no_open and _can_open():
+                import webbrowser
+
+                webbrowser.open(_first_page(shown))
+            if shown.wait:
+                typer.echo("Ctrl-C ends it")
+                shown.wait()
+    except Interrupted:
+        # The way to end it, not a fault; the server has stopped by now.
+        typer.echo("stopped")
+
+
+def _print(shown: "Ui", *, asked: int | None) -> None:
+    if shown.wait and asked is None and not shown.address.endswith(f":{_DEFAULT_PORT}"):
+        typer.echo(f"port {_DEFAULT_PORT} is in use; taking the next free one")
+    typer.echo(f"MLflow's UI: {shown.address}")
+    if shown.pages is None:
+        typer.echo("no study yet; lsml tune starts one")
+        return
+    typer.echo(f"trials of study {shown.pages.study} compared: {shown.address}/{shown.pages.trials}")
+    if shown.pages.best:
+        typer.echo(f"its best trials side by side: {shown.address}/{shown.pages.best}")
+
+
+def _first_page(shown: "Ui") -> str:
+    return f"{shown.address}/{shown.pages.trials}" if shown.pages else shown.address
+
+
+def _can_open() -> bool:
+    """Whether a person sits at this terminal and a browser has a screen to open on."""
+    if not sys.stdout.isatty():
+        return False
+    # Without a screen Python falls back on browsers of the terminal, which would take it over.
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

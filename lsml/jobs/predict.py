@@ -1,0 +1,68 @@
+"""Applying a run's or a registered model to a folder of patches."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsml import backend
+from lsml.errors import ConfigError, DataError
+from lsml.jobs.sources import Progress
+from lsml.predict.patches import Prediction, images_in, predict_patches
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What was predicted, with which threshold, by which run's model."""
+
+    predictions: tuple[Prediction, ...]
+    threshold: float
+    model_run_id: str
+
+
+def predict(folder: Path, *, run_id: str | None, model: str | None, out: Path, progress: Progress) -> PredictResult:
+    """Writes masks, probabilities and pictures of the patches in `folder` below `out`.
+
+    The model is that of a run (a study's run speaks for its best trial) or `NAME@ALIAS` or `NAME/VERSION` of the
+    registry. What an interrupted call wrote is written again.
+
+    Raises:
+        ConfigError: neither or both of run and model.
+        DataError: patches that cannot be read, or an `out` that holds other things.
+        StorageError: no such run or registered model.
+        ModelError: the run has no model, or one that is refused.
+    """
+    if (run_id is None) == (model is None):
+        raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
+    patches = images_in(folder)
+    _check_out(out)
+    from lsml.tracking.models import fetch, registered_run
+    from lsml.tracking.runs import find_run
+    from lsml.tracking.store import open_client
+    from lsml.tracking.study import model_run_id
+
+    client = open_client()
+    source = model_run_id(find_run(client, run_id or registered_run(client, str(model))))
+    backend.load_keras()
+    from lsml.models.files import load_file
+
+    with tempfile.TemporaryDirectory() as scratch:
+        stored = fetch(client, source, Path(scratch))
+        network = load_file(stored.path)
+    predictions = predict_patches(
+        network.predict_on_batch,
+        patches,
+        stored.threshold,
+        out,
+        progress=lambda done, total: progress("patches", done, total),
+    )
+    return PredictResult(predictions, stored.threshold, source)
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"folder {out}", "is a file", "give another --out")
+    strangers = {path.name for path in out.iterdir()} - {"mask", "probability", "panel"} if out.is_dir() else set()
+    if strangers:
+        raise DataError(
+            f"folder {out}", f"holds other things ({sorted(strangers)[0]})", "give an empty or new folder with --out"
+        )

@@ -1,0 +1,66 @@
+"""Prediction from the command line: the files that it writes, and what it refuses."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.end_to_end.conftest import Study
+from tests.processes import lsml
+
+
+@pytest.fixture(scope="module")
+def written(study: Study) -> Path:
+    """Predictions of the test images by the registered model."""
+    images = study.data / "TestData" / "img"
+    done = lsml(study.folder, "predict", str(images), "--model", "tiny@candidate", "--out", "maps")
+    assert done.returncode == 0, done.stderr
+    assert f"model of run {study.best_run}" in done.stdout
+    assert "3 patches" in done.stdout
+    return study.folder / "maps"
+
+
+def test_masks_have_the_format_of_a_submission(written: Path) -> None:
+    """One `mask_N.h5` an image, dataset `mask`, uint8 (128, 128): 1 where the probability reaches the threshold."""
+    assert sorted(path.name for path in (written / "mask").iterdir()) == [f"mask_{n}.h5" for n in (1, 2, 3)]
+    for number in (1, 2, 3):
+        with h5py.File(written / "mask" / f"mask_{number}.h5") as file:
+            mask = file["mask"][:]
+        with h5py.File(written / "probability" / f"probability_{number}.h5") as file:
+            probability = file["probability"][:]
+        assert (mask.shape, mask.dtype) == ((128, 128), np.uint8)
+        assert (probability.shape, probability.dtype) == ((128, 128), np.float32)
+        called, not_called = probability[mask == 1], probability[mask == 0]
+        assert called.size == 0 or not_called.size == 0 or called.min() > not_called.max()
+        assert (written / "panel" / f"image_{number}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_and_its_registered_model_say_the_same(study: Study, written: Path) -> None:
+    """By run id instead of by name: equal probabilities. The folder may also be the one above `img`."""
+    done = lsml(study.folder, "predict", str(study.data / "TestData"), "--run-id", study.best_run, "--out", "again")
+    assert done.returncode == 0, done.stderr
+    for path in (written / "probability").iterdir():
+        with h5py.File(path) as one, h5py.File(study.folder / "again" / "probability" / path.name) as other:
+            np.testing.assert_array_equal(one["probability"][:], other["probability"][:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("DATA/TestData/img",), 2, "give either --run-id or --model"),
+        (("nowhere", "--model", "tiny@candidate"), 3, "no such folder"),
+        (("DATA", "--model", "tiny@candidate"), 3, "holds no image_<number>.h5"),
+        (("DATA/TestData/img", "--model", "tiny@champion"), 4, "give NAME@ALIAS or NAME/VERSION"),
+        (("DATA/TestData/img", "--model", "tiny@candidate", "--out", "."), 3, "holds other things"),
+    ],
+)
+def test_a_prediction_that_cannot_be_made_says_why(
+    study: Study, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    """Wrong folders, unknown models and an output folder that holds other things are one line each."""
+    done = lsml(study.folder, "predict", *(word.replace("DATA", str(study.data)) for word in arguments))
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lsml: error: ")
+    assert says in line

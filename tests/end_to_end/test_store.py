@@ -1,0 +1,57 @@
+"""An MLflow server that is not there, or not well."""
+
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.processes import environment, lsml
+
+
+class _Unwell(BaseHTTPRequestHandler):
+    """Answers everything with 500."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_error(500)
+
+    do_GET = do_POST
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def unwell() -> Iterator[str]:
+    """The address of a server that answers every request with 500."""
+    server = HTTPServer(("127.0.0.1", 0), _Unwell)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_server_that_does_not_answer_is_said_within_fifteen_seconds(tmp_path: Path) -> None:
+    """Nobody listens on port 9 of this machine: exit code 4, one line with host and port."""
+    done, seconds = _evaluate(tmp_path, "http://127.0.0.1:9")
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lsml: error: MLflow store: 127.0.0.1:9 does not answer; ")
+    assert seconds < 15
+
+
+def test_a_server_that_answers_500_is_said_within_fifteen_seconds(tmp_path: Path, unwell: str) -> None:
+    """A server in trouble is given up after a few tries: exit code 4, one line."""
+    done, seconds = _evaluate(tmp_path, unwell)
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lsml: error: MLflow store: ")
+    assert seconds < 15
+
+
+def _evaluate(folder: Path, uri: str):  # type: ignore[no-untyped-def]
+    started = time.monotonic()
+    done = lsml(folder, "evaluate", "--run-id", "0" * 32, env=environment(MLFLOW_TRACKING_URI=uri))
+    return done, time.monotonic() - started
