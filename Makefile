@@ -1,10 +1,10 @@
-# Every task of the project, one word each. `make tune` and `make test` build .venv themselves, from python3 alone.
+# Every task of the project, one word each. `make tune` and `make test` build what they need, from python3 alone.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help .venv tune test lint format lock audit clean
+.PHONY: help .venv .venv-jax tune test lint format lock audit clean
 
 PYTHON = python3
 EXPERIMENT = experiments/demo.yaml
@@ -13,14 +13,18 @@ ARGS =
 
 # The CUDA libraries come along where a GPU's driver answers.
 LOCK = $(shell timeout 30 nvidia-smi -L >/dev/null 2>&1 && echo requirements-gpu.lock || echo requirements.lock)
+.venv-jax: override LOCK = requirements-jax.lock
 
 help: ## this list
 	@echo "make TARGET [EXPERIMENT=file] [STUDY=name] [ARGS='further options'] [PYTHON=python3.12]"
-	sed -n 's/^\([a-z.]*\):.*## /  \1 \t/p' Makefile | expand -t 12
+	sed -n 's/^\([a-z.-]*\):.*## /  \1 \t/p' Makefile | expand -t 14
 
 .venv: ## the locked environment; built anew only where the lock or the folder has changed
+.venv-jax: ## the same with JAX for TensorFlow, which the tests load models in
+
+.venv .venv-jax:
 	@lock=$(LOCK)
-	stamp=.venv/complete-$$({ cat "$$lock"; pwd; } | sha256sum | cut -c -64)
+	stamp=$@/complete-$$({ cat "$$lock"; pwd; } | sha256sum | cut -c -64)
 	# Two makes at once would build over each other: the second waits here, then finds the stamp.
 	exec 9<Makefile
 	flock 9 2>/dev/null || true
@@ -30,25 +34,25 @@ help: ## this list
 			"name another: make PYTHON=python3.12" >&2
 		exit 1
 	fi
-	echo "making .venv from $$lock" >&2
+	echo "making $@ from $$lock" >&2
 	# Some distributions ship python3 without ensurepip; their own pip then fills the environment.
 	if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then
-		$(PYTHON) -m venv --clear .venv
-		pip=(.venv/bin/python -m pip)
+		$(PYTHON) -m venv --clear $@
+		pip=($@/bin/python -m pip)
 	else
-		$(PYTHON) -m venv --clear --without-pip .venv
-		pip=($(PYTHON) -m pip --python .venv)
+		$(PYTHON) -m venv --clear --without-pip $@
+		pip=($(PYTHON) -m pip --python $@)
 	fi
 	"$${pip[@]}" install --quiet --disable-pip-version-check "$$(grep '^uv==' "$$lock")"
-	.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv "$$lock"
-	.venv/bin/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+	$@/bin/uv pip sync --quiet --compile-bytecode --python $@ "$$lock"
+	$@/bin/uv pip install --quiet --python $@ --no-deps --no-build-isolation --editable .
 	touch "$$stamp"
 
 tune: .venv ## run a study: EXPERIMENT, STUDY and ARGS choose which
 	@exec .venv/bin/python -m lsml tune "$(EXPERIMENT)" --study "$(STUDY)" $(ARGS)
 
-test: .venv ## all tests; ARGS goes to pytest
-	.venv/bin/python -m pytest $(ARGS)
+test: .venv .venv-jax ## all tests; ARGS goes to pytest
+	LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest $(ARGS)
 
 lint: .venv ## style, formatting and types
 	.venv/bin/ruff check .
@@ -59,20 +63,24 @@ format: .venv ## put the style right where that needs no judgement
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-# One version of a package for every Python from 3.11 on, and the same ones in both locks. What a lock pins
+# One version of a package for every Python from 3.11 on, and the same ones in all locks. What a lock pins
 # stays as long as it fits; ARGS=--upgrade or ARGS='--upgrade-package NAME' moves on.
 COMPILE = .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --no-annotate --custom-compile-command 'make lock' $(ARGS)
 
-lock: .venv ## write both locks from pyproject.toml, and the GPU lock's hash into conda.yaml
+lock: .venv ## write the locks from pyproject.toml, and the GPU lock's hash into conda.yaml
 	$(COMPILE) --extra dev --output-file requirements.lock
 	$(COMPILE) --extra dev --extra gpu --constraint requirements.lock --output-file requirements-gpu.lock
+	# What TensorFlow alone needs stays out with it.
+	echo tensorflow | $(COMPILE) --extra dev --extra jax --excludes - \
+		--constraint requirements.lock --output-file requirements-jax.lock
 	hash=$$(sha256sum <requirements-gpu.lock | cut -c -64)
 	sed -i "s/^\(# SHA-256 of requirements-gpu.lock:\).*/\1 $$hash/" conda.yaml
 
 audit: .venv ## known vulnerabilities in what the locks pin (asks a public database)
-	.venv/bin/uv tool run pip-audit --strict --disable-pip --no-deps -r requirements.lock -r requirements-gpu.lock
+	.venv/bin/uv tool run pip-audit --strict --disable-pip --no-deps \
+		-r requirements.lock -r requirements-gpu.lock -r requirements-jax.lock
 
-clean: ## remove the environment and caches; data, databases and runs stay
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
+clean: ## remove the environments and caches; data, databases and runs stay
+	rm -rf .venv .venv-jax .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

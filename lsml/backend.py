@@ -1,10 +1,18 @@
 """How a process that will load Keras is set up, and loading it without its backend's greetings."""
 
+import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from lsml.errors import ConfigError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+"""What Keras can train with; each is also the name of its package."""
 
 ENVIRONMENT: Mapping[str, str] = {
     # Lines about what TensorFlow's build could do; errors are still shown.
@@ -16,9 +24,35 @@ ENVIRONMENT: Mapping[str, str] = {
 
 
 def prepare() -> None:
-    """Sets up this process and its children; what their user has set already stays."""
+    """Sets up this process and its children; what their user has set already stays.
+
+    Raises:
+        ConfigError: the backend that Keras will choose is not installed, or cannot train.
+    """
+    _check(_chosen())
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def _chosen() -> str:
+    """The backend as Keras chooses it: by the variable, else by its file in the home folder, else TensorFlow."""
+    if name := os.environ.get("KERAS_BACKEND"):
+        return name
+    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    try:
+        settings = json.loads((home / "keras.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    return str(settings.get("backend", BACKENDS[0])) if isinstance(settings, dict) else BACKENDS[0]
+
+
+def _check(name: str) -> None:
+    installed = [known for known in BACKENDS if find_spec(known)]
+    if name in installed:
+        return
+    why = "is not installed" if name in BACKENDS else f"is none of {', '.join(BACKENDS)}"
+    fix = f"set KERAS_BACKEND={installed[0]}" if installed else "install lsml's requirements"
+    raise ConfigError(f"Keras backend {name}", why, fix)
 
 
 def load_keras() -> None:
@@ -26,6 +60,9 @@ def load_keras() -> None:
 
     TensorFlow writes a dozen lines on every start, from code that no setting reaches. They are held back, and
     shown only where loading fails.
+
+    Raises:
+        ConfigError: the backend that Keras will choose is not installed, or cannot train.
     """
     prepare()
     sys.stderr.flush()

@@ -9,7 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lsml.data.folds import fold_data
+from lsml.data.pack import PackedSplit
 from lsml.errors import DataError
+from lsml.metrics import PooledCounts
 
 _PIXELS = 200_000
 
@@ -57,6 +60,29 @@ def fit_pixel_baseline(train: Patches, *, seed: int = 0) -> PixelBaseline:
         )
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return PixelBaseline(pipeline.fit(bands, labels))
+
+
+def baseline_folds(pack: PackedSplit, folds: int, *, seed: int = 0) -> dict[str, float]:
+    """The baseline's out-of-fold scores, by the rule that networks are judged by (`lsml.crossval`).
+
+    Each fold's regression judges the patches that it was not fitted to; counts are summed over all of them, and
+    the one threshold is the best by their F1. It is not repeated: other seeds draw other pixels and change little.
+
+    Returns:
+        `val_f1`, `val_iou`, `val_precision`, `val_recall`, `val_average_precision` and `val_threshold`.
+
+    Raises:
+        DataError: `folds` does not fit the pack, or a fold's training pixels are of one class.
+    """
+    counts = PooledCounts()
+    for fold in range(folds):
+        data = fold_data(pack, fold, folds)
+        fitted = fit_pixel_baseline(data.train, seed=seed)
+        for index in range(len(data.validation)):
+            image, mask = data.validation.batch([index])
+            counts.update(mask, fitted.predict(image))
+    threshold = counts.best_threshold()
+    return {f"val_{name}": value for name, value in counts.scores(threshold).items()} | {"val_threshold": threshold}
 
 
 def _draw(train: Patches, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -29,6 +29,30 @@ class Device(NamedTuple):
     bfloat16: bool
 
 
+class Arithmetic(NamedTuple):
+    """What one training run computes on and in."""
+
+    device: Device
+    precision: Literal["float32", "mixed_bfloat16"]
+    xla: bool
+
+    def in_words(self) -> dict[str, str]:
+        """`device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`."""
+        return {
+            "device": self.device.kind,
+            "device_name": self.device.name,
+            "backend": self.device.backend,
+            "precision": self.precision,
+            "xla": "on" if self.xla else "off",
+        }
+
+
+def choose_arithmetic(config: TrainingConfig) -> Arithmetic:
+    """Device, precision and compiler of a run with this configuration in this process."""
+    device = describe_device()
+    return Arithmetic(device, choose_precision(config, device), choose_xla(config, device))
+
+
 def describe_device() -> Device:
     """The device of this process; starts the backend where nothing has yet."""
     backend = keras.backend.backend()
@@ -51,6 +75,9 @@ def choose_precision(config: TrainingConfig, device: Device) -> Literal["float32
 
 def choose_xla(config: TrainingConfig, device: Device) -> bool:
     """Whether XLA compiles the training step: as configured, or all but TensorFlow on a CPU, which it slows."""
+    if device.backend == "torch":
+        # It has none: Keras would call torch.compile, which compiles this step anew until it reaches its limit.
+        return False
     if config.xla != "auto":
         return config.xla == "on"
     return not (device.backend == "tensorflow" and device.kind == "cpu")

@@ -7,7 +7,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -20,9 +20,11 @@ from lsml import checkpoint as checkpoints
 from lsml.checkpoint import Checkpoint
 from lsml.config import TrainConfig, TrainingConfig, flatten
 from lsml.data.loader import EpochLoader, steps_per_epoch
-from lsml.data.pack import PackedSplit
+from lsml.data.split import Split
+from lsml.data.statistics import BandStatistics
 from lsml.data.training import TrainingData
-from lsml.device import Device, choose_precision, choose_xla, describe_device
+from lsml.device import Arithmetic, choose_arithmetic
+from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
 from lsml.metrics import PooledCounts
 from lsml.models.build import build_model, build_network
@@ -39,6 +41,9 @@ GPU_LOADER_THREADS = 8
 
 Metrics = dict[str, float]
 Stop = Literal["finished", "early", "pruned"]
+
+Keep = Callable[[Sequence[Metrics]], int]
+"""Of the metrics of all epochs so far, the epoch whose weights are to be kept, from 1."""
 
 
 class EpochEvent(NamedTuple):
@@ -64,15 +69,16 @@ class Observer(Protocol):
         ...
 
 
-class TrainingDiverged(Exception):
+class TrainingDiverged(StudyError):
     """A loss or an output became NaN or infinite."""
 
     def __init__(self, epoch: int, name: str, value: float) -> None:
-        super().__init__(epoch, name, value)
-        self.epoch, self.name, self.value = epoch, name, value
+        super().__init__("training", f"{name} became {value} in epoch {epoch}", "lower training.learning_rate")
+        self._origin = (epoch, name, value)
 
-    def __str__(self) -> str:
-        return f"{self.name} became {self.value} in epoch {self.epoch}"
+    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[int, str, float]]:
+        # A worker sends it to the coordinator: it is made again from what made it.
+        return type(self), self._origin
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,9 @@ def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoi
         TrainingDiverged: a loss or an output became NaN or infinite.
         StorageError: the checkpoint cannot be written.
     """
-    keras.utils.clear_session()
-    gc.collect()
-    run = _Run(config, data, checkpoint)
+    run = TrainingRun(
+        config, data.train, data.statistics, validation=data.validation, keep=best_epoch, checkpoint=checkpoint
+    )
     stopped: Stop | None = None
     for event in run.replay():
         if not observer.epoch_ended(event):
@@ -128,25 +134,63 @@ def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoi
         stopped = _end(run.history, config.training)
         if stopped is None and not observer.epoch_ended(run.epoch()):
             stopped = "pruned"
-    return run.result(stopped)
+    return _result(run, data.validation, stopped)
 
 
-class _Run:
-    """Network, optimizer and what is known of the epochs so far."""
+def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
+    """The best weights in a float32 network that gives probabilities, and what it says of validation."""
+    best = best_epoch(run.history)
+    metrics = dict(run.history[best - 1])
+    model = run.model()
+    content = export_bytes(model)
+    return FitResult(
+        model=content,
+        sha256=hashlib.sha256(content).hexdigest(),
+        threshold=metrics["val_threshold"],
+        best_epoch=best,
+        metrics=metrics,
+        epochs=len(run.history),
+        stopped=stopped,
+        probabilities=np.concatenate([output[..., 0] for output, _ in run.outputs(model, validation)]),
+        environment=run.arithmetic.in_words(),
+    )
 
-    def __init__(self, config: TrainConfig, data: TrainingData, path: Path | None) -> None:
-        self._config, self._data, self._path = config, data, path
-        self._device = describe_device()
-        self._precision = choose_precision(config.training, self._device)
-        self._xla = choose_xla(config.training, self._device)
+
+class TrainingRun:
+    """Network, optimizer and what is known of the epochs so far.
+
+    Args:
+        config: what to train; its `epochs` set the course of the learning rate, and whoever calls `epoch` counts.
+        train: the patches to train on.
+        statistics: of `train`.
+        validation: patches to judge after each epoch; None where no epoch is judged.
+        keep: which epoch's weights `model` is to have.
+        checkpoint: a file to write after each epoch and to go on from; see `fit`.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: Split,
+        statistics: BandStatistics,
+        *,
+        validation: Split | None,
+        keep: Keep,
+        checkpoint: Path | None,
+    ) -> None:
+        keras.utils.clear_session()
+        gc.collect()
+        self._config, self._train_split, self._validation = config, train, validation
+        self._statistics, self._keep, self._path = statistics, keep, checkpoint
+        self.arithmetic = choose_arithmetic(config.training)
         self._loss = CompoundLoss(config.loss)
-        self._network = build_network(config, data.statistics, precision=self._precision)
-        self._optimizer = _optimizer(config.training, len(data.train))
+        self.network = build_network(config, statistics, precision=self.arithmetic.precision)
+        self._optimizer = _optimizer(config.training, len(train))
         # Built here, because keras would trace the training step twice otherwise, and to restore its state.
-        self._optimizer.build(self._network.trainable_variables)
-        self._network.compile(self._optimizer, self._loss, jit_compile=self._xla)
-        self._key = _key(config, data, self._device, self._precision, self._xla)
-        self._best = _arrays(self._network.weights)
+        self._optimizer.build(self.network.trainable_variables)
+        self.network.compile(self._optimizer, self._loss, jit_compile=self.arithmetic.xla)
+        self._key = run_key(config, train, validation, keep, self.arithmetic)
+        self._kept = _arrays(self.network.weights)
         self.history: list[Metrics] = []
         self._restore()
 
@@ -162,13 +206,15 @@ class _Run:
         loader = self._loader(number)
         loss = _finite(number, "loss", self._train(loader))
         trained = time.perf_counter()
-        metrics = {"loss": loss} | self._validate(number)
+        metrics = {"loss": loss}
+        if self._validation is not None:
+            metrics |= self._judge(number, self._validation)
         metrics["learning_rate"] = float(ops.convert_to_numpy(self._optimizer.learning_rate))
         metrics["epoch_seconds"] = time.perf_counter() - started
         metrics["images_per_second"] = loader.n_patches / (trained - started)
         self.history.append(metrics)
-        if _best_epoch(self.history) == number:
-            self._best = _arrays(self._network.weights)
+        if self._keep(self.history) == number:
+            self._kept = _arrays(self.network.weights)
         self._save()
         return EpochEvent(number, dict(metrics), replayed=False)
 
@@ -180,62 +226,18 @@ class _Run:
         """
         losses = []
         for images, truth in loader:
-            self._network.reset_metrics()
-            losses.append(float(self._network.train_on_batch(images, truth)))
+            self.network.reset_metrics()
+            losses.append(float(self.network.train_on_batch(images, truth)))
         return statistics.fmean(losses)
 
-    def result(self, stopped: Stop) -> FitResult:
-        """The best weights in a float32 network that gives probabilities, and what it says of validation."""
-        best = _best_epoch(self.history)
-        metrics = dict(self.history[best - 1])
-        model = build_model(self._config, self._data.statistics)
-        model.set_weights(self._best)
-        content = export_bytes(model)
-        probabilities = [output[..., 0] for output, _ in self._predictions(model)]
-        return FitResult(
-            model=content,
-            sha256=hashlib.sha256(content).hexdigest(),
-            threshold=metrics["val_threshold"],
-            best_epoch=best,
-            metrics=metrics,
-            epochs=len(self.history),
-            stopped=stopped,
-            probabilities=np.concatenate(probabilities),
-            environment={
-                "device": self._device.kind,
-                "device_name": self._device.name,
-                "backend": self._device.backend,
-                "precision": self._precision,
-                "xla": "on" if self._xla else "off",
-            },
-        )
+    def model(self) -> keras.Model:
+        """The kept weights in a float32 network that gives probabilities."""
+        model = build_model(self._config, self._statistics)
+        model.set_weights(self._kept)
+        return model
 
-    def _loader(self, epoch: int) -> EpochLoader:
-        # A CPU's cores are the network's; a GPU would wait for one thread's augmentation.
-        workers = min(GPU_LOADER_THREADS, os.cpu_count() or 1) if self._device.kind == "gpu" else 1
-        return EpochLoader(
-            self._data.train,
-            epoch=epoch,
-            batch_size=self._config.training.batch_size,
-            strength=self._config.augment.strength,
-            seed=self._config.seed,
-            workers=workers,
-        )
-
-    def _validate(self, epoch: int) -> Metrics:
-        """Scores of the present weights on the validation split, pooled over its pixels."""
-        counts, loss, patches = PooledCounts(), 0.0, 0
-        for logits, truth in self._predictions(self._network):
-            loss += _finite(epoch, "val_loss", self._loss(truth, logits)) * len(truth)
-            patches += len(truth)
-            counts.update(truth, ops.convert_to_numpy(ops.sigmoid(logits)))
-        threshold = counts.best_threshold()
-        scores = {f"val_{name}": value for name, value in counts.scores(threshold).items()}
-        return {"val_loss": loss / patches, **scores, "val_threshold": threshold}
-
-    def _predictions(self, model: keras.Model) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Output and truth, float32 `(B, H, W, 1)`, of the validation patches in order."""
-        split: PackedSplit = self._data.validation
+    def outputs(self, model: keras.Model, split: Split) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What `model` says of the patches of a split in order, and truth: batches of float32 `(B, H, W, 1)`."""
         size = min(self._config.training.batch_size, len(split))
         for start in range(0, len(split), size):
             # The last batch repeats patches to have the shape of the others: nothing is compiled twice.
@@ -243,13 +245,36 @@ class _Run:
             kept = min(size, len(split) - start)
             yield np.asarray(model.predict_on_batch(images))[:kept], truth[:kept]
 
+    def _loader(self, epoch: int) -> EpochLoader:
+        # A CPU's cores are the network's; a GPU would wait for one thread's augmentation.
+        workers = min(GPU_LOADER_THREADS, os.cpu_count() or 1) if self.arithmetic.device.kind == "gpu" else 1
+        return EpochLoader(
+            self._train_split,
+            epoch=epoch,
+            batch_size=self._config.training.batch_size,
+            strength=self._config.augment.strength,
+            seed=self._config.seed,
+            workers=workers,
+        )
+
+    def _judge(self, epoch: int, split: Split) -> Metrics:
+        """Scores of the present weights on a split, pooled over its pixels."""
+        counts, loss, patches = PooledCounts(), 0.0, 0
+        for logits, truth in self.outputs(self.network, split):
+            loss += _finite(epoch, "val_loss", self._loss(truth, logits)) * len(truth)
+            patches += len(truth)
+            counts.update(truth, ops.convert_to_numpy(ops.sigmoid(logits)))
+        threshold = counts.best_threshold()
+        scores = {f"val_{name}": value for name, value in counts.scores(threshold).items()}
+        return {"val_loss": loss / patches, **scores, "val_threshold": threshold}
+
     def _save(self) -> None:
         if self._path is None:
             return
         arrays = {
-            "network": _arrays(self._network.variables),
+            "network": _arrays(self.network.variables),
             "optimizer": _arrays(self._optimizer.variables),
-            "best": self._best,
+            "kept": self._kept,
         }
         checkpoints.save(self._path, Checkpoint(self._key, self.history, arrays))
 
@@ -257,9 +282,9 @@ class _Run:
         found = checkpoints.load(self._path, self._key) if self._path is not None else None
         if found is None:
             return
-        _assign(self._network.variables, found.arrays["network"])
+        _assign(self.network.variables, found.arrays["network"])
         _assign(self._optimizer.variables, found.arrays["optimizer"])
-        self._best = list(found.arrays["best"])
+        self._kept = list(found.arrays["kept"])
         self.history = [dict(metrics) for metrics in found.history]
 
 
@@ -285,27 +310,36 @@ def _schedule(config: TrainingConfig, n_patches: int) -> float | keras.optimizer
     )
 
 
-def _key(config: TrainConfig, data: TrainingData, device: Device, precision: str, xla: bool) -> str:
-    """Two runs with one key train the same network on the same data, in the same arithmetic."""
+def run_key(config: TrainConfig, train: Split, validation: Split | None, keep: Keep, arithmetic: Arithmetic) -> str:
+    """Two runs with one key train the same network on the same data, in the same arithmetic; 64 hex digits."""
     parts = {
         "config": flatten(config),
-        "train": data.train.fingerprint,
-        "validation": data.validation.fingerprint,
-        "arithmetic": [device.kind, device.backend, precision, xla, keras.__version__],
+        "train": train.fingerprint,
+        "validation": validation.fingerprint if validation is not None else None,
+        "keep": keep.__name__,
+        "arithmetic": [
+            *(arithmetic.device.kind, arithmetic.device.backend, arithmetic.precision, arithmetic.xla),
+            keras.__version__,
+        ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _best_epoch(history: list[Metrics]) -> int:
+def best_epoch(history: Sequence[Metrics]) -> int:
     """The first epoch with the highest objective, from 1."""
     return 1 + max(range(len(history)), key=lambda index: history[index][OBJECTIVE])
+
+
+def last_epoch(history: Sequence[Metrics]) -> int:
+    """The last epoch, from 1."""
+    return len(history)
 
 
 def _end(history: list[Metrics], config: TrainingConfig) -> Stop | None:
     """Why training is over after these epochs; None where it is not."""
     if len(history) >= config.epochs:
         return "finished"
-    if history and len(history) - _best_epoch(history) >= config.patience:
+    if history and len(history) - best_epoch(history) >= config.patience:
         return "early"
     return None
 

@@ -30,6 +30,17 @@ THRESHOLDS = _thresholds()
 """The grid, float32 in rising order, with .5 in it."""
 
 
+def places(probability: np.ndarray) -> np.ndarray:
+    """uint16, of the input's shape: the place on the grid of the last threshold that a probability reaches.
+
+    Half of float32's bytes, and nothing lost: `THRESHOLDS[places(p)]` counts as `p` does at every threshold.
+
+    Args:
+        probability: 0..1.
+    """
+    return (np.searchsorted(THRESHOLDS, probability, side="right") - 1).astype(np.uint16)
+
+
 class Confusion(NamedTuple):
     """Pixels by truth and prediction at one threshold; every ratio without a pixel to divide by is 0.
 
@@ -99,8 +110,7 @@ class PooledCounts:
         landslide = truth.ravel() == 1
         if not np.all(landslide | (truth.ravel() == 0)):
             raise ValueError("truth must be 0 or 1")
-        place = np.searchsorted(THRESHOLDS, probability.ravel(), side="right") - 1
-        place += landslide * len(THRESHOLDS)
+        place = places(probability.ravel()) + landslide * len(THRESHOLDS)
         self.pixels += np.bincount(place, minlength=self.pixels.size).reshape(self.pixels.shape)
 
     def merge(self, other: "PooledCounts") -> None:

@@ -21,11 +21,15 @@ def environment(*paths: Path, **changes: str) -> dict[str, str]:
 
 
 def lsml(
-    folder: Path, *arguments: str, env: dict[str, str] | None = None, timeout: float = 300
+    folder: Path,
+    *arguments: str,
+    python: str = sys.executable,
+    env: dict[str, str] | None = None,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
-    """`lsml ARGUMENTS` in `folder`."""
+    """`lsml ARGUMENTS` in `folder`, run by `python`."""
     return subprocess.run(
-        [sys.executable, "-m", "lsml", *arguments],
+        [python, "-m", "lsml", *arguments],
         cwd=folder,
         env=env or environment(),
         capture_output=True,

@@ -23,6 +23,7 @@ LAYERS = (
     ("losses", "metrics", "figures", "backend", "device", "checkpoint", "baseline"),
     ("models",),
     ("fit",),
+    ("crossval",),
     ("trial",),
     ("evaluate", "predict"),
     ("tracking",),

@@ -1,4 +1,4 @@
-"""Holds the set-up files together: pyproject.toml, both locks, conda.yaml, MLproject and the command line."""
+"""Holds the set-up files together: pyproject.toml, the locks, conda.yaml, MLproject and the command line."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements.lock", "requirements-gpu.lock")
+LOCKS = ("requirements.lock", "requirements-gpu.lock", "requirements-jax.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
 
@@ -48,21 +48,26 @@ def test_a_lock_holds_pins_and_nothing_else(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("requirements.lock", ["dev"]), ("requirements-gpu.lock", ["dev", "gpu"])]
+    ("lock", "extras", "missing"),
+    [
+        ("requirements.lock", ["dev"], []),
+        ("requirements-gpu.lock", ["dev", "gpu"], []),
+        ("requirements-jax.lock", ["dev", "jax"], ["tensorflow"]),
+    ],
 )
-def test_a_lock_satisfies_the_project(lock: str, extras: list[str]) -> None:
+def test_a_lock_satisfies_the_project(lock: str, extras: list[str], missing: list[str]) -> None:
     """Each dependency, and what builds the package, is pinned at a version that pyproject.toml accepts."""
     wanted = list(PROJECT["project"]["dependencies"]) + list(PROJECT["build-system"]["requires"])
     for extra in extras:
         wanted += PROJECT["project"]["optional-dependencies"][extra]
     pinned = pins(lock)
     unmet = [
-        text
+        name
         for text in wanted
         if (name := canonicalize_name(Requirement(text).name)) not in pinned
         or not Requirement(text).specifier.contains(version_of(pinned[name]), prereleases=True)
     ]
-    assert unmet == []
+    assert unmet == missing
     assert "uv" in pinned
 
 
@@ -73,6 +78,17 @@ def test_the_locks_differ_in_the_cuda_libraries_alone() -> None:
     added = gpu.keys() - cpu.keys()
     assert {"nvidia-cudnn-cu12", "nvidia-cublas-cu12"} <= added
     assert [name for name in added if not name.startswith("nvidia-")] == []
+
+
+def test_the_jax_lock_has_jax_for_tensorflow() -> None:
+    """It pins what the CPU's lock pins, less TensorFlow and what TensorFlow alone needs, and JAX besides."""
+    cpu, jax = pins("requirements.lock"), pins("requirements-jax.lock")
+    assert {name: str(pin) for name, pin in jax.items() if name in cpu} == {
+        name: str(pin) for name, pin in cpu.items() if name in jax
+    }
+    assert jax.keys() - cpu.keys() == {"jax", "jaxlib"}
+    assert {"tensorflow", "astunparse", "google-pasta", "libclang"} <= cpu.keys() - jax.keys()
+    assert [name for name in jax if name.startswith(("tensorflow", "tensorboard", "torch", "nvidia-cu"))] == []
 
 
 def test_conda_environment_is_the_gpu_lock() -> None:
@@ -144,8 +160,9 @@ def test_mlproject_parameters_are_options_with_the_same_default(name: str) -> No
     }
 
 
-def test_make_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
-    """With an old Python, `make .venv` says in one line which ones fit and how to name one, and builds nothing."""
+@pytest.mark.parametrize("target", [".venv", ".venv-jax"])
+def test_make_refuses_a_python_that_does_not_fit(target: str, tmp_path: Path) -> None:
+    """With an old Python, make says in one line which ones fit and how to name one, and builds nothing."""
     for name in ("Makefile", *LOCKS):
         shutil.copy(ROOT / name, tmp_path)
     old = tmp_path / "old-python"
@@ -153,10 +170,10 @@ def test_make_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
     old.chmod(0o755)
     # Started by `make test`, this process carries that make's own settings.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
-    command = ["make", ".venv", f"PYTHON={old}"]
+    command = ["make", target, f"PYTHON={old}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     said, made = done.stderr.splitlines()
     assert said.startswith(f"lsml needs Python 3.11, 3.12 or 3.13, and {old} is Python 3.9.2; name another:")
     assert made.startswith("make: ***")
     assert done.returncode == 2
-    assert not (tmp_path / ".venv").exists()
+    assert not (tmp_path / target).exists()

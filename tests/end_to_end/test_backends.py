@@ -1,0 +1,167 @@
+"""Models across Keras backends: trained under one, judged under the other, and loaded where lsml is not installed."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.end_to_end.conftest import client
+from tests.processes import environment, lsml
+
+BACKENDS = ("tensorflow", "jax")
+OTHER = {"tensorflow": "jax", "jax": "tensorflow"}
+
+EXPERIMENT = """
+name: {backend}
+data: {{path: unused}}
+base:
+  model: {{filters: 4, depth: 1}}
+  training: {{epochs: 12, batch_size: 2, learning_rate: 2e-2, patience: 12}}
+space:
+  loss.jaccard_share: {{low: 0.0, high: 1.0}}
+study: {{trials: 1}}
+"""
+
+WITHOUT_LSML = """
+import json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lsml" or name.startswith("lsml."):
+            raise ImportError("lsml is not installed here")
+sys.meta_path.insert(0, Blocker())
+import glob, h5py, keras, mlflow, numpy as np
+from sklearn.metrics import f1_score
+store, data, *models = sys.argv[1:]
+mlflow.set_tracking_uri(store)
+images, masks = [], []
+for path in sorted(glob.glob(data + "/TestData/img/*.h5")):
+    images.append(h5py.File(path)["img"][:])
+    masks.append(h5py.File(path.replace("/img/image", "/mask/mask"))["mask"][:])
+scores = {}
+for name in models:
+    model = mlflow.pyfunc.load_model(f"models:/{name}@candidate")
+    threshold = np.float32(model.metadata.metadata["lsml.threshold"])
+    landslide = model.predict(np.stack(images).astype("float32")) >= threshold
+    scores[name] = f1_score(np.stack(masks).ravel(), landslide.ravel())
+print(json.dumps({"backend": keras.backend.backend(), "tensorflow": "tensorflow" in sys.modules, "f1": scores}))
+"""
+
+
+class Trained(NamedTuple):
+    """A folder with the stores of two studies, the dataset, and the best run of each by its backend."""
+
+    folder: Path
+    data: Path
+    runs: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def pythons() -> dict[str, str]:
+    """The interpreter of each backend's environment; the one with JAX has no TensorFlow."""
+    jax = os.environ.get("LSML_JAX_PYTHON")
+    if not jax:
+        pytest.skip("LSML_JAX_PYTHON names no Python of an environment with JAX; `make test` makes one")
+    missing = "import importlib.util; assert not importlib.util.find_spec('tensorflow')"
+    subprocess.run([jax, "-c", missing], check=True, timeout=60)
+    return {"tensorflow": sys.executable, "jax": jax}
+
+
+@pytest.fixture(scope="module")
+def trained(pythons: dict[str, str], dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One study under each backend, at the same time, on the same data and into the same stores."""
+    folder = tmp_path_factory.mktemp("backends")
+
+    def tune(backend: str) -> str:
+        (folder / f"{backend}.yaml").write_text(EXPERIMENT.format(backend=backend))
+        arguments = ("tune", f"{backend}.yaml", "--data", str(dataset))
+        done = lsml(folder, *arguments, python=pythons[backend], env=under(backend, folder))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1].removeprefix("best run: ")
+
+    with ThreadPoolExecutor() as pool:
+        best = dict(zip(BACKENDS, pool.map(tune, BACKENDS), strict=True))
+    return Trained(folder, dataset, best)
+
+
+@pytest.fixture(scope="module")
+def judged(pythons: dict[str, str], trained: Trained) -> dict[str, dict[str, float]]:
+    """Test F1 of each run, by the backend that judges and the one that trained, as `lsml evaluate` prints it."""
+    scores: dict[str, dict[str, float]] = {}
+    for backend in BACKENDS:
+        scores[backend] = {}
+        for trainer, run in trained.runs.items():
+            arguments = ("evaluate", "--run-id", run, "--json")
+            done = lsml(trained.folder, *arguments, python=pythons[backend], env=under(backend, trained.folder))
+            assert done.returncode == 0, done.stderr
+            scores[backend][trainer] = json.loads(done.stdout)["metrics"]["f1"]
+    return scores
+
+
+def under(backend: str, folder: Path) -> dict[str, str]:
+    """The environment of a process with this backend, on the CPU, because a GPU rounds float32 in its own way.
+
+    What JAX compiles stays in the folder: half of the time of a process is the same few programs again.
+    """
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return environment(KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="-1", **cache)
+
+
+@pytest.mark.parametrize("trainer", BACKENDS)
+def test_a_model_scores_the_same_under_the_other_backend(trainer: str, judged: dict[str, dict[str, float]]) -> None:
+    """`lsml evaluate` gives the F1 of the backend that trained, to 1e-4; and it is one that can differ."""
+    assert 0.15 < judged[trainer][trainer] < 1
+    assert judged[OTHER[trainer]][trainer] == pytest.approx(judged[trainer][trainer], abs=1e-4)
+
+
+@pytest.mark.parametrize("loader", BACKENDS)
+def test_models_load_under_either_backend_without_lsml(
+    loader: str, pythons: dict[str, str], trained: Trained, judged: dict[str, dict[str, float]]
+) -> None:
+    """MLflow alone loads the models of both studies from the registry: scikit-learn's F1 is that of training's side."""
+    done = subprocess.run(
+        [
+            *(pythons[loader], "-c", WITHOUT_LSML),
+            *(f"sqlite:///{trained.folder / 'mlflow.db'}", str(trained.data), *BACKENDS),
+        ],
+        cwd=trained.folder,
+        env=under(loader, trained.folder) | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["backend"], found["tensorflow"]) == (loader, loader == "tensorflow")
+    for trainer in BACKENDS:
+        assert found["f1"][trainer] == pytest.approx(judged[trainer][trainer], abs=1e-4)
+
+
+def test_a_model_names_the_backend_that_it_was_trained_under(trained: Trained) -> None:
+    """Run and requirements of the model say JAX, and nothing of TensorFlow."""
+    from mlflow.artifacts import download_artifacts
+
+    store = client(trained.folder)
+    run = store.get_run(trained.runs["jax"])
+    assert run.data.tags["lsml.backend"] == "jax"
+    (output,) = run.outputs.model_outputs
+    location = store.get_logged_model(output.model_id).artifact_location
+    pins = download_artifacts(artifact_uri=f"{location}/requirements.txt")
+    names = [line.partition("==")[0] for line in Path(pins).read_text().splitlines()]
+    assert names == ["mlflow", "keras", "jax", "numpy"]
+
+
+def test_a_backend_that_is_not_there_is_one_line(pythons: dict[str, str], dataset: Path, tmp_path: Path) -> None:
+    """TensorFlow asked for where there is JAX only, or a name that is none: exit code 2 and what to set."""
+    (tmp_path / "jax.yaml").write_text(EXPERIMENT.format(backend="jax"))
+    for backend, why in (("tensorflow", "is not installed"), ("jx", "is none of tensorflow, jax, torch")):
+        arguments = ("tune", "jax.yaml", "--data", str(dataset))
+        done = lsml(tmp_path, *arguments, python=pythons["jax"], env=under(backend, tmp_path))
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == f"lsml: error: Keras backend {backend}: {why}; set KERAS_BACKEND=jax"
+        assert "Traceback" not in done.stderr

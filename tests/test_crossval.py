@@ -1,0 +1,317 @@
+"""Cross-validation: honest, prunable, and the same whether or not it was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from lsml.baseline import baseline_folds, fit_pixel_baseline
+from lsml.config import TrainConfig, with_values
+from lsml.crossval import (
+    UNSEEN,
+    CrossValidation,
+    FoldEvent,
+    RefitResult,
+    cross_validate,
+    mean_best_length,
+    refit,
+)
+from lsml.data.folds import fold_data, prepare_folds
+from lsml.data.pack import PackedSplit
+from lsml.data.synthetic import synthesize
+from lsml.fit import Metrics
+from lsml.metrics import THRESHOLDS
+from lsml.models.files import load_bytes
+
+FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
+TIMES = {"epoch_seconds", "images_per_second", "fold_seconds"}
+
+
+class Listener:
+    """Keeps the events, and ends the cross-validation after `last` of them."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.events: list[FoldEvent] = []
+        self._last = last
+
+    def fold_ended(self, event: FoldEvent) -> bool:
+        self.events.append(event)
+        return len(self.events) != self._last
+
+
+class Killer(Listener):
+    """After fold 1 lets the process die when training asks for the third patch of the second epoch of fold 2."""
+
+    def __init__(self, pack: "Asked") -> None:
+        super().__init__()
+        self._pack = pack
+
+    def fold_ended(self, event: FoldEvent) -> bool:
+        self._pack.left = 2 * BATCH + 3
+        return super().fold_ended(event)
+
+
+class Asked(PackedSplit):
+    """A pack that counts how often training asked for a patch, and dies when `left` of them are gone."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked = 0
+        self.left: int | None = None
+
+    def image(self, index: int) -> np.ndarray:
+        self.asked += 1
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().image(index)
+
+
+def toy_config(**values: object) -> TrainConfig:
+    """The smallest network, with dropout, augmentation and a schedule."""
+    small = {
+        "model.filters": 4,
+        "model.depth": 1,
+        "training.batch_size": BATCH,
+        "training.epochs": EPOCHS,
+        "training.learning_rate": 0.02,
+    }
+    return with_values(TrainConfig(), small | {name.replace("__", "."): value for name, value in values.items()})
+
+
+def validate(
+    pack: PackedSplit, listener: Listener, checkpoint: Path | None, *, repeats: int = REPEATS, seed: int = 0
+) -> CrossValidation:
+    """Cross-validates the smallest network."""
+    return cross_validate(
+        toy_config(seed=seed), pack, folds=FOLDS, repeats=repeats, observer=listener, checkpoint=checkpoint
+    )
+
+
+def untimed(metrics: Sequence[Metrics]) -> list[Metrics]:
+    """What has to repeat to the last digit."""
+    return [{name: value for name, value in one.items() if name not in TIMES} for one in metrics]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven synthetic patches to train on."""
+    root = tmp_path_factory.mktemp("crossval") / "data"
+    synthesize(root, train=7, validation=1, test=1, seed=3)
+    return root
+
+
+@pytest.fixture(scope="module")
+def pack(dataset: Path) -> PackedSplit:
+    """The patches, packed; folds of 3, 2 and 2."""
+    return prepare_folds(dataset, dataset.parent / "cache").train
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the whole run keeps its results."""
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(pack: PackedSplit, folder: Path) -> tuple[CrossValidation, Listener]:
+    """All folds of both repeats, never interrupted."""
+    listener = Listener()
+    return validate(pack, listener, folder), listener
+
+
+def out_of_fold(result: CrossValidation, pack: PackedSplit, patches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and probability of the first `patches` predictions, repeat by repeat, one long array each."""
+    pairs = [(repeat, index) for repeat in range(REPEATS) for index in range(len(pack))][:patches]
+    truth = np.concatenate([pack.mask(index).ravel() for _, index in pairs])
+    return truth, np.concatenate([result.probability(*pair).ravel() for pair in pairs])
+
+
+def test_the_value_is_f1_over_all_out_of_fold_pixels(
+    whole: tuple[CrossValidation, Listener], pack: PackedSplit
+) -> None:
+    """scikit-learn finds the same F1 in the concatenated pixels at that threshold, and no better one near it."""
+    result, _ = whole
+    truth, probability = out_of_fold(result, pack, REPEATS * len(pack))
+    assert result.stopped == "finished"
+    assert result.value == pytest.approx(f1_score(truth, probability >= result.threshold), abs=1e-12)
+    others = [f1_score(truth, probability >= threshold) for threshold in THRESHOLDS[::160]]
+    assert result.value >= max(others)
+    halves = zip(np.split(truth, REPEATS), np.split(probability, REPEATS), strict=True)
+    assert result.repeat_f1 == pytest.approx([f1_score(t, p >= result.threshold) for t, p in halves], abs=1e-12)
+
+
+def test_every_fold_tells_the_pooled_score_so_far(whole: tuple[CrossValidation, Listener], pack: PackedSplit) -> None:
+    """Steps count on through both repeats; after step 4 all seven patches and the first three again are pooled."""
+    result, listener = whole
+    assert [event.step for event in listener.events] == [1, 2, 3, 4, 5, 6]
+    assert not any(event.replayed for event in listener.events)
+    # folds of 3, 2 and 2 of 7 patches: 3, 5, 7, 10, 12 and 14 predictions after each step
+    for event, patches in zip(listener.events, (3, 5, 7, 10, 12, 14), strict=True):
+        truth, probability = out_of_fold(result, pack, patches)
+        expected = f1_score(truth, probability >= event.metrics["val_threshold"])
+        assert event.metrics["val_f1"] == pytest.approx(expected, abs=1e-12)
+    assert result.metrics == listener.events[-1].metrics
+    assert result.value == result.metrics["val_f1"]
+
+
+def test_every_fold_trains_to_the_end_with_a_seed_of_its_own(whole: tuple[CrossValidation, Listener]) -> None:
+    """Six curves of all epochs, no two alike, in spite of a patience that would have ended them; their mean length."""
+    result, listener = whole
+    assert [len(history) for history in result.histories] == [EPOCHS] * 6
+    assert len({history[0]["loss"] for history in result.histories}) == 6
+    best = [event.metrics["fold_best_epoch"] for event in listener.events]
+    assert best == [1 + np.argmax([m["val_f1"] for m in history]) for history in result.histories]
+    assert result.length == int(np.mean(best) + 0.5)
+
+
+def test_what_is_held_out_has_no_say_in_its_own_prediction(
+    whole: tuple[CrossValidation, Listener], dataset: Path, tmp_path: Path
+) -> None:
+    """With other masks in fold 1, its scores change and its probabilities do not, to the last bit."""
+    changed = tmp_path / "data"
+    (changed / "TrainData").mkdir(parents=True)
+    for kind in ("img", "mask"):
+        (changed / "TrainData" / kind).mkdir()
+        for file in (dataset / "TrainData" / kind).iterdir():
+            (changed / "TrainData" / kind / file.name).write_bytes(file.read_bytes())
+    for number in (1, 2, 3):
+        with h5py.File(changed / "TrainData" / "mask" / f"mask_{number}.h5", "r+") as file:
+            file["mask"][...] = 1 - file["mask"][...]
+    result, listener = whole
+    once = Listener(last=1)
+    other = validate(prepare_folds(changed, tmp_path / "cache").train, once, None)
+    np.testing.assert_array_equal(other.places[0, :3], result.places[0, :3])
+    assert once.events[0].metrics["val_f1"] != listener.events[0].metrics["val_f1"]
+
+
+def test_the_observer_ends_it(whole: tuple[CrossValidation, Listener], pack: PackedSplit, folder: Path) -> None:
+    """Pruned after step 2: the value so far, no whole repeat, and no prediction of the third fold's patches."""
+    listener = Listener(last=2)
+    result = validate(pack, listener, folder)
+    assert (result.stopped, len(listener.events), result.repeat_f1) == ("pruned", 2, ())
+    assert result.value == whole[1].events[1].metrics["val_f1"]
+    assert result.probability(0, 4) is not None
+    assert result.probability(0, 5) is None
+    assert result.probability(1, 0) is None
+    assert (result.places[0, 5:] == UNSEEN).all()
+
+
+def run_until_killed(pack: str, folder: str) -> None:
+    """In the child: fold 1, and fold 2 up to the middle of its second epoch."""
+    asked = Asked(Path(pack))
+    validate(asked, Killer(asked), Path(folder))
+
+
+def test_a_killed_run_resumes_to_the_last_digit(
+    whole: tuple[CrossValidation, Listener], pack: PackedSplit, tmp_path: Path
+) -> None:
+    """A process killed by SIGKILL in the middle of fold 2, then resumed here, equals the whole run's first repeat."""
+    child = subprocess.run(
+        [sys.executable, "-c", f"import test_crossval as t; t.run_until_killed({str(pack.path)!r}, {str(tmp_path)!r})"],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        timeout=300,
+    )
+    assert child.returncode == -signal.SIGKILL
+    assert {file.name for file in tmp_path.iterdir()} == {"repeat-0-fold-0.result", "fold.checkpoint"}
+
+    expected, told = whole
+    asked, listener = Asked(pack.path), Listener()
+    result = validate(asked, listener, tmp_path, repeats=1)
+    # Statistics ask for the 4, 5 and 5 patches of each fold twice. Training asks for 4 an epoch: two folds are left,
+    # and of the first of them two epochs of three.
+    assert asked.asked == 2 * (4 + 5 + 5) + 4 * (2 * EPOCHS - 1)
+    assert [event.replayed for event in listener.events] == [True, False, False]
+    assert untimed([e.metrics for e in listener.events]) == untimed([e.metrics for e in told.events[:3]])
+    assert [untimed(history) for history in result.histories] == [untimed(h) for h in expected.histories[:3]]
+    np.testing.assert_array_equal(result.places[0], expected.places[0])
+    assert (result.value, result.threshold) == (
+        told.events[2].metrics["val_f1"],
+        told.events[2].metrics["val_threshold"],
+    )
+
+
+def test_a_damaged_result_is_trained_again(
+    whole: tuple[CrossValidation, Listener], pack: PackedSplit, folder: Path, tmp_path: Path
+) -> None:
+    """The result of fold 2, cut short, is replaced by the same; that of fold 1 is taken as it is."""
+    for number, kept in ((0, None), (1, -9)):
+        name = f"repeat-0-fold-{number}.result"
+        (tmp_path / name).write_bytes((folder / name).read_bytes()[:kept])
+    listener = Listener(last=2)
+    result = validate(pack, listener, tmp_path)
+    assert [event.replayed for event in listener.events] == [True, False]
+    np.testing.assert_array_equal(result.places[0, :5], whole[0].places[0, :5])
+
+
+def test_results_of_another_configuration_are_not_taken(
+    whole: tuple[CrossValidation, Listener], pack: PackedSplit, folder: Path, tmp_path: Path
+) -> None:
+    """Another seed trains fold 1 anew in the same folder, and finds something else."""
+    name = "repeat-0-fold-0.result"
+    (tmp_path / name).write_bytes((folder / name).read_bytes())
+    listener = Listener(last=1)
+    result = validate(pack, listener, tmp_path, seed=1)
+    assert not listener.events[0].replayed
+    assert (result.places[0, :3] != whole[0].places[0, :3]).any()
+
+
+@pytest.fixture(scope="module")
+def refitted(pack: PackedSplit, tmp_path_factory: pytest.TempPathFactory) -> tuple[RefitResult, Path]:
+    """Two epochs on all patches, where the configuration says three."""
+    path = tmp_path_factory.mktemp("refit") / "refit.checkpoint"
+    return refit(toy_config(), pack, epochs=2, threshold=0.25, checkpoint=path), path
+
+
+def test_refit_trains_for_the_epochs_it_is_given(refitted: tuple[RefitResult, Path]) -> None:
+    """Two epochs, the learning rate at the end of its course, nothing validated, the threshold passed on."""
+    result, _ = refitted
+    assert (result.epochs, result.threshold) == (2, 0.25)
+    assert result.metrics["learning_rate"] == pytest.approx(0.01 * 0.02, rel=1e-4)
+    assert set(result.metrics) == {"loss", "learning_rate", "epoch_seconds", "images_per_second"}
+
+
+def test_a_refitted_model_takes_stored_bands(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
+    """The exported file loads, and gives probabilities of the patches that it was trained on."""
+    images, _ = pack.batch([0, 6])
+    probability = np.asarray(load_bytes(refitted[0].model)(images))
+    assert probability.shape == (2, 128, 128, 1)
+    assert 0 <= probability.min() < probability.max() <= 1
+
+
+def test_a_finished_refit_is_not_trained_on(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
+    """Called again with its checkpoint it asks for patches only for the statistics, and gives the same weights."""
+    asked = Asked(pack.path)
+    again = refit(toy_config(), asked, epochs=2, threshold=0.25, checkpoint=refitted[1])
+    assert asked.asked == 2 * len(pack)
+    weights = [load_bytes(result.model).get_weights() for result in (again, refitted[0])]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_the_mean_best_length_is_rounded() -> None:
+    """Best epochs 1, 2 and 2 have the mean 1.67, so 2; 1 and 2 the mean 1.5, so 2; the first of equals counts."""
+    early, late, level = ([{"val_f1": f1} for f1 in scores] for scores in ((0.5, 0.1), (0.1, 0.5), (0.3, 0.3)))
+    assert mean_best_length([early, late, late]) == 2
+    assert mean_best_length([early, late]) == 2
+    assert mean_best_length([level, level, late]) == 1
+
+
+def test_the_baseline_is_judged_by_the_same_rule(pack: PackedSplit) -> None:
+    """Its F1 is scikit-learn's over the pixels that each fold's regression was not fitted to."""
+    scores = baseline_folds(pack, 2)
+    called, truth = [], []
+    for fold in range(2):
+        data = fold_data(pack, fold, 2)
+        images, masks = data.validation.batch(range(len(data.validation)))
+        called.append(fit_pixel_baseline(data.train).predict(images).ravel() >= scores["val_threshold"])
+        truth.append(masks.ravel())
+    assert scores["val_f1"] == pytest.approx(f1_score(np.concatenate(truth), np.concatenate(called)), abs=1e-12)
