@@ -1,18 +1,21 @@
 """The per-pixel logistic regression that a network has to beat before it has learnt anything from context."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import sklearn
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lsml.data.folds import fold_data
-from lsml.data.pack import PackedSplit
+from lsml.crossval import FoldOutcome, result_key
+from lsml.data.folds import FoldData
 from lsml.errors import DataError
-from lsml.metrics import PooledCounts
+from lsml.metrics import places
 
 _PIXELS = 200_000
 
@@ -62,27 +65,31 @@ def fit_pixel_baseline(train: Patches, *, seed: int = 0) -> PixelBaseline:
     return PixelBaseline(pipeline.fit(bands, labels))
 
 
-def baseline_folds(pack: PackedSplit, folds: int, *, seed: int = 0) -> dict[str, float]:
-    """The baseline's out-of-fold scores, by the rule that networks are judged by (`lsml.crossval`).
+@dataclass(frozen=True)
+class PixelRegression:
+    """A `lsml.crossval.Learner`: the baseline, fitted to each fold's patches; it takes seconds and no checkpoint."""
 
-    Each fold's regression judges the patches that it was not fitted to; counts are summed over all of them, and
-    the one threshold is the best by their F1. It is not repeated: other seeds draw other pixels and change little.
+    def key(self, data: FoldData, seed: int) -> str:
+        """The drawn pixels and the versions of what fits them."""
+        versions = {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
+        return result_key("pixel regression", data, seed, pixels=_PIXELS, versions=versions)
 
-    Returns:
-        `val_f1`, `val_iou`, `val_precision`, `val_recall`, `val_average_precision` and `val_threshold`.
+    def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
+        """Fits once: its history is one entry, with nothing but the time that it took.
 
-    Raises:
-        DataError: `folds` does not fit the pack, or a fold's training pixels are of one class.
-    """
-    counts = PooledCounts()
-    for fold in range(folds):
-        data = fold_data(pack, fold, folds)
+        Raises:
+            DataError: the training pixels drawn are of one class.
+        """
+        started = time.perf_counter()
         fitted = fit_pixel_baseline(data.train, seed=seed)
-        for index in range(len(data.validation)):
-            image, mask = data.validation.batch([index])
-            counts.update(mask, fitted.predict(image))
-    threshold = counts.best_threshold()
-    return {f"val_{name}": value for name, value in counts.scores(threshold).items()} | {"val_threshold": threshold}
+        seconds = time.perf_counter() - started
+        held_out = (data.validation.image(index)[None] for index in range(len(data.validation)))
+        judged = np.stack([places(fitted.predict(image)[0, ..., 0]) for image in held_out])
+        return FoldOutcome([{"epoch_seconds": seconds}], judged)
+
+    def environment(self) -> dict[str, str]:
+        """`device` (always cpu) and `backend`."""
+        return {"device": "cpu", "backend": f"scikit-learn {sklearn.__version__}"}
 
 
 def _draw(train: Patches, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -90,8 +97,8 @@ def _draw(train: Patches, rng: np.random.Generator) -> Iterator[tuple[np.ndarray
     first, _ = train.batch([0])
     size = first.shape[1] * first.shape[2]
     total = len(train) * size
-    places = np.sort(rng.choice(total, min(total, _PIXELS), replace=False))
-    patches, pixels = np.divmod(places, size)
+    drawn = np.sort(rng.choice(total, min(total, _PIXELS), replace=False))
+    patches, pixels = np.divmod(drawn, size)
     for index in np.unique(patches):
         image, mask = train.batch([int(index)])
         here = pixels[patches == index]

@@ -16,6 +16,9 @@ from lsml.errors import ConfigError
 
 Scalar = bool | int | float | str
 
+OBJECTIVE = "val_f1"
+"""What a study maximises: the metric of this name, reported after each epoch or fold."""
+
 
 def _field(default: Scalar, description: str, *, unit: str = "", **bounds: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"unit": unit}, **bounds)
@@ -177,6 +180,13 @@ def _spec(name: str, info: FieldInfo) -> FieldSpec:
         unit=str(extra["unit"]) if isinstance(extra, dict) else "",
         description=info.description or "",
     )
+
+
+def in_words(value: object) -> str:
+    """A value as people read it: four digits of a fraction, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def flatten(config: BaseModel) -> dict[str, Scalar]:

@@ -28,11 +28,23 @@ class DataEntry(Section):
 
     path: str | None = None
     synthetic: SyntheticData | None = None
+    folds: int | None = Field(
+        None, ge=2, description="contiguous folds of the train patches, cross-validated inside each trial"
+    )
+    repeats: int = Field(2, ge=1, le=100, description="passes over all folds, each with other seeds")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.path is None) == (self.synthetic is None):
             raise ValueError("give either path or synthetic")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_to_repeat(self) -> Self:
+        if self.folds is None and "repeats" in self.model_fields_set:
+            raise ValueError("repeats without folds: give folds too")
+        if self.folds is not None and self.synthetic is not None and self.folds > self.synthetic.train:
+            raise ValueError(f"{self.synthetic.train} train patches cannot fill {self.folds} folds")
         return self
 
 
@@ -43,10 +55,13 @@ class TpeSettings(Section):
 
 
 class PrunerSettings(Section):
-    """Asynchronous successive halving (Li et al. 2018) over epochs, or no pruning."""
+    """Asynchronous successive halving (Li et al. 2018), or no pruning.
+
+    Its steps are epochs, or folds where the data have folds: a pruned trial has then judged some of the patches.
+    """
 
     name: Literal["successive_halving", "none"] = "successive_halving"
-    min_epochs: int = Field(5, ge=1, description="epochs that every trial may train")
+    min_epochs: int = Field(5, ge=1, description="epochs, or folds, that every trial may train")
     reduction: int = Field(3, ge=2, description="one trial in this many goes on from each rung to the next")
 
 
@@ -60,6 +75,13 @@ class StudySettings(Section):
     )
     max_retries: int = Field(2, ge=0, le=100, description="new attempts of a trial whose worker was lost")
     max_failures: int = Field(5, ge=1, description="failed trials in a row that end the study")
+    confirm: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="best trials that are run again with a fresh seed, beside the base configuration, which is "
+        "registered unless one of them is better; needs data.folds",
+    )
     tpe: TpeSettings = TpeSettings()
     pruner: PrunerSettings = PrunerSettings()
 
@@ -73,6 +95,12 @@ class _ExperimentFile(Section):
     base: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)
     space: dict[str, Any]
     study: StudySettings = StudySettings()
+
+    @model_validator(mode="after")
+    def _folds_to_confirm_in(self) -> Self:
+        if self.study.confirm and self.data.folds is None:
+            raise ValueError("study.confirm without data.folds: give data.folds too")
+        return self
 
 
 class Experiment(Section):

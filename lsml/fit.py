@@ -18,7 +18,7 @@ from keras import ops
 
 from lsml import checkpoint as checkpoints
 from lsml.checkpoint import Checkpoint
-from lsml.config import TrainConfig, TrainingConfig, flatten
+from lsml.config import OBJECTIVE, TrainConfig, TrainingConfig, flatten
 from lsml.data.loader import EpochLoader, steps_per_epoch
 from lsml.data.split import Split
 from lsml.data.statistics import BandStatistics
@@ -29,8 +29,6 @@ from lsml.losses import CompoundLoss
 from lsml.metrics import PooledCounts
 from lsml.models.build import build_model, build_network
 from lsml.models.files import export_bytes
-
-OBJECTIVE = "val_f1"
 
 WARM_UP_EPOCHS = 3
 WARM_UP_SHARE = 0.05

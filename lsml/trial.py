@@ -1,17 +1,27 @@
 """One trial: what a worker is given, what it hands back, and the training in between."""
 
+import csv
+import io
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from lsml.config import Scalar, TrainConfig
+from lsml.config import OBJECTIVE, Scalar, TrainConfig
+from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
-from lsml.data.training import TrainingData
+from lsml.data.split import Split
+from lsml.data.training import Steps, StudyData, TrainingData
+
+if TYPE_CHECKING:
+    from lsml.crossval import Learner
+
+Role = Literal["trial", "confirm", "refit", "baseline"]
+"""Which stage of a study an attempt belongs to: the search, or what comes after it."""
 
 State = Literal["complete", "pruned", "failed", "superseded"]
 """How an attempt ended; a superseded one was lost or interrupted, and its slot has a later attempt."""
@@ -21,29 +31,40 @@ PANEL_PATCHES = 4
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at one slot of a study.
+    """One try at one slot of a stage of a study.
 
     Attributes:
-        number: the trial's number in the study's database, unique within the study.
-        slot: which of the study's N trials this is, from 0.
+        number: the trial's number in the stage's database, unique within the stage.
+        slot: which of the stage's slots this is, from 0.
         ordinal: which try at the slot this is, from 1.
+        role: the stage.
+        label: names the slot within its stage.
         config: what to train.
-        searched: the values that the search chose, by dotted field name.
+        searched: the values in `config` that the search chose, by dotted field name.
+        params: what its run shows as parameters.
     """
 
     number: int
     slot: int
     ordinal: int
+    role: Role
+    label: str
     config: TrainConfig
     searched: Mapping[str, Scalar]
+    params: Mapping[str, Scalar]
+
+    @property
+    def title(self) -> str:
+        """For people: `trial 3`, `confirm trial 3`, `refit trial 3`."""
+        return f"{self.role} {self.label}"
 
 
 @dataclass(frozen=True)
 class TrialTask:
-    """What a worker needs to train one attempt; `checkpoint` belongs to the slot, so a later attempt goes on."""
+    """What a worker needs for one attempt; `checkpoint` belongs to the slot, so a later attempt goes on."""
 
     config: TrainConfig
-    data: TrainingData
+    data: StudyData
     checkpoint: Path | None
 
 
@@ -59,67 +80,212 @@ class Panel(NamedTuple):
     image: np.ndarray
 
 
+class ModelFile(NamedTuple):
+    """Bytes of a `.keras` file that maps stored bands to landslide probability, and their SHA-256, 64 hex digits."""
+
+    content: bytes
+    sha256: str
+
+
 @dataclass(frozen=True)
 class TrialOutcome:
     """What a worker hands back.
 
     Attributes:
-        value: the objective: validation F1, pooled over pixels, at the best threshold of the best epoch.
-        stopped: why training ended.
-        best_epoch, epochs: the epoch of the best value and the last one, from 1.
-        threshold: the probability from which a pixel counts as landslide, chosen on validation.
-        metrics: all metrics of the best epoch.
-        model: bytes of a `.keras` file that maps stored bands to landslide probability.
-        sha256: of `model`, 64 hex digits.
+        value: the objective, F1 pooled over pixels at `threshold`: of the best epoch on validation patches, or of
+            all folds on the patches that they held out.
+        stopped: why it ended.
+        steps: epochs or folds that it reported, by that noun.
+        best_epoch: the epoch of the best value, from 1; the mean over folds where there are folds.
+        threshold: the probability from which a pixel counts as landslide, chosen on the same pixels as `value`.
+        metrics: all metrics of the best epoch, or over all folds.
         environment: device, backend, precision and versions in words.
+        model: None where folds left many networks and none that saw all patches.
+        panels: pictures of patches that the network did not train on.
+        tables: CSV texts by file name.
     """
 
     value: float
     stopped: Literal["finished", "early", "pruned"]
+    steps: Steps
     best_epoch: int
-    epochs: int
     threshold: float
     metrics: Mapping[str, float]
-    model: bytes
-    sha256: str
-    panels: tuple[Panel, ...]
     environment: Mapping[str, str]
+    model: ModelFile | None = None
+    panels: tuple[Panel, ...] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 Report = Callable[[int, Mapping[str, float], bool], bool]
-"""`report(epoch, metrics, replayed)` tells of an epoch that ended; False in return means stop."""
+"""`report(step, metrics, replayed)` tells of an epoch or fold that ended; False in return means stop."""
 
 TrialFunction = Callable[[TrialTask, Report], TrialOutcome]
 
 
 def train_trial(task: TrialTask, report: Report) -> TrialOutcome:
-    """Trains the task's configuration and packs up what came out.
+    """Trains the task's configuration, once or in folds as its data ask, and packs up what came out.
 
     Raises:
         TrainingDiverged: the loss left the finite numbers.
     """
+    if isinstance(task.data, FoldedData):
+        from lsml.networks import Network
+
+        return _cross_validated(Network(task.config), task, report)
+    assert isinstance(task.data, TrainingData)
+    return _fitted(task.data, task, report)
+
+
+def refit_trial(task: TrialTask, report: Report, *, earned: "Earned") -> TrialOutcome:
+    """Trains the task's configuration on all patches, as long as its folds did on average.
+
+    Raises:
+        TrainingDiverged: the loss left the finite numbers.
+    """
+    from lsml.networks import refit
+
+    (pack,) = task.data.splits
+    result = refit(
+        task.config,
+        pack,
+        epochs=earned.epochs,
+        epoch_ended=lambda event: report(event.epoch, event.metrics, event.replayed),
+        checkpoint=task.checkpoint,
+    )
+    return TrialOutcome(
+        value=earned.value,
+        stopped="finished",
+        steps=Steps("epoch", earned.epochs),
+        best_epoch=earned.epochs,
+        threshold=earned.threshold,
+        metrics={OBJECTIVE: earned.value, "val_threshold": earned.threshold},
+        environment=_versions(result.environment),
+        model=ModelFile(result.model, result.sha256),
+    )
+
+
+class Earned(NamedTuple):
+    """What a configuration's folds came to: how long to train it on all patches, and what then goes with it.
+
+    Attributes:
+        value: F1 over all out-of-fold pixels at `threshold`; the network trained on all patches has none of its own.
+        threshold: the probability from which a pixel counts as landslide.
+        epochs: the mean over folds of the best epoch.
+    """
+
+    value: float
+    threshold: float
+    epochs: int
+
+
+def pixel_baseline_trial(task: TrialTask, report: Report) -> TrialOutcome:
+    """Judges the per-pixel logistic regression in the folds of the task's data."""
+    from lsml.baseline import PixelRegression
+
+    return _cross_validated(PixelRegression(), task, report)
+
+
+def public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
+    """Judges the six-input U-Net of public notebooks in the folds of the task's data."""
+    from lsml.recipe import SixInputUNet
+
+    return _cross_validated(SixInputUNet(), task, report)
+
+
+@dataclass(frozen=True)
+class TrialFunctions:
+    """What workers run at each stage of a study.
+
+    Attributes:
+        search: one configuration; also to confirm it.
+        refit: one configuration on all patches.
+        baselines: what a network has to beat, by name.
+    """
+
+    search: TrialFunction = train_trial
+    refit: Callable[..., TrialOutcome] = refit_trial
+    baselines: Mapping[str, TrialFunction] = field(
+        default_factory=lambda: {
+            "logistic regression on single pixels": pixel_baseline_trial,
+            "six-input U-Net of public notebooks": public_recipe_trial,
+        }
+    )
+
+
+def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome:
     from lsml.fit import EpochEvent, fit
 
     class _Observer:
         def epoch_ended(self, event: EpochEvent) -> bool:
             return report(event.epoch, event.metrics, event.replayed)
 
-    result = fit(task.config, task.data, _Observer(), checkpoint=task.checkpoint)
+    result = fit(task.config, data, _Observer(), checkpoint=task.checkpoint)
+    probabilities = result.probabilities
     return TrialOutcome(
-        value=result.metrics["val_f1"],
+        value=result.metrics[OBJECTIVE],
         stopped=result.stopped,
+        steps=Steps("epoch", result.epochs),
         best_epoch=result.best_epoch,
-        epochs=result.epochs,
         threshold=result.threshold,
         metrics=result.metrics,
-        model=result.model,
-        sha256=result.sha256,
-        panels=_panels(task.data.validation, result.probabilities, result.threshold),
-        environment=result.environment | {"keras": version("keras"), "machine": platform.node()},
+        environment=_versions(result.environment),
+        model=ModelFile(result.model, result.sha256),
+        panels=_panels(data.validation, probabilities.__getitem__, result.threshold),
     )
 
 
-def panel_patches(split: PackedSplit, count: int = PANEL_PATCHES) -> list[int]:
+def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> TrialOutcome:
+    from lsml.crossval import FoldEvent, cross_validate
+
+    class _Observer:
+        def fold_ended(self, event: FoldEvent) -> bool:
+            return report(event.step, event.metrics, event.replayed)
+
+    data = task.data
+    assert isinstance(data, FoldedData)
+    result = cross_validate(
+        learner,
+        data.train,
+        seed=task.config.seed,
+        folds=data.folds,
+        repeats=data.repeats,
+        observer=_Observer(),
+        checkpoint=task.checkpoint,
+    )
+    by_repeat = {f"val_f1_repeat_{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
+    return TrialOutcome(
+        value=result.value,
+        stopped=result.stopped,
+        steps=Steps("fold", len(result.histories)),
+        best_epoch=result.length,
+        threshold=result.threshold,
+        metrics={**result.metrics, **by_repeat},
+        environment=_versions(result.environment),
+        panels=_panels(data.train, lambda index: result.probability(0, index), result.threshold),
+        tables={"folds.csv": _curves(result.histories, data.folds)},
+    )
+
+
+def _versions(environment: Mapping[str, str]) -> dict[str, str]:
+    return {**environment, "keras": version("keras"), "machine": platform.node()}
+
+
+def _curves(histories: Iterable[Sequence[Mapping[str, float]]], folds: int) -> str:
+    """One row an epoch of every fold of every repeat."""
+    rows = [
+        {"repeat": number // folds + 1, "fold": number % folds + 1, "epoch": epoch, **metrics}
+        for number, history in enumerate(histories)
+        for epoch, metrics in enumerate(history, start=1)
+    ]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def panel_patches(split: Split, count: int = PANEL_PATCHES) -> list[int]:
     """Which patches are drawn: evenly over the split ordered by landslide share, from none to most.
 
     The choice depends on the masks alone, so that every trial of a study draws the same.
@@ -128,13 +294,12 @@ def panel_patches(split: PackedSplit, count: int = PANEL_PATCHES) -> list[int]:
     return [int(order[place]) for place in np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))]
 
 
-def _panels(split: PackedSplit, probabilities: np.ndarray, threshold: float) -> tuple[Panel, ...]:
+def _panels(split: PackedSplit, probability: Callable[[int], np.ndarray | None], threshold: float) -> tuple[Panel, ...]:
     from lsml.figures import panel
 
+    drawn = ((index, probability(index)) for index in panel_patches(split))
     return tuple(
-        Panel(
-            f"validation/{split.ids[index]}",
-            panel(split.image(index), split.mask(index), probabilities[index], threshold),
-        )
-        for index in panel_patches(split)
+        Panel(f"validation/{split.ids[index]}", panel(split.image(index), split.mask(index), found, threshold))
+        for index, found in drawn
+        if found is not None
     )

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from lsml.baseline import fit_pixel_baseline
+from lsml.baseline import PixelRegression, fit_pixel_baseline
+from lsml.data.folds import FoldData
 from lsml.errors import DataError
+from lsml.metrics import THRESHOLDS
 
 
 @dataclass
@@ -21,6 +23,9 @@ class Patches:
 
     def batch(self, indices: list[int]) -> tuple[np.ndarray, np.ndarray]:
         return self.images[indices], self.masks[indices]
+
+    def image(self, index: int) -> np.ndarray:
+        return self.images[index]
 
 
 def patches(count: int, *, seed: int, side: int = 32) -> Patches:
@@ -67,6 +72,17 @@ def test_draw_is_limited_seeded_and_from_every_patch() -> None:
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     np.testing.assert_allclose(first, other, atol=0.1)
+
+
+def test_a_fold_is_judged_by_a_fit_to_its_other_patches() -> None:
+    """As a learner it fits once, and gives its probabilities of the held-out patches, rounded down to the grid."""
+    data = FoldData(patches(4, seed=0), patches(3, seed=1), None)
+    outcome = PixelRegression().learn(data, 7, None)
+    expected = fit_pixel_baseline(data.train, seed=7).predict(data.validation.images)[..., 0]
+    # The grid's steps are .01 in the logit, at most .0025 in the probability.
+    np.testing.assert_allclose(THRESHOLDS[outcome.places], expected, atol=0.0026)
+    assert (THRESHOLDS[outcome.places] <= expected).all()
+    assert [set(metrics) for metrics in outcome.history] == [{"epoch_seconds"}]
 
 
 def test_one_class_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Cross-validation: honest, prunable, and the same whether or not it was killed."""
+"""Cross-validation: the same rule for every learner, honest, prunable, and the same whether or not it was killed."""
 
 import os
 import signal
@@ -6,29 +6,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from lsml.baseline import baseline_folds, fit_pixel_baseline
+from lsml.baseline import PixelRegression
 from lsml.config import TrainConfig, with_values
-from lsml.crossval import (
-    UNSEEN,
-    CrossValidation,
-    FoldEvent,
-    RefitResult,
-    cross_validate,
-    mean_best_length,
-    refit,
-)
-from lsml.data.folds import fold_data, prepare_folds
+from lsml.crossval import UNSEEN, CrossValidation, FoldEvent, Learner, Metrics, cross_validate, mean_best_length
+from lsml.data.folds import FoldData, fold_data, prepare_folds
 from lsml.data.pack import PackedSplit
 from lsml.data.synthetic import synthesize
-from lsml.fit import Metrics
 from lsml.metrics import THRESHOLDS
 from lsml.models.files import load_bytes
+from lsml.networks import Network, RefitResult, refit
+from lsml.recipe import SixInputUNet
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
 TIMES = {"epoch_seconds", "images_per_second", "fold_seconds"}
@@ -92,7 +86,13 @@ def validate(
 ) -> CrossValidation:
     """Cross-validates the smallest network."""
     return cross_validate(
-        toy_config(seed=seed), pack, folds=FOLDS, repeats=repeats, observer=listener, checkpoint=checkpoint
+        Network(toy_config()),
+        pack,
+        seed=seed,
+        folds=FOLDS,
+        repeats=repeats,
+        observer=listener,
+        checkpoint=checkpoint,
     )
 
 
@@ -112,7 +112,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pack(dataset: Path) -> PackedSplit:
     """The patches, packed; folds of 3, 2 and 2."""
-    return prepare_folds(dataset, dataset.parent / "cache").train
+    return prepare_folds(dataset, dataset.parent / "cache", folds=FOLDS, repeats=REPEATS).train
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_what_is_held_out_has_no_say_in_its_own_prediction(
             file["mask"][...] = 1 - file["mask"][...]
     result, listener = whole
     once = Listener(last=1)
-    other = validate(prepare_folds(changed, tmp_path / "cache").train, once, None)
+    other = validate(prepare_folds(changed, tmp_path / "cache", folds=FOLDS, repeats=REPEATS).train, once, None)
     np.testing.assert_array_equal(other.places[0, :3], result.places[0, :3])
     assert once.events[0].metrics["val_f1"] != listener.events[0].metrics["val_f1"]
 
@@ -269,13 +269,13 @@ def test_results_of_another_configuration_are_not_taken(
 def refitted(pack: PackedSplit, tmp_path_factory: pytest.TempPathFactory) -> tuple[RefitResult, Path]:
     """Two epochs on all patches, where the configuration says three."""
     path = tmp_path_factory.mktemp("refit") / "refit.checkpoint"
-    return refit(toy_config(), pack, epochs=2, threshold=0.25, checkpoint=path), path
+    return refit(toy_config(), pack, epochs=2, epoch_ended=lambda event: None, checkpoint=path), path
 
 
 def test_refit_trains_for_the_epochs_it_is_given(refitted: tuple[RefitResult, Path]) -> None:
-    """Two epochs, the learning rate at the end of its course, nothing validated, the threshold passed on."""
+    """Two epochs, the learning rate at the end of its course, nothing validated."""
     result, _ = refitted
-    assert (result.epochs, result.threshold) == (2, 0.25)
+    assert result.epochs == 2
     assert result.metrics["learning_rate"] == pytest.approx(0.01 * 0.02, rel=1e-4)
     assert set(result.metrics) == {"loss", "learning_rate", "epoch_seconds", "images_per_second"}
 
@@ -289,10 +289,14 @@ def test_a_refitted_model_takes_stored_bands(refitted: tuple[RefitResult, Path],
 
 
 def test_a_finished_refit_is_not_trained_on(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
-    """Called again with its checkpoint it asks for patches only for the statistics, and gives the same weights."""
-    asked = Asked(pack.path)
-    again = refit(toy_config(), asked, epochs=2, threshold=0.25, checkpoint=refitted[1])
+    """Called again with its checkpoint it asks for patches only for the statistics, and gives the same weights.
+
+    Both epochs are told of again, as trained before.
+    """
+    asked, told = Asked(pack.path), []
+    again = refit(toy_config(), asked, epochs=2, epoch_ended=told.append, checkpoint=refitted[1])
     assert asked.asked == 2 * len(pack)
+    assert [(event.epoch, event.replayed) for event in told] == [(1, True), (2, True)]
     weights = [load_bytes(result.model).get_weights() for result in (again, refitted[0])]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
@@ -305,13 +309,112 @@ def test_the_mean_best_length_is_rounded() -> None:
     assert mean_best_length([level, level, late]) == 1
 
 
-def test_the_baseline_is_judged_by_the_same_rule(pack: PackedSplit) -> None:
-    """Its F1 is scikit-learn's over the pixels that each fold's regression was not fitted to."""
-    scores = baseline_folds(pack, 2)
-    called, truth = [], []
-    for fold in range(2):
-        data = fold_data(pack, fold, 2)
-        images, masks = data.validation.batch(range(len(data.validation)))
-        called.append(fit_pixel_baseline(data.train).predict(images).ravel() >= scores["val_threshold"])
-        truth.append(masks.ravel())
-    assert scores["val_f1"] == pytest.approx(f1_score(np.concatenate(truth), np.concatenate(called)), abs=1e-12)
+def test_the_length_of_a_learner_that_judges_no_epoch() -> None:
+    """Without `val_f1` there is no best epoch: folds of 3 and 4 epochs have the mean length 3.5, so 4."""
+    assert mean_best_length([[{"epoch_seconds": 1.0}] * 3, [{"epoch_seconds": 1.0}] * 4]) == 4
+
+
+class Fault(Listener):
+    """Fails after the first fold, as a lost coordinator does."""
+
+    def fold_ended(self, event: FoldEvent) -> bool:
+        super().fold_ended(event)
+        raise ConnectionError
+
+
+class Judged(NamedTuple):
+    """A learner in two folds of four patches, never interrupted."""
+
+    learner: Learner
+    pack: PackedSplit
+    result: CrossValidation
+    events: list[FoldEvent]
+
+
+LEARNERS = {
+    "network": Network(toy_config(training__epochs=2)),
+    "pixel regression": PixelRegression(),
+    "six-input U-Net": SixInputUNet(epochs=2),
+}
+
+
+def judge(learner: Learner, pack: PackedSplit, listener: Listener, checkpoint: Path | None = None) -> CrossValidation:
+    """One repeat of two folds."""
+    return cross_validate(learner, pack, seed=5, folds=2, repeats=1, observer=listener, checkpoint=checkpoint)
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> PackedSplit:
+    """Four packed patches."""
+    root = tmp_path_factory.mktemp("four") / "data"
+    synthesize(root, train=4, validation=1, test=1, seed=4)
+    return prepare_folds(root, root.parent / "cache", folds=2, repeats=1).train
+
+
+@pytest.fixture(scope="module", params=LEARNERS)
+def judged(request: pytest.FixtureRequest, four: PackedSplit) -> Judged:
+    """Each learner in turn."""
+    learner, listener = LEARNERS[request.param], Listener()
+    return Judged(learner, four, judge(learner, four, listener), listener.events)
+
+
+def test_every_learner_is_judged_by_the_same_rule(judged: Judged) -> None:
+    """Its value is scikit-learn's F1 over the pixels of all patches, each judged by what learnt from the others."""
+    truth = np.concatenate([judged.pack.mask(index).ravel() for index in range(4)])
+    called = np.concatenate([judged.result.probability(0, i).ravel() >= judged.result.threshold for i in range(4)])
+    assert judged.result.value == pytest.approx(f1_score(truth, called), abs=1e-12)
+    assert {"device", "backend"} <= set(judged.result.environment)
+
+
+def test_what_an_event_tells_is_what_the_learner_has(judged: Judged) -> None:
+    """Every learner's scores and time; its loss, its validation loss and its best epoch where there are such."""
+    scores = {f"val_{name}" for name in ("f1", "iou", "precision", "recall", "average_precision", "threshold")}
+    own = {
+        Network: {"loss", "val_loss", "fold_best_epoch"},
+        PixelRegression: set(),
+        SixInputUNet: {"loss"},
+    }[type(judged.learner)]
+    for event, history in zip(judged.events, judged.result.histories, strict=True):
+        assert set(event.metrics) == scores | {"fold_f1", "fold_seconds"} | own
+        assert event.metrics["fold_seconds"] == pytest.approx(sum(metrics["epoch_seconds"] for metrics in history))
+        assert all(event.metrics[name] == history[-1][name] for name in own & {"loss", "val_loss"})
+
+
+def test_every_learner_resumes_after_a_fold(judged: Judged, tmp_path: Path) -> None:
+    """An observer that fails after fold 1 leaves its result; called again, fold 2 makes it the uninterrupted run."""
+    with pytest.raises(ConnectionError):
+        judge(judged.learner, judged.pack, Fault(), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["repeat-0-fold-0.result"]
+    listener = Listener()
+    result = judge(judged.learner, judged.pack, listener, tmp_path)
+    assert [event.replayed for event in listener.events] == [True, False]
+    assert untimed([e.metrics for e in listener.events]) == untimed([e.metrics for e in judged.events])
+    np.testing.assert_array_equal(result.places, judged.result.places)
+    assert (result.value, result.threshold, result.length) == (
+        judged.result.value,
+        judged.result.threshold,
+        judged.result.length,
+    )
+
+
+@pytest.mark.parametrize(
+    ("learner", "other"),
+    [
+        (Network(toy_config()), Network(toy_config(model__dropout=0.2))),
+        (SixInputUNet(), SixInputUNet(epochs=99)),
+        (PixelRegression(), SixInputUNet()),
+    ],
+)
+def test_a_key_tells_results_apart(learner: Learner, other: Learner, four: PackedSplit) -> None:
+    """The same settings, patches and seed have one key; any other of them another."""
+    first, second = (fold_data(four, fold, 2) for fold in range(2))
+    swapped = FoldData(first.train, first.train, first.statistics)
+    assert learner.key(first, 1) == learner.key(fold_data(four, 0, 2), 1)
+    others = [other.key(first, 1), learner.key(first, 2), learner.key(second, 1), learner.key(swapped, 1)]
+    assert learner.key(first, 1) not in others
+
+
+def test_a_regression_is_validated_without_keras() -> None:
+    """Neither the loop nor the logistic regression loads Keras."""
+    code = "import sys, lsml.baseline, lsml.crossval; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=120).returncode == 0

@@ -39,6 +39,10 @@ def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) 
         (GOOD + "base: {model: {dept: 3}}", "unknown key 'model.dept'; did you mean 'depth'?"),
         (GOOD + "base: {model: {depth: 2}}", "does not contain the base value 2"),
         (GOOD.replace("{path: somewhere}", "{}"), "give either path or synthetic"),
+        (GOOD.replace("somewhere}", "somewhere, folds: 1}"), "data.folds: input should be greater than or equal to 2"),
+        (GOOD.replace("somewhere}", "somewhere, folds: 4, repeats: 0}"), "data.repeats: input should be greater"),
+        (GOOD.replace("somewhere}", "somewhere, repeats: 3}"), "repeats without folds"),
+        (GOOD.replace("path: somewhere", "synthetic: {train: 3}, folds: 4"), "3 train patches cannot fill 4 folds"),
         (GOOD.replace("name: good", "name: ../good"), "experiment name '../good'"),
         ("[]", "valid dictionary"),
     ],
@@ -51,6 +55,15 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
         load_experiment(path)
     assert says in str(caught.value)
     assert any(place in str(caught.value) for place in (str(path), "space: ", "experiment name"))
+
+
+def test_folds_are_repeated_twice_unless_said(tmp_path: Path) -> None:
+    """`folds` alone means two repeats; without it there are none to repeat."""
+    path = tmp_path / "folds.yaml"
+    for text, expected in (("somewhere", (None, 2)), ("x, folds: 4", (4, 2)), ("x, folds: 4, repeats: 1", (4, 1))):
+        path.write_text(GOOD.replace("somewhere", text))
+        data = load_experiment(path).data
+        assert (data.folds, data.repeats) == expected
 
 
 def test_a_missing_file_says_which_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from lsml.data.training import Steps
     from lsml.trial import Attempt, State
 
 
@@ -45,6 +46,7 @@ class Reporter:
             else None
         )
         self._tasks: dict[str, TaskID] = {}
+        self._steps: dict[str, Steps] = {}
         self._best = 0.0
         self._spoke = 0.0
 
@@ -82,35 +84,37 @@ class Reporter:
         so_far = f", {ended} of them ended before" if ended else ""
         self.say(f"study {study}: {trials} trials{so_far}, {workers} at a time")
 
-    def trial_started(self, attempt: "Attempt") -> None:
-        chosen = ", ".join(f"{name}={_short(value)}" for name, value in attempt.searched.items())
+    def stage_started(self, title: str) -> None:
+        self.say(title)
+
+    def trial_started(self, attempt: "Attempt", steps: "Steps") -> None:
+        from lsml.config import in_words
+
+        self._steps[attempt.title] = steps
+        chosen = ", ".join(f"{name}={in_words(value)}" for name, value in attempt.searched.items())
         again = f" (attempt {attempt.ordinal})" if attempt.ordinal > 1 else ""
-        self.say(f"trial {attempt.slot}{again}: {chosen}")
+        self.say(f"{attempt.title}{again}{': ' if chosen else ''}{chosen}")
         if self._bars:
-            self._move(f"trial {attempt.slot}", 0, attempt.config.training.epochs, "starting")
+            self._move(attempt.title, 0, steps.total, "starting")
 
-    def trial_epoch(self, attempt: "Attempt", epoch: int, metrics: Mapping[str, float]) -> None:
-        self.show_epoch(f"trial {attempt.slot}", epoch, attempt.config.training.epochs, metrics)
+    def trial_step(self, attempt: "Attempt", step: int, metrics: Mapping[str, float]) -> None:
+        self.show_step(attempt.title, step, self._steps[attempt.title], metrics)
 
-    def show_epoch(self, key: str, epoch: int, total: int, metrics: Mapping[str, float]) -> None:
-        """One epoch of the training called `key`."""
+    def show_step(self, key: str, step: int, steps: "Steps", metrics: Mapping[str, float]) -> None:
+        """One step of the training called `key`, of all `steps`."""
         note = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "val_f1") if name in metrics)
         if self._bars:
-            self._move(key, epoch, total, note)
+            self._move(key, step, steps.total, note)
         else:
-            self.say(f"{key}  epoch {epoch}/{total}  {note}")
+            self.say(f"{key}  {steps.noun} {step}/{steps.total}  {note}")
 
     def trial_ended(self, attempt: "Attempt", state: "State", value: float | None, reason: str) -> None:
-        key = f"trial {attempt.slot}"
+        key = attempt.title
         if self._bars and key in self._tasks:
             self._bars.remove_task(self._tasks.pop(key))
         score = f"  val_f1 {value:.4f}" if value is not None else ""
         best = ""
-        if state == "complete" and value is not None and value > self._best:
+        if attempt.role == "trial" and state == "complete" and value is not None and value > self._best:
             self._best, best = value, "  best so far"
         why = f"  ({reason})" if reason else ""
         self.say(f"{key}: {state}{score}{best}{why}")
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,12 +19,13 @@ def list_studies(storage: options.Storage = None, json: options.Json = False) ->
         _print_json(rows)
         return
     from lsml.cli.output import print_table
+    from lsml.config import in_words
 
     if not rows:
         typer.echo("no studies yet; lsml tune starts one")
         return
     columns = ["study", "complete", "pruned", "failed", "running", "best val_f1", "best run"]
-    print_table(columns, [[_text(row[column]) for column in columns] for row in rows])
+    print_table(columns, [[in_words(row[column]) for column in columns] for row in rows])
 
 
 @app.command("show")
@@ -41,9 +42,10 @@ def show(
         _print_json(found)
         return
     from lsml.cli.output import print_table
+    from lsml.config import in_words
 
     columns = ["slot", "attempt", "state", "val_f1", "epochs", "run_id", *found["searched"]]
-    rows = [[_text(row[column]) for column in columns] for row in found["attempts"]]
+    rows = [[in_words(row[column]) for column in columns] for row in found["attempts"]]
     print_table(columns, rows, title=f"study {name}")
     for row in found["attempts"]:
         if row["reason"]:
@@ -53,12 +55,6 @@ def show(
         typer.echo(f"importance: {shares}")
     if found["best_run_id"]:
         typer.echo(f"best run: {found['best_run_id']}")
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _print_json(value: object) -> None:

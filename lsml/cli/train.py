@@ -1,6 +1,5 @@
 """`lsml train`: one configuration, one run."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -22,14 +21,14 @@ def train(
 
     loaded = load_experiment(Path(experiment)).with_fields(parse_assignments(assignments or []))
 
-    class _Watcher(Reporter):
-        def epoch(self, epoch: int, total: int, metrics: Mapping[str, float]) -> None:
-            self.show_epoch("training", epoch, total, metrics)
-
-    with _Watcher() as watcher:
-        result = job(loaded, seed=seed, data=data, watcher=watcher)
+    with Reporter() as reporter:
+        result = job(loaded, seed=seed, data=data, watcher=reporter)
     outcome = result.outcome
-    typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")
+    if outcome.steps.noun == "epoch":
+        typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")
+    else:
+        typer.echo(f"out-of-fold F1: {outcome.value:.4f} (pooled over pixels), {outcome.steps.total} folds")
+        typer.echo(f"model: trained on all patches for {outcome.best_epoch} epochs")
     typer.echo("next:")
     typer.echo(f"  lsml evaluate --run-id {result.run_id}")
     typer.echo(f"run: {result.run_id}")

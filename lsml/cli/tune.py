@@ -1,11 +1,14 @@
 """`lsml tune`: a study from its experiment to the registered model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsml.cli import options
+
+if TYPE_CHECKING:
+    from lsml.jobs.tune import TuneResult
 
 
 def tune(
@@ -51,12 +54,37 @@ def tune(
         typer.echo(f"study {result.study} has its {loaded.study.trials} trials: nothing to do")
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
-    typer.echo(f"best validation F1: {result.best_value:.4f} (pooled over pixels)")
+    if result.standings:
+        _print_standings(result)
+    else:
+        typer.echo(f"best validation F1: {result.best_value:.4f} (pooled over pixels)")
     typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
     typer.echo("next:")
-    typer.echo(f"  lsml evaluate --run-id {result.best_run_id}")
+    unseen = " --data DIR (patches that it was not trained on)" if result.standings else ""
+    typer.echo(f"  lsml evaluate --run-id {result.best_run_id}{unseen}")
     typer.echo("  lsml ui")
     typer.echo(f"    trials compared: {result.trials_page}")
     if result.best_page:
         typer.echo(f"    the best side by side: {result.best_page}")
     typer.echo(f"best run: {result.best_run_id}")
+
+
+def _print_standings(result: "TuneResult") -> None:
+    """How all competitors did in the folds, and what was made of it."""
+    from lsml.cli.output import print_table
+
+    chosen = result.standings[0]
+    rows = [
+        [
+            str(entry["what"]),
+            f"failed: {entry['reason']}" if entry["f1"] is None else f"{entry['f1']:.4f}",
+            "registered, trained on all patches" if entry is chosen else "",
+        ]
+        for entry in result.standings
+    ]
+    print_table(["on patches held out in folds", "F1 pooled over pixels", ""], rows)
+    if result.label == "base":
+        typer.echo("no tuned configuration was better than the base with a fresh seed: the base is registered")
+    better = [str(entry["what"]) for entry in result.standings[1:] if (entry["f1"] or 0) > chosen["f1"]]
+    if better:
+        typer.echo(f"warning: what is registered does worse than: {', '.join(better)}")

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsml.config import Scalar, TrainConfig
 from lsml.data.layout import training_patches
 from lsml.data.pack import PackedSplit, Progress, pack_split
 from lsml.data.split import Split
 from lsml.data.statistics import BandStatistics, band_statistics
-from lsml.data.training import replaced_in_words
+from lsml.data.training import Steps, replaced_in_words
 from lsml.errors import DataError
 
 
@@ -76,11 +77,27 @@ class FoldData(NamedTuple):
     statistics: BandStatistics
 
 
-class WholeData(NamedTuple):
-    """All training patches of a dataset in one pack; `source` says in words where they come from."""
+class FoldedData(NamedTuple):
+    """All training patches of a dataset in one pack, to be judged in folds; `source` says where they come from."""
 
     train: PackedSplit
+    folds: int
+    repeats: int
     source: str
+
+    @property
+    def splits(self) -> tuple[PackedSplit, ...]:
+        """The one pack."""
+        return (self.train,)
+
+    @property
+    def identity(self) -> dict[str, Scalar]:
+        """The fingerprint of the pack, and how it is judged."""
+        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats}
+
+    def steps(self, config: TrainConfig) -> Steps:
+        """Every fold of every repeat."""
+        return Steps("fold", self.folds * self.repeats)
 
 
 def fold_indices(n: int, folds: int) -> list[np.ndarray]:
@@ -118,14 +135,16 @@ def statistics_of(split: Split) -> BandStatistics:
     return band_statistics(lambda: (split.image(index) for index in range(len(split))))
 
 
-def prepare_folds(root: Path, cache: Path, progress: Progress | None = None) -> WholeData:
+def prepare_folds(root: Path, cache: Path, *, folds: int, repeats: int, progress: Progress | None = None) -> FoldedData:
     """Packs every training patch of the dataset at `root` below `cache`, or opens the pack made before.
 
     A validation split that the dataset has stays out: it is another place, and folds do not need it.
 
     Raises:
-        DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
+        DataError: a dataset or file that cannot be used, or more folds than patches; nothing incomplete is left in
+            `cache`.
     """
     patches, source = training_patches(root)
+    fold_indices(len(patches), folds)
     train = pack_split("train", patches, cache, fill=None, progress=progress)
-    return WholeData(train, source + replaced_in_words(train))
+    return FoldedData(train, folds, repeats, source + replaced_in_words(train))

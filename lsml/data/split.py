@@ -13,6 +13,10 @@ class Split(Protocol):
     def fingerprint(self) -> str:
         """64 hex digits that change when any patch does."""
 
+    @property
+    def landslide_fractions(self) -> np.ndarray:
+        """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
+
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> np.ndarray:

@@ -1,11 +1,38 @@
 """Prepares what training may see of a dataset: packed train and validation splits and the statistics of train."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from lsml.config import Scalar, TrainConfig
 from lsml.data.layout import training_splits
 from lsml.data.pack import PackedSplit, Progress, pack_split
 from lsml.data.statistics import BandStatistics
+
+
+class Steps(NamedTuple):
+    """What training reports: so many epochs, or folds."""
+
+    noun: str
+    total: int
+
+
+class StudyData(Protocol):
+    """All that the trials of a study see: `TrainingData`, or `lsml.data.folds.FoldedData`."""
+
+    @property
+    def splits(self) -> tuple[PackedSplit, ...]:
+        """Every pack that is trained on or judged on."""
+
+    @property
+    def identity(self) -> dict[str, Scalar]:
+        """What makes scores comparable: the fingerprints of the splits and how they are judged."""
+
+    @property
+    def source(self) -> str:
+        """Where the patches come from, in words."""
+
+    def steps(self, config: TrainConfig) -> Steps:
+        """What a training of `config` reports if nothing ends it early."""
 
 
 class TrainingData(NamedTuple):
@@ -15,6 +42,20 @@ class TrainingData(NamedTuple):
     validation: PackedSplit
     statistics: BandStatistics
     source: str
+
+    @property
+    def splits(self) -> tuple[PackedSplit, ...]:
+        """Train, then validation."""
+        return self.train, self.validation
+
+    @property
+    def identity(self) -> dict[str, Scalar]:
+        """The fingerprints of both splits."""
+        return {"train": self.train.fingerprint, "validation": self.validation.fingerprint}
+
+    def steps(self, config: TrainConfig) -> Steps:
+        """Epochs, at most."""
+        return Steps("epoch", config.training.epochs)
 
 
 def prepare(root: Path, cache: Path, progress: Progress | None = None) -> TrainingData:

@@ -74,7 +74,7 @@ def _device(*, require_gpu: bool) -> Finding:
 
 
 def _database(storage: str) -> Finding:
-    from lsml.study.optuna_slots import load_studies, without_password
+    from lsml.study.database import load_studies, without_password
 
     return Finding("study database", "ok", f"{without_password(storage)}, {len(load_studies(storage))} studies")
 

@@ -4,13 +4,15 @@ import csv
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lsml import backend
+from lsml.data.folders import layout_of
+from lsml.data.folds import prepare_folds
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.layout import PatchFiles
 from lsml.data.sealed import test_split
@@ -53,14 +55,15 @@ def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress)
     """
     from lsml.tracking.ledger import record_opening
     from lsml.tracking.models import fetch
-    from lsml.tracking.runs import find_run
+    from lsml.tracking.runs import DATA_ROOT, find_run
     from lsml.tracking.store import open_client
     from lsml.tracking.study import model_run_id
 
     client = open_client()
     asked = find_run(client, run_id)
     run = find_run(client, model_run_id(asked))
-    root = _root(run.data.tags.get("lsml.data.root"), data)
+    root = _root(run.data.tags.get(DATA_ROOT), data)
+    _check_unseen(root, run.data.tags)
     # Keras last: a store that does not answer is said before the seconds that loading it takes.
     backend.load_keras()
     from lsml.models.files import load_file
@@ -82,6 +85,19 @@ def _root(recorded: str | None, given: Path | None) -> Path:
     if root is None or not root.is_dir():
         raise DataError(f"dataset {root or ''}".strip(), "no such folder", "give its path with --data DIR")
     return root.resolve()
+
+
+def _check_unseen(root: Path, tags: Mapping[str, str]) -> None:
+    """A bare pair of folders keeps a block for the test, unless all of it was trained on in folds."""
+    from lsml.tracking.runs import FOLDS, TRAIN
+
+    if FOLDS not in tags or layout_of(root) != "bare":
+        return
+    whole = prepare_folds(root, pack_cache(), folds=2, repeats=1).train
+    if whole.fingerprint == tags[TRAIN]:
+        raise DataError(
+            f"dataset {root}", "the model was trained on all of it, in folds", "give other patches with --data DIR"
+        )
 
 
 def _read(files: tuple[PatchFiles, ...], progress: Progress) -> Iterator[Patch]:
@@ -111,8 +127,7 @@ def _baseline(root: Path, files: tuple[PatchFiles, ...], progress: Progress) -> 
 
 
 def _log(client: object, run_id: str, found: Evaluation, baseline: dict[str, float] | None) -> None:
-    from lsml.tracking.runs import log_panels, log_scores
-    from lsml.tracking.study import log_texts
+    from lsml.tracking.runs import log_panels, log_scores, log_texts
 
     metrics = {f"{SPLIT}_{name}": value for name, value in found.metrics.items()}
     metrics |= {f"{SPLIT}_pixel_baseline_{name}": value for name, value in (baseline or {}).items()}

@@ -6,6 +6,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from lsml import __version__
+from lsml.data.folds import prepare_folds
+from lsml.data.training import StudyData, prepare
 from lsml.errors import DataError
 from lsml.experiment import DataEntry, SyntheticData
 
@@ -28,6 +30,17 @@ def data_root(entry: DataEntry, given: Path | None, progress: Progress) -> Path:
             f"dataset {root}", "no such folder", "give its path with --data, or make one: lsml data synth DIR"
         )
     return root.resolve()
+
+
+def prepare_data(entry: DataEntry, root: Path, cache: Path, progress: Progress) -> StudyData:
+    """What the trials of an experiment see of the dataset at `root`, packed below `cache`.
+
+    Raises:
+        DataError: a dataset or file that cannot be used, or more folds than patches.
+    """
+    if entry.folds is None:
+        return prepare(root, cache, progress)
+    return prepare_folds(root, cache, folds=entry.folds, repeats=entry.repeats, progress=progress)
 
 
 def _synthetic(settings: SyntheticData, progress: Progress) -> Path:

@@ -3,7 +3,16 @@
 from typing import Any
 
 from lsml.jobs.tune import DEFAULT_STORAGE
-from lsml.study.optuna_slots import CountedStudy, best_of, load_studies, load_study, parent_run_of, run_id_of, state_of
+from lsml.study.database import (
+    CountedStudy,
+    best_of,
+    load_studies,
+    load_study,
+    parent_run_of,
+    result_of,
+    run_id_of,
+    state_of,
+)
 from lsml.study.report import importances, table
 
 
@@ -23,7 +32,7 @@ def _summary(study: CountedStudy) -> dict[str, Any]:
         "study": study.study_name,
         **{state: states.count(state) for state in ("complete", "pruned", "failed", "running")},
         "best val_f1": best.value if best else None,
-        "best run": run_id_of(best) if best else None,
+        "best run": _best_run(study),
         "study run": parent_run_of(study),
     }
 
@@ -36,13 +45,20 @@ def show_study(name: str, storage: str | None) -> dict[str, Any]:
         StorageError: the database cannot be used.
     """
     study = load_study(storage or DEFAULT_STORAGE, name)
-    best = best_of(study)
     rows = table(study)
     return {
         "study": name,
         "study_run_id": parent_run_of(study),
-        "best_run_id": run_id_of(best) if best else None,
+        "best_run_id": _best_run(study),
         "searched": sorted({field for trial in study.all_trials(deepcopy=False) for field in trial.params}),
         "attempts": rows,
         "importance": importances(study),
     }
+
+
+def _best_run(study: CountedStudy) -> str | None:
+    """The run whose model was registered; before that, the run of the best trial so far."""
+    if result := result_of(study):
+        return str(result["best_run_id"])
+    best = best_of(study)
+    return run_id_of(best) if best else None

@@ -1,17 +1,20 @@
 """One training outside a study, written down as one MLflow run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lsml import backend
 from lsml.config import flatten
-from lsml.data.training import prepare
+from lsml.data.training import Steps, StudyData
 from lsml.errors import Interrupted
 from lsml.experiment import Experiment
-from lsml.jobs.sources import data_root, pack_cache
-from lsml.trial import TrialOutcome, TrialTask, train_trial
+from lsml.jobs.sources import data_root, pack_cache, prepare_data
+from lsml.trial import Earned, TrialOutcome, TrialTask, refit_trial, train_trial
+
+if TYPE_CHECKING:
+    from lsml.tracking.runs import TrainingRun
 
 
 class TrainWatcher(Protocol):
@@ -19,7 +22,7 @@ class TrainWatcher(Protocol):
 
     def step(self, what: str, done: int, total: int) -> None: ...
 
-    def epoch(self, epoch: int, total: int, metrics: Mapping[str, float]) -> None: ...
+    def show_step(self, key: str, step: int, steps: Steps, metrics: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,14 @@ def train(experiment: Experiment, *, seed: int | None, data: Path | None, watche
     """
     config = experiment.base if seed is None else experiment.base.model_copy(update={"seed": seed})
     root = data_root(experiment.data, data, watcher.step)
-    patches = prepare(root, pack_cache(), progress=watcher.step)
+    patches = prepare_data(experiment.data, root, pack_cache(), watcher.step)
     from lsml.tracking.runs import TrainingRun
     from lsml.tracking.store import open_client
 
     run = TrainingRun(open_client(), name=experiment.name, params=flatten(config), data=patches, root=str(root))
-
-    def report(epoch: int, metrics: Mapping[str, float], replayed: bool) -> bool:
-        run.epoch(epoch, metrics)
-        watcher.epoch(epoch, config.training.epochs, metrics)
-        return True
-
     try:
         backend.load_keras()
-        outcome = train_trial(TrialTask(config, patches, checkpoint=None), report)
+        outcome = _train(TrialTask(config, patches, checkpoint=None), patches, run, watcher)
         run.outcome(outcome)
     except Interrupted as signal:
         run.closed("superseded", f"interrupted by {signal.name}")
@@ -62,3 +59,23 @@ def train(experiment: Experiment, *, seed: int | None, data: Path | None, watche
         raise
     run.closed("complete", "")
     return TrainResult(run.id, outcome)
+
+
+def _train(task: TrialTask, data: StudyData, run: "TrainingRun", watcher: TrainWatcher) -> TrialOutcome:
+    """One training; where the patches are judged in folds, with the model of a second one on all of them."""
+
+    def report(step: int, metrics: Mapping[str, float], replayed: bool) -> bool:
+        run.step(step, metrics)
+        watcher.show_step("training", step, data.steps(task.config), metrics)
+        return True
+
+    outcome = train_trial(task, report)
+    if outcome.model is not None:
+        return outcome
+    earned = Earned(outcome.value, outcome.threshold, outcome.best_epoch)
+
+    def show(step: int, metrics: Mapping[str, float], replayed: bool) -> bool:
+        watcher.show_step("training on all patches", step, Steps("epoch", earned.epochs), metrics)
+        return True
+
+    return replace(outcome, model=refit_trial(task, show, earned=earned).model)

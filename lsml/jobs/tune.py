@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,16 +10,18 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from lsml.config import flatten
-from lsml.data.training import TrainingData, prepare
+from lsml.data.folds import FoldedData
+from lsml.data.training import StudyData
 from lsml.errors import Interrupted, StorageError, StudyError
 from lsml.experiment import Experiment, check_name
-from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache
-from lsml.study.coordinator import Coordinator, Watcher
-from lsml.study.optuna_slots import OptunaSlots, run_id_of
-from lsml.trial import TrialFunction, train_trial
+from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache, prepare_data
+from lsml.study.choice import Choice, choose_best, choose_in_folds
+from lsml.study.coordinator import Coordinator, Stage, Watcher
+from lsml.study.database import best_of, note_result, result_of, run_id_of
+from lsml.study.slots import SearchSlots
+from lsml.trial import TrialFunctions
 
 DEFAULT_STORAGE = "sqlite:///optuna.db"
-_RESULT = "lsml.result"
 
 
 class TuneWatcher(Watcher, Protocol):
@@ -29,13 +31,19 @@ class TuneWatcher(Watcher, Protocol):
 
     def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str) -> None: ...
 
+    def stage_started(self, title: str) -> None: ...
+
 
 @dataclass(frozen=True)
 class TuneResult:
     """What a finished study leaves behind.
 
     Attributes:
-        best_value: pooled validation F1 of the best trial, in 0..1.
+        best_run_id: the run whose model is registered.
+        best_value: F1 of its configuration, pooled over the pixels of validation or of all folds, in 0..1.
+        label: where that configuration comes from, such as `trial 3` or `base`.
+        standings: how all competitors did in the folds, the registered one first: `what`, `f1`, `run_id`, `reason`;
+            empty where there are no folds.
         counts: how many of the study's trials ended complete, pruned or failed.
         fresh: False when the study had all its trials before.
         trials_page: address of MLflow's page that compares the trials.
@@ -46,6 +54,8 @@ class TuneResult:
     study_run_id: str
     best_run_id: str
     best_value: float
+    label: str
+    standings: Sequence[Mapping[str, Any]]
     model: str
     version: str
     counts: Mapping[str, int]
@@ -61,9 +71,12 @@ def tune(
     data: Path | None,
     storage: str,
     watcher: TuneWatcher,
-    trial_function: TrialFunction = train_trial,
+    functions: TrialFunctions = TrialFunctions(),  # noqa: B008 (frozen)
 ) -> TuneResult:
     """Runs, or goes on with, the study until each of its trials has ended; registers the best one.
+
+    Args:
+        functions: what workers run.
 
     Raises:
         ConfigError: the study exists and was started with something else.
@@ -76,8 +89,8 @@ def tune(
     folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
     folder = folder.resolve()
     with _lock(folder, study):
-        patches = prepare(root, pack_cache().resolve(), progress=watcher.step)
-        slots = OptunaSlots(
+        patches = prepare_data(experiment.data, root, pack_cache().resolve(), watcher.step)
+        slots = SearchSlots(
             storage,
             study,
             space=experiment.space,
@@ -85,10 +98,10 @@ def tune(
             settings=experiment.study,
             spec=_spec(experiment, patches),
         )
-        known = slots.study.user_attrs.get(_RESULT)
+        known = result_of(slots.study)
         if known and slots.ended() >= experiment.study.trials:
             return TuneResult(**known | {"fresh": False})
-        return _Study(experiment, study, slots, patches, root, folder, watcher).run(trial_function)
+        return _Study(experiment, study, storage, slots, patches, root, folder, watcher, functions).run()
 
 
 @contextlib.contextmanager
@@ -103,15 +116,16 @@ def _lock(folder: Path, study: str) -> Iterator[None]:
         ) from None
 
 
-def _spec(experiment: Experiment, data: TrainingData) -> dict[str, Any]:
+def _spec(experiment: Experiment, data: StudyData) -> dict[str, Any]:
     """What must not change when a study is resumed."""
     base = {name: value for name, value in flatten(experiment.base).items() if name != "seed"}
     settings = experiment.study
     return {
-        "data": {"train": data.train.fingerprint, "validation": data.validation.fingerprint},
+        "data": data.identity,
         "base": base,
         "space": experiment.space.describe(),
         "search": {"seed": settings.seed, "tpe": flatten(settings.tpe), "pruner": flatten(settings.pruner)},
+        "confirm": settings.confirm,
     }
 
 
@@ -121,29 +135,28 @@ class _Study:
 
     experiment: Experiment
     name: str
-    slots: OptunaSlots
-    data: TrainingData
+    storage: str
+    slots: SearchSlots
+    data: StudyData
     root: Path
     folder: Path
     watcher: TuneWatcher
+    functions: TrialFunctions
 
-    def run(self, trial_function: TrialFunction) -> TuneResult:
+    def run(self) -> TuneResult:
         from lsml.study.workers import Workers
 
-        settings = self.experiment.study
-        with Workers(settings.workers, trial_function, scratch=self.folder) as workers:
+        with Workers(self.experiment.study.workers, scratch=self.folder) as workers:
             # After the workers: they load Keras while this process loads MLflow.
-            from lsml.tracking.runs import TrialRecorder
             from lsml.tracking.store import open_client
             from lsml.tracking.study import end_study_run
 
             client = open_client()
             parent = self._open_parent(client, workers.count)
             run_id = parent.info.run_id
-            recorder = TrialRecorder(client, parent, study=self.name, data=self.data, root=str(self.root))
             try:
-                self._coordinate(workers, recorder, trials=settings.trials)
-                result = self._finish(client, parent)
+                choice = self._choose(_StageRunner(self, workers, client, parent))
+                result = self._finish(client, parent, choice)
             except Interrupted:
                 end_study_run(client, run_id, "KILLED")
                 raise
@@ -152,26 +165,39 @@ class _Study:
                 raise
             end_study_run(client, run_id, "FINISHED")
         # Last: whoever finds the result finds everything that it speaks of.
-        self.slots.study.set_user_attr(_RESULT, asdict(result))
+        note_result(self.slots.study, asdict(result))
         return result
 
-    def _coordinate(self, workers: Any, recorder: Any, *, trials: int) -> None:
+    def _choose(self, runner: "_StageRunner") -> Choice:
+        """Searches, and settles what is to be registered."""
+        trials = self.experiment.study.trials
         self.watcher.study_started(
             study=self.name,
             trials=trials,
             ended=self.slots.ended(),
-            workers=workers.count,
+            workers=runner.workers.count,
             source=self.data.source,
         )
-        Coordinator(
-            slots=self.slots,
-            workers=workers,
-            recorder=recorder,
-            watcher=self.watcher,
-            data=self.data,
-            settings=self.experiment.study,
-            folder=self.folder,
-        ).run()
+        runner.run(
+            Stage(
+                role="trial",
+                title=f"searching: {trials} trials",
+                slots=self.slots,
+                function=lambda attempt: self.functions.search,
+                steps=lambda attempt: self.data.steps(attempt.config),
+            )
+        )
+        if not isinstance(self.data, FoldedData):
+            return choose_best(self.slots, self.name)
+        return choose_in_folds(
+            self.slots,
+            self.data,
+            self.experiment,
+            study=self.name,
+            storage=self.storage,
+            functions=self.functions,
+            run_stage=runner.announce_and_run,
+        )
 
     def _open_parent(self, client: Any, workers: int) -> Any:
         from lsml.tracking.study import open_study_run
@@ -191,6 +217,7 @@ class _Study:
                 "study.max_retries": settings.max_retries,
                 "study.sampler": "tpe",
                 "study.startup_trials": settings.tpe.startup_trials,
+                "study.confirm": settings.confirm,
                 "study.pruner": settings.pruner.name,
                 "study.min_epochs": settings.pruner.min_epochs,
                 "study.reduction": settings.pruner.reduction,
@@ -203,36 +230,30 @@ class _Study:
         self.slots.parent_run_id = run.info.run_id
         return run
 
-    def _finish(self, client: Any, parent: Any) -> TuneResult:
+    def _finish(self, client: Any, parent: Any, choice: Choice) -> TuneResult:
         from lsml.study.report import table
         from lsml.tracking.models import register
 
-        best = self.slots.best()
-        best_run = run_id_of(best) if best else None
         rows = table(self.slots.study)
         counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
-        if best is None or best.value is None or best_run is None:
-            raise StudyError(
-                f"study '{self.name}'",
-                f"no trial completed ({counts['failed']} failed, {counts['pruned']} pruned)",
-                f"lsml study show {self.name} gives the reasons; raise --trials to go on",
-            )
         version = register(
             client,
-            best_run,
+            choice.run_id,
             self.experiment.name,
             tags={
                 "lsml.study": self.name,
                 "lsml.study_run_id": parent.info.run_id,
-                "best_val_f1": f"{best.value:.6f}",
+                "best_val_f1": f"{choice.value:.6f}",
             },
         )
-        trials_page, best_page = self._describe(client, parent, best, rows, counts, version)
+        trials_page, best_page = self._describe(client, parent, choice, rows, counts, version)
         return TuneResult(
             study=self.name,
             study_run_id=parent.info.run_id,
-            best_run_id=best_run,
-            best_value=best.value,
+            best_run_id=choice.run_id,
+            best_value=choice.value,
+            label=choice.label,
+            standings=[asdict(standing) for standing in choice.standings],
             model=self.experiment.name,
             version=version,
             counts=counts,
@@ -242,7 +263,13 @@ class _Study:
         )
 
     def _describe(
-        self, client: Any, parent: Any, best: Any, rows: list[dict[str, object]], counts: dict[str, int], version: str
+        self,
+        client: Any,
+        parent: Any,
+        choice: Choice,
+        rows: list[dict[str, object]],
+        counts: dict[str, int],
+        version: str,
     ) -> tuple[str, str]:
         """Fills the study's run, and gives the addresses of its two pages."""
         from lsml.study.report import figures, importances, note, to_csv
@@ -251,22 +278,25 @@ class _Study:
         from lsml.tracking.study import log_study
         from lsml.tracking.views import save_study_view
 
-        space, importance, best_run = self.experiment.space, importances(self.slots.study), str(run_id_of(best))
+        best = best_of(self.slots.study)
+        assert best is not None
+        space, importance = self.experiment.space, importances(self.slots.study)
         registered = f"{self.experiment.name}/{version}"
-        save_study_view(client, parent, study=self.name, best_run=best_run, searched=list(space.dimensions))
+        save_study_view(client, parent, study=self.name, best_run=str(run_id_of(best)), searched=list(space.dimensions))
         pages = study_pages(client, parent)
         links = {"all trials compared": pages.trials, "the best side by side": pages.best}
-        links["the best trial's run"] = run_page(parent.info.experiment_id, best_run)
+        links["the registered model's run"] = run_page(parent.info.experiment_id, choice.run_id)
         log_study(
             client,
             parent.info.run_id,
-            metrics={BEST_METRIC: best.value, **{f"trials_{state}": n for state, n in counts.items()}},
-            tags={BEST_RUN: best_run, "lsml.registered": registered},
+            metrics={BEST_METRIC: choice.value, **{f"trials_{state}": n for state, n in counts.items()}},
+            tags={BEST_RUN: choice.run_id, "lsml.registered": registered},
             note=note(
                 study=self.name,
                 description=self.experiment.description,
                 space=space,
                 best=best,
+                choice=choice,
                 counts=counts,
                 importance=importance,
                 registered=registered,
@@ -278,7 +308,42 @@ class _Study:
                 "study/space.json": space.describe(),
                 "study/base.json": flatten(self.experiment.base),
                 "study/importance.json": importance,
+                "study/standings.json": [asdict(standing) for standing in choice.standings],
             },
         )
         address = ui_address()
         return f"{address}/{pages.trials}", f"{address}/{pages.best}" if pages.best else ""
+
+
+@dataclass(frozen=True)
+class _StageRunner:
+    """Runs the stages of a study on its workers, each attempt below the study's run."""
+
+    study: _Study
+    workers: Any
+    client: Any
+    parent: Any
+
+    def announce_and_run(self, stage: Stage) -> None:
+        """Says what begins, where anything is left to do, and does it."""
+        if stage.slots.ended() < len(stage.slots.wanted()):
+            self.study.watcher.stage_started(stage.title)
+        self.run(stage)
+
+    def run(self, stage: Stage) -> None:
+        """Runs a stage to its end."""
+        from lsml.tracking.runs import TrialRecorder
+
+        study = self.study
+        recorder = TrialRecorder(
+            self.client, self.parent, role=stage.role, study=study.name, data=study.data, root=str(study.root)
+        )
+        Coordinator(
+            stage,
+            workers=self.workers,
+            recorder=recorder,
+            watcher=study.watcher,
+            data=study.data,
+            max_failures=study.experiment.study.max_failures,
+            folder=study.folder,
+        ).run()

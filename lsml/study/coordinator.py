@@ -5,17 +5,18 @@ told to the database, and the run is closed last; whoever finds a run still open
 close it.
 """
 
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lsml.data.training import TrainingData
+from lsml.data.training import Steps, StudyData
 from lsml.errors import Interrupted, StudyError
-from lsml.experiment import StudySettings
-from lsml.study.optuna_slots import OptunaSlots
+from lsml.study.slots import Slots
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
-from lsml.trial import Attempt, State, TrialOutcome, TrialTask
+from lsml.trial import Attempt, Role, State, TrialFunction, TrialOutcome, TrialTask
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 120.0
@@ -27,7 +28,7 @@ class Recorder(Protocol):
 
     def started(self, attempt: Attempt) -> str: ...
 
-    def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def step(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def outcome(self, run_id: str, outcome: TrialOutcome) -> None: ...
 
@@ -39,36 +40,62 @@ class Recorder(Protocol):
 class Watcher(Protocol):
     """Who looks on: a terminal, a log, a test."""
 
-    def trial_started(self, attempt: Attempt) -> None: ...
+    def trial_started(self, attempt: Attempt, steps: Steps) -> None: ...
 
-    def trial_epoch(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def trial_ended(self, attempt: Attempt, state: State, value: float | None, reason: str) -> None: ...
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a study: its search, or what comes after.
+
+    Attributes:
+        title: says in words what happens in it.
+        slots: what is to be done.
+        function: what a worker runs for an attempt.
+        steps: what an attempt reports if nothing ends it early.
+    """
+
+    role: Role
+    title: str
+    slots: Slots
+    function: Callable[[Attempt], TrialFunction]
+    steps: Callable[[Attempt], Steps]
+
+
 class Coordinator:
-    """Keeps every worker busy until each slot of the study has ended."""
+    """Keeps every worker busy until each slot of a stage has ended.
+
+    Args:
+        recorder: of this stage's runs.
+        max_failures: failed attempts in a row that end the study.
+        folder: holds the slots' checkpoints.
+        patience: seconds without a living worker that end the study.
+    """
 
     def __init__(
         self,
+        stage: Stage,
         *,
-        slots: OptunaSlots,
         workers: Workers,
         recorder: Recorder,
         watcher: Watcher,
-        data: TrainingData,
-        settings: StudySettings,
+        data: StudyData,
+        max_failures: int,
         folder: Path,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        self._slots, self._workers, self._recorder, self._watcher = slots, workers, recorder, watcher
-        self._data, self._settings, self._folder, self._patience = data, settings, folder, patience
+        self._stage, self._slots = stage, stage.slots
+        self._workers, self._recorder, self._watcher = workers, recorder, watcher
+        self._data, self._max_failures, self._folder, self._patience = data, max_failures, folder, patience
         self._out: dict[int, tuple[Attempt, str]] = {}
         self._failures = 0
         self._last_seen = time.monotonic()
 
     def run(self) -> None:
-        """Runs the study to its end.
+        """Runs the stage to its end.
 
         Raises:
             StudyError: more failed trials in a row than the settings allow.
@@ -103,10 +130,10 @@ class Coordinator:
             run_id = self._recorder.started(attempt)
             self._slots.remember_run(attempt, run_id)
             self._out[attempt.number] = (attempt, run_id)
-            self._watcher.trial_started(attempt)
+            self._watcher.trial_started(attempt, self._stage.steps(attempt))
             task = TrialTask(attempt.config, self._data, self._checkpoint(attempt))
-            self._workers.submit(attempt.number, task, address)
-        return bool(self._out) or self._slots.ended() < self._settings.trials
+            self._workers.submit(attempt.number, self._stage.function(attempt), task, address)
+        return bool(self._out) or self._slots.ended() < len(self._slots.wanted())
 
     def _check_alive(self, alive: bool) -> None:
         now = time.monotonic()
@@ -120,13 +147,13 @@ class Coordinator:
             )
 
     def _checkpoint(self, attempt: Attempt) -> Path:
-        return self._folder / f"slot-{attempt.slot:04d}.checkpoint"
+        return self._folder / f"{attempt.role}-{attempt.slot:04d}.checkpoint"
 
     def _handle(self, message: Message) -> None:
         attempt, run_id = self._out[message.attempt]
         match message:
             case Reported():
-                self._epoch(attempt, run_id, message)
+                self._step(attempt, run_id, message)
             case Finished():
                 self._finish(attempt, run_id, message.outcome)
             case Failed():
@@ -136,27 +163,28 @@ class Coordinator:
                 again = self._slots.lose(attempt, message.reason)
                 self._close(attempt, run_id, "superseded" if again else "failed", None, message.reason)
 
-    def _epoch(self, attempt: Attempt, run_id: str, message: Reported) -> None:
+    def _step(self, attempt: Attempt, run_id: str, message: Reported) -> None:
         # The answer goes out first: the worker waits for it, and tracking may be slow.
-        go_on = self._slots.report(attempt, message.epoch, message.metrics["val_f1"])
+        go_on = self._slots.report(attempt, message.step, message.metrics)
         self._workers.answer(attempt.number, go_on=go_on)
-        self._recorder.epoch(run_id, message.epoch, message.metrics)
-        self._watcher.trial_epoch(attempt, message.epoch, message.metrics)
+        self._recorder.step(run_id, message.step, message.metrics)
+        self._watcher.trial_step(attempt, message.step, message.metrics)
 
     def _finish(self, attempt: Attempt, run_id: str, outcome: TrialOutcome) -> None:
         self._recorder.outcome(run_id, outcome)
         if outcome.stopped == "pruned":
             self._slots.prune(attempt)
-            self._close(attempt, run_id, "pruned", outcome.value, f"pruned after epoch {outcome.epochs}")
+            noun, count = outcome.steps
+            self._close(attempt, run_id, "pruned", outcome.value, f"pruned after {noun} {count}")
         else:
-            self._slots.complete(attempt, outcome.value)
+            self._slots.complete(attempt, outcome)
             self._close(attempt, run_id, "complete", outcome.value, "")
 
     def _close(self, attempt: Attempt, run_id: str, state: State, value: float | None, reason: str) -> None:
         self._recorder.closed(run_id, state, reason)
         del self._out[attempt.number]
         if state != "superseded":
-            self._checkpoint(attempt).unlink(missing_ok=True)
+            _remove(self._checkpoint(attempt))
         self._watcher.trial_ended(attempt, state, value, reason)
         self._count_failures(state, reason)
 
@@ -164,9 +192,17 @@ class Coordinator:
         if state == "superseded":
             return
         self._failures = self._failures + 1 if state == "failed" else 0
-        if self._failures >= self._settings.max_failures:
+        if self._failures >= self._max_failures:
             raise StudyError(
                 "study stopped",
                 f"{self._failures} trials in a row failed, the last one with: {reason}",
                 "mend the cause and run the same command again",
             )
+
+
+def _remove(checkpoint: Path) -> None:
+    """A file, or a folder with one file a fold."""
+    if checkpoint.is_dir():
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink(missing_ok=True)

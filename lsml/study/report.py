@@ -9,8 +9,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Figure
 
+from lsml.config import in_words
 from lsml.space import Dimension, Space
-from lsml.study.optuna_slots import CountedStudy, attempt_of, run_id_of, slot_of, state_of
+from lsml.study.choice import Choice
+from lsml.study.database import CountedStudy, attempt_of, run_id_of, slot_of, state_of
 
 _IMPORTANCE_NEEDS = 2
 
@@ -93,6 +95,7 @@ def note(
     description: str,
     space: Space,
     best: FrozenTrial,
+    choice: Choice,
     counts: Mapping[str, int],
     importance: Mapping[str, float],
     registered: str,
@@ -101,25 +104,25 @@ def note(
     """What a study asked and found, in Markdown: for its run in MLflow.
 
     Args:
-        best: the best trial, which has a run.
+        best: the best trial of the search.
+        choice: what is registered.
         counts: trials by state.
         importance: share of the objective's variance by searched field; empty where it is not known.
         registered: model and version, such as `demo/3`.
         links: addresses by what they show.
     """
-    run_id = run_id_of(best)
     ended = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     rows = ["| searched | in | best trial | explains |", "|---|---|---|---|"]
     for name, dimension in space.dimensions.items():
-        value = _shown(best.params[name]) if name in best.params else "not used"
+        value = in_words(best.params[name]) if name in best.params else "not used"
         share = f"{importance[name]:.0%}" if name in importance else ""
         rows.append(f"| {name} | {_values(dimension)} | **{value}** | {share} |")
     return "\n".join(
         [
             f"**{study}**: {description}".strip(),
             "",
-            f"**Best validation F1 {best.value:.4f}** (pooled over pixels) in trial {slot_of(best)}, run `{run_id}`, "
-            f"registered as `{registered}`. Trials: {ended}.",
+            *(_on_folds(choice, registered) if choice.standings else _on_validation(choice, registered)),
+            f"Trials: {ended}.",
             "",
             *rows,
             "",
@@ -127,22 +130,38 @@ def note(
             "",
             " · ".join(f"[{what}]({address})" for what, address in links.items()),
             "",
-            "Judge it on the test split, which no trial has seen:",
+            "Judge it on a test split, which no trial has seen:",
             "",
-            f"    lsml evaluate --run-id {run_id} --baseline",
+            f"    lsml evaluate --run-id {choice.run_id} --baseline",
         ]
     )
 
 
+def _on_validation(choice: Choice, registered: str) -> list[str]:
+    return [
+        f"**Best validation F1 {choice.value:.4f}** (pooled over pixels) in {choice.label}, run `{choice.run_id}`, "
+        f"registered as `{registered}`."
+    ]
+
+
+def _on_folds(choice: Choice, registered: str) -> list[str]:
+    rows = [f"| {s.what} | {s.reason if s.f1 is None else f'{s.f1:.4f}'} |" for s in choice.standings]
+    return [
+        f"**F1 {choice.value:.4f}** over all pixels of patches held out in folds, by the configuration of "
+        f"{choice.label}; trained on all patches in run `{choice.run_id}`, registered as `{registered}`.",
+        "",
+        "| in the same folds | F1 |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+
+
 def _values(dimension: Dimension) -> str:
     if dimension.choices is not None:
-        text = ", ".join(map(_shown, dimension.choices))
+        text = ", ".join(map(in_words, dimension.choices))
     else:
-        kind = " (log)" if dimension.log else f" by {_shown(dimension.step)}" if dimension.step is not None else ""
-        text = f"{_shown(dimension.low)} to {_shown(dimension.high)}{kind}"
+        kind = " (log)" if dimension.log else f" by {in_words(dimension.step)}" if dimension.step is not None else ""
+        text = f"{in_words(dimension.low)} to {in_words(dimension.high)}{kind}"
     condition = " and ".join(f"{parent} = {value}" for parent, value in dimension.when.items())
     return f"{text}, if {condition}" if condition else text
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,7 @@
 """The workers of a study: processes of a local dask cluster, bound to loopback, one trial each at a time."""
 
 import contextlib
+import itertools
 import logging
 import os
 import queue
@@ -36,10 +37,10 @@ _HANDOVER_SECONDS = 300
 
 @dataclass(frozen=True)
 class Reported:
-    """A worker ended an epoch and waits for an answer."""
+    """A worker ended an epoch or fold and waits for an answer."""
 
     attempt: int
-    epoch: int
+    step: int
     metrics: Mapping[str, float]
     replayed: bool
 
@@ -77,13 +78,13 @@ class Workers:
     Use as a context manager. `count` 0 means one worker a GPU, or one where there is no GPU.
     """
 
-    def __init__(self, count: int, trial_function: TrialFunction, *, scratch: Path) -> None:
-        self._function = trial_function
+    def __init__(self, count: int, *, scratch: Path) -> None:
         self._scratch = scratch
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._topic = f"lsml-{uuid.uuid4().hex}"
         self._running: dict[int, tuple[str, Future]] = {}
         self._answers: dict[int, Queue] = {}
+        self._submitted = itertools.count()
         backend.prepare()
         gpus = gpu_ids()
         self.count = count or len(gpus) or 1
@@ -147,16 +148,19 @@ class Workers:
         live = self._client.scheduler_info(n_workers=-1)["workers"]
         return [address for address in live if address not in busy]
 
-    def submit(self, attempt: int, task: TrialTask, address: str) -> None:
-        """Starts `task` on the worker at `address`."""
-        self._answers[attempt] = Queue(f"{self._topic}-{attempt}", client=self._client)
+    def submit(self, attempt: int, function: TrialFunction, task: TrialTask, address: str) -> None:
+        """Starts `function` with `task` on the worker at `address`; attempts under way have different numbers."""
+        # Attempts of two stages may share a number, and dask would take one key for one and the same work.
+        name = f"{self._topic}-{next(self._submitted)}"
+        self._answers[attempt] = Queue(name, client=self._client)
         future = self._client.submit(
             _work,
-            self._function,
+            function,
             task,
             attempt,
             self._topic,
-            key=f"{self._topic}-trial-{attempt}",
+            name,
+            key=f"{name}-trial",
             workers=[address],
             allow_other_workers=False,
             pure=False,
@@ -165,7 +169,7 @@ class Workers:
         future.add_done_callback(lambda done: self._inbox.put(self._conclude(attempt, done)))
 
     def answer(self, attempt: int, *, go_on: bool) -> None:
-        """Answers the epoch that the attempt's worker reported."""
+        """Answers the step that the attempt's worker reported."""
         self._answers[attempt].put(go_on)
 
     def next(self, timeout: float) -> Message | None:
@@ -182,7 +186,7 @@ class Workers:
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
-        self._inbox.put(Reported(message["attempt"], message["epoch"], message["metrics"], message["replayed"]))
+        self._inbox.put(Reported(message["attempt"], message["step"], message["metrics"], message["replayed"]))
 
     def _conclude(self, attempt: int, future: Future) -> Message:
         if future.status == "finished":
@@ -210,17 +214,15 @@ class _LogFile(WorkerPlugin):  # type: ignore[misc]  # dask has no types
                 os.dup2(file.fileno(), stream)
 
 
-def _work(function: TrialFunction, task: TrialTask, attempt: int, topic: str) -> TrialOutcome:
-    """Runs on the worker: trains, sends an event an epoch, and waits for each answer."""
+def _work(function: TrialFunction, task: TrialTask, attempt: int, topic: str, name: str) -> TrialOutcome:
+    """Runs on the worker: trains, sends an event a step, and waits for each answer on the queue of that name."""
     worker = get_worker()
-    answers = Queue(f"{topic}-{attempt}", client=get_client())
+    answers = Queue(name, client=get_client())
     probe = SystemProbe()
 
-    def report(epoch: int, metrics: Mapping[str, float], replayed: bool) -> bool:
+    def report(step: int, metrics: Mapping[str, float], replayed: bool) -> bool:
         values = {name: float(value) for name, value in metrics.items()} | probe.sample()
-        worker.log_event(
-            topic, {"attempt": attempt, "epoch": int(epoch), "metrics": values, "replayed": bool(replayed)}
-        )
+        worker.log_event(topic, {"attempt": attempt, "step": int(step), "metrics": values, "replayed": bool(replayed)})
         return bool(answers.get())
 
     return function(task, report)

@@ -28,6 +28,7 @@ from lsml import __version__
 from lsml.bands import N_BANDS
 from lsml.errors import ModelError, StorageError
 from lsml.tracking.store import storage_errors, tracking_uri
+from lsml.trial import ModelFile
 
 MODEL_NAME = "model"
 CANDIDATE = "candidate"
@@ -61,14 +62,14 @@ def _version(name: str) -> str | None:
         return None
 
 
-def log_model(client: MlflowClient, run_id: str, file: bytes, *, sha256: str, threshold: float, backend: str) -> None:
-    """Logs the bytes of a `.keras` file as the run's model.
+def log_model(client: MlflowClient, run_id: str, file: ModelFile, *, threshold: float, backend: str) -> None:
+    """Logs a `.keras` file as the run's model.
 
     Raises:
         ModelError: the bytes do not have the SHA-256 that their maker gave.
         StorageError: MLflow cannot store it.
     """
-    if hashlib.sha256(file).hexdigest() != sha256:
+    if hashlib.sha256(file.content).hexdigest() != file.sha256:
         raise ModelError(f"model of run {run_id}", "its bytes changed on the way", "run the same command again")
     with storage_errors(f"model of run {run_id}"), tempfile.TemporaryDirectory() as folder:
         experiment_id = client.get_run(run_id).info.experiment_id
@@ -79,18 +80,18 @@ def log_model(client: MlflowClient, run_id: str, file: bytes, *, sha256: str, th
             model_uuid=logged.model_id,
             model_id=logged.model_id,
             signature=SIGNATURE,
-            metadata={"lsml.threshold": threshold, "lsml.sha256": sha256, "lsml.version": __version__},
+            metadata={"lsml.threshold": threshold, "lsml.sha256": file.sha256, "lsml.version": __version__},
         )
-        _write_model(Path(folder), model, file, backend)
+        _write_model(Path(folder), model, file.content, backend)
         client.log_model_artifacts(logged.model_id, folder)
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
 
-def _write_model(folder: Path, model: Model, file: bytes, backend: str) -> None:
-    """Writes what `mlflow.keras.save_model` would write for the model in `file`."""
+def _write_model(folder: Path, model: Model, content: bytes, backend: str) -> None:
+    """Writes what `mlflow.keras.save_model` would write for a model whose `.keras` file has that content."""
     (folder / _FILE).parent.mkdir()
-    (folder / _FILE).write_bytes(file)
+    (folder / _FILE).write_bytes(content)
     (folder / "data" / "keras_module.txt").write_text("keras")
     model.add_flavor(
         "keras",
@@ -102,7 +103,7 @@ def _write_model(folder: Path, model: Model, file: bytes, backend: str) -> None:
     mlflow.pyfunc.add_to_model(
         model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml"
     )
-    model.model_size_bytes = len(file)
+    model.model_size_bytes = len(content)
     model.save(str(folder / MLMODEL_FILE_NAME))
     _write_environment(folder, [f"mlflow=={version('mlflow')}", *requirements(backend)])
 
@@ -152,9 +153,12 @@ def fetch(client: MlflowClient, run_id: str, folder: Path) -> StoredModel:
     Raises:
         ModelError: the run has no model, or its bytes are not those that were logged.
     """
-    outputs = client.get_run(run_id).outputs
+    run = client.get_run(run_id)
+    outputs = run.outputs
     if not outputs or not outputs.model_outputs:
-        raise ModelError(f"run {run_id}", "has no model", "give a trial or study run; lsml study show lists them")
+        study = run.data.tags.get("mlflow.parentRunId")
+        fix = f"its study's run speaks for the registered model: {study}" if study else "lsml study list names others"
+        raise ModelError(f"run {run_id}", "has no model", fix)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with storage_errors(f"model of run {run_id}"):
         uri = f"models:/{outputs.model_outputs[0].model_id}"

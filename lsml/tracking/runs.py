@@ -11,13 +11,13 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from lsml import __version__
-from lsml.config import Scalar, flatten
+from lsml.config import OBJECTIVE, Scalar, in_words
 from lsml.data.pack import PackedSplit
-from lsml.data.training import TrainingData
+from lsml.data.training import StudyData
 from lsml.errors import StorageError
 from lsml.tracking.models import log_model
 from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, git_commit, storage_errors
-from lsml.trial import Attempt, Panel, State, TrialOutcome
+from lsml.trial import Attempt, Panel, Role, State, TrialOutcome
 
 STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
     "lsml.study",
@@ -28,7 +28,8 @@ STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
     "lsml.trial",
 )
 BEST_RUN, DATA_ROOT, DATA_SOURCE = "lsml.best_run_id", "lsml.data.root", "lsml.data.source"
-OBJECTIVE = "val_f1"
+_DATA = "lsml.data."
+TRAIN, FOLDS = f"{_DATA}train", f"{_DATA}folds"
 BEST_METRIC = f"best_{OBJECTIVE}"
 NOTE = "mlflow.note.content"
 _PARENT = "mlflow.parentRunId"
@@ -57,19 +58,10 @@ def common_tags(role: str, name: str) -> dict[str, str]:
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
-def data_tags(data: TrainingData, root: str) -> dict[str, str]:
-    """Where the patches come from and the fingerprints of the splits."""
-    return {
-        DATA_ROOT: root,
-        DATA_SOURCE: data.source,
-        "lsml.data.train": data.train.fingerprint,
-        "lsml.data.validation": data.validation.fingerprint,
-    }
-
-
-def _shown(value: Scalar) -> str:
-    """A parameter's value as people read it: four digits of a fraction."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def data_tags(data: StudyData, root: str) -> dict[str, str]:
+    """Where the patches come from, the fingerprints of the splits and how they are judged."""
+    tags = {DATA_ROOT: root, DATA_SOURCE: data.source}
+    return tags | {f"{_DATA}{name}": str(value) for name, value in data.identity.items()}
 
 
 def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
@@ -99,20 +91,23 @@ def dataset_input(split: PackedSplit, root: str) -> DatasetInput:
 
 
 class TrialRecorder:
-    """Writes attempts down as child runs of a study's run; `lsml.study.coordinator.Recorder`."""
+    """Writes the attempts of one stage down as child runs of a study's run; `lsml.study.coordinator.Recorder`."""
 
-    def __init__(self, client: MlflowClient, parent: Run, *, study: str, data: TrainingData, root: str) -> None:
-        self._client, self._parent, self._study = client, parent, study
+    def __init__(
+        self, client: MlflowClient, parent: Run, *, role: Role, study: str, data: StudyData, root: str
+    ) -> None:
+        self._client, self._parent, self._role, self._study = client, parent, role, study
         self._data, self._root = data, root
-        self._tags = common_tags("trial", "") | data_tags(data, root)
+        self._tags = common_tags(role, "") | data_tags(data, root)
 
     def started(self, attempt: Attempt) -> str:
         """Opens the attempt's run and gives its id."""
-        name = f"{self._study}-{attempt.slot:03d}"
+        title = f"{attempt.slot:03d}" if self._role == "trial" else attempt.title.replace(" ", "-")
+        name = f"{self._study}-{title}"
         tags = self._tags | {
             "mlflow.runName": name if attempt.ordinal == 1 else f"{name}.{attempt.ordinal}",
             "mlflow.runColor": _COLOURS[attempt.slot % len(_COLOURS)],
-            NOTE: ", ".join(f"{field}={_shown(value)}" for field, value in attempt.searched.items()),
+            NOTE: ", ".join(f"{field}={in_words(value)}" for field, value in attempt.searched.items()),
             _PARENT: self._parent.info.run_id,
             STUDY: self._study,
             SLOT: str(attempt.slot),
@@ -122,18 +117,15 @@ class TrialRecorder:
         }
         with storage_errors("MLflow run of a trial"):
             run = self._client.create_run(self._parent.info.experiment_id, tags=tags)
-            describe_run(self._client, run.info.run_id, flatten(attempt.config), self._data, self._root)
+            describe_run(self._client, run.info.run_id, attempt.params, self._data, self._root)
         return run.info.run_id
 
-    def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Writes one epoch's metrics in one call."""
-        # The objective first: MLflow's comparison of chosen runs draws the metric that was written first.
-        ordered = {OBJECTIVE: metrics[OBJECTIVE], **metrics}
-        with storage_errors(f"metrics of run {run_id}"):
-            self._client.log_batch(run_id, metrics=_metrics(ordered, epoch))
+    def step(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes the metrics of one epoch or fold in one call."""
+        log_step(self._client, run_id, step, metrics)
 
     def outcome(self, run_id: str, outcome: TrialOutcome) -> None:
-        """Writes the best epoch, the panels and the model."""
+        """Writes the metrics of the whole, the panels and the model."""
         log_outcome(self._client, run_id, outcome)
 
     def closed(self, run_id: str, state: State, reason: str) -> None:
@@ -142,7 +134,7 @@ class TrialRecorder:
 
     def settle(self, states: Mapping[int, State], reason: str) -> None:
         """Closes every child that is still open as the study's database has it, by trial number."""
-        query = f"tags.`{_PARENT}` = '{self._parent.info.run_id}' and attributes.status = 'RUNNING'"
+        query = f"{_children(self._parent.info.run_id, self._role)} and attributes.status = 'RUNNING'"
         with storage_errors("open runs of the study"):
             open_runs = self._client.search_runs([self._parent.info.experiment_id], query, max_results=5000)
         for run in open_runs:
@@ -151,39 +143,51 @@ class TrialRecorder:
 
 
 def trials_query(parent_run_id: str) -> str:
-    """MLflow's search expression for the trials of a study: its children without those that a later one replaced."""
-    return f"tags.`{_PARENT}` = '{parent_run_id}' and tags.`{STATE}` != 'superseded'"
+    """MLflow's search expression for the trials of a study's search, without those that a later one replaced."""
+    return f"{_children(parent_run_id, 'trial')} and tags.`{STATE}` != 'superseded'"
 
 
-def describe_run(
-    client: MlflowClient, run_id: str, params: Mapping[str, Scalar], data: TrainingData, root: str
-) -> None:
+def _children(parent_run_id: str, role: Role) -> str:
+    return f"tags.`{_PARENT}` = '{parent_run_id}' and tags.`{ROLE}` = '{role}'"
+
+
+def describe_run(client: MlflowClient, run_id: str, params: Mapping[str, Scalar], data: StudyData, root: str) -> None:
     """Writes what a training run starts from: parameters and datasets."""
     client.log_batch(run_id, params=_params(params))
-    client.log_inputs(run_id, [dataset_input(data.train, root), dataset_input(data.validation, root)])
+    client.log_inputs(run_id, [dataset_input(split, root) for split in data.splits])
+
+
+def log_step(client: MlflowClient, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+    """Writes the metrics of one epoch or fold in one call."""
+    # The objective first: MLflow's comparison of chosen runs draws the metric that was written first.
+    ordered = dict(sorted(metrics.items(), key=lambda item: item[0] != OBJECTIVE))
+    with storage_errors(f"metrics of run {run_id}"):
+        client.log_batch(run_id, metrics=_metrics(ordered, step))
 
 
 def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> None:
-    """Writes the best epoch's metrics, the panels and the model of a training that came to its end.
+    """Writes the metrics, tables, panels and model of a training that came to its end.
 
     Raises:
         StorageError: MLflow cannot store them.
     """
     best = {f"best_{name}": value for name, value in outcome.metrics.items() if name.startswith("val_")}
-    best |= {"best_epoch": outcome.best_epoch, "epochs": outcome.epochs}
+    best |= {"best_epoch": outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total}
     tags = {f"lsml.{name}": value for name, value in outcome.environment.items()} | {"lsml.stopped": outcome.stopped}
     with storage_errors(f"outcome of run {run_id}"):
         # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
         client.log_batch(run_id, metrics=_metrics(best, 0), tags=_run_tags(tags))
+    log_texts(client, run_id, outcome.tables)
     log_panels(client, run_id, outcome.panels)
-    log_model(
-        client,
-        run_id,
-        outcome.model,
-        sha256=outcome.sha256,
-        threshold=outcome.threshold,
-        backend=outcome.environment["backend"],
-    )
+    if outcome.model is not None:
+        log_model(client, run_id, outcome.model, threshold=outcome.threshold, backend=outcome.environment["backend"])
+
+
+def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, str]) -> None:
+    """Writes text files by artifact path; one that is there already is replaced."""
+    with storage_errors(f"files of run {run_id}"):
+        for path, text in texts.items():
+            client.log_text(run_id, text, path)
 
 
 def log_panels(client: MlflowClient, run_id: str, panels: Sequence[Panel]) -> None:
@@ -225,7 +229,7 @@ class TrainingRun:
     """The MLflow run of one training outside a study."""
 
     def __init__(
-        self, client: MlflowClient, *, name: str, params: Mapping[str, Scalar], data: TrainingData, root: str
+        self, client: MlflowClient, *, name: str, params: Mapping[str, Scalar], data: StudyData, root: str
     ) -> None:
         self._client = client
         project_run = os.environ.get("MLFLOW_RUN_ID")
@@ -240,13 +244,12 @@ class TrainingRun:
             self.id = client.create_run(experiment, tags=tags).info.run_id
             describe_run(client, self.id, params, data, root)
 
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Writes one epoch's metrics in one call."""
-        with storage_errors(f"metrics of run {self.id}"):
-            self._client.log_batch(self.id, metrics=_metrics(metrics, epoch))
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes the metrics of one epoch or fold in one call."""
+        log_step(self._client, self.id, step, metrics)
 
     def outcome(self, outcome: TrialOutcome) -> None:
-        """Writes the best epoch, the panels and the model."""
+        """Writes the metrics of the whole, the panels and the model."""
         log_outcome(self._client, self.id, outcome)
 
     def closed(self, state: State, reason: str) -> None:

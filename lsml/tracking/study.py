@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from lsml.config import Scalar
-from lsml.data.training import TrainingData
+from lsml.data.training import StudyData
 from lsml.tracking.runs import (
     BEST_RUN,
     NOTE,
@@ -19,6 +19,7 @@ from lsml.tracking.runs import (
     data_tags,
     describe_run,
     log_scores,
+    log_texts,
 )
 from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, storage_errors
 
@@ -33,7 +34,7 @@ def open_study_run(
     identity: str,
     study: str,
     params: Mapping[str, Scalar],
-    data: TrainingData,
+    data: StudyData,
     root: str,
     note: str,
 ) -> Run:
@@ -102,13 +103,6 @@ def log_study(
     with storage_errors("figures of the study"):
         for path, record in records.items():
             client.log_dict(run_id, record, path)
-
-
-def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, str]) -> None:
-    """Writes text files by artifact path; one that is there already is replaced."""
-    with storage_errors(f"files of run {run_id}"):
-        for path, text in texts.items():
-            client.log_text(run_id, text, path)
 
 
 def end_study_run(client: MlflowClient, run_id: str, status: str) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lsml.tracking.runs import BEST_METRIC, OBJECTIVE, STATE, trials_query
+from lsml.config import OBJECTIVE
+from lsml.tracking.runs import BEST_METRIC, STATE, trials_query
 from lsml.tracking.store import storage_errors
 
 _TAG = "mlflow.sharedViewState."

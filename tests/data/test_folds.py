@@ -29,7 +29,7 @@ def pack(tmp_path: Path, write_patch: WritePatch) -> PackedSplit:
     """The patches 1, 2, 10, 20 and 100 of a bare pair of folders, each of one level."""
     for number in (100, 20, 10, 2, 1):
         write_patch(tmp_path / "img", tmp_path / "mask", number, image=level_of(number))
-    return prepare_folds(tmp_path, tmp_path / "cache").train
+    return prepare_folds(tmp_path, tmp_path / "cache", folds=2, repeats=1).train
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_views_fingerprint_is_that_of_its_patches_in_order(pack: PackedSplit) 
 def test_a_bare_pair_is_all_training_data(tmp_path: Path, pack: PackedSplit) -> None:
     """No patch is kept back for validation or test, and the source says so."""
     assert pack.ids == ("image_1", "image_2", "image_10", "image_20", "image_100")
-    source = prepare_folds(tmp_path, tmp_path / "cache").source
+    source = prepare_folds(tmp_path, tmp_path / "cache", folds=2, repeats=1).source
     assert source == "bare img and mask: all 5 patches in folds, no test split"
 
 
@@ -115,7 +115,7 @@ opened = []
 events = ("open", "os.listdir", "os.scandir")
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in events else None)
 from lsml.data.folds import prepare_folds
-print(*prepare_folds(Path(sys.argv[1]), Path(sys.argv[2])).train.ids)
+print(*prepare_folds(Path(sys.argv[1]), Path(sys.argv[2]), folds=2, repeats=1).train.ids)
 print("\\n".join(opened))
 """
 

@@ -63,7 +63,7 @@ def python(*arguments: str, timeout: float = 500) -> subprocess.CompletedProcess
 
 def attempts(study: str) -> list[dict[str, Any]]:
     """Every attempt that the study's database holds: state, value, parameters, curve."""
-    from lsml.study.optuna_slots import attempt_of, load_study, run_id_of, slot_of, state_of
+    from lsml.study.database import attempt_of, load_study, run_id_of, slot_of, state_of
 
     return [
         {
@@ -85,14 +85,19 @@ def counted(study: str) -> list[dict[str, Any]]:
     return sorted(ended, key=lambda entry: entry["slot"])
 
 
-def runs(status: str | None = None) -> list[Any]:
-    """Every MLflow run, or those of one status."""
+def client() -> Any:
+    """A client of this test's MLflow store."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+
+
+def runs(status: str | None = None) -> list[Any]:
+    """Every MLflow run, or those of one status."""
+    store = client()
+    experiments = [experiment.experiment_id for experiment in store.search_experiments()]
     query = f"attributes.status = '{status}'" if status else ""
-    return list(client.search_runs(experiments, query, max_results=1000))
+    return list(store.search_runs(experiments, query, max_results=1000))
 
 
 def same_curves(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:

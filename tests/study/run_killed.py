@@ -14,18 +14,20 @@ import sys
 import traceback
 from pathlib import Path
 
-from sleeping import sleeping
+from sleeping import FUNCTIONS
 
 from lsml.cli.output import Reporter
 from lsml.experiment import load_experiment
 from lsml.jobs.tune import tune
 
 _OWNERS = {
-    "OptunaSlots": "lsml.study.optuna_slots",
+    "Slots": "lsml.study.slots",
+    "SearchSlots": "lsml.study.slots",
     "Workers": "lsml.study.workers",
     "TrialRecorder": "lsml.tracking.runs",
     "models": "lsml.tracking.models",
     "study": "lsml.tracking.study",
+    "views": "lsml.tracking.views",
 }
 # Imported here, once for all forks.
 _MODULES = {name: importlib.import_module(module) for name, module in _OWNERS.items()}
@@ -61,7 +63,7 @@ def run(study: str, data: Path, trials: int, step: str | None) -> None:
             data=data,
             storage="sqlite:///optuna.db",
             watcher=reporter,
-            trial_function=sleeping,
+            functions=FUNCTIONS,
         )
 
 

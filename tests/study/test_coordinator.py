@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from lsml.errors import StudyError
-from lsml.experiment import StudySettings
 from lsml.study.coordinator import Coordinator
 
 
@@ -23,15 +22,16 @@ class NoWorkers:
 def test_a_study_without_a_living_worker_stops_and_names_the_log(tmp_path: Path) -> None:
     """Nothing runs and nobody is free for longer than the patience: exit code 6, both stores settled, the log named."""
     settled = []
-    slots = SimpleNamespace(close_open=settled.append, states=dict, ended=lambda: 0)
+    slots = SimpleNamespace(close_open=settled.append, states=dict, ended=lambda: 0, wanted=lambda: [0])
+    stage = SimpleNamespace(slots=slots)
     recorder = SimpleNamespace(settle=lambda states, reason: settled.append(reason))
     coordinator = Coordinator(
-        slots=slots,  # type: ignore[arg-type]
+        stage,  # type: ignore[arg-type]
         workers=NoWorkers(),  # type: ignore[arg-type]
         recorder=recorder,  # type: ignore[arg-type]
         watcher=SimpleNamespace(),  # type: ignore[arg-type]
         data=None,  # type: ignore[arg-type]
-        settings=StudySettings(),
+        max_failures=5,
         folder=tmp_path,
         patience=0.05,
     )

@@ -1,22 +1,23 @@
 """A coordinator or a worker killed at any step loses nothing, and changes no result."""
 
-import os
 from pathlib import Path
 
-from .conftest import attempts, counted, python, runs, same_curves
+from .conftest import attempts, client, counted, python, runs, same_curves
 
 STEPS = [
-    "OptunaSlots.ask:1",  # asked, but no run yet
+    "Slots.ask:1",  # asked, but no run yet
     "study.open_study_run:1",  # the study's run is open, but not noted down
     "TrialRecorder.started:2",  # the second trial's run is open, but not noted down
-    "OptunaSlots.remember_run:1",
+    "Slots.remember_run:1",
     "Workers.submit:1",
-    "OptunaSlots.report:2",  # an epoch is in the database, unanswered, and not yet in MLflow
-    "TrialRecorder.epoch:3",
+    "SearchSlots.report:2",  # an epoch is in the database, unanswered, and not yet in MLflow
+    "TrialRecorder.step:3",
     "TrialRecorder.outcome:1",  # all of the trial is in MLflow, nothing told to the database
-    "OptunaSlots.complete:1",  # told, but its run is still open
+    "Slots.complete:1",  # told, but its run is still open
     "TrialRecorder.closed:1",
     "models.register:1",  # registered, but not written down on the study's run
+    "views.save_study_view:1",
+    "study.log_study:1",
     "study.end_study_run:1",
 ]
 TRIALS = 5
@@ -48,6 +49,62 @@ def test_a_coordinator_killed_at_every_step_changes_nothing(folder: Path, patche
         assert _curve(entry["run_id"]) == entry["curve"]
 
 
+FOLD_STEPS = [
+    "TrialRecorder.closed:2",  # the search is done
+    "TrialRecorder.started:1",  # the base's confirmation has a run that nobody noted down
+    "TrialRecorder.outcome:1",  # all of it is in MLflow, nothing told to the database
+    "Slots.complete:1",  # told, but its run is still open
+    "TrialRecorder.step:2",  # in the middle of the tuned configuration's
+    "Slots.complete:1",
+    "TrialRecorder.outcome:1",  # the model trained on all patches is in MLflow alone
+    "Slots.complete:1",
+    "Slots.complete:1",  # the first baseline
+    "Slots.fail:1",  # the second one, which fails
+    "models.register:1",
+    "views.save_study_view:1",
+    "study.log_study:1",
+    "study.end_study_run:1",
+]
+
+
+def test_the_stages_after_a_search_in_folds_survive_kills(folder: Path, patches: Path) -> None:
+    """Killed once in every stage, a study in folds comes to the same end; nothing is done twice, nothing stays open."""
+    text = Path("experiment.yaml").read_text()
+    text = text.replace("{path: unused}", "{path: unused, folds: 2}").replace("trials: 4", "trials: 4\n  confirm: 1")
+    text = text.replace("{name: successive_halving, min_epochs: 2, reduction: 2}", "{name: none}")
+    Path("experiment.yaml").write_text(text)
+    script = str(Path(__file__).with_name("run_killed.py"))
+    done = python(script, "killed", str(patches), "2", *FOLD_STEPS)
+    codes = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+    assert codes == [[step, "-9"] for step in FOLD_STEPS] + [["None", "0"]], done.stdout + done.stderr
+    assert python(script, "quiet", str(patches), "2").stdout.split() == ["None", "0"]
+    assert runs("RUNNING") == []
+    same_curves(counted("killed"), counted("quiet"))
+    ended = {name: _ended(name) for name in ("killed", "quiet")}
+    # Two of the search, the base and one tuned of the confirmation, one refit, one baseline; the other one failed.
+    assert ended["quiet"] == {"trial": 2, "confirm": 2, "refit": 1, "baseline": 1}
+    assert ended["killed"] == ended["quiet"]
+    standings = [_standings(name) for name in ("killed", "quiet")]
+    assert standings[0] == standings[1]
+    versions = _versions()
+    assert len(versions) == len(set(versions)) == 2
+
+
+def _ended(study: str) -> dict[str, int]:
+    """How many runs of each stage ended complete or pruned."""
+    found = [run.data.tags for run in runs() if run.data.tags["lsml.study"] == study]
+    roles = [tags["lsml.role"] for tags in found if tags.get("lsml.state") in ("complete", "pruned")]
+    return {role: roles.count(role) for role in ("trial", "confirm", "refit", "baseline")}
+
+
+def _standings(study: str) -> list[tuple[str, float | None, str]]:
+    from lsml.study.database import load_study, result_of
+
+    result = result_of(load_study("sqlite:///optuna.db", study))
+    assert result
+    return [(entry["what"], entry["f1"], entry["reason"]) for entry in result["standings"]]
+
+
 def test_a_lost_worker_is_replaced_and_its_trial_goes_on(folder: Path, patches: Path, monkeypatch) -> None:
     """Two deaths of a worker leave two superseded attempts, and the same results as without."""
     script = str(Path(__file__).with_name("run_killed.py"))
@@ -76,16 +133,10 @@ def test_a_worker_that_dies_every_time_fails_its_trial(folder: Path, patches: Pa
 
 
 def _versions() -> list[str]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
-    return [version.run_id for version in client.search_model_versions("name='kill-test'")]
+    return [version.run_id for version in client().search_model_versions("name='kill-test'")]
 
 
 def _curve(run_id: str) -> dict[int, float]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
-    history = client.get_metric_history(run_id, "val_f1")
+    history = client().get_metric_history(run_id, "val_f1")
     assert len({point.step for point in history}) == len(history)
     return {point.step: point.value for point in history}

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from lsml.data.training import Steps
 from lsml.errors import ConfigError, StorageError, StudyError
 from lsml.experiment import load_experiment
 from lsml.jobs.tune import TuneResult, tune
-from lsml.trial import Attempt, State, TrialFunction
+from lsml.trial import Attempt, State, TrialFunction, TrialFunctions
 
 from .conftest import HERE, attempts, counted, environment, runs
 from .sleeping import failing, sleeping
@@ -33,11 +34,14 @@ class Watcher:
     def study_started(self, **_: object) -> None:
         pass
 
-    def trial_started(self, attempt: Attempt) -> None:
+    def stage_started(self, title: str) -> None:
+        pass
+
+    def trial_started(self, attempt: Attempt, steps: Steps) -> None:
         self._running.add(attempt.number)
         self.together = max(self.together, len(self._running))
 
-    def trial_epoch(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> None:
+    def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
         pass
 
     def trial_ended(self, attempt: Attempt, state: State, value: float | None, reason: str) -> None:
@@ -48,7 +52,9 @@ class Watcher:
 def run(data: Path, function: TrialFunction, watcher: Watcher, **settings: Any) -> TuneResult:
     """One study of the test experiment in the current folder."""
     experiment = load_experiment(Path("experiment.yaml")).with_settings(**settings)
-    return tune(experiment, study="s", data=data, storage=STORAGE, watcher=watcher, trial_function=function)
+    return tune(
+        experiment, study="s", data=data, storage=STORAGE, watcher=watcher, functions=TrialFunctions(search=function)
+    )
 
 
 def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
@@ -131,6 +137,13 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder:
     """A wrong URL, a missing driver or server, and a missing folder are storage errors that keep the secret."""
     experiment = load_experiment(Path("experiment.yaml"))
     with pytest.raises(StorageError) as caught:
-        tune(experiment, study="s", data=patches, storage=url, watcher=Watcher(), trial_function=sleeping)
+        tune(
+            experiment,
+            study="s",
+            data=patches,
+            storage=url,
+            watcher=Watcher(),
+            functions=TrialFunctions(search=sleeping),
+        )
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)

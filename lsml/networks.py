@@ -1,0 +1,126 @@
+"""A configuration as cross-validation meets it, and its refit on all patches."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from lsml.config import TrainConfig, with_values
+from lsml.crossval import FoldOutcome, Metrics
+from lsml.data.folds import FoldData, statistics_of
+from lsml.data.pack import PackedSplit
+from lsml.device import choose_arithmetic
+from lsml.fit import EpochEvent, TrainingRun, last_epoch, run_key
+from lsml.metrics import places
+from lsml.models.files import export_bytes
+
+
+@dataclass(frozen=True)
+class Network:
+    """A `lsml.crossval.Learner`: the network that a configuration describes, but for its `seed`.
+
+    It trains for all `training.epochs`, down the whole course of the learning rate, and its last weights judge;
+    `training.patience` plays no part. A fold that was killed goes on from its last whole epoch.
+    """
+
+    config: TrainConfig
+
+    def key(self, data: FoldData, seed: int) -> str:
+        """See `lsml.fit.run_key`."""
+        config = self._seeded(seed)
+        return run_key(config, data.train, data.validation, last_epoch, choose_arithmetic(config.training))
+
+    def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
+        """Trains and judges after each epoch; its history has what `lsml.fit.EpochEvent` tells.
+
+        Raises:
+            TrainingDiverged: a loss or an output became NaN or infinite.
+            StorageError: the checkpoint cannot be written.
+        """
+        run = TrainingRun(
+            self._seeded(seed),
+            data.train,
+            data.statistics,
+            validation=data.validation,
+            keep=last_epoch,
+            checkpoint=checkpoint,
+        )
+        while len(run.history) < self.config.training.epochs:
+            run.epoch()
+        return FoldOutcome(run.history, np.concatenate(list(_places(run, data))))
+
+    def environment(self) -> dict[str, str]:
+        """As that of `lsml.fit.FitResult`."""
+        return choose_arithmetic(self.config.training).in_words()
+
+    def _seeded(self, seed: int) -> TrainConfig:
+        return with_values(self.config, {"seed": seed})
+
+
+@dataclass(frozen=True)
+class RefitResult:
+    """A network trained on all patches.
+
+    Attributes:
+        model: bytes of a `.keras` file: stored bands to landslide probability, float32.
+        sha256: of `model`, 64 hex digits.
+        epochs: how many were trained.
+        metrics: of the last epoch: `loss`, `learning_rate`, `epoch_seconds`, `images_per_second`.
+        environment: as that of `lsml.fit.FitResult`.
+    """
+
+    model: bytes
+    sha256: str
+    epochs: int
+    metrics: Metrics
+    environment: dict[str, str]
+
+
+def refit(
+    config: TrainConfig,
+    pack: PackedSplit,
+    *,
+    epochs: int,
+    epoch_ended: Callable[[EpochEvent], object],
+    checkpoint: Path | None = None,
+) -> RefitResult:
+    """Trains `config` on all patches of a pack for exactly `epochs` epochs, and keeps the last weights.
+
+    Args:
+        epochs: the learning rate's course ends with the last one.
+        epoch_ended: hears of every epoch, also of those trained before a resume.
+        checkpoint: a file to write after each epoch and to go on from.
+
+    Raises:
+        TrainingDiverged: a loss became NaN or infinite.
+        StorageError: the checkpoint cannot be written.
+    """
+    run = TrainingRun(
+        with_values(config, {"training.epochs": epochs}),
+        pack,
+        statistics_of(pack),
+        validation=None,
+        keep=last_epoch,
+        checkpoint=checkpoint,
+    )
+    for event in run.replay():
+        epoch_ended(event)
+    while len(run.history) < epochs:
+        epoch_ended(run.epoch())
+    content = export_bytes(run.model())
+    return RefitResult(
+        model=content,
+        sha256=hashlib.sha256(content).hexdigest(),
+        epochs=len(run.history),
+        metrics=dict(run.history[-1]),
+        environment=run.arithmetic.in_words(),
+    )
+
+
+def _places(run: TrainingRun, data: FoldData) -> Iterator[np.ndarray]:
+    """Of the held-out patches, by the network as it is now, uint16 `(B, H, W)`."""
+    for logits, _ in run.outputs(run.network, data.validation):
+        yield places(np.asarray(ops.convert_to_numpy(ops.sigmoid(logits[..., 0]))))

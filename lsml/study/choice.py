@@ -1,0 +1,221 @@
+"""Which network a study registers: its best trial's, or, in folds, the one that holds its own with a fresh seed."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from optuna.trial import FrozenTrial
+
+from lsml.config import TrainConfig, flatten, with_values
+from lsml.data.folds import FoldedData
+from lsml.data.training import Steps
+from lsml.errors import StudyError
+from lsml.experiment import Experiment
+from lsml.study.coordinator import Stage
+from lsml.study.database import complete_trials, run_id_of, slot_of
+from lsml.study.slots import Item, ListedSlots, SearchSlots, best_epoch_of, fresh_seed, threshold_of
+from lsml.trial import Attempt, Earned, Role, TrialFunction, TrialFunctions
+
+RunStage = Callable[[Stage], None]
+"""Runs a stage to its end on the study's workers."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One competitor in the folds, and how it did.
+
+    Attributes:
+        what: names it.
+        f1: over all out-of-fold pixels, at its own threshold; None where it failed.
+        run_id: where it is written down; None where it failed.
+        reason: why it failed.
+    """
+
+    what: str
+    f1: float | None
+    run_id: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a study registers, and against what it was chosen.
+
+    Attributes:
+        run_id: the run whose model is registered.
+        value: F1 of its configuration, in 0..1.
+        label: where the configuration comes from, such as `trial 3` or `base`.
+        standings: how all competitors did in the folds, the chosen one first; empty where there are no folds.
+    """
+
+    run_id: str
+    value: float
+    label: str
+    standings: tuple[Standing, ...] = ()
+
+
+def choose_best(search: SearchSlots, study: str) -> Choice:
+    """The best trial of the search, whose own run has the model.
+
+    Raises:
+        StudyError: no trial completed.
+    """
+    best = _ranked(search, study)[0]
+    return Choice(str(run_id_of(best)), _value(best), f"trial {slot_of(best)}")
+
+
+def choose_in_folds(
+    search: SearchSlots,
+    data: FoldedData,
+    experiment: Experiment,
+    *,
+    study: str,
+    storage: str,
+    functions: TrialFunctions,
+    run_stage: RunStage,
+) -> Choice:
+    """The configuration that earns it, trained on all patches; the base configuration unless a tuned one is better.
+
+    The best `study.confirm` trials and the base are run again in the same folds, all with one fresh seed: among
+    many noisy scores the highest is high by luck too, and its luck does not come again. Without `study.confirm` it
+    is the best trial. Beside them stand the baselines, judged in the same folds.
+
+    Raises:
+        StudyError: no trial completed, none of those run again did, or training on all patches failed.
+    """
+    ranked = _ranked(search, study)
+    later = _Later(experiment, data, study, storage, functions, run_stage)
+    base = with_values(experiment.base, {"seed": fresh_seed(experiment.study.seed)})
+    if experiment.study.confirm:
+        finalists = [item for item in (_again(trial, base) for trial in ranked) if item.config != base]
+        judged = later.confirm(_item("base", base, {}), finalists[: experiment.study.confirm])
+    else:
+        judged = [_Judged(_again(ranked[0], base), ranked[0], "")]
+    chosen = _winner(judged, study)
+    run_id = later.refit(chosen)
+    others = [_standing(entry) for entry in judged if entry is not chosen]
+    standings = (_standing(chosen), *others, *later.baselines(base))
+    return Choice(run_id, _value(chosen.trial), chosen.item.label, standings)
+
+
+class _Judged(NamedTuple):
+    """An item, the trial that judged it, and why there is none."""
+
+    item: Item
+    trial: FrozenTrial | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Later:
+    """The stages after the search."""
+
+    experiment: Experiment
+    data: FoldedData
+    study: str
+    storage: str
+    functions: TrialFunctions
+    run_stage: RunStage
+
+    def confirm(self, base: Item, finalists: Sequence[Item]) -> list[_Judged]:
+        """Every item in the same folds, with the seed that it has."""
+        which = f"the best {len(finalists)} tuned configurations and the base" if finalists else "the base"
+        return self._run(
+            "confirm",
+            f"confirming with a fresh seed: {which}",
+            [base, *finalists],
+            function=lambda attempt: self.functions.search,
+            steps=lambda attempt: self.data.steps(attempt.config),
+        )
+
+    def refit(self, chosen: _Judged) -> str:
+        """The run of the chosen configuration's network, trained on all patches."""
+        assert chosen.trial is not None
+        earned = Earned(_value(chosen.trial), threshold_of(chosen.trial), best_epoch_of(chosen.trial))
+        item = _item(chosen.item.label, chosen.item.config, chosen.item.searched, *earned)
+        function = partial(self.functions.refit, earned=earned)
+        (done,) = self._run(
+            "refit",
+            f"training the configuration of {item.label} on all {len(self.data.train)} patches",
+            [item],
+            function=lambda attempt: function,
+            steps=lambda attempt: Steps("epoch", earned.epochs),
+        )
+        if done.trial is None:
+            what = f"study '{self.study}'"
+            raise StudyError(what, f"training on all patches failed: {done.reason}", "run the same command again")
+        return str(run_id_of(done.trial))
+
+    def baselines(self, config: TrainConfig) -> list[Standing]:
+        """What a network has to beat, in the same folds."""
+        names = self.functions.baselines
+        items = [Item(name, name, config, {}, {"baseline": name}) for name in names]
+        judged = self._run(
+            "baseline",
+            "judging in the same folds what a network has to beat",
+            items,
+            function=lambda attempt: names[attempt.label],
+            steps=lambda attempt: self.data.steps(attempt.config),
+        )
+        return [_standing(entry) for entry in judged]
+
+    def _run(
+        self,
+        role: Role,
+        title: str,
+        items: Sequence[Item],
+        *,
+        function: Callable[[Attempt], TrialFunction],
+        steps: Callable[[Attempt], Steps],
+    ) -> list[_Judged]:
+        retries = self.experiment.study.max_retries
+        slots = ListedSlots(self.storage, self.study, role, items, max_retries=retries)
+        self.run_stage(Stage(role, title, slots, function, steps))
+        return [_Judged(item, slots.trial_of(item.key), slots.reason_of(item.key)) for item in items]
+
+
+def _ranked(search: SearchSlots, study: str) -> list[FrozenTrial]:
+    ranked = complete_trials(search.study)
+    if not ranked:
+        states = list(search.states().values())
+        raise StudyError(
+            f"study '{study}'",
+            f"no trial completed ({states.count('failed')} failed, {states.count('pruned')} pruned)",
+            f"lsml study show {study} gives the reasons; raise --trials to go on",
+        )
+    return ranked
+
+
+def _winner(judged: Sequence[_Judged], study: str) -> _Judged:
+    """The best of those that did not fail, the one listed first of two equals."""
+    done = [entry for entry in judged if entry.trial is not None]
+    if not done:
+        reasons = "; ".join(f"{entry.item.label}: {entry.reason}" for entry in judged)
+        raise StudyError(f"study '{study}'", f"no configuration could be confirmed ({reasons})", "mend the cause")
+    return max(done, key=lambda entry: _value(entry.trial))
+
+
+def _again(trial: FrozenTrial, base: TrainConfig) -> Item:
+    """A trial's configuration with the base's seed."""
+    return _item(f"trial {slot_of(trial)}", with_values(base, trial.params), trial.params)
+
+
+def _item(label: str, config: TrainConfig, searched: Any, *more: float) -> Item:
+    content = json.dumps([flatten(config), more], sort_keys=True)
+    return Item(hashlib.sha256(content.encode()).hexdigest(), label, config, searched, flatten(config))
+
+
+def _standing(judged: _Judged) -> Standing:
+    name = f"{judged.item.label} configuration" if judged.item.label == "base" else judged.item.label
+    if judged.trial is None:
+        return Standing(name, None, None, judged.reason)
+    return Standing(name, _value(judged.trial), run_id_of(judged.trial))
+
+
+def _value(trial: FrozenTrial | None) -> float:
+    assert trial is not None
+    assert trial.value is not None
+    return float(trial.value)

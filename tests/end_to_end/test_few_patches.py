@@ -1,0 +1,153 @@
+"""Studies in folds from the command line, with real networks: what they print, register and refuse."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.end_to_end.conftest import client, runs
+from tests.processes import lsml
+
+EXPERIMENT = """
+name: few
+description: Six patches in folds.
+data: {path: unused, folds: 2, repeats: 1}
+base:
+  model: {filters: 4, depth: 1}
+  training: {epochs: 3, batch_size: 2, learning_rate: 1e-2}
+space:
+  loss.jaccard_share: {low: 0.0, high: 1.0}
+study:
+  trials: 2
+  confirm: 1
+  pruner: {name: none}
+"""
+
+
+class Study(NamedTuple):
+    """A finished study in folds: its folder, its patches, what it printed, and the run whose model it registered."""
+
+    folder: Path
+    bare: Path
+    output: str
+    best_run: str
+
+
+@pytest.fixture(scope="module")
+def study(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two trials on a bare pair of folders with six patches."""
+    folder = tmp_path_factory.mktemp("few")
+    (folder / "few.yaml").write_text(EXPERIMENT)
+    bare = folder / "bare"
+    for name in ("img", "mask"):
+        shutil.copytree(dataset / "TrainData" / name, bare / name)
+    done = lsml(folder, "tune", "few.yaml", "--data", str(bare))
+    assert done.returncode == 0, done.stderr
+    found = re.fullmatch(r"best run: ([0-9a-f]{32})", done.stdout.splitlines()[-1])
+    assert found
+    return Study(folder, bare, done.stdout, found[1])
+
+
+def test_the_output_sets_the_choice_beside_what_it_has_to_beat(study: Study) -> None:
+    """One row each for the registered configuration, its rival and both baselines, with scores in 0..1."""
+    rows = dict(re.findall(r"^│ (.+?) +│ +(\d\.\d{4}) │", study.output, re.MULTILINE))
+    assert {"base configuration", "logistic regression on single pixels"} <= rows.keys()
+    assert "six-input U-Net of public notebooks" in rows
+    assert len(rows) == 4
+    assert all(0 <= float(score) <= 1 for score in rows.values())
+    best = max(float(score) for name, score in rows.items() if name.startswith(("base", "trial")))
+    (registered,) = re.findall(r"(\d\.\d{4}) │ registered, trained on all patches", study.output)
+    assert float(registered) == best
+
+
+def test_the_registered_run_holds_the_model_and_its_score(study: Study) -> None:
+    """A child of the study, of the role refit, with one loss an epoch and the threshold of the folds."""
+    store = client(study.folder)
+    run = store.get_run(study.best_run)
+    assert run.data.tags["lsml.role"] == "refit"
+    assert (run.data.tags["lsml.data.folds"], run.data.tags["lsml.data.repeats"]) == ("2", "1")
+    epochs = int(run.data.metrics["best_epoch"])
+    assert [point.step for point in store.get_metric_history(study.best_run, "loss")] == list(range(1, epochs + 1))
+    confirmed = [r for r in runs(study.folder, "tags.`lsml.role` = 'confirm'") if "best_val_f1" in r.data.metrics]
+    scores = {r.data.metrics["best_val_f1"]: r.data.metrics["best_val_threshold"] for r in confirmed}
+    assert run.data.metrics["best_val_f1"] == max(scores)
+    assert run.data.metrics["best_val_threshold"] == scores[max(scores)]
+
+
+def test_a_trial_reports_folds_and_keeps_every_epoch_of_them(study: Study) -> None:
+    """Two folds as steps; a table with 2 folds x 3 epochs; pictures of patches held out; no model."""
+    store = client(study.folder)
+    (trial, *_) = runs(study.folder, "tags.`lsml.role` = 'trial'")
+    assert [point.step for point in store.get_metric_history(trial.info.run_id, "val_f1")] == [1, 2]
+    assert trial.data.metrics["folds"] == 2
+    table = Path(store.download_artifacts(trial.info.run_id, "folds.csv")).read_text().splitlines()
+    assert table[0].startswith("repeat,fold,epoch,")
+    assert [row.split(",")[:3] for row in table[1:]] == [["1", f, e] for f in "12" for e in "123"]
+    assert store.list_artifacts(trial.info.run_id, "images")
+    assert not trial.outputs.model_outputs
+
+
+def test_patches_that_were_trained_on_are_no_test(study: Study, dataset: Path) -> None:
+    """The folder of the folds is refused with exit code 3; another dataset's test split is judged."""
+    refused = lsml(study.folder, "evaluate", "--run-id", study.best_run)
+    assert refused.returncode == 3
+    assert "the model was trained on all of it, in folds; give other patches with --data DIR" in refused.stderr
+    judged = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--data", str(dataset), "--json")
+    assert judged.returncode == 0, judged.stderr
+    assert json.loads(judged.stdout)["n_patches"] == 3
+
+
+def test_a_trial_in_folds_names_the_run_that_has_the_model(study: Study, dataset: Path) -> None:
+    """Exit code 5 for a trial's run, and the study's run as the one to give instead; `study show` names the model's."""
+    (trial, *_) = runs(study.folder, "tags.`lsml.role` = 'trial'")
+    refused = lsml(study.folder, "evaluate", "--run-id", trial.info.run_id, "--data", str(dataset))
+    assert refused.returncode == 5
+    assert f"has no model; its study's run speaks for the registered model: {_parent(study)}" in refused.stderr
+    shown = lsml(study.folder, "study", "show", "few", "--json")
+    assert json.loads(shown.stdout)["best_run_id"] == study.best_run
+    listed = lsml(study.folder, "study", "list", "--json")
+    assert [row["study"] for row in json.loads(listed.stdout)] == ["few"]
+
+
+def _parent(study: Study) -> str:
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    return str(parent.info.run_id)
+
+
+def test_the_same_command_again_has_nothing_to_do(study: Study) -> None:
+    """It prints the same table and trains nothing."""
+    before = len(runs(study.folder, ""))
+    again = lsml(study.folder, "tune", "few.yaml", "--data", str(study.bare))
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("study few has its 2 trials: nothing to do\n")
+    assert again.stdout.split("\n", 1)[1] == study.output
+    assert len(runs(study.folder, "")) == before
+
+
+def test_a_single_training_in_folds_has_a_model_too(study: Study, dataset: Path) -> None:
+    """`lsml train` cross-validates, trains on all patches, and what it logs can be judged."""
+    done = lsml(study.folder, "train", "few.yaml", "--data", str(study.bare))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"out-of-fold F1: 0\.\d{4} \(pooled over pixels\), 2 folds\n", done.stdout)
+    run_id = done.stdout.splitlines()[-1].removeprefix("run: ")
+    judged = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset))
+    assert judged.returncode == 0, judged.stderr
+
+
+def test_more_folds_than_patches_are_refused(study: Study) -> None:
+    """Exit code 3 and the highest number that fits."""
+    (study.folder / "seven.yaml").write_text(EXPERIMENT.replace("folds: 2", "folds: 7"))
+    done = lsml(study.folder, "tune", "seven.yaml", "--data", str(study.bare), "--study", "seven")
+    assert done.returncode == 3
+    assert "6 patches cannot fill 7 folds; set data.folds to at most 6" in done.stderr
+
+
+def test_confirmation_needs_folds(study: Study) -> None:
+    """A validation split is judged once, so there is nothing to confirm in: exit code 2."""
+    (study.folder / "none.yaml").write_text(EXPERIMENT.replace(", folds: 2, repeats: 1", ""))
+    done = lsml(study.folder, "tune", "none.yaml", "--data", str(study.bare), "--study", "none")
+    assert done.returncode == 2
+    assert "study.confirm without data.folds: give data.folds too" in done.stderr

@@ -1,0 +1,116 @@
+"""What a study in folds registers, with trials that only sleep: a tuned configuration has to win twice."""
+
+from pathlib import Path
+
+import pytest
+
+from lsml.errors import StudyError
+from lsml.experiment import load_experiment
+from lsml.jobs.tune import TuneResult, tune
+from lsml.trial import TrialFunctions
+
+from .conftest import EXPERIMENT, client, runs
+from .sleeping import FUNCTIONS, LUCK, failing, refitting, sleeping
+from .test_tune import STORAGE, Watcher
+
+FOLDED = EXPERIMENT.replace("{path: unused}", "{path: unused, folds: 3, repeats: 2}").replace(
+    "trials: 4", "trials: 4\n  confirm: 2"
+)
+
+
+@pytest.fixture
+def experiment(folder: Path) -> Path:
+    """The test experiment with folds and two confirmations, none of its trials pruned."""
+    path = folder / "folded.yaml"
+    path.write_text(FOLDED.replace("{name: successive_halving, min_epochs: 2, reduction: 2}", "{name: none}"))
+    return path
+
+
+def run(path: Path, data: Path, functions: TrialFunctions = FUNCTIONS, **settings: int) -> TuneResult:
+    """The study `s` in the current folder."""
+    experiment = load_experiment(path).with_settings(**settings)
+    return tune(experiment, study="s", data=data, storage=STORAGE, watcher=Watcher(), functions=functions)
+
+
+def test_a_tuned_configuration_that_wins_again_is_registered(experiment: Path, patches: Path) -> None:
+    """The best of four wins with the fresh seed too; the registered model is that of the refit on all patches.
+
+    The sleeping trial's score is .3 + .3 share - .2 dropout + .02 * 4 at its end; the base, .5 and .1, has .51.
+    """
+    result = run(experiment, patches)
+    first, *rest = result.standings
+    assert first["what"] == result.label != "base"
+    assert first["f1"] == result.best_value > 0.51
+    by_name = {entry["what"]: entry for entry in rest}
+    assert by_name["base configuration"]["f1"] == pytest.approx(0.51)
+    assert by_name["simple"]["f1"] == 0.4
+    assert (by_name["broken"]["f1"], by_name["broken"]["reason"]) == (None, "ValueError: loss is nan in epoch 2")
+
+    registered = client().get_run(result.best_run_id)
+    assert registered.data.tags["lsml.role"] == "refit"
+    assert registered.data.metrics["best_val_f1"] == result.best_value
+    assert client().get_model_version("kill-test", result.version).run_id == result.best_run_id
+    (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
+    assert parent.data.tags["lsml.best_run_id"] == result.best_run_id
+    assert "| base configuration | 0.5100 |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_those_confirmed_share_one_fresh_seed(experiment: Path, patches: Path) -> None:
+    """Base and both finalists have the same training seed, which none of the search's trials had."""
+    run(experiment, patches)
+    seeds = {role: {r.data.params["seed"] for r in runs() if r.data.tags["lsml.role"] == role} for role in ROLES}
+    assert len(seeds["trial"]) == 4
+    assert len(seeds["confirm"]) == 1
+    assert seeds["confirm"] == seeds["refit"]
+    assert not seeds["confirm"] & seeds["trial"]
+    assert len([r for r in runs() if r.data.tags["lsml.role"] == "confirm"]) == 3
+
+
+ROLES = ("trial", "confirm", "refit")
+
+
+def test_a_lucky_configuration_is_not_registered(
+    experiment: Path, patches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tuned ones that fall to .1 with the fresh seed leave the base, .51, as the one to register."""
+    monkeypatch.setenv(LUCK, "1")
+    result = run(experiment, patches)
+    assert result.label == "base"
+    assert result.best_value == pytest.approx(0.51)
+    assert [entry["f1"] for entry in result.standings[1:3]] == [0.1, 0.1]
+
+
+def test_without_confirmation_the_best_trial_is_trained_on_all_patches(experiment: Path, patches: Path) -> None:
+    """`confirm: 0` runs nothing again: one refit, of the best trial's configuration."""
+    experiment.write_text(experiment.read_text().replace("confirm: 2", "confirm: 0"))
+    result = run(experiment, patches)
+    roles = [run.data.tags["lsml.role"] for run in runs()]
+    assert (roles.count("confirm"), roles.count("refit")) == (0, 1)
+    assert [entry["what"] for entry in result.standings] == [result.label, "simple", "broken"]
+
+
+def test_more_trials_confirm_only_what_is_new(experiment: Path, patches: Path) -> None:
+    """Two trials, then six: what was confirmed before is not run again, and the baseline that failed is."""
+    run(experiment, patches, trials=2)
+    before = {run.info.run_id for run in runs()}
+    result = run(experiment, patches, trials=6)
+    new = [run for run in runs() if run.info.run_id not in before]
+    names = [run.info.run_name for run in new]
+    assert "s-confirm-base" not in names
+    assert [name for name in names if "baseline" in name] == ["s-baseline-broken.2"]
+    assert result.standings[0]["f1"] == max(entry["f1"] or 0 for entry in result.standings)
+
+
+def test_a_study_whose_refit_fails_says_so_and_goes_on_later(experiment: Path, patches: Path) -> None:
+    """Exit code 6 with the reason; the same command tries that again, and nothing else."""
+    broken = TrialFunctions(search=sleeping, refit=_failing_refit, baselines={})
+    with pytest.raises(StudyError, match="training on all patches failed: ValueError: loss is nan"):
+        run(experiment, patches, broken)
+    before = len(runs())
+    result = run(experiment, patches, TrialFunctions(search=sleeping, refit=refitting, baselines={}))
+    assert len(runs()) == before + 1
+    assert client().get_run(result.best_run_id).info.run_name.endswith(".2")
+
+
+def _failing_refit(task: object, report: object, *, earned: object) -> None:
+    failing(task, report)  # type: ignore[arg-type]
