@@ -88,7 +88,7 @@ class AugmentConfig(Section):
 
     strength: float = _field(
         0.5,
-        "one magnitude for flips, rotation, zoom and crop: 0 leaves every patch as it is, 1 is the strongest",
+        "one magnitude for flips, rotation, zoom, crop, light, band gains and noise: 0 changes no patch, 1 is the most",
         ge=0.0,
         le=1.0,
     )

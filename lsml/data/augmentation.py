@@ -1,10 +1,12 @@
-"""Random changes of a training patch, all geometric, drawn from (seed, epoch, index) alone."""
+"""Random changes of a training patch, geometric and photometric, drawn from (seed, epoch, index) alone."""
 
 import os
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
+
+from lsml.data.photometric import BAND_GAIN, ILLUMINATION, NOISE, Photometric, band_gain, illumination, noise
 
 # Without this, importing albumentations asks a server for its newest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -20,7 +22,7 @@ MAX_STRETCH = 0.2
 SMALLEST_CROP = 0.5
 
 
-def transforms(strength: float) -> Iterator[albumentations.DualTransform]:
+def transforms(strength: float, size: tuple[int, int]) -> Iterator[albumentations.DualTransform | Photometric]:
     """The transforms of a strength above 0, in the order in which they apply.
 
     | transform | at strength s | chance |
@@ -28,10 +30,23 @@ def transforms(strength: float) -> Iterator[albumentations.DualTransform]:
     | flip left-right, flip up-down, transpose | together all eight symmetries of the square | min(.5, s) each |
     | rotation and zoom about the centre | within 45 s degrees, zoom 1 -+ .25 s; the border is a mirror | s |
     | crop, resized back | 1 - .5 s to all of the area, sides stretched by up to .2 s | s |
+    | light on all optical bands | times 1 -+ .2 s | s |
+    | gain of each optical band | times 1 -+ .05 s, each its own | s |
+    | noise in each optical value | plus -+ .03 s, each its own | s |
 
-    Values are never altered but by interpolation between pixels: a slope or an elevation that is brightened is
-    another place, and albumentations' own photometric transforms cut floats off at 1.
+    The geometric ones alter values only by interpolation between pixels. The photometric ones come after them, in
+    the order in which light, sensor and noise act: noise belongs to the pixels that the network sees, and
+    interpolation would smooth it. Slope and elevation are no light and stay out of them.
+
+    The place in this order is a transform's number, from which its random numbers derive: a new one goes to the end.
     """
+    yield from _geometric(strength, size)
+    yield Photometric(illumination, ILLUMINATION * strength, p=strength)
+    yield Photometric(band_gain, BAND_GAIN * strength, p=strength)
+    yield Photometric(noise, NOISE * strength, p=strength)
+
+
+def _geometric(strength: float, size: tuple[int, int]) -> Iterator[albumentations.DualTransform]:
     symmetry = min(0.5, strength)
     yield albumentations.HorizontalFlip(p=symmetry)
     yield albumentations.VerticalFlip(p=symmetry)
@@ -45,11 +60,8 @@ def transforms(strength: float) -> Iterator[albumentations.DualTransform]:
         border_mode=cv2.BORDER_REFLECT_101,
         p=strength,
     )
-
-
-def _crop(strength: float, size: tuple[int, int]) -> albumentations.DualTransform:
     stretch = 1 + MAX_STRETCH * strength
-    return albumentations.RandomResizedCrop(
+    yield albumentations.RandomResizedCrop(
         size,
         scale=(1 - SMALLEST_CROP * strength, 1.0),
         ratio=(1 / stretch, stretch),
@@ -72,12 +84,12 @@ class Augmentation:
     def __init__(self, strength: float, size: tuple[int, int]) -> None:
         # A patch is too small to share among cores: OpenCV's threads only take them from the network.
         cv2.setNumThreads(1)
-        self._transforms = [*transforms(strength), _crop(strength, size)] if strength > 0 else []
+        self._transforms = list(transforms(strength, size)) if strength > 0 else []
 
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, *, seed: int, epoch: int, index: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A patch float32 `(H, W, C)` and its mask uint8 `(H, W)`, both changed alike.
+        """A patch float32 `(H, W, 14)` and its mask uint8 `(H, W)`, moved alike; neither is written to.
 
         Args:
             seed: of the training run.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from lsml.bands import ELEVATION
 from lsml.data.loader import EpochLoader
 
 
@@ -34,7 +35,8 @@ def _loader(count: int = 10, *, epoch: int = 1, seed: int = 0, strength: float =
 
 
 def _order(loader: EpochLoader) -> list[int]:
-    return [int(value) for step in range(len(loader)) for value in loader[step][0][:, 0, 0, 0]]
+    """Which patches come, as their elevation tells, which no change of light touches."""
+    return [round(float(value)) for step in range(len(loader)) for value in loader[step][0][:, 0, 0, ELEVATION]]
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])
@@ -47,7 +49,7 @@ def test_batches_have_one_shape_and_no_patch_twice(strength: float) -> None:
         images, masks = loader[step]
         assert (images.shape, images.dtype) == ((4, 16, 16, 14), np.float32)
         assert (masks.shape, masks.dtype) == ((4, 16, 16, 1), np.float32)
-        np.testing.assert_array_equal(masks[:, 0, 0, 0], images[:, 0, 0, 0] % 2)
+        np.testing.assert_array_equal(masks[:, 0, 0, 0], np.rint(images[:, 0, 0, ELEVATION]) % 2)
     assert len(set(_order(loader))) == 8
 
 
@@ -81,12 +83,28 @@ def test_there_is_no_step_after_the_last() -> None:
         _loader()[2]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_threads_change_neither_batches_nor_their_order(workers: int) -> None:
+@pytest.fixture(scope="module")
+def one_by_one() -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Steps 0 to 9, asked for from the last to the first."""
+    loader = _loader(40, strength=1.0)
+    return {step: loader[step] for step in reversed(range(10))}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_threads_change_neither_batches_nor_their_order(
+    workers: int, one_by_one: dict[int, tuple[np.ndarray, np.ndarray]]
+) -> None:
     """An iteration gives steps 0, 1, 2, ... as they are asked for one by one, however many threads prepare them."""
-    loader = _loader(40, strength=1.0, workers=workers)
-    iterated = list(loader)
+    iterated = list(_loader(40, strength=1.0, workers=workers))
     assert len(iterated) == 10
     for step, (images, masks) in enumerate(iterated):
-        np.testing.assert_array_equal(images, loader[step][0])
-        np.testing.assert_array_equal(masks, loader[step][1])
+        assert images.tobytes() == one_by_one[step][0].tobytes()
+        assert masks.tobytes() == one_by_one[step][1].tobytes()
+
+
+def test_epochs_change_a_patch_in_their_own_ways() -> None:
+    """Both patches come with other light in the second epoch, and with the same masks."""
+    (first, mask), (second, second_mask) = (_loader(2, epoch=epoch, strength=1.0)[0] for epoch in (1, 2))
+    # Patch 0 holds zeros, which no gain changes; the greatest value is of patch 1.
+    assert first[..., 0].max() != second[..., 0].max()
+    assert sorted(mask.max((1, 2, 3))) == sorted(second_mask.max((1, 2, 3))) == [0, 1]
