@@ -51,8 +51,9 @@ help: ## this list
 tune: .venv ## run a study: EXPERIMENT, STUDY and ARGS choose which
 	@exec .venv/bin/python -m lsml tune "$(EXPERIMENT)" --study "$(STUDY)" $(ARGS)
 
+# Two files at a time: much of a test's time is one process waiting for another to import Keras.
 test: .venv .venv-jax ## all tests; ARGS goes to pytest
-	LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest $(ARGS)
+	LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv ## style, formatting and types
 	.venv/bin/ruff check .
