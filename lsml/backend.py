@@ -55,6 +55,24 @@ def _check(name: str) -> None:
     raise ConfigError(f"Keras backend {name}", why, fix)
 
 
+def check_gpu(kind: str, name: str) -> None:
+    """Accepts a GPU alone, for whoever would rather wait for one than train on what is there.
+
+    Args:
+        kind: `cpu` or `gpu`, as `lsml.device.Device` has it.
+        name: the maker's.
+
+    Raises:
+        ConfigError: it is no GPU.
+    """
+    if kind != "gpu":
+        raise ConfigError(
+            "--require-gpu",
+            f"Keras computes on {name}",
+            "lsml doctor says what it finds; install requirements-gpu.lock and check nvidia-smi",
+        )
+
+
 def load_keras() -> None:
     """Loads Keras and starts its backend.
 

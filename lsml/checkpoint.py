@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from lsml.durable import sync_file, sync_folder
 from lsml.errors import StorageError
 
 _MAGIC = b"lsml checkpoint 1\n"
@@ -44,10 +44,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         unfinished.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
@@ -88,12 +87,3 @@ def _decode(body: bytes) -> Checkpoint:
         header = json.loads(arrays["header"].tobytes())
         groups = {name: tuple(arrays[f"{name}.{i}"] for i in range(count)) for name, count in header["groups"].items()}
     return Checkpoint(header["key"], tuple(header["history"]), groups)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename durable, not only the content."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

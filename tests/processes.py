@@ -13,6 +13,16 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 
+WITHOUT_LSML = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "lsml":
+            raise ImportError("lsml is not installed here")
+sys.meta_path.insert(0, Blocker())
+"""
+"""The start of a script for a process in which lsml cannot be imported."""
+
 
 def environment(*paths: Path, **changes: str) -> dict[str, str]:
     """This process's environment for a process that imports lsml, and from `paths`, in any folder."""

@@ -1,7 +1,5 @@
 """`lsml doctor`: is everything here that a study needs?"""
 
-from typing import Annotated
-
 import typer
 
 from lsml.cli import options
@@ -9,9 +7,7 @@ from lsml.cli import options
 
 def doctor(
     storage: options.Storage = None,
-    require_gpu: Annotated[
-        bool, typer.Option("--require-gpu", help="a machine without a usable GPU is an error")
-    ] = False,
+    require_gpu: options.RequireGpu = False,
     json: options.Json = False,
 ) -> None:
     """Examine versions, device, stores and disk by using them."""

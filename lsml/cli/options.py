@@ -48,4 +48,5 @@ Storage = Annotated[
         show_default=False,
     ),
 ]
+RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="a machine without a usable GPU is an error")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]

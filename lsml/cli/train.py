@@ -11,6 +11,7 @@ def train(
     experiment: options.Experiment = options.DEFAULT_EXPERIMENT,
     data: options.Data = None,
     seed: options.Seed = None,
+    require_gpu: options.RequireGpu = False,
     assignments: options.Set = None,
 ) -> None:
     """Train the experiment's base configuration once."""
@@ -22,7 +23,7 @@ def train(
     loaded = load_experiment(Path(experiment)).with_fields(parse_assignments(assignments or []))
 
     with Reporter() as reporter:
-        result = job(loaded, seed=seed, data=data, watcher=reporter)
+        result = job(loaded, seed=seed, data=data, watcher=reporter, require_gpu=require_gpu)
     outcome = result.outcome
     if outcome.steps.noun == "epoch":
         typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")

@@ -8,7 +8,7 @@ import typer
 from lsml.cli import options
 
 if TYPE_CHECKING:
-    from lsml.jobs.tune import TuneResult
+    from lsml.jobs.conclude import TuneResult
 
 
 def tune(
@@ -31,6 +31,7 @@ def tune(
         ),
     ] = None,
     storage: options.Storage = None,
+    require_gpu: options.RequireGpu = False,
     assignments: options.Set = None,
 ) -> None:
     """Tune: run a study, or go on with it, and register its best trial."""
@@ -49,6 +50,7 @@ def tune(
             data=data,
             storage=storage or DEFAULT_STORAGE,
             watcher=reporter,
+            require_gpu=require_gpu,
         )
     if not result.fresh:
         typer.echo(f"study {result.study} has its {loaded.study.trials} trials: nothing to do")
@@ -59,6 +61,8 @@ def tune(
     else:
         typer.echo(f"best validation F1: {result.best_value:.4f} (pooled over pixels)")
     typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
+    if len(result.champions) > 1:
+        _print_champions(result)
     typer.echo("next:")
     unseen = " --data DIR (patches that it was not trained on)" if result.standings else ""
     typer.echo(f"  lsml evaluate --run-id {result.best_run_id}{unseen}")
@@ -67,6 +71,22 @@ def tune(
     if result.best_page:
         typer.echo(f"    the best side by side: {result.best_page}")
     typer.echo(f"best run: {result.best_run_id}")
+
+
+def _print_champions(result: "TuneResult") -> None:
+    """The best of each architecture, each registered under its own name."""
+    from lsml.cli.output import print_table
+
+    rows = [
+        [
+            best["architecture"],
+            f"{best['f1']:.4f}",
+            f"version {best['version']}, pruned" if best["state"] == "pruned" else f"version {best['version']}",
+            best["run_id"],
+        ]
+        for best in result.champions
+    ]
+    print_table(["best of each architecture", "validation F1", "registered", "run"], rows)
 
 
 def _print_standings(result: "TuneResult") -> None:

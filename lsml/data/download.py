@@ -21,7 +21,6 @@ The licence of the data is not established: use it, and never hand it on.
 """
 
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from filelock import FileLock, Timeout
 
 from lsml.data.archives import require_space, unpack
 from lsml.data.transfer import AGAIN, Expected, NetworkError, NoAnswerError, fetch, file_digest, get_json
+from lsml.durable import sync_file
 from lsml.errors import ConfigError, DataError
 
 Source = Literal["zenodo", "huggingface"]
@@ -165,8 +165,7 @@ class _Record:
         unfinished = self._path.parent / _UNFINISHED / CHECKSUMS
         with unfinished.open("w", encoding="utf-8") as file:
             json.dump(tree, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         unfinished.replace(self._path)
 
 

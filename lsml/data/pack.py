@@ -22,6 +22,7 @@ from lsml.data.encoding import as_integers, as_stored
 from lsml.data.folders import PatchFiles
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.statistics import BandStatistics, band_statistics
+from lsml.durable import sync_file, sync_folder
 from lsml.errors import DataError
 
 Progress = Callable[[str, int, int], None]
@@ -242,7 +243,7 @@ def _build(
         )
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
-        _sync(target.parent)
+        sync_folder(target.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -293,8 +294,8 @@ def _write_finite(
             masks.write(read_mask(_mask_of(patch)).tobytes())
             if progress is not None:
                 progress(name, index + 1, len(files))
-        _sync_file(images)
-        _sync_file(masks)
+        sync_file(images)
+        sync_file(masks)
     return nonfinite
 
 
@@ -338,15 +339,15 @@ def _fill(folder: Path, files: Sequence[PatchFiles], nonfinite: np.ndarray, fill
                 return False
             file.seek(images.offset + index * packed.nbytes)
             file.write(packed.tobytes())
-        _sync_file(file)
+        sync_file(file)
     return True
 
 
 def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
     with (folder / _MANIFEST).open("wb") as file:
         file.write(json.dumps({"sha256": _digest(content), "pack": content}, indent=1, allow_nan=False).encode())
-        _sync_file(file)
-    _sync(folder)
+        sync_file(file)
+    sync_folder(folder)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -373,17 +374,3 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"pack {path}", f"cannot be read: {error.strerror}", _AGAIN) from None
-
-
-def _sync_file(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder durable, not only the contents of its files."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

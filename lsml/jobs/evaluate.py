@@ -3,14 +3,12 @@
 import csv
 import io
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lsml import backend
 from lsml.data.folders import layout_of
 from lsml.data.folds import prepare_folds
 from lsml.data.hdf5 import read_image, read_mask
@@ -19,6 +17,7 @@ from lsml.data.sealed import test_split
 from lsml.data.training import prepare
 from lsml.errors import DataError
 from lsml.evaluate import Evaluation, Patch, PatchScore, evaluate
+from lsml.jobs.models import load_model
 from lsml.jobs.sources import Progress, pack_cache
 from lsml.metrics import PooledCounts
 
@@ -54,7 +53,6 @@ def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress)
         DataError: no test split, or patches that cannot be used.
     """
     from lsml.tracking.ledger import record_opening
-    from lsml.tracking.models import fetch
     from lsml.tracking.runs import DATA_ROOT, find_run
     from lsml.tracking.store import open_client
     from lsml.tracking.study import model_run_id
@@ -64,16 +62,10 @@ def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress)
     run = find_run(client, model_run_id(asked))
     root = _root(run.data.tags.get(DATA_ROOT), data)
     _check_unseen(root, run.data.tags)
-    # Keras last: a store that does not answer is said before the seconds that loading it takes.
-    backend.load_keras()
-    from lsml.models.files import load_file
-
-    with tempfile.TemporaryDirectory() as folder:
-        stored = fetch(client, run.info.run_id, Path(folder))
-        model = load_file(stored.path)
+    model = load_model(client, run.info.run_id)
     files = test_split(root)
-    found = evaluate(model.predict_on_batch, _read(files, progress), stored.threshold, split=SPLIT)
-    looks = record_opening(client, run, model_sha256=stored.sha256, fingerprint=found.fingerprint)
+    found = evaluate(model.network.predict_on_batch, _read(files, progress), model.threshold, split=SPLIT)
+    looks = record_opening(client, run, model_sha256=model.sha256, fingerprint=found.fingerprint)
     simple = _baseline(root, files, progress) if baseline else None
     for target in dict.fromkeys((run.info.run_id, asked.info.run_id)):
         _log(client, target, found, simple)

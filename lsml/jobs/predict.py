@@ -1,11 +1,10 @@
 """Applying a run's or a registered model to a folder of patches."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsml import backend
 from lsml.errors import ConfigError, DataError
+from lsml.jobs.models import load_model
 from lsml.jobs.sources import Progress
 from lsml.predict.patches import Prediction, images_in, predict_patches
 
@@ -35,27 +34,22 @@ def predict(folder: Path, *, run_id: str | None, model: str | None, out: Path, p
         raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
     patches = images_in(folder)
     _check_out(out)
-    from lsml.tracking.models import fetch, registered_run
+    from lsml.tracking.models import registered_run
     from lsml.tracking.runs import find_run
     from lsml.tracking.store import open_client
     from lsml.tracking.study import model_run_id
 
     client = open_client()
     source = model_run_id(find_run(client, run_id or registered_run(client, str(model))))
-    backend.load_keras()
-    from lsml.models.files import load_file
-
-    with tempfile.TemporaryDirectory() as scratch:
-        stored = fetch(client, source, Path(scratch))
-        network = load_file(stored.path)
+    loaded = load_model(client, source)
     predictions = predict_patches(
-        network.predict_on_batch,
+        loaded.network.predict_on_batch,
         patches,
-        stored.threshold,
+        loaded.threshold,
         out,
         progress=lambda done, total: progress("patches", done, total),
     )
-    return PredictResult(predictions, stored.threshold, source)
+    return PredictResult(predictions, loaded.threshold, source)
 
 
 def _check_out(out: Path) -> None:

@@ -33,13 +33,18 @@ class TrainResult:
     outcome: TrialOutcome
 
 
-def train(experiment: Experiment, *, seed: int | None, data: Path | None, watcher: TrainWatcher) -> TrainResult:
+def train(
+    experiment: Experiment, *, seed: int | None, data: Path | None, watcher: TrainWatcher, require_gpu: bool = False
+) -> TrainResult:
     """Trains the experiment's base configuration once and logs it; nothing is registered.
 
     Raises:
+        ConfigError: there is no GPU where one is required.
         DataError: the patches cannot be used.
         StorageError: MLflow cannot be used.
     """
+    if require_gpu:
+        _check_gpu()
     config = experiment.base if seed is None else experiment.base.model_copy(update={"seed": seed})
     root = data_root(experiment.data, data, watcher.step)
     patches = prepare_data(experiment.data, root, pack_cache(), watcher.step)
@@ -59,6 +64,14 @@ def train(experiment: Experiment, *, seed: int | None, data: Path | None, watche
         raise
     run.closed("complete", "")
     return TrainResult(run.id, outcome)
+
+
+def _check_gpu() -> None:
+    backend.load_keras()
+    from lsml.device import describe_device
+
+    device = describe_device()
+    backend.check_gpu(device.kind, device.name)
 
 
 def _train(task: TrialTask, data: StudyData, run: "TrainingRun", watcher: TrainWatcher) -> TrialOutcome:

@@ -2,22 +2,24 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from lsml import backend
 from lsml.config import flatten
 from lsml.data.folds import FoldedData
 from lsml.data.training import StudyData
 from lsml.errors import Interrupted, StorageError, StudyError
 from lsml.experiment import Experiment, check_name
+from lsml.jobs.conclude import TuneResult, conclude
 from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache, prepare_data
 from lsml.study.choice import Choice, choose_best, choose_in_folds
 from lsml.study.coordinator import Coordinator, Stage, Watcher
-from lsml.study.database import best_of, note_result, result_of, run_id_of
+from lsml.study.database import note_result, result_of
 from lsml.study.slots import SearchSlots
 from lsml.trial import TrialFunctions
 
@@ -34,36 +36,6 @@ class TuneWatcher(Watcher, Protocol):
     def stage_started(self, title: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class TuneResult:
-    """What a finished study leaves behind.
-
-    Attributes:
-        best_run_id: the run whose model is registered.
-        best_value: F1 of its configuration, pooled over the pixels of validation or of all folds, in 0..1.
-        label: where that configuration comes from, such as `trial 3` or `base`.
-        standings: how all competitors did in the folds, the registered one first: `what`, `f1`, `run_id`, `reason`;
-            empty where there are no folds.
-        counts: how many of the study's trials ended complete, pruned or failed.
-        fresh: False when the study had all its trials before.
-        trials_page: address of MLflow's page that compares the trials.
-        best_page: address of the page with the best few side by side; empty while fewer than two have a score.
-    """
-
-    study: str
-    study_run_id: str
-    best_run_id: str
-    best_value: float
-    label: str
-    standings: Sequence[Mapping[str, Any]]
-    model: str
-    version: str
-    counts: Mapping[str, int]
-    fresh: bool
-    trials_page: str
-    best_page: str
-
-
 def tune(
     experiment: Experiment,
     *,
@@ -71,15 +43,17 @@ def tune(
     data: Path | None,
     storage: str,
     watcher: TuneWatcher,
+    require_gpu: bool = False,
     functions: TrialFunctions = TrialFunctions(),  # noqa: B008 (frozen)
 ) -> TuneResult:
     """Runs, or goes on with, the study until each of its trials has ended; registers the best one.
 
     Args:
+        require_gpu: refuse workers that would train on a CPU.
         functions: what workers run.
 
     Raises:
-        ConfigError: the study exists and was started with something else.
+        ConfigError: the study exists and was started with something else, or there is no GPU where one is required.
         DataError: the patches cannot be used.
         StorageError: a store cannot be used, or another process runs this study.
         StudyError: no trial completed, or too many failed in a row.
@@ -101,7 +75,7 @@ def tune(
         known = result_of(slots.study)
         if known and slots.ended() >= experiment.study.trials:
             return TuneResult(**known | {"fresh": False})
-        return _Study(experiment, study, storage, slots, patches, root, folder, watcher, functions).run()
+        return _Study(experiment, study, storage, slots, patches, root, folder, watcher, functions).run(require_gpu)
 
 
 @contextlib.contextmanager
@@ -143,10 +117,13 @@ class _Study:
     watcher: TuneWatcher
     functions: TrialFunctions
 
-    def run(self) -> TuneResult:
+    def run(self, require_gpu: bool) -> TuneResult:
         from lsml.study.workers import Workers
 
         with Workers(self.experiment.study.workers, scratch=self.folder) as workers:
+            if require_gpu:
+                for kind, name in workers.devices():
+                    backend.check_gpu(kind, name)
             # After the workers: they load Keras while this process loads MLflow.
             from lsml.tracking.store import open_client
             from lsml.tracking.study import end_study_run
@@ -156,7 +133,9 @@ class _Study:
             run_id = parent.info.run_id
             try:
                 choice = self._choose(_StageRunner(self, workers, client, parent))
-                result = self._finish(client, parent, choice)
+                result = conclude(
+                    client, parent, study=self.name, experiment=self.experiment, search=self.slots.study, choice=choice
+                )
             except Interrupted:
                 end_study_run(client, run_id, "KILLED")
                 raise
@@ -229,90 +208,6 @@ class _Study:
         )
         self.slots.parent_run_id = run.info.run_id
         return run
-
-    def _finish(self, client: Any, parent: Any, choice: Choice) -> TuneResult:
-        from lsml.study.report import table
-        from lsml.tracking.models import register
-
-        rows = table(self.slots.study)
-        counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
-        version = register(
-            client,
-            choice.run_id,
-            self.experiment.name,
-            tags={
-                "lsml.study": self.name,
-                "lsml.study_run_id": parent.info.run_id,
-                "best_val_f1": f"{choice.value:.6f}",
-            },
-        )
-        trials_page, best_page = self._describe(client, parent, choice, rows, counts, version)
-        return TuneResult(
-            study=self.name,
-            study_run_id=parent.info.run_id,
-            best_run_id=choice.run_id,
-            best_value=choice.value,
-            label=choice.label,
-            standings=[asdict(standing) for standing in choice.standings],
-            model=self.experiment.name,
-            version=version,
-            counts=counts,
-            fresh=True,
-            trials_page=trials_page,
-            best_page=best_page,
-        )
-
-    def _describe(
-        self,
-        client: Any,
-        parent: Any,
-        choice: Choice,
-        rows: list[dict[str, object]],
-        counts: dict[str, int],
-        version: str,
-    ) -> tuple[str, str]:
-        """Fills the study's run, and gives the addresses of its two pages."""
-        from lsml.study.report import figures, importances, note, to_csv
-        from lsml.tracking.pages import run_page, study_pages, ui_address
-        from lsml.tracking.runs import BEST_METRIC, BEST_RUN
-        from lsml.tracking.study import log_study
-        from lsml.tracking.views import save_study_view
-
-        best = best_of(self.slots.study)
-        assert best is not None
-        space, importance = self.experiment.space, importances(self.slots.study)
-        registered = f"{self.experiment.name}/{version}"
-        save_study_view(client, parent, study=self.name, best_run=str(run_id_of(best)), searched=list(space.dimensions))
-        pages = study_pages(client, parent)
-        links = {"all trials compared": pages.trials, "the best side by side": pages.best}
-        links["the registered model's run"] = run_page(parent.info.experiment_id, choice.run_id)
-        log_study(
-            client,
-            parent.info.run_id,
-            metrics={BEST_METRIC: choice.value, **{f"trials_{state}": n for state, n in counts.items()}},
-            tags={BEST_RUN: choice.run_id, "lsml.registered": registered},
-            note=note(
-                study=self.name,
-                description=self.experiment.description,
-                space=space,
-                best=best,
-                choice=choice,
-                counts=counts,
-                importance=importance,
-                registered=registered,
-                links={what: page for what, page in links.items() if page},
-            ),
-            texts={f"study/{name}": page for name, page in figures(self.slots.study).items()}
-            | {"study/trials.csv": to_csv(rows)},
-            records={
-                "study/space.json": space.describe(),
-                "study/base.json": flatten(self.experiment.base),
-                "study/importance.json": importance,
-                "study/standings.json": [asdict(standing) for standing in choice.standings],
-            },
-        )
-        address = ui_address()
-        return f"{address}/{pages.trials}", f"{address}/{pages.best}" if pages.best else ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Optuna's database as lsml uses it: opening it, its studies, and how an attempt at a slot is read."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,34 @@ def state_of(trial: FrozenTrial) -> str:
 def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials with a finite value, the best first, the earlier one of two equals."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    finite = [trial for trial in complete if trial.value is not None and math.isfinite(trial.value)]
+    return _best_first(complete)
+
+
+def _best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    finite = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
     return sorted(finite, key=lambda trial: (-float(trial.value or 0), trial.number))
 
 
 def best_of(study: optuna.Study) -> FrozenTrial | None:
     """The complete trial of the highest finite value, the earlier one of two equals; None when there is none."""
     return next(iter(complete_trials(study)), None)
+
+
+def best_by(study: optuna.Study, field: str) -> dict[str, FrozenTrial]:
+    """The best trial of each value of a searched field; among pruned ones where none is complete.
+
+    Pruned trials are compared by their last value, and each of them has a model too.
+    """
+    found: dict[str, FrozenTrial] = {}
+    for trial in [*complete_trials(study), *_pruned_trials(study)]:
+        if field in trial.params:
+            found.setdefault(str(trial.params[field]), trial)
+    return found
+
+
+def _pruned_trials(study: optuna.Study) -> list[FrozenTrial]:
+    pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    return _best_first([trial for trial in pruned if run_id_of(trial)])
 
 
 def run_id_of(trial: FrozenTrial) -> str | None:

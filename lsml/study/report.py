@@ -3,7 +3,8 @@
 import csv
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -96,6 +97,7 @@ def note(
     space: Space,
     best: FrozenTrial,
     choice: Choice,
+    champions: Sequence[Mapping[str, Any]],
     counts: Mapping[str, int],
     importance: Mapping[str, float],
     registered: str,
@@ -106,6 +108,7 @@ def note(
     Args:
         best: the best trial of the search.
         choice: what is registered.
+        champions: the best of each architecture: `architecture`, `f1`, `state`, `run_id`, `version`.
         counts: trials by state.
         importance: share of the objective's variance by searched field; empty where it is not known.
         registered: model and version, such as `demo/3`.
@@ -124,6 +127,7 @@ def note(
             *(_on_folds(choice, registered) if choice.standings else _on_validation(choice, registered)),
             f"Trials: {ended}.",
             "",
+            *_by_architecture(champions),
             *rows,
             "",
             "*Explains*: share of the variance of F1 over the complete trials (fANOVA).",
@@ -142,6 +146,17 @@ def _on_validation(choice: Choice, registered: str) -> list[str]:
         f"**Best validation F1 {choice.value:.4f}** (pooled over pixels) in {choice.label}, run `{choice.run_id}`, "
         f"registered as `{registered}`."
     ]
+
+
+def _by_architecture(champions: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not champions:
+        return []
+    rows = [
+        f"| {best['architecture']} | {best['f1']:.4f}{' (pruned)' if best['state'] == 'pruned' else ''} "
+        f"| version {best['version']} | `lsml evaluate --run-id {best['run_id']}` |"
+        for best in champions
+    ]
+    return ["| architecture | best F1 | registered | judge it |", "|---|---|---|---|", *rows, ""]
 
 
 def _on_folds(choice: Choice, registered: str) -> list[str]:

@@ -18,6 +18,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 
 from lsml import backend
+from lsml.errors import StudyError
 from lsml.study.system import SystemProbe, gpu_ids
 from lsml.trial import TrialFunction, TrialOutcome, TrialTask
 
@@ -31,6 +32,10 @@ _DASK_SETTINGS = {
 }
 
 
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+"""How many threads TensorFlow and PyTorch give one operation; JAX has no such setting."""
+
+_START_SECONDS = 120
 _HANDOVER_SECONDS = 300
 """For a model of a gigabyte over a slow network; a worker that died meanwhile would never answer."""
 
@@ -105,7 +110,11 @@ class Workers:
         self._client.subscribe_topic(self._topic, self._receive)
 
     def _nanny(self, index: int, gpus: list[str], security: Security) -> dict[str, Any]:
-        environment = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}
+        # Two networks that each spread over all cores are slower than two that share them out.
+        threads = str(max(1, (os.cpu_count() or 1) // self.count))
+        environment = {name: os.environ.get(name, threads) for name in _THREADS} if self.count > 1 else {}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
         return {
             "cls": Nanny,
             "options": {
@@ -136,6 +145,19 @@ class Workers:
         self._client.close(timeout=2)
         self._cluster.close(timeout=5)
         self._settings.__exit__(kind, error, trace)
+
+    def devices(self) -> list[tuple[str, str]]:
+        """Kind and name of what each worker's Keras computes on, once all have loaded it.
+
+        Raises:
+            StudyError: a worker does not come up.
+        """
+        try:
+            self._client.wait_for_workers(self.count, timeout=_START_SECONDS)
+        except TimeoutError:
+            log = self._scratch / "workers.log"
+            raise StudyError("study", "its workers do not start", f"the reason stands in {log}") from None
+        return list(self._client.run(_device).values())
 
     def pids(self) -> list[int]:
         """The process ids of the live workers."""
@@ -200,6 +222,15 @@ class Workers:
         if isinstance(raised, KilledWorker):
             return Lost(attempt, "worker process died")
         return Failed(attempt, f"{type(raised).__name__}: {raised}")
+
+
+def _device() -> tuple[str, str]:
+    """Runs on the worker."""
+    backend.load_keras()
+    from lsml.device import describe_device
+
+    device = describe_device()
+    return device.kind, device.name
 
 
 class _LogFile(WorkerPlugin):  # type: ignore[misc]  # dask has no types

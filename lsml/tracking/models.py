@@ -8,7 +8,7 @@ import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -121,10 +121,10 @@ def _write_environment(folder: Path, pins: list[str]) -> None:
     (folder / "python_env.yaml").write_text(yaml.safe_dump(local, sort_keys=False))
 
 
-def register(client: MlflowClient, run_id: str, name: str, *, tags: Mapping[str, str]) -> str:
+def register(client: MlflowClient, run_id: str, name: str, *, aliases: Sequence[str], tags: Mapping[str, str]) -> str:
     """The version of the registered model `name` that holds the run's model; made once per run id.
 
-    The alias `candidate` then points to it.
+    The aliases then point to it, and to no other version.
 
     Raises:
         StorageError: MLflow refuses.
@@ -143,7 +143,8 @@ def register(client: MlflowClient, run_id: str, name: str, *, tags: Mapping[str,
             source = client.get_logged_model(model_id).artifact_location
             created = client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
             number = int(created.version)
-        client.set_registered_model_alias(name, CANDIDATE, str(number))
+        for alias in aliases:
+            client.set_registered_model_alias(name, alias, str(number))
     return str(number)
 
 

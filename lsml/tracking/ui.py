@@ -22,7 +22,7 @@ _START_SECONDS = 90
 _STOP_SECONDS = 3
 
 # One process for the pages and none for jobs over language models: a sixth of the memory. Nothing leaves the machine.
-_SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 _PROCESSES = "1"
 
 

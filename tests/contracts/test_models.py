@@ -13,6 +13,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.build import build_model, build_network
 from lsml.models.files import export_bytes
+from tests.processes import WITHOUT_LSML
 
 SMALL: dict[str, Scalar] = {"model.filters": 4, "model.depth": 3, "model.dropout": 0.1}
 
@@ -33,14 +34,7 @@ NETWORKS = {
 }
 
 STRANGER = """
-import importlib.abc, sys
-
-class Refuse(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] == "lsml":
-            raise ImportError("lsml is not installed here")
-
-sys.meta_path.insert(0, Refuse())
+import sys
 import keras, numpy as np
 
 bands = np.load("bands.npy")
@@ -95,7 +89,9 @@ def test_files_load_where_lsml_cannot_be_imported(statistics: BandStatistics, tm
         (tmp_path / f"{name}.keras").write_bytes(export_bytes(model))
         expected[name] = np.asarray(model(bands))
         assert np.isfinite(expected[name]).all(), name
-    subprocess.run([sys.executable, "-I", "-c", STRANGER, *expected], cwd=tmp_path, check=True, timeout=300)
+    subprocess.run(
+        [sys.executable, "-I", "-c", WITHOUT_LSML + STRANGER, *expected], cwd=tmp_path, check=True, timeout=300
+    )
     for name, probability in expected.items():
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), probability, rtol=0, atol=1e-6, err_msg=name)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.end_to_end.conftest import client
-from tests.processes import environment, lsml
+from tests.processes import WITHOUT_LSML, environment, lsml
 
 BACKENDS = ("tensorflow", "jax")
 OTHER = {"tensorflow": "jax", "jax": "tensorflow"}
@@ -27,13 +27,8 @@ space:
 study: {{trials: 1}}
 """
 
-WITHOUT_LSML = """
+LOAD_AND_SCORE = """
 import json, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name == "lsml" or name.startswith("lsml."):
-            raise ImportError("lsml is not installed here")
-sys.meta_path.insert(0, Blocker())
 import glob, h5py, keras, mlflow, numpy as np
 from sklearn.metrics import f1_score
 store, data, *models = sys.argv[1:]
@@ -125,7 +120,7 @@ def test_models_load_under_either_backend_without_lsml(
     """MLflow alone loads the models of both studies from the registry: scikit-learn's F1 is that of training's side."""
     done = subprocess.run(
         [
-            *(pythons[loader], "-c", WITHOUT_LSML),
+            *(pythons[loader], "-c", WITHOUT_LSML + LOAD_AND_SCORE),
             *(f"sqlite:///{trained.folder / 'mlflow.db'}", str(trained.data), *BACKENDS),
         ],
         cwd=trained.folder,

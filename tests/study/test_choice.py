@@ -6,7 +6,8 @@ import pytest
 
 from lsml.errors import StudyError
 from lsml.experiment import load_experiment
-from lsml.jobs.tune import TuneResult, tune
+from lsml.jobs.conclude import TuneResult
+from lsml.jobs.tune import tune
 from lsml.trial import TrialFunctions
 
 from .conftest import EXPERIMENT, client, runs

@@ -11,11 +11,12 @@ import pytest
 from lsml.data.training import Steps
 from lsml.errors import ConfigError, StorageError, StudyError
 from lsml.experiment import load_experiment
-from lsml.jobs.tune import TuneResult, tune
+from lsml.jobs.conclude import TuneResult
+from lsml.jobs.tune import tune
 from lsml.trial import Attempt, State, TrialFunction, TrialFunctions
 
-from .conftest import HERE, attempts, counted, environment, runs
-from .sleeping import failing, sleeping
+from .conftest import HERE, attempts, client, counted, environment, runs
+from .sleeping import FUNCTIONS, failing, sleeping
 
 STORAGE = "sqlite:///optuna.db"
 
@@ -147,3 +148,49 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder:
         )
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_best_of_each_architecture_is_registered(folder: Path, patches: Path) -> None:
+    """Each architecture's best has a version of its own with its name as alias; the best of all is the candidate.
+
+    With share .5 fixed and dropout d, four sleeping epochs score .3 + .15 - .2 d + .08: the least dropout is best.
+    """
+    path = Path("experiment.yaml")
+    text = path.read_text().replace("  loss.jaccard_share: {low: 0.0, high: 1.0}\n", "")
+    path.write_text(
+        text.replace("space:\n", "space:\n  model.architecture: {choices: [unet, resnet_unet]}\n").replace(
+            "base:\n  model: {filters: 4", "base:\n  model: {architecture: unet, filters: 4"
+        )
+    )
+    result = run(patches, sleeping, Watcher(), trials=6)
+    found = {best["architecture"]: best for best in result.champions}
+    assert set(found) == {"unet", "resnet_unet"}
+    assert result.champions[0]["run_id"] == result.best_run_id
+    trials = {entry["run_id"]: entry for entry in counted("s")}
+    for architecture, best in found.items():
+        rivals = [e for e in trials.values() if e["params"]["model.architecture"] == architecture]
+        complete = [e for e in rivals if e["state"] == "complete"] or rivals
+        assert best["f1"] == max(e["value"] for e in complete)
+        assert trials[best["run_id"]]["params"]["model.architecture"] == architecture
+        version = client().get_model_version_by_alias("kill-test", architecture)
+        assert (version.run_id, str(version.version)) == (best["run_id"], best["version"])
+    assert client().get_model_version_by_alias("kill-test", "candidate").run_id == result.best_run_id
+    (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
+    assert "| resnet_unet |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_a_study_that_requires_a_gpu_does_not_begin_without(folder: Path, patches: Path, monkeypatch) -> None:
+    """Where none is visible: exit code 2, the processor named, no run left behind."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    experiment = load_experiment(Path("experiment.yaml"))
+    with pytest.raises(ConfigError, match=r"--require-gpu: Keras computes on .*; lsml doctor says what it finds"):
+        tune(
+            experiment,
+            study="s",
+            data=patches,
+            storage=STORAGE,
+            watcher=Watcher(),
+            require_gpu=True,
+            functions=FUNCTIONS,
+        )
+    assert not Path("mlflow.db").exists()

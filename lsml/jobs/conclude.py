@@ -1,0 +1,167 @@
+"""The end of a study: what is registered, and what its run in MLflow tells of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lsml.config import flatten
+from lsml.experiment import Experiment
+from lsml.study.choice import Choice
+from lsml.study.database import CountedStudy, best_by, best_of, run_id_of, state_of
+
+_ARCHITECTURE = "model.architecture"
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a finished study leaves behind.
+
+    Attributes:
+        best_run_id: the run whose model is registered.
+        best_value: F1 of its configuration, pooled over the pixels of validation or of all folds, in 0..1.
+        label: where that configuration comes from, such as `trial 3` or `base`.
+        standings: how all competitors did in the folds, the registered one first: `what`, `f1`, `run_id`, `reason`;
+            empty where there are no folds.
+        champions: the best of each architecture, where that was searched and trials have models: `architecture`,
+            `f1`, `state`, `run_id`, `version`; each version has its architecture as alias.
+        counts: how many of the study's trials ended complete, pruned or failed.
+        fresh: False when the study had all its trials before.
+        trials_page: address of MLflow's page that compares the trials.
+        best_page: address of the page with the best few side by side; empty while fewer than two have a score.
+    """
+
+    study: str
+    study_run_id: str
+    best_run_id: str
+    best_value: float
+    label: str
+    standings: Sequence[Mapping[str, Any]]
+    champions: Sequence[Mapping[str, Any]]
+    model: str
+    version: str
+    counts: Mapping[str, int]
+    fresh: bool
+    trials_page: str
+    best_page: str
+
+
+def conclude(
+    client: Any, parent: Any, *, study: str, experiment: Experiment, search: CountedStudy, choice: Choice
+) -> TuneResult:
+    """Registers what was chosen, and fills the study's run.
+
+    Args:
+        client: of MLflow.
+        parent: the study's run.
+        search: the study's trials.
+
+    Raises:
+        StorageError: MLflow refuses.
+    """
+    from lsml.study.report import table
+    from lsml.tracking.models import CANDIDATE, register
+
+    tags = {"lsml.study": study, "lsml.study_run_id": parent.info.run_id}
+    score = {"best_val_f1": f"{choice.value:.6f}"}
+    version = register(client, choice.run_id, experiment.name, aliases=[CANDIDATE], tags=tags | score)
+    champions = [] if choice.standings else _champions(client, search, experiment.name, tags)
+    rows = table(search)
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
+    conclusion = _Conclusion(study, experiment, search, choice, champions, counts, f"{experiment.name}/{version}")
+    trials_page, best_page = conclusion.describe(client, parent)
+    return TuneResult(
+        study=study,
+        study_run_id=parent.info.run_id,
+        best_run_id=choice.run_id,
+        best_value=choice.value,
+        label=choice.label,
+        standings=[asdict(standing) for standing in choice.standings],
+        champions=champions,
+        model=experiment.name,
+        version=version,
+        counts=counts,
+        fresh=True,
+        trials_page=trials_page,
+        best_page=best_page,
+    )
+
+
+def _champions(client: Any, search: CountedStudy, model: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Registers the best of each architecture under its name; the best first."""
+    from lsml.tracking.models import register
+
+    found = []
+    for architecture, trial in best_by(search, _ARCHITECTURE).items():
+        run_id, score = str(run_id_of(trial)), float(trial.value or 0)
+        scored = {**tags, "best_val_f1": f"{score:.6f}"}
+        version = register(client, run_id, model, aliases=[architecture], tags=scored)
+        found.append(
+            {
+                "architecture": architecture,
+                "f1": score,
+                "state": state_of(trial),
+                "run_id": run_id,
+                "version": version,
+            }
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Conclusion:
+    """All that the study's run is to tell."""
+
+    study: str
+    experiment: Experiment
+    search: CountedStudy
+    choice: Choice
+    champions: Sequence[Mapping[str, Any]]
+    counts: Mapping[str, int]
+    registered: str
+
+    def describe(self, client: Any, parent: Any) -> tuple[str, str]:
+        """Fills the study's run, and gives the addresses of its two pages."""
+        from lsml.study.report import figures, importances, note, table, to_csv
+        from lsml.tracking.pages import run_page, study_pages, ui_address
+        from lsml.tracking.runs import BEST_METRIC, BEST_RUN
+        from lsml.tracking.study import log_study
+        from lsml.tracking.views import save_study_view
+
+        choice, space, importance = self.choice, self.experiment.space, importances(self.search)
+        best = best_of(self.search)
+        assert best is not None
+        save_study_view(
+            client, parent, study=self.study, best_run=str(run_id_of(best)), searched=list(space.dimensions)
+        )
+        pages = study_pages(client, parent)
+        links = {"all trials compared": pages.trials, "the best side by side": pages.best}
+        links["the registered model's run"] = run_page(parent.info.experiment_id, choice.run_id)
+        standings = [asdict(standing) for standing in choice.standings]
+        log_study(
+            client,
+            parent.info.run_id,
+            metrics={BEST_METRIC: choice.value, **{f"trials_{state}": n for state, n in self.counts.items()}},
+            tags={BEST_RUN: choice.run_id, "lsml.registered": self.registered},
+            note=note(
+                study=self.study,
+                description=self.experiment.description,
+                space=space,
+                best=best,
+                choice=choice,
+                champions=self.champions,
+                counts=self.counts,
+                importance=importance,
+                registered=self.registered,
+                links={what: page for what, page in links.items() if page},
+            ),
+            texts={f"study/{name}": page for name, page in figures(self.search).items()}
+            | {"study/trials.csv": to_csv(table(self.search))},
+            records={
+                "study/space.json": space.describe(),
+                "study/base.json": flatten(self.experiment.base),
+                "study/importance.json": importance,
+            }
+            | ({"study/standings.json": standings} if standings else {}),
+        )
+        address = ui_address()
+        return f"{address}/{pages.trials}", f"{address}/{pages.best}" if pages.best else ""
