@@ -166,7 +166,8 @@ def cross_validate(
         file = checkpoint / f"repeat-{repeat}-fold-{fold}.result" if checkpoint is not None else None
         outcome, replayed = _fold(learner, data[fold], _seed(seed, repeat, fold), file)
         metrics = tally.add(repeat, data[fold].validation.indices, outcome)
-        if not observer.fold_ended(FoldEvent(len(tally.histories), metrics, replayed)):
+        go_on = observer.fold_ended(FoldEvent(len(tally.histories), metrics, replayed))
+        if not go_on and len(tally.histories) < folds * repeats:
             stopped = "pruned"
             break
     return CrossValidation(

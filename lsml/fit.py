@@ -126,12 +126,13 @@ def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoi
     stopped: Stop | None = None
     for event in run.replay():
         if not observer.epoch_ended(event):
-            stopped = "pruned"
+            stopped = _end(run.history[: event.epoch], config.training) or "pruned"
             break
     while stopped is None:
         stopped = _end(run.history, config.training)
         if stopped is None and not observer.epoch_ended(run.epoch()):
-            stopped = "pruned"
+            # A pruner that speaks after the last epoch has nothing left to prune.
+            stopped = _end(run.history, config.training) or "pruned"
     return _result(run, data.validation, stopped)
 
 
@@ -164,6 +165,7 @@ class TrainingRun:
         validation: patches to judge after each epoch; None where no epoch is judged.
         keep: which epoch's weights `model` is to have.
         checkpoint: a file to write after each epoch and to go on from; see `fit`.
+        checkpoint_seconds: leaves out checkpoints that would come sooner after the last one than this.
     """
 
     def __init__(
@@ -175,11 +177,13 @@ class TrainingRun:
         validation: Split | None,
         keep: Keep,
         checkpoint: Path | None,
+        checkpoint_seconds: float = 0.0,
     ) -> None:
         keras.utils.clear_session()
         gc.collect()
         self._config, self._train_split, self._validation = config, train, validation
-        self._statistics, self._keep, self._path = statistics, keep, checkpoint
+        self._statistics, self._keep = statistics, keep
+        self._path, self._pause, self._saved = checkpoint, checkpoint_seconds, time.monotonic()
         self.arithmetic = choose_arithmetic(config.training)
         self._loss = CompoundLoss(config.loss)
         self.network = build_network(config, statistics, precision=self.arithmetic.precision)
@@ -267,8 +271,9 @@ class TrainingRun:
         return {"val_loss": loss / patches, **scores, "val_threshold": threshold}
 
     def _save(self) -> None:
-        if self._path is None:
+        if self._path is None or time.monotonic() - self._saved < self._pause:
             return
+        self._saved = time.monotonic()
         arrays = {
             "network": _arrays(self.network.variables),
             "optimizer": _arrays(self._optimizer.variables),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from lsml import networks
 from lsml.baseline import PixelRegression
 from lsml.config import TrainConfig, with_values
 from lsml.crossval import UNSEEN, CrossValidation, FoldEvent, Learner, Metrics, cross_validate, mean_best_length
@@ -206,7 +207,8 @@ def test_the_observer_ends_it(whole: tuple[CrossValidation, Listener], pack: Pac
 
 
 def run_until_killed(pack: str, folder: str) -> None:
-    """In the child: fold 1, and fold 2 up to the middle of its second epoch."""
+    """In the child: fold 1, and fold 2 up to the middle of its second epoch, with a checkpoint after its first."""
+    networks.CHECKPOINT_SECONDS = 0.0
     asked = Asked(Path(pack))
     validate(asked, Killer(asked), Path(folder))
 
@@ -238,6 +240,14 @@ def test_a_killed_run_resumes_to_the_last_digit(
         told.events[2].metrics["val_f1"],
         told.events[2].metrics["val_threshold"],
     )
+
+
+def test_nothing_is_pruned_after_the_last_fold(pack: PackedSplit) -> None:
+    """False after the second of two folds ends what is over anyway."""
+    learner = PixelRegression()
+    listener = Listener(last=2)
+    result = cross_validate(learner, pack, seed=0, folds=2, repeats=1, observer=listener)
+    assert (result.stopped, len(result.repeat_f1)) == ("finished", 1)
 
 
 def test_a_damaged_result_is_trained_again(

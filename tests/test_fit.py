@@ -241,6 +241,14 @@ def test_the_observer_ends_training(tmp_path: Path) -> None:
     assert again.events == [first.events[0]._replace(replayed=True)]
 
 
+def test_nothing_is_pruned_after_the_last_epoch(tmp_path: Path) -> None:
+    """False after epoch 2 of 2 ends a training that is over anyway, also when it is told again."""
+    path = tmp_path / "finished.checkpoint"
+    config = toy_config(model__depth=1, training__epochs=2)
+    results = [fit(config, toy_data(), Listener(last=2), checkpoint=path) for _ in range(2)]
+    assert [(result.stopped, result.epochs) for result in results] == [("finished", 2)] * 2
+
+
 def test_training_stops_early() -> None:
     """With a learning rate of nearly nothing F1 gets no better: epoch 1 stays best, and patience runs out."""
     config = toy_config(

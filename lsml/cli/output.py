@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -26,6 +26,33 @@ def print_table(columns: list[str], rows: list[list[str]], *, title: str = "") -
     for row in rows:
         table.add_row(*row)
     Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH).print(table)
+
+
+def print_standings(standings: Sequence[Mapping[str, Any]]) -> None:
+    """How the competitors of a study in folds did; the first is what it registered."""
+    rows = [
+        [
+            entry["what"],
+            f"failed: {entry['reason']}" if entry["f1"] is None else f"{entry['f1']:.4f}",
+            "" if number else "registered, trained on all patches",
+        ]
+        for number, entry in enumerate(standings)
+    ]
+    print_table(["on patches held out in folds", "F1 pooled over pixels", ""], rows)
+
+
+def print_champions(champions: Sequence[Mapping[str, Any]]) -> None:
+    """The best of each architecture, each registered under its own name."""
+    rows = [
+        [
+            best["architecture"],
+            f"{best['f1']:.4f}",
+            f"version {best['version']}{', pruned' if best['state'] == 'pruned' else ''}",
+            best["run_id"],
+        ]
+        for best in champions
+    ]
+    print_table(["best of each architecture", "validation F1", "registered", "run"], rows)
 
 
 class Reporter:

@@ -41,7 +41,7 @@ def show(
     if json:
         _print_json(found)
         return
-    from lsml.cli.output import print_table
+    from lsml.cli.output import print_champions, print_standings, print_table
     from lsml.config import in_words
 
     columns = ["slot", "attempt", "state", "val_f1", "epochs", "run_id", *found["searched"]]
@@ -53,6 +53,10 @@ def show(
     if found["importance"]:
         shares = ", ".join(f"{field} {share:.2f}" for field, share in found["importance"].items())
         typer.echo(f"importance: {shares}")
+    if found["standings"]:
+        print_standings(found["standings"])
+    if len(found["champions"]) > 1:
+        print_champions(found["champions"])
     if found["best_run_id"]:
         typer.echo(f"best run: {found['best_run_id']}")
 

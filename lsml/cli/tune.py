@@ -35,7 +35,7 @@ def tune(
     assignments: options.Set = None,
 ) -> None:
     """Tune: run a study, or go on with it, and register its best trial."""
-    from lsml.cli.output import Reporter
+    from lsml.cli.output import Reporter, print_champions, print_standings
     from lsml.config import parse_assignments
     from lsml.experiment import load_experiment
     from lsml.jobs.tune import DEFAULT_STORAGE
@@ -57,12 +57,13 @@ def tune(
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
     if result.standings:
-        _print_standings(result)
+        print_standings(result.standings)
+        _print_warnings(result)
     else:
         typer.echo(f"best validation F1: {result.best_value:.4f} (pooled over pixels)")
     typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
     if len(result.champions) > 1:
-        _print_champions(result)
+        print_champions(result.champions)
     typer.echo("next:")
     unseen = " --data DIR (patches that it was not trained on)" if result.standings else ""
     typer.echo(f"  lsml evaluate --run-id {result.best_run_id}{unseen}")
@@ -73,38 +74,11 @@ def tune(
     typer.echo(f"best run: {result.best_run_id}")
 
 
-def _print_champions(result: "TuneResult") -> None:
-    """The best of each architecture, each registered under its own name."""
-    from lsml.cli.output import print_table
-
-    rows = [
-        [
-            best["architecture"],
-            f"{best['f1']:.4f}",
-            f"version {best['version']}, pruned" if best["state"] == "pruned" else f"version {best['version']}",
-            best["run_id"],
-        ]
-        for best in result.champions
-    ]
-    print_table(["best of each architecture", "validation F1", "registered", "run"], rows)
-
-
-def _print_standings(result: "TuneResult") -> None:
-    """How all competitors did in the folds, and what was made of it."""
-    from lsml.cli.output import print_table
-
-    chosen = result.standings[0]
-    rows = [
-        [
-            str(entry["what"]),
-            f"failed: {entry['reason']}" if entry["f1"] is None else f"{entry['f1']:.4f}",
-            "registered, trained on all patches" if entry is chosen else "",
-        ]
-        for entry in result.standings
-    ]
-    print_table(["on patches held out in folds", "F1 pooled over pixels", ""], rows)
+def _print_warnings(result: "TuneResult") -> None:
+    """What a user must know before using what was registered."""
     if result.label == "base":
         typer.echo("no tuned configuration was better than the base with a fresh seed: the base is registered")
-    better = [str(entry["what"]) for entry in result.standings[1:] if (entry["f1"] or 0) > chosen["f1"]]
+    first, *others = result.standings
+    better = [str(entry["what"]) for entry in others if (entry["f1"] or 0) > first["f1"]]
     if better:
         typer.echo(f"warning: what is registered does worse than: {', '.join(better)}")

@@ -45,13 +45,15 @@ def show_study(name: str, storage: str | None) -> dict[str, Any]:
         StorageError: the database cannot be used.
     """
     study = load_study(storage or DEFAULT_STORAGE, name)
-    rows = table(study)
+    rows, result = table(study), result_of(study) or {}
     return {
         "study": name,
         "study_run_id": parent_run_of(study),
         "best_run_id": _best_run(study),
         "searched": sorted({field for trial in study.all_trials(deepcopy=False) for field in trial.params}),
         "attempts": rows,
+        "standings": result.get("standings", []),
+        "champions": result.get("champions", []),
         "importance": importances(study),
     }
 

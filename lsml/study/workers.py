@@ -35,7 +35,11 @@ _DASK_SETTINGS = {
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 """How many threads TensorFlow and PyTorch give one operation; JAX has no such setting."""
 
+_LOOPBACK = "127.0.0.1"
 _START_SECONDS = 120
+_NO_PAGES = {"dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
+"""Without a dashboard dask still serves a page about itself: on any port, so that studies do not quarrel over one."""
+
 _HANDOVER_SECONDS = 300
 """For a model of a gigabyte over a slow network; a worker that died meanwhile would never answer."""
 
@@ -100,7 +104,7 @@ class Workers:
             workers={index: self._nanny(index, gpus, security) for index in range(self.count)},
             scheduler={
                 "cls": Scheduler,
-                "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "security": security},
+                "options": {"host": _LOOPBACK, "port": 0, "security": security} | _NO_PAGES,
             },
             security=security,
             silence_logs=logging.CRITICAL,
@@ -119,10 +123,10 @@ class Workers:
             "cls": Nanny,
             "options": {
                 "nthreads": 1,
-                "host": "127.0.0.1",
+                "host": _LOOPBACK,
                 "env": environment,
                 "memory_limit": f"{0.9 / self.count:.3f}",
-                "dashboard": False,
+                **_NO_PAGES,
                 "local_directory": str(self._scratch),
                 "security": security,
                 "silence_logs": logging.CRITICAL,

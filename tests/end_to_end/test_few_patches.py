@@ -108,6 +108,10 @@ def test_a_trial_in_folds_names_the_run_that_has_the_model(study: Study, dataset
     assert f"has no model; its study's run speaks for the registered model: {_parent(study)}" in refused.stderr
     shown = lsml(study.folder, "study", "show", "few", "--json")
     assert json.loads(shown.stdout)["best_run_id"] == study.best_run
+    standings = json.loads(shown.stdout)["standings"]
+    assert standings[0]["f1"] == client(study.folder).get_run(study.best_run).data.metrics["best_val_f1"]
+    table = lsml(study.folder, "study", "show", "few").stdout
+    assert "registered, trained on all patches" in table
     listed = lsml(study.folder, "study", "list", "--json")
     assert [row["study"] for row in json.loads(listed.stdout)] == ["few"]
 

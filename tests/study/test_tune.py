@@ -1,11 +1,13 @@
 """Studies in this process, with trials that only sleep: several workers, failures, several processes at once."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from lsml.data.training import Steps
@@ -16,7 +18,7 @@ from lsml.jobs.tune import tune
 from lsml.trial import Attempt, State, TrialFunction, TrialFunctions
 
 from .conftest import HERE, attempts, client, counted, environment, runs
-from .sleeping import FUNCTIONS, failing, sleeping
+from .sleeping import FUNCTIONS, counting_threads, failing, sleeping
 
 STORAGE = "sqlite:///optuna.db"
 
@@ -71,6 +73,39 @@ def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
     assert (result.best_run_id, result.best_value) == (best["run_id"], best["value"])
 
 
+class Eavesdropper(Watcher):
+    """Notes where the study's processes listen while a trial is under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: set[str] = set()
+
+    def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
+        own = psutil.Process()
+        for process in [own, *own.children(recursive=True)]:
+            found = process.net_connections(kind="inet")
+            self.heard |= {place.laddr.ip for place in found if place.status == psutil.CONN_LISTEN}
+
+
+def test_a_study_listens_on_loopback_only(folder: Path, patches: Path) -> None:
+    """Scheduler, nanny and worker: nothing that another machine could reach."""
+    watcher = Eavesdropper()
+    run(patches, sleeping, watcher, trials=1)
+    assert watcher.heard == {"127.0.0.1"}
+
+
+def test_workers_share_out_the_cores(folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers get half of the cores each; what the user has set goes before that; one worker is left alone."""
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    half = max(1, (os.cpu_count() or 1) // 2)
+    assert run(patches, counting_threads, Watcher(), trials=1, workers=2).best_value == half / 100
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
+    assert run(patches, counting_threads, Watcher(), trials=2, workers=2).best_value == 0.07
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    run(patches, counting_threads, Watcher(), trials=3, workers=1)
+    assert counted("s")[-1]["value"] == 0.0
+
+
 def test_more_trials_of_a_finished_study_are_the_missing_ones(folder: Path, patches: Path) -> None:
     """Two trials, then four of the same study: the first two stay, two are added, the study's run stays."""
     first = run(patches, sleeping, Watcher(), trials=2)
@@ -113,7 +148,7 @@ def test_other_data_under_the_same_study_is_refused(folder: Path, patches: Path,
 
 
 def test_four_processes_that_start_at_once_do_not_harm_each_other(folder: Path, patches: Path) -> None:
-    """In an empty folder: no error, one MLflow experiment, four complete studies, four versions."""
+    """In an empty folder: no error or warning, one MLflow experiment, four complete studies, four versions."""
     script = str(HERE / "run_killed.py")
     processes = [
         subprocess.Popen(
@@ -128,6 +163,7 @@ def test_four_processes_that_start_at_once_do_not_harm_each_other(folder: Path, 
     for process in processes:
         out, err = process.communicate(timeout=300)
         assert out.split() == ["None", "0"], err
+        assert "already in use" not in err
     assert [len(counted(name)) for name in "abcd"] == [1, 1, 1, 1]
     assert len({run.info.experiment_id for run in runs()}) == 1
     assert {run.info.status for run in runs()} == {"FINISHED"}
