@@ -6,9 +6,9 @@ off `TrainConfig`. A field is addressed by its dotted name, such as `model.depth
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from lsml import strict_yaml
@@ -36,6 +36,24 @@ class InputConfig(Section):
     scaling: Literal["standard", "minmax"] = _field(
         "standard",
         "per-band scaling with statistics of the train split: zero mean and unit variance, or 0..1",
+    )
+    clip_percentile: float = _field(
+        0.0,
+        "cuts each band off at this percentile of the train split and at 100 less it, before scaling; 0 cuts nothing",
+        unit="%",
+        ge=0.0,
+        le=10.0,
+    )
+    visible: bool = _field(True, "the network sees B2, B3 and B4: blue, green and red")
+    red_edge: bool = _field(True, "the network sees B5, B6 and B7: the red edge of vegetation")
+    near_infrared: bool = _field(True, "the network sees B8")
+    short_wave_infrared: bool = _field(True, "the network sees B11 and B12")
+    atmospheric: bool = _field(True, "the network sees B1, B9 and B10: coastal aerosol, water vapour and cirrus")
+    terrain: bool = _field(True, "the network sees slope and elevation")
+    indices: Literal["none", "vegetation", "all"] = _field(
+        "none",
+        "spectral indices beside the bands, of reflectances, whatever bands the network sees: "
+        "NDVI and NDRE, or these and NDWI, NDMI, NBR and BSI",
     )
 
 
@@ -73,14 +91,76 @@ class ModelConfig(Section):
     normalization: Literal["batch", "group", "none"] = _field(
         "batch", "normalisation after each convolution: over the batch, over 8 channel groups, or none"
     )
+    upsampling: Literal["transposed", "bilinear"] = _field(
+        "transposed",
+        "how the decoder doubles the resolution: transposed convolution, or convolution and bilinear interpolation",
+    )
+    attention: Literal["none", "gate", "squeeze_excitation"] = _field(
+        "none",
+        "in the decoder: none, a gate on each skip (Oktay et al. 2018), "
+        "or channels weighted after each level (Hu et al. 2018)",
+    )
+    deep_supervision: bool = _field(
+        False,
+        "the decoder's coarser levels give logits of their own, which count in the loss while training: "
+        "half as much for each level down, all weights together one",
+    )
+
+
+LOSS_COMPONENTS = ("cross_entropy", "focal", "dice", "tversky", "jaccard", "lovasz", "focal_tversky")
+"""The fields of `LossConfig` that are weights."""
 
 
 class LossConfig(Section):
-    """A compound loss whose weights are shares: they sum to one."""
+    """A compound loss: weights of its components, of which only the ratios matter, and their parameters."""
 
-    jaccard_share: float = _field(
-        0.5, "weight of the soft Jaccard loss; binary cross-entropy has the rest", ge=0.0, le=1.0
+    cross_entropy: float = _field(
+        0.5, "weight of binary cross-entropy; all weights are divided by their sum", ge=0.0, le=1.0
     )
+    focal: float = _field(0.0, "weight of the focal loss (Lin et al. 2017)", ge=0.0, le=1.0)
+    dice: float = _field(0.0, "weight of the Dice loss (Milletari et al. 2016)", ge=0.0, le=1.0)
+    tversky: float = _field(0.0, "weight of the Tversky loss (Salehi et al. 2017)", ge=0.0, le=1.0)
+    jaccard: float = _field(0.5, "weight of the soft Jaccard loss (Rahman & Wang 2016)", ge=0.0, le=1.0)
+    lovasz: float = _field(0.0, "weight of the Lovász hinge (Berman et al. 2018)", ge=0.0, le=1.0)
+    focal_tversky: float = _field(0.0, "weight of the focal Tversky loss (Abraham & Khan 2018)", ge=0.0, le=1.0)
+    landslide_weight: float = _field(
+        1.0, "what a landslide pixel counts for in cross-entropy and focal loss, against 1 of another", ge=0.1, le=100.0
+    )
+    hardest_share: float = _field(
+        1.0,
+        "share of a batch's pixels that count in cross-entropy and focal loss: the hardest; 1: all",
+        ge=0.01,
+        le=1.0,
+    )
+    focal_gamma: float = _field(
+        2.0, "focal loss: how little pixels count that are right; 0 is cross-entropy", ge=0.0, le=5.0
+    )
+    focal_alpha: float = _field(
+        0.5,
+        "focal loss: what a landslide pixel counts for, against 1 - alpha of another, times landslide_weight",
+        ge=0.01,
+        le=0.99,
+    )
+    tversky_alpha: float = _field(0.3, "Tversky and focal Tversky loss: weight of false alarms", ge=0.05, le=1.0)
+    tversky_beta: float = _field(0.7, "Tversky and focal Tversky loss: weight of missed landslide", ge=0.05, le=1.0)
+    focal_tversky_gamma: float = _field(
+        4 / 3, "focal Tversky loss: its power is 1 / gamma; 1 is the Tversky loss", ge=1.0, le=3.0
+    )
+
+    @model_validator(mode="after")
+    def _some_component(self) -> Self:
+        if not any(getattr(self, name) for name in LOSS_COMPONENTS):
+            raise ConfigError(
+                "loss", "every component has weight 0", "give one a weight above 0, such as loss.cross_entropy=1"
+            )
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What part of the loss each component is, by the name of its weight: above 0, one in sum."""
+        weights = {name: getattr(self, name) for name in LOSS_COMPONENTS}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items() if weight}
 
 
 class AugmentConfig(Section):
@@ -104,6 +184,19 @@ class TrainingConfig(Section):
         "cosine", "course of the learning rate: a short warm-up and a cosine down to 1 % of it, or constant"
     )
     weight_decay: float = _field(1e-4, "decoupled weight decay of AdamW", ge=0.0, le=1.0)
+    gradient_clipping: float = _field(
+        0.0,
+        "longest gradient of all weights together, longer ones are shortened to it; 0 shortens none",
+        ge=0.0,
+        le=100.0,
+    )
+    weight_averaging: float = _field(
+        0.0,
+        "momentum of a moving average of the weights over steps, which judges and is kept instead of the last weights: "
+        "0.99 averages over some 100 steps, 0 not at all",
+        ge=0.0,
+        le=0.9999,
+    )
     patience: int = _field(
         20, "epochs without a better validation F1 before training stops", unit="epochs", ge=1, le=10_000
     )
@@ -141,9 +234,11 @@ class FieldSpec(NamedTuple):
 
     @property
     def bounds(self) -> str:
-        """The values that the field takes, in words: `4..128`, `standard | minmax`."""
+        """The values that the field takes, in words: `4..128`, `standard | minmax`, `true | false`."""
         if self.choices:
             return " | ".join(str(choice) for choice in self.choices)
+        if self.kind == "bool":
+            return "true | false"
         return f"{_number(self.low)}..{_number(self.high)}"
 
 

@@ -1,37 +1,52 @@
 """Experiment files: the data, the base configuration, the search space and the budget of one study."""
 
+import importlib.util
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lsml import strict_yaml
-from lsml.config import Scalar, Section, TrainConfig, validate, with_values
+from lsml.config import Scalar, Section, TrainConfig, suggestion, validate, with_values
 from lsml.errors import ConfigError
 from lsml.space import Space
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_PACKAGES = {"cma-es": "cmaes", "gp": "torch"}
+"""What a sampler needs besides Optuna, which installs neither; lsml's extra has the sampler's name."""
+
+
+def _setting(default: Any, description: str, *, unit: str = "", **bounds: Any) -> Any:
+    return Field(default, description=description, json_schema_extra={"unit": unit}, **bounds)
+
+
+def _min_epochs(description: str) -> Any:
+    return _setting(5, description, unit="epochs", ge=1)
+
+
+def _reduction() -> Any:
+    return _setting(3, "one trial in this many goes on from each rung to the next", ge=2)
 
 
 class SyntheticData(Section):
     """A seeded synthetic dataset, made on first use."""
 
-    train: int = Field(96, ge=1, description="patches in the train split")
-    validation: int = Field(32, ge=1, description="patches in the validation split")
-    test: int = Field(32, ge=1, description="patches in the test split")
-    seed: int = Field(0, ge=0, description="start of every random choice")
+    train: int = _setting(96, "patches in the train split", unit="patches", ge=1)
+    validation: int = _setting(32, "patches in the validation split", unit="patches", ge=1)
+    test: int = _setting(32, "patches in the test split", unit="patches", ge=1)
+    seed: int = _setting(0, "start of every random choice", ge=0)
 
 
 class DataEntry(Section):
     """Where the patches come from: a folder, or the synthetic generator."""
 
-    path: str | None = None
+    path: str | None = _setting(None, "folder of the patches, relative to where lsml runs; this or synthetic")
     synthetic: SyntheticData | None = None
-    folds: int | None = Field(
-        None, ge=2, description="contiguous folds of the train patches, cross-validated inside each trial"
+    folds: int | None = _setting(
+        None, "contiguous folds of the train patches, cross-validated inside each trial", unit="folds", ge=2
     )
-    repeats: int = Field(2, ge=1, le=100, description="passes over all folds, each with other seeds")
+    repeats: int = _setting(2, "passes over all folds, each with other seeds", unit="passes", ge=1, le=100)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -49,41 +64,141 @@ class DataEntry(Section):
 
 
 class TpeSettings(Section):
-    """Optuna's tree-structured Parzen estimator."""
+    """Tree-structured Parzen estimators (Bergstra et al. 2011); all fields at once, conditional ones each by itself."""
 
-    startup_trials: int = Field(10, ge=0, description="random trials before the estimator takes over")
+    name: Literal["tpe"] = "tpe"
+    startup_trials: int = _setting(10, "random trials before the estimators take over", unit="trials", ge=0)
+    candidates: int = _setting(
+        24, "draws for each trial, of which the most promising one is taken", unit="draws", ge=1, le=10_000
+    )
 
 
-class PrunerSettings(Section):
-    """Asynchronous successive halving (Li et al. 2018), or no pruning.
+class RandomSettings(Section):
+    """Independent random draws."""
 
-    Its steps are epochs, or folds where the data have folds: a pruned trial has then judged some of the patches.
-    """
+    name: Literal["random"] = "random"
 
-    name: Literal["successive_halving", "none"] = "successive_halving"
-    min_epochs: int = Field(5, ge=1, description="epochs, or folds, that every trial may train")
-    reduction: int = Field(3, ge=2, description="one trial in this many goes on from each rung to the next")
+
+class QmcSettings(Section):
+    """A scrambled low-discrepancy sequence, its point chosen by the slot; conditional fields have coordinates too."""
+
+    name: Literal["qmc"] = "qmc"
+    sequence: Literal["sobol", "halton"] = _setting(
+        "sobol", "the sequence; sobol covers best with a power of two of trials"
+    )
+
+
+class CmaEsSettings(Section):
+    """Covariance matrix adaptation (Hansen 2016) over numbers without a condition; TPE draws all other fields."""
+
+    name: Literal["cma-es"] = "cma-es"
+    startup_trials: int = _setting(
+        1, "complete trials before the adaptation, from the middle of the space, begins", unit="trials", ge=0
+    )
+    population: int | None = _setting(
+        None,
+        "complete trials of one generation (pruned ones do not count); without it, 4 + 3 ln(fields)",
+        unit="trials",
+        ge=4,
+        le=10_000,
+    )
+
+
+class GpSettings(Section):
+    """A Gaussian process (Optuna's) over fields without a condition; TPE draws the conditional ones."""
+
+    name: Literal["gp"] = "gp"
+    startup_trials: int = _setting(
+        10, "complete trials, randomly drawn, before the process is fitted", unit="trials", ge=1
+    )
+
+
+class HalvingSettings(Section):
+    """Asynchronous successive halving (Li et al. 2018)."""
+
+    name: Literal["successive_halving"] = "successive_halving"
+    min_epochs: int = _min_epochs("epochs, or folds, that every trial may train; the first rung")
+    reduction: int = _reduction()
+
+
+class HyperbandSettings(Section):
+    """Successive halving with several first rungs (Hyperband, Li et al. 2018), among which the slots are dealt."""
+
+    name: Literal["hyperband"] = "hyperband"
+    min_epochs: int = _min_epochs("epochs, or folds, at the first rung of the keenest bracket")
+    max_epochs: int = _setting(..., "epochs, or folds, of a trial that is not pruned", unit="epochs", ge=1)
+    reduction: int = _reduction()
+
+    @model_validator(mode="after")
+    def _room_for_a_rung(self) -> Self:
+        if self.max_epochs < self.min_epochs:
+            raise ValueError(f"max_epochs {self.max_epochs} is below min_epochs {self.min_epochs}")
+        return self
+
+
+class MedianSettings(Section):
+    """Ends a trial whose best value so far is below the median of the complete trials at the same step."""
+
+    name: Literal["median"] = "median"
+    startup_trials: int = _setting(5, "complete trials before any is pruned", unit="trials", ge=1)
+    min_epochs: int = _min_epochs("epochs, or folds, that every trial may train")
+
+
+class NoPruningSettings(Section):
+    """Every trial trains to its end."""
+
+    name: Literal["none"] = "none"
+
+
+def _by_name(place: str, *kinds: type[Section]) -> BeforeValidator:
+    """Reads a mapping, or the name alone, as that kind which its `name` chooses: mistakes are answered for it only."""
+    known = {str(kind.model_fields["name"].default): kind for kind in kinds}
+
+    def choose(value: Any) -> Any:
+        entry = {"name": value} if isinstance(value, str) else value
+        if not isinstance(entry, dict):
+            return value
+        name = str(entry.get("name", ""))
+        if name not in known:
+            why = f"no such name '{name}'" if name else "gives no name"
+            raise ConfigError(place, why, suggestion(name, known))
+        return validate(known[name], entry, place)
+
+    return BeforeValidator(choose)
+
+
+SamplerSettings = TpeSettings | RandomSettings | QmcSettings | CmaEsSettings | GpSettings
+PrunerSettings = HalvingSettings | HyperbandSettings | MedianSettings | NoPruningSettings
 
 
 class StudySettings(Section):
     """The budget of a study and how it searches."""
 
-    trials: int = Field(20, ge=1, le=100_000, description="trials that the study has when it is done")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="start of every random choice of the study")
-    workers: int = Field(
-        0, ge=0, le=1024, description="trials at the same time; 0 is one a GPU, or one where there is none"
+    trials: int = _setting(20, "trials that the study has when it is done", unit="trials", ge=1, le=100_000)
+    seed: int = _setting(0, "start of every random choice of the study", ge=0, le=2**31 - 1)
+    workers: int = _setting(
+        0, "trials at the same time; 0 is one a GPU, or one where there is none", unit="workers", ge=0, le=1024
     )
-    max_retries: int = Field(2, ge=0, le=100, description="new attempts of a trial whose worker was lost")
-    max_failures: int = Field(5, ge=1, description="failed trials in a row that end the study")
-    confirm: int = Field(
+    max_retries: int = _setting(2, "new attempts of a trial whose worker was lost", unit="attempts", ge=0, le=100)
+    max_failures: int = _setting(5, "failed trials in a row that end the study", unit="trials", ge=1)
+    confirm: int = _setting(
         0,
+        "best trials that are run again with a fresh seed, beside the base configuration, which is "
+        "registered unless one of them is better; needs data.folds",
+        unit="trials",
         ge=0,
         le=100,
-        description="best trials that are run again with a fresh seed, beside the base configuration, which is "
-        "registered unless one of them is better; needs data.folds",
     )
-    tpe: TpeSettings = TpeSettings()
-    pruner: PrunerSettings = PrunerSettings()
+    sampler: Annotated[
+        SamplerSettings,
+        Field(discriminator="name", description="what chooses the configurations of the trials"),
+        _by_name("study.sampler", *get_args(SamplerSettings)),
+    ] = TpeSettings()
+    pruner: Annotated[
+        PrunerSettings,
+        Field(discriminator="name", description="what ends weak trials early; its steps are epochs, or folds if any"),
+        _by_name("study.pruner", *get_args(PrunerSettings)),
+    ] = HalvingSettings()
 
 
 class _ExperimentFile(Section):
@@ -133,6 +248,25 @@ class Experiment(Section):
         space = self.space.pinned(set(values), base)
         space.check_base(base)
         return self.model_copy(update={"base": base, "space": space})
+
+
+def check_sampler(sampler: SamplerSettings, space: Space) -> None:
+    """Whether `sampler` can search `space` in this environment.
+
+    Raises:
+        ConfigError: the package that the sampler needs is not installed, or there is nothing that it can choose.
+    """
+    what = f"study.sampler: {sampler.name}"
+    ranged = [d for d in space.dimensions.values() if d.choices is None and d.low != d.high and not d.when]
+    if isinstance(sampler, CmaEsSettings) and not ranged:
+        raise ConfigError(
+            what, "adapts numbers from low to high, of which the space has none without a condition", "choose tpe"
+        )
+    package = _PACKAGES.get(sampler.name)
+    if package and importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            what, f"needs the package {package}, which is not installed", f"pip install 'lsml[{sampler.name}]'"
+        )
 
 
 def check_name(kind: str, name: str) -> str:

@@ -27,8 +27,9 @@ from lsml.device import Arithmetic, choose_arithmetic
 from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
 from lsml.metrics import PooledCounts
-from lsml.models.build import build_model, build_network
+from lsml.models.build import build_model, build_networks
 from lsml.models.files import export_bytes
+from lsml.models.supervision import SupervisedLoss
 
 WARM_UP_EPOCHS = 3
 WARM_UP_SHARE = 0.05
@@ -49,8 +50,9 @@ class EpochEvent(NamedTuple):
 
     Attributes:
         epoch: from 1.
-        metrics: `loss`, `val_loss`, `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the
-            best by F1), `val_average_precision`, `learning_rate`, `epoch_seconds`, `images_per_second`.
+        metrics: `loss` (with deep supervision the weighted mean over levels), `val_loss`, `val_f1`, `val_iou`,
+            `val_precision`, `val_recall` (at `val_threshold`, the best by F1), `val_average_precision`,
+            `learning_rate`, `epoch_seconds`, `images_per_second`.
         replayed: whether it was trained before a resume, and its metrics come from the checkpoint.
     """
 
@@ -158,6 +160,9 @@ def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
 class TrainingRun:
     """Network, optimizer and what is known of the epochs so far.
 
+    Between epochs `network` has the weights to judge by: with `training.weight_averaging` their moving average, and
+    training goes on from the last ones. Batch normalisation's moments are those of the last weights in either case.
+
     Args:
         config: what to train; its `epochs` set the course of the learning rate, and whoever calls `epoch` counts.
         train: the patches to train on.
@@ -186,13 +191,17 @@ class TrainingRun:
         self._path, self._pause, self._saved = checkpoint, checkpoint_seconds, time.monotonic()
         self.arithmetic = choose_arithmetic(config.training)
         self._loss = CompoundLoss(config.loss)
-        self.network = build_network(config, statistics, precision=self.arithmetic.precision)
+        self.network, self._trained = build_networks(config, statistics, precision=self.arithmetic.precision)
         self._optimizer = _optimizer(config.training, len(train))
         # Built here, because keras would trace the training step twice otherwise, and to restore its state.
-        self._optimizer.build(self.network.trainable_variables)
-        self.network.compile(self._optimizer, self._loss, jit_compile=self.arithmetic.xla)
+        self._optimizer.build(self._trained.trainable_variables)
+        loss = self._loss if self._trained is self.network else SupervisedLoss(self._loss)
+        # What is judged is compiled by XLA like what is trained, also where they are two.
+        self.network.jit_compile = self.arithmetic.xla
+        self._trained.compile(self._optimizer, loss, jit_compile=self.arithmetic.xla)
         self._key = run_key(config, train, validation, keep, self.arithmetic)
         self._kept = _arrays(self.network.weights)
+        self._last: list[np.ndarray] = []
         self.history: list[Metrics] = []
         self._restore()
 
@@ -226,10 +235,18 @@ class TrainingRun:
         Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two
         cores it stalls in some of them (`bench/training.py`).
         """
+        weights = self._trained.trainable_variables
+        if self._last:
+            _assign(weights, self._last)
         losses = []
         for images, truth in loader:
-            self.network.reset_metrics()
-            losses.append(float(self.network.train_on_batch(images, truth)))
+            self._trained.reset_metrics()
+            losses.append(float(self._trained.train_on_batch(images, truth)))
+        if self._config.training.weight_averaging:
+            self._last = _arrays(weights)
+            self._optimizer.finalize_variable_values(weights)
+            # Copied, because under JAX weights and averages would share memory, which the next step gives away.
+            _assign(weights, _arrays(weights))
         return statistics.fmean(losses)
 
     def model(self) -> keras.Model:
@@ -275,9 +292,10 @@ class TrainingRun:
             return
         self._saved = time.monotonic()
         arrays = {
-            "network": _arrays(self.network.variables),
+            "network": _arrays(self._trained.variables),
             "optimizer": _arrays(self._optimizer.variables),
             "kept": self._kept,
+            "last": self._last,
         }
         checkpoints.save(self._path, Checkpoint(self._key, self.history, arrays))
 
@@ -285,15 +303,22 @@ class TrainingRun:
         found = checkpoints.load(self._path, self._key) if self._path is not None else None
         if found is None:
             return
-        _assign(self.network.variables, found.arrays["network"])
+        _assign(self._trained.variables, found.arrays["network"])
         _assign(self._optimizer.variables, found.arrays["optimizer"])
-        self._kept = list(found.arrays["kept"])
+        self._kept, self._last = list(found.arrays["kept"]), list(found.arrays["last"])
         self.history = [dict(metrics) for metrics in found.history]
 
 
 def _optimizer(config: TrainingConfig, n_patches: int) -> keras.Optimizer:
     """AdamW (Loshchilov & Hutter 2019); biases and normalisation's parameters do not decay."""
-    optimizer = keras.optimizers.AdamW(_schedule(config, n_patches), weight_decay=config.weight_decay)
+    averaged = config.weight_averaging > 0
+    optimizer = keras.optimizers.AdamW(
+        _schedule(config, n_patches),
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.gradient_clipping or None,
+        use_ema=averaged,
+        **({"ema_momentum": config.weight_averaging} if averaged else {}),
+    )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lsml.data.statistics import BandStatistics
+from lsml.data.statistics import PERCENTS, BandStatistics
 
 
 @pytest.fixture(scope="session")
@@ -16,4 +16,5 @@ def statistics() -> BandStatistics:
         minimum=(*[0.0] * 13, 3.0),
         maximum=(*[4.0] * 13, 3.0),
         median=(*(0.9 + bands[:13] / 10).tolist(), 3.0),
+        quantiles=tuple((*[percent / 25] * 13, 3.0) for percent in PERCENTS),
     )

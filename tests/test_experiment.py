@@ -1,11 +1,22 @@
 """Experiment files: those of the project, and those that are refused."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from lsml.config import TrainConfig
 from lsml.errors import ConfigError
-from lsml.experiment import check_name, load_experiment
+from lsml.experiment import (
+    CmaEsSettings,
+    GpSettings,
+    MedianSettings,
+    QmcSettings,
+    check_name,
+    check_sampler,
+    load_experiment,
+)
+from lsml.space import Space
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +45,15 @@ def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) 
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
         (GOOD + "spaces: {}", "unknown key 'spaces'; did you mean 'space'?"),
         (GOOD + "study: {trails: 3}", "unknown key 'study.trails'; did you mean 'trials'?"),
-        (GOOD + "study: {pruner: {name: median}}", "study.pruner.name"),
+        (GOOD + "study: {pruner: medain}", "study.pruner: no such name 'medain'; did you mean 'median'?"),
+        (GOOD + "study: {pruner: {name: median, reduction: 3}}", "study.pruner: unknown key 'reduction'"),
+        (GOOD + "study: {pruner: {name: hyperband}}", "study.pruner: max_epochs: field required"),
+        (GOOD + "study: {pruner: {name: hyperband, max_epochs: 4}}", "max_epochs 4 is below min_epochs 5"),
+        (GOOD + "study: {pruner: [none]}", "study.pruner: input should be a valid dictionary"),
+        (GOOD + "study: {sampler: {name: tpe, startup_trails: 3}}", "'startup_trails'; did you mean 'startup_trials'?"),
+        (GOOD + "study: {sampler: {name: random, startup_trials: 3}}", "study.sampler: unknown key 'startup_trials'"),
+        (GOOD + "study: {sampler: {startup_trials: 3}}", "study.sampler: gives no name; allowed: cma-es, gp, qmc"),
+        (GOOD + "study: {sampler: {name: gp, startup_trials: 0}}", "startup_trials: input should be greater than"),
         (GOOD + "study: {trials: 0}", "greater than or equal to 1, not 0"),
         (GOOD + "base: {model: {dept: 3}}", "unknown key 'model.dept'; did you mean 'depth'?"),
         (GOOD + "base: {model: {depth: 2}}", "does not contain the base value 2"),
@@ -54,7 +73,31 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_experiment(path)
     assert says in str(caught.value)
-    assert any(place in str(caught.value) for place in (str(path), "space: ", "experiment name"))
+    assert any(place in str(caught.value) for place in (str(path), "space: ", "experiment name", "study."))
+
+
+def test_a_sampler_and_a_pruner_are_chosen_by_name(tmp_path: Path) -> None:
+    """A name alone takes the defaults of that name; options beside it replace them, also after --trials."""
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD + "study: {sampler: qmc, pruner: {name: median, startup_trials: 3}}")
+    study = load_experiment(path).with_settings(trials=7).study
+    assert (study.trials, study.sampler, study.pruner) == (
+        7,
+        QmcSettings(sequence="sobol"),
+        MedianSettings(startup_trials=3, min_epochs=5),
+    )
+
+
+def test_a_sampler_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is not installed, and a space without numbers for CMA-ES, are one line before anything runs."""
+    numbers = Space.parse({"model.depth": {"low": 3, "high": 5}}, TrainConfig())
+    words = Space.parse({"input.scaling": {"choices": ["standard", "minmax"]}}, TrainConfig())
+    for sampler, package in ((CmaEsSettings(), "cmaes"), (GpSettings(), "torch")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ConfigError, match=rf"needs the package {package}.*pip install 'lsml\[{sampler.name}\]'"):
+            check_sampler(sampler, numbers)
+    with pytest.raises(ConfigError, match="numbers from low to high"):
+        check_sampler(CmaEsSettings(), words)
 
 
 def test_folds_are_repeated_twice_unless_said(tmp_path: Path) -> None:

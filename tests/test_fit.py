@@ -19,11 +19,11 @@ import pytest
 from lsml import checkpoint as checkpoints
 from lsml.checkpoint import Checkpoint
 from lsml.config import TrainConfig, TrainingConfig, with_values
-from lsml.data.statistics import BandStatistics
+from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.data.training import TrainingData
 from lsml.device import Device, choose_precision, choose_xla, describe_device
 from lsml.errors import StorageError
-from lsml.fit import EpochEvent, FitResult, TrainingDiverged, fit
+from lsml.fit import EpochEvent, FitResult, TrainingDiverged, TrainingRun, fit, last_epoch
 from lsml.models.files import load_bytes
 
 SIZE = 32
@@ -33,7 +33,12 @@ METRICS = {
     *("val_threshold", "learning_rate"),
 } | TIMES
 STATISTICS = BandStatistics(
-    mean=(1.0,) * 14, std=(0.5,) * 14, minimum=(0.0,) * 14, maximum=(4.0,) * 14, median=(1.0,) * 14
+    mean=(1.0,) * 14,
+    std=(0.5,) * 14,
+    minimum=(0.0,) * 14,
+    maximum=(4.0,) * 14,
+    median=(1.0,) * 14,
+    quantiles=tuple((percent / 25,) * 14 for percent in PERCENTS),
 )
 
 
@@ -228,6 +233,106 @@ def run_until_killed(path: str) -> None:
     """In the child: two epochs and a part of the third."""
     data = toy_data()
     fit(toy_config(), data, Killer(data, epoch=2), checkpoint=Path(path))
+
+
+def test_deep_supervision_resumes_to_the_last_digit(tmp_path: Path) -> None:
+    """Its heads train, are in the checkpoint and not in the model; the events have the same metrics as others."""
+    path = tmp_path / "supervised.checkpoint"
+    config = toy_config(model__deep_supervision=True, model__attention="gate", training__epochs=3)
+    whole, rest = Listener(), Listener()
+    expected = fit(config, toy_data(), whole)
+    fit(config, toy_data(), Listener(last=2), checkpoint=path)
+    resumed = fit(config, toy_data(), rest, checkpoint=path)
+
+    assert [event.replayed for event in rest.events] == [True, True, False]
+    assert untimed(rest.events) == untimed(whole.events)
+    assert all(np.array_equal(a, b) for a, b in zip(weights_of(resumed), weights_of(expected), strict=True))
+    assert set(whole.events[0].metrics) == METRICS
+    assert not any(layer.name == "logits1" for layer in load_bytes(resumed.model).layers)
+    assert whole.events[-1].metrics["loss"] < whole.events[0].metrics["loss"]
+
+
+def _run(path: Path | None = None, **values: object) -> TrainingRun:
+    """A training in one step an epoch, without dropout, that keeps its last weights."""
+    data = toy_data()
+    small = {"model__depth": 1, "training__batch_size": 35, "training__precision": "float32", "training__epochs": 3}
+    config = toy_config(**(small | {"model__dropout": 0.0} | values))
+    return TrainingRun(
+        config, data.train, data.statistics, validation=data.validation, keep=last_epoch, checkpoint=path
+    )
+
+
+def test_averaged_weights_are_judged_and_kept_and_last_ones_trained() -> None:
+    """With momentum .5 the kept weights are w1, then half of those kept before and half of w2, of w3, ...
+
+    The losses show that w1, w2, ... are those of the same training without averaging.
+    """
+    plain, averaged = _run(), _run(training__weight_averaging=0.5)
+    trained = [variable.path for variable in plain.network.trainable_variables]
+    expected: dict[str, np.ndarray] = {}
+    for epoch in range(3):
+        plain.epoch()
+        averaged.epoch()
+        models = plain.model(), averaged.model()
+        last, kept = ({weight.path: np.array(weight) for weight in model.weights} for model in models)
+        for name, weight in last.items():
+            average = 0.5 * expected[name] + 0.5 * weight if epoch and name in trained else weight
+            expected[name] = average
+            np.testing.assert_allclose(kept[name], average, rtol=0, atol=1e-5, err_msg=f"{name} {epoch}")
+        # What `lsml.networks` judges held-out patches by is the network itself.
+        for weight in averaged.network.weights:
+            np.testing.assert_array_equal(weight, kept[weight.path])
+    losses, others = ([metrics["loss"] for metrics in run.history] for run in (plain, averaged))
+    assert losses == pytest.approx(others, abs=1e-5)
+    assert plain.history[-1]["val_loss"] != pytest.approx(averaged.history[-1]["val_loss"], abs=1e-3)
+
+
+def test_averaging_resumes_to_the_last_digit(tmp_path: Path) -> None:
+    """Both the average and the last weights are in the checkpoint."""
+    path = tmp_path / "averaged.checkpoint"
+    whole, first = _run(training__weight_averaging=0.9), _run(path, training__weight_averaging=0.9)
+    for run in (whole, whole, whole, first, first):
+        run.epoch()
+    rest = _run(path, training__weight_averaging=0.9)
+    assert len(rest.history) == 2
+    rest.epoch()
+    events = [EpochEvent(1, metrics, replayed=False) for metrics in whole.history]
+    assert untimed([EpochEvent(1, metrics, replayed=False) for metrics in rest.history]) == untimed(events)
+    for one, two in zip(rest.model().get_weights(), whole.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.skipif("LSML_JAX_PYTHON" not in os.environ, reason="LSML_JAX_PYTHON names no Python with JAX")
+def test_averaging_goes_on_under_jax() -> None:
+    """JAX gives away the memory of weights at each step: averages that shared it would be gone in epoch 2."""
+    subprocess.run(
+        [os.environ["LSML_JAX_PYTHON"], "-c", "import test_fit; test_fit.train_averaged()"],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "KERAS_BACKEND": "jax"},
+        check=True,
+        timeout=300,
+    )
+
+
+def train_averaged() -> None:
+    """In the child: three epochs on unchanged patches, each from the last weights of the one before."""
+    run = _run(training__weight_averaging=0.5, training__schedule="constant", augment__strength=0.0)
+    losses = [run.epoch().metrics["loss"] for _ in range(3)]
+    assert losses[2] < losses[1] < losses[0], losses
+
+
+def test_long_gradients_are_shortened() -> None:
+    """Clipped to a length of 1e-10, far below Adam's epsilon of 1e-7, a gradient moves nothing; short ones stay."""
+    moved = {}
+    for clipping in (100.0, 1e-10):
+        run = _run(training__gradient_clipping=clipping, training__weight_decay=0.0, training__schedule="constant")
+        before = [np.array(weight) for weight in run.network.trainable_variables]
+        run.epoch()
+        after = run.network.trainable_variables
+        moved[clipping] = max(np.abs(np.array(a) - b).max() for a, b in zip(after, before, strict=True))
+    # The first step of Adam is the learning rate of .01 in each weight, g / (|g| + 1e-7) of it to be exact.
+    assert moved[100.0] == pytest.approx(0.01, rel=0.01)
+    assert moved[1e-10] < 0.01 * 1e-3
 
 
 def test_the_observer_ends_training(tmp_path: Path) -> None:

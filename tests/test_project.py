@@ -160,6 +160,14 @@ def test_mlproject_parameters_are_options_with_the_same_default(name: str) -> No
     }
 
 
+def test_the_configuration_reference_is_what_the_command_prints() -> None:
+    """docs/configuration.md is the output of `lsml config reference`, to the last character."""
+    from lsml.cli.config import reference_page
+
+    written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert written == reference_page(), "run `lsml config reference > docs/configuration.md`"
+
+
 @pytest.mark.parametrize("target", [".venv", ".venv-jax"])
 def test_make_refuses_a_python_that_does_not_fit(target: str, tmp_path: Path) -> None:
     """With an old Python, make says in one line which ones fit and how to name one, and builds nothing."""

@@ -1,7 +1,7 @@
 """Statistics of each band over a split, gathered one patch at a time."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,17 @@ from lsml.errors import DataError
 
 _HALF = 1 << 16
 
+_TAIL = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+PERCENTS = (*_TAIL, *(float(percent) for percent in range(5, 100, 5)), *(100 - percent for percent in reversed(_TAIL)))
+"""Where the quantiles are: close together in both tails, 0 and 100 the extremes."""
+
 
 @dataclass(frozen=True)
 class BandStatistics:
     """Of all finite stored values of a split, 14 numbers each, in the order of `lsml.bands.BANDS`.
 
     `std` is that of the population (divided by n); `median` is the lower one, so always a value that occurs.
+    `quantiles` has one row of 14 for each of `PERCENTS`, which hold to 1/128 of a value; the extremes are exact.
     """
 
     mean: tuple[float, ...]
@@ -24,10 +29,35 @@ class BandStatistics:
     minimum: tuple[float, ...]
     maximum: tuple[float, ...]
     median: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]
 
-    def to_dict(self) -> dict[str, list[float]]:
+    def clipped(self, percent: float) -> "BandStatistics":
+        """Of the values cut off at the `percent`-th and the (100 - `percent`)-th percentile of their band.
+
+        Mean and standard deviation are those of the line through the quantiles.
+        """
+        table = np.array(self.quantiles)
+        low, high = (np.array([np.interp(p, PERCENTS, band) for band in table.T]) for p in (percent, 100 - percent))
+        cut = np.clip(table, low, high)
+        share = np.diff(PERCENTS)[:, None] / 100
+        left, right = cut[:-1], cut[1:]
+        mean = (share * (left + right) / 2).sum(axis=0)
+        # The mean square of a line from a to b is (a^2 + ab + b^2) / 3.
+        a, b = left - mean, right - mean
+        variance = (share * (a * a + a * b + b * b) / 3).sum(axis=0)
+        constant = low == high
+        return BandStatistics(
+            mean=_tuple(np.where(constant, low, mean)),
+            std=_tuple(np.where(constant, 0.0, np.sqrt(variance))),
+            minimum=_tuple(low),
+            maximum=_tuple(high),
+            median=_tuple(np.clip(self.median, low, high)),
+            quantiles=tuple(_tuple(row) for row in cut),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
         """Plain lists, for JSON."""
-        return {name: list(values) for name, values in asdict(self).items()}
+        return {**asdict(self), "quantiles": [list(row) for row in self.quantiles]}
 
     @classmethod
     def from_dict(cls, tree: Any) -> "BandStatistics":
@@ -36,10 +66,13 @@ class BandStatistics:
         Raises:
             KeyError, TypeError, ValueError: `tree` is not what `to_dict` gives.
         """
-        columns = {field.name: tuple(float(value) for value in tree[field.name]) for field in fields(cls)}
-        if any(len(values) != N_BANDS for values in columns.values()):
-            raise ValueError(f"not {N_BANDS} values in each of {', '.join(columns)}")
-        return cls(**columns)
+        columns = {name: _tuple(tree[name]) for name in ("mean", "std", "minimum", "maximum", "median")}
+        quantiles = tuple(_tuple(row) for row in tree["quantiles"])
+        if any(len(values) != N_BANDS for values in (*columns.values(), *quantiles)):
+            raise ValueError(f"not {N_BANDS} values in each of {', '.join(columns)}, quantiles")
+        if len(quantiles) != len(PERCENTS):
+            raise ValueError(f"not {len(PERCENTS)} quantiles")
+        return cls(**columns, quantiles=quantiles)
 
 
 class _Moments:
@@ -89,20 +122,23 @@ def band_statistics(patches: Callable[[], Iterable[np.ndarray]]) -> BandStatisti
     _require_values(moments.count)
 
     rank = (moments.count - 1) // 2
-    bucket, rank = _select(upper, rank)
+    below = np.cumsum(upper, axis=1)
+    bucket, rank = _select(below, rank)
     lower = np.zeros((N_BANDS, _HALF), np.int64)
     for patch in patches():
         values, finite = _columns(patch)
         keys = _ordered(values)
         lower += _histogram(keys & 0xFFFF, finite & (keys >> 16 == bucket))
-    rest, _ = _select(lower, rank)
+    rest, _ = _select(np.cumsum(lower, axis=1), rank)
     median = _unordered((bucket.astype(np.uint32) << np.uint32(16)) | rest.astype(np.uint32))
+    quantiles = np.array([_quantile(below, percent) for percent in PERCENTS])
     return BandStatistics(
         mean=_tuple(moments.mean),
         std=_tuple(np.sqrt(moments.squares / moments.count)),
         minimum=_tuple(moments.minimum),
         maximum=_tuple(moments.maximum),
         median=_tuple(median),
+        quantiles=tuple(_tuple(row) for row in np.clip(quantiles, moments.minimum, moments.maximum)),
     )
 
 
@@ -133,13 +169,32 @@ def _histogram(keys: np.ndarray, counted: np.ndarray) -> np.ndarray:
     return np.bincount(places[counted], minlength=N_BANDS * _HALF).reshape(N_BANDS, _HALF)
 
 
-def _select(histogram: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The key that holds the value of `rank` (0-based) in each band, and its rank among that key's values."""
-    below = np.cumsum(histogram, axis=1)
+def _select(below: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The key that holds the value of `rank` (0-based) in each band, and its rank among that key's values.
+
+    Args:
+        below: how many values have each key or a lower one, `(14, 65536)`.
+    """
     key = (below <= rank[:, None]).sum(axis=1)
-    bands = np.arange(N_BANDS)
-    return key, rank - (below[bands, key] - histogram[bands, key])
+    return key, rank - _before(below, key)
 
 
-def _tuple(values: np.ndarray) -> tuple[float, ...]:
+def _before(below: np.ndarray, key: np.ndarray) -> np.ndarray:
+    return np.where(key > 0, below[np.arange(N_BANDS), key - 1], 0)
+
+
+def _quantile(below: np.ndarray, percent: float) -> np.ndarray:
+    """Of each band, the value below which `percent` of its values lie, from the upper 16 bits of all; float64 (14,).
+
+    Values with the same upper bits count as evenly spread. The extremes are infinite.
+    """
+    if percent in (0.0, 100.0):
+        return np.full(N_BANDS, -np.inf if percent == 0 else np.inf)
+    key, rank = _select(below, np.floor(percent / 100 * (below[:, -1] - 1)).astype(np.int64))
+    place = (rank + 0.5) / (below[np.arange(N_BANDS), key] - _before(below, key))
+    lowest, highest = (_unordered((key << 16 | rest).astype(np.uint32)).astype(np.float64) for rest in (0, 0xFFFF))
+    return lowest + place * (highest - lowest)
+
+
+def _tuple(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)

@@ -14,7 +14,7 @@ from lsml.config import flatten
 from lsml.data.folds import FoldedData
 from lsml.data.training import StudyData
 from lsml.errors import Interrupted, StorageError, StudyError
-from lsml.experiment import Experiment, check_name
+from lsml.experiment import Experiment, PrunerSettings, SamplerSettings, check_name
 from lsml.jobs.conclude import TuneResult, conclude
 from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache, prepare_data
 from lsml.study.choice import Choice, choose_best, choose_in_folds
@@ -98,9 +98,19 @@ def _spec(experiment: Experiment, data: StudyData) -> dict[str, Any]:
         "data": data.identity,
         "base": base,
         "space": experiment.space.describe(),
-        "search": {"seed": settings.seed, "tpe": flatten(settings.tpe), "pruner": flatten(settings.pruner)},
+        "search": {
+            "seed": settings.seed,
+            "sampler": flatten(settings.sampler),
+            "pruner": flatten(settings.pruner),
+        },
         "confirm": settings.confirm,
     }
+
+
+def _named(key: str, settings: SamplerSettings | PrunerSettings) -> dict[str, Any]:
+    """`{"study.sampler": "tpe", "study.sampler.startup_trials": 10}`; options that are not given are left out."""
+    options = {f"{key}.{name}": value for name, value in flatten(settings).items() if name != "name"}
+    return {key: settings.name} | {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -194,12 +204,9 @@ class _Study:
                 "study.workers": workers,
                 "study.seed": settings.seed,
                 "study.max_retries": settings.max_retries,
-                "study.sampler": "tpe",
-                "study.startup_trials": settings.tpe.startup_trials,
+                **_named("study.sampler", settings.sampler),
                 "study.confirm": settings.confirm,
-                "study.pruner": settings.pruner.name,
-                "study.min_epochs": settings.pruner.min_epochs,
-                "study.reduction": settings.pruner.reduction,
+                **_named("study.pruner", settings.pruner),
                 "study.searched": ", ".join(self.experiment.space.dimensions),
             },
             data=self.data,

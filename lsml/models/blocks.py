@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 import keras
-from keras import KerasTensor, layers
+from keras import KerasTensor, layers, ops
 
 from lsml.config import ModelConfig
 
@@ -91,18 +91,44 @@ class Blocks:
         return layers.MaxPooling2D(size, strides=2, dtype=self.precision, name=name)(x)
 
     def upsample(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
-        """`(B, H, W, C)` to `(B, 2H, 2W, filters)` by a transposed convolution."""
+        """`(B, H, W, C)` to `(B, 2H, 2W, filters)`, as configured.
+
+        `bilinear` is a 1 x 1 convolution and interpolation, in this order: both are linear and the weights of an
+        interpolation sum to one, so the other order gives the same and computes four times as much.
+        """
+        if self.config.upsampling == "bilinear":
+            return self._interpolate(self.convolve(x, filters, f"{name}_conv", kernel=1), name)
         return layers.Conv2DTranspose(
             filters, 2, strides=2, kernel_initializer=self._he_normal(), dtype=self.precision, name=name
         )(x)
+
+    def _interpolate(self, x: KerasTensor, name: str) -> KerasTensor:
+        """Bilinear interpolation to twice the height and width, pixel centres at half steps, borders repeated.
+
+        Every pixel four times and then [1 2 1] / 4 both ways gives the weights 3/4 and 1/4. `UpSampling2D` has
+        bilinear interpolation too, but XLA cannot differentiate TensorFlow's.
+        """
+        x = layers.UpSampling2D(2, dtype=self.precision, name=name)(x)
+        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+        for turn in (1, 2):
+            x = layers.AveragePooling2D(2, strides=1, dtype=self.precision, name=f"{name}_mean{turn}")(x)
+        return x
 
     def merge(self, x: KerasTensor, skip: KerasTensor, name: str) -> KerasTensor:
         """The decoder's features and the encoder's of the same resolution, channels side by side."""
         return layers.Concatenate(dtype=self.precision, name=name)([skip, x])
 
+    def weigh(self, x: KerasTensor, weights: KerasTensor, name: str) -> KerasTensor:
+        """`(B, H, W, C)` times weights of one for each pixel `(B, H, W, 1)` or each channel `(B, 1, 1, C)`."""
+        return layers.Multiply(dtype=self.precision, name=name)([x, weights])
+
     def add(self, x: KerasTensor, shortcut: KerasTensor, name: str) -> KerasTensor:
         """The sum of a residual branch and its shortcut, of one shape."""
         return layers.Add(dtype=self.precision, name=name)([shortcut, x])
+
+    def glorot_uniform(self) -> keras.Initializer:
+        """Initial weights of a layer that no ReLU follows."""
+        return keras.initializers.GlorotUniform(seed=next(self._seeds))
 
     def _he_normal(self) -> keras.Initializer:
         return keras.initializers.HeNormal(seed=next(self._seeds))

@@ -1,6 +1,7 @@
 """Networks from a configuration: logits to train on, probabilities to export."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,29 +11,56 @@ from lsml.config import TrainConfig
 from lsml.data.statistics import BandStatistics
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import plain, resnet
-from lsml.models.inputs import replace_nonfinite, scale
+from lsml.models.inputs import features_of
+from lsml.models.supervision import supervise
 from lsml.models.unet import decoder, head
 
 WEIGHTS_STREAM = 1
 """Keeps the network's random numbers apart from those of the loader, which derive from the same seed."""
 
 
-def build_network(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> keras.Model:
-    """The network to train: stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`.
+class Networks(NamedTuple):
+    """Two networks of the same layers, from stored bands float32 `(B, H, W, 14)`.
 
-    H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone.
+    Attributes:
+        judged: to logits float32 `(B, H, W, 1)`; what it becomes is exported.
+        trained: with deep supervision to logits of all levels, `(B, H, W, levels)`, from heads that `judged` does
+            not have; otherwise it is `judged`.
+    """
+
+    judged: keras.Model
+    trained: keras.Model
+
+
+def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> Networks:
+    """The network to judge and the one to train.
+
+    H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone;
+    those of `judged` are the same with deep supervision and without.
 
     Args:
         precision: dtype policy of the layers between input scaling and logits, `float32` or `mixed_bfloat16`.
+
+    Raises:
+        ConfigError: no band and no index is left to look at.
     """
-    seeds = _seeds(config.seed)
-    blocks = Blocks(config.model, seeds, precision)
+    seeds, model = _seeds(config.seed), config.model
+    blocks = Blocks(model, seeds, precision)
     stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
-    scaled = scale(replace_nonfinite(stored, statistics.median), config.input, statistics)
-    encoder = plain if config.model.architecture == "unet" else resnet
-    features = encoder.encode(scaled, blocks)
-    logits = head(decoder(features, encoder.decoder_filters(config.model), blocks), seeds)
-    return keras.Model(stored, logits, name=config.model.architecture)
+    inputs = features_of(stored, config.input, statistics)
+    encoder = plain if model.architecture == "unet" else resnet
+    decoded = decoder(encoder.encode(inputs, blocks), encoder.decoder_filters(model), blocks)
+    logits = head(decoded[0], seeds)
+    judged = keras.Model(stored, logits, name=model.architecture)
+    if not model.deep_supervision or len(decoded) == 1:
+        return Networks(judged, judged)
+    trained = keras.Model(stored, supervise(logits, decoded, seeds), name=f"{model.architecture}_supervised")
+    return Networks(judged, trained)
+
+
+def build_network(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> keras.Model:
+    """Stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`: the one to judge of `build_networks`."""
+    return build_networks(config, statistics, precision=precision).judged
 
 
 def build_model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:

@@ -6,12 +6,56 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from lsml.bands import CONSTANTS, N_BANDS
 from lsml.config import InputConfig
 from lsml.data.statistics import BandStatistics
+from lsml.errors import ConfigError
+from lsml.models.indices import SETS, spectral_index
 
 LIMITS = {"standard": (-10.0, 10.0), "minmax": (-1.0, 2.0)}
 """Scaled values beyond these are cut off. Ten standard deviations, or one range beyond either end, hold every
 value of the real patches but the brightest cirrus; a damaged pixel can't drown its neighbours."""
+
+
+GROUPS = {
+    "visible": (1, 2, 3),
+    "red_edge": (4, 5, 6),
+    "near_infrared": (7,),
+    "short_wave_infrared": (10, 11),
+    "atmospheric": (0, 8, 9),
+    "terrain": (12, 13),
+}
+"""The fields of `InputConfig` that turn bands on and off, and their bands; each band is in one."""
+
+
+def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) -> KerasTensor:
+    """What the encoder sees, float32 `(B, H, W, F)`: the chosen bands, scaled, and then the chosen indices.
+
+    Args:
+        stored: `(B, H, W, 14)`, finite or not.
+
+    Raises:
+        ConfigError: no band and no index is chosen.
+    """
+    finite = replace_nonfinite(stored, statistics.median)
+    bands = sorted(band for group, members in GROUPS.items() if getattr(config, group) for band in members)
+    found = []
+    if bands:
+        scaled = scale(finite, config, statistics)
+        found.append(scaled if len(bands) == N_BANDS else ops.take(scaled, bands, axis=-1))
+    if SETS[config.indices]:
+        physical = reflectance(finite)
+        found.extend(spectral_index(physical, index) for index in SETS[config.indices])
+    if not found:
+        raise ConfigError(
+            "input", "all bands are off and there is no index to look at", "set one of them, such as input.visible=true"
+        )
+    return found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+
+
+def reflectance(stored: KerasTensor) -> KerasTensor:
+    """Finite stored bands to their physical values, held to what the published integers can be: 0..65,535."""
+    return ops.clip(stored * np.asarray(CONSTANTS, dtype="float32"), 0.0, 65535.0)
 
 
 def replace_nonfinite(stored: KerasTensor, median: Sequence[float]) -> KerasTensor:
@@ -24,7 +68,14 @@ def scale(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) 
 
     `standard` gives zero mean and unit variance; `minmax` gives 0..1 between the train split's extremes. A band
     that is constant in the train split is only shifted. Values are cut off at `LIMITS`.
+
+    With `clip_percentile` they are cut off at these percentiles of the train split first, and the statistics are
+    those of what that leaves: B10's brightest cirrus, a hundred standard deviations out, then widens no scale.
     """
+    if config.clip_percentile:
+        statistics = statistics.clipped(config.clip_percentile)
+        low, high = (np.asarray(limit, dtype="float32") for limit in (statistics.minimum, statistics.maximum))
+        stored = ops.minimum(ops.maximum(stored, low), high)
     if config.scaling == "standard":
         offset, spread = np.asarray(statistics.mean), np.asarray(statistics.std)
     else:
@@ -34,5 +85,4 @@ def scale(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) 
     scaled = keras.layers.Normalization(
         mean=offset.tolist(), variance=np.square(spread).tolist(), dtype="float32", name=f"scale_{config.scaling}"
     )(stored)
-    low, high = LIMITS[config.scaling]
-    return ops.clip(scaled, low, high)
+    return ops.clip(scaled, *LIMITS[config.scaling])

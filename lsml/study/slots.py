@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lsml.config import OBJECTIVE, Scalar, TrainConfig, flatten, with_values
 from lsml.errors import ConfigError
-from lsml.experiment import PrunerSettings, StudySettings
+from lsml.experiment import StudySettings, check_sampler
 from lsml.space import Space, base_values, configure
 from lsml.study.database import (
     IDENTITY,
@@ -35,13 +35,14 @@ from lsml.study.database import (
     slot_of,
     state_of,
 )
+from lsml.study.search import make_pruner, make_sampler
 from lsml.trial import Attempt, Role, State, TrialOutcome
 
 _SEARCHED, _REASON, _LOST, _THRESHOLD, _BEST_EPOCH, _ITEMS = (
     *("searched", "reason", "lost"),
     *("threshold", "best_epoch", "lsml.items"),
 )
-_TRAINING, _SAMPLING, _CONFIRMING = 0, 1, 2
+_TRAINING, _SAMPLING, _CONFIRMING, _SEARCHING = 0, 1, 2, 3
 
 
 class Slots(ABC):
@@ -94,18 +95,27 @@ class Slots(ABC):
         return is_superseded(trial)
 
     def ask(self) -> Attempt | None:
-        """The next attempt, or None when every slot has ended or is being worked on."""
+        """The next attempt, or None when every slot has ended or is being worked on.
+
+        A slot whose values no configuration may have together, such as weights of the loss that are all 0, ends as
+        failed here and now.
+        """
         while (waiting := self._next_waiting()) is not None:
             slot = slot_of(waiting)
             self.study.sampler = self._sampler(slot)
             trial = self.study.ask()
-            if slot in self.wanted():
+            self._trials[trial.number] = trial
+            if slot not in self.wanted():
+                # Queued by a run that was killed, and asked for no more by this one.
+                self._supersede(self._trials.pop(trial.number), "no longer wanted")
+                continue
+            try:
                 attempt = self._attempt(trial, slot, waiting.user_attrs[ORDINAL])
-                trial.set_user_attr(_SEARCHED, list(trial.params))
-                self._trials[trial.number] = trial
-                return attempt
-            # Queued by a run that was killed, and asked for no more by this one.
-            self._supersede(trial, "no longer wanted")
+            except ConfigError as refused:
+                self._fail(trial.number, str(refused))
+                continue
+            trial.set_user_attr(_SEARCHED, list(trial.params))
+            return attempt
         return None
 
     def _sampler(self, slot: int) -> optuna.samplers.BaseSampler:
@@ -157,7 +167,10 @@ class Slots(ABC):
 
     def fail(self, attempt: Attempt, reason: str) -> None:
         """Ends the slot as failed."""
-        trial = self._trials.pop(attempt.number)
+        self._fail(attempt.number, reason)
+
+    def _fail(self, number: int, reason: str) -> None:
+        trial = self._trials.pop(number)
         trial.set_user_attr(_REASON, reason)
         self.study.tell(trial, state=TrialState.FAIL)
 
@@ -188,7 +201,7 @@ class SearchSlots(Slots):
         spec: what the study is, as plain data; a study that exists must have been started with the same.
 
     Raises:
-        ConfigError: the study exists and was started with another `spec`.
+        ConfigError: the study exists and was started with another `spec`, or the sampler cannot search the space.
         StorageError: the database cannot be used.
     """
 
@@ -202,8 +215,11 @@ class SearchSlots(Slots):
         settings: StudySettings,
         spec: Mapping[str, Any],
     ) -> None:
+        check_sampler(settings.sampler, space)
         self._space, self._base, self._settings = space, base, settings
-        super().__init__(make_study(storage, name, pruner=_pruner(settings.pruner)), max_retries=settings.max_retries)
+        self._study_seed = derive_seed(settings.seed, 0, _SEARCHING)
+        pruner = make_pruner(settings.pruner, study_seed=self._study_seed)
+        super().__init__(make_study(storage, name, pruner=pruner), max_retries=settings.max_retries)
         known = self.study.user_attrs.get(SPEC)
         if known is None:
             self.study.set_user_attr(IDENTITY, uuid.uuid4().hex)
@@ -239,9 +255,12 @@ class SearchSlots(Slots):
         return base_values(self._space, self._base) if slot == 0 else {}
 
     def _sampler(self, slot: int) -> optuna.samplers.BaseSampler:
-        return optuna.samplers.TPESampler(
-            seed=derive_seed(self._settings.seed, slot, _SAMPLING),
-            n_startup_trials=self._settings.tpe.startup_trials,
+        return make_sampler(
+            self._settings.sampler,
+            self._space,
+            slot=slot,
+            slot_seed=derive_seed(self._settings.seed, slot, _SAMPLING),
+            study_seed=self._study_seed,
         )
 
     def _attempt(self, trial: Trial, slot: int, ordinal: int) -> Attempt:
@@ -378,12 +397,6 @@ def threshold_of(trial: FrozenTrial) -> float:
 def best_epoch_of(trial: FrozenTrial) -> int:
     """The best epoch of a complete trial, or the mean of its folds' best epochs."""
     return int(trial.user_attrs[_BEST_EPOCH])
-
-
-def _pruner(settings: PrunerSettings) -> optuna.pruners.BasePruner:
-    if settings.name == "none":
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.SuccessiveHalvingPruner(min_resource=settings.min_epochs, reduction_factor=settings.reduction)
 
 
 def _check_same(name: str, known: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

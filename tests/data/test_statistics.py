@@ -1,15 +1,20 @@
 """Band statistics gathered patch by patch, against NumPy on all of the values at once."""
 
+import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lsml.bands import BANDS
 from lsml.data.encoding import as_integers, as_stored
-from lsml.data.statistics import BandStatistics, band_statistics
+from lsml.data.folders import PatchFiles
+from lsml.data.pack import pack_split
+from lsml.data.statistics import PERCENTS, BandStatistics, band_statistics
 from lsml.errors import DataError
+from tests.data.conftest import WritePatch
 
 
 def test_agrees_with_numpy_on_concatenated_patches() -> None:
@@ -48,6 +53,65 @@ def test_large_offset_costs_no_precision() -> None:
     assert statistics.mean == pytest.approx((1e6 + 0.5,) * 14, rel=1e-12)
 
 
+def test_quantiles_agree_with_numpy() -> None:
+    """To 1/128 of a value in both tails and between, of either sign; the extremes are exact, NaN does not count."""
+    rng = np.random.default_rng(3)
+    patches = [(rng.gamma(0.5, size=(32, 32, 14)) - np.arange(14)).astype(np.float32) for _ in range(8)]
+    patches[2][:5, :, 3] = np.nan
+    quantiles = np.array(band_statistics(lambda: iter(patches)).quantiles)
+    assert PERCENTS[0] == 0
+    assert PERCENTS[-1] == 100
+    assert list(PERCENTS) == sorted(set(PERCENTS))
+    together = np.concatenate(patches).reshape(-1, 14).astype(np.float64)
+    for band in range(14):
+        values = together[np.isfinite(together[:, band]), band]
+        # Between neighbours in rank numpy takes the lower one, as the selection here does.
+        expected = np.percentile(values, PERCENTS, method="lower")
+        np.testing.assert_allclose(quantiles[:, band], expected, rtol=1 / 128, atol=1e-6)
+        assert quantiles[0, band] == values.min()
+        assert quantiles[-1, band] == values.max()
+
+
+def test_clipped_statistics_are_those_of_clipped_values() -> None:
+    """A tail of a thousandth that is a hundred times too bright does not widen the scale; a constant band stays one."""
+    patch = np.random.default_rng(4).normal(10, 2, (100, 100, 14)).astype(np.float32)
+    patch[0, :10] = 1000.0
+    patch[..., 13] = 3.0
+    statistics = band_statistics(lambda: iter([patch]))
+    clipped = statistics.clipped(0.5)
+    values = patch.reshape(-1, 14)[:, :13].astype(np.float64)
+    cut = np.clip(values, *np.percentile(values, [0.5, 99.5], axis=0))
+    np.testing.assert_allclose(clipped.mean[:13], cut.mean(axis=0), rtol=0.01)
+    np.testing.assert_allclose(clipped.std[:13], cut.std(axis=0), rtol=0.03)
+    assert min(statistics.std[:13]) > 25 > 3 > max(clipped.std[:13])
+    assert max(clipped.maximum[:13]) < 20
+    assert [getattr(clipped, name)[13] for name in ("mean", "std", "minimum", "maximum", "median")] == [3, 0, 3, 3, 3]
+
+
+def test_clipping_by_hand() -> None:
+    """Quantiles on a line from 0 to 100, where a percentile is its number."""
+    line = (0.0,) * 14, (0.0,) * 14, (0.0,) * 14, (100.0,) * 14, (50.0,) * 14
+    clipped = BandStatistics(*line, quantiles=tuple((percent,) * 14 for percent in PERCENTS)).clipped(10)
+    assert (clipped.minimum[0], clipped.maximum[0], clipped.median[0]) == (10, 90, 50)
+    assert clipped.mean[0] == pytest.approx(50)
+    # .8 of the values lie evenly in 50 -+ 40, mean square 1600 / 3; .1 at each end, 1600: .8 * 1600 / 3 + .2 * 1600
+    assert clipped.std[0] == pytest.approx((0.8 * 1600 / 3 + 0.2 * 1600) ** 0.5)
+
+
+def test_a_pack_made_before_quantiles_is_made_again(tmp_path: Path, write_patch: WritePatch) -> None:
+    """A manifest without them, whole in itself, is no reason to fail: the same fingerprint comes back with them."""
+    write_patch(tmp_path / "img", tmp_path / "mask", 1)
+    files = [PatchFiles("image_1", tmp_path / "img" / "image_1.h5", tmp_path / "mask" / "mask_1.h5")]
+    first = pack_split("train", files, tmp_path / "packs", fill=None)
+    manifest = first.path / "manifest.json"
+    content = json.loads(manifest.read_text())["pack"]
+    del content["statistics"]["quantiles"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    manifest.write_text(json.dumps({"sha256": digest, "pack": content}))
+    again = pack_split("train", files, tmp_path / "packs", fill=None)
+    assert (again.path, again.fingerprint, again.statistics) == (first.path, first.fingerprint, first.statistics)
+
+
 def test_one_patch_is_held_at_a_time() -> None:
     """Patches come from a generator, in two passes of one each."""
     passes = []
@@ -74,6 +138,9 @@ def test_survives_json() -> None:
     statistics = band_statistics(lambda: iter([patch]))
     tree = json.loads(json.dumps(statistics.to_dict()))
     assert BandStatistics.from_dict(tree) == statistics
+    shorter = {**tree, "quantiles": tree["quantiles"][:-1]}
+    with pytest.raises(ValueError, match=f"not {len(PERCENTS)} quantiles"):
+        BandStatistics.from_dict(shorter)
     tree["std"].pop()
     with pytest.raises(ValueError, match="not 14 values"):
         BandStatistics.from_dict(tree)

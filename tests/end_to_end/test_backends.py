@@ -23,7 +23,7 @@ base:
   model: {{filters: 4, depth: 1}}
   training: {{epochs: 12, batch_size: 2, learning_rate: 2e-2, patience: 12}}
 space:
-  loss.jaccard_share: {{low: 0.0, high: 1.0}}
+  loss.jaccard: {{low: 0.0, high: 1.0}}
 study: {{trials: 1}}
 """
 

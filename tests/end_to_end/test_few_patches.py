@@ -19,7 +19,7 @@ base:
   model: {filters: 4, depth: 1}
   training: {epochs: 3, batch_size: 2, learning_rate: 1e-2}
 space:
-  loss.jaccard_share: {low: 0.0, high: 1.0}
+  loss.jaccard: {low: 0.0, high: 1.0}
 study:
   trials: 2
   confirm: 1

@@ -134,7 +134,7 @@ def test_the_view_names_only_what_the_runs_have(study: Study, ui: Ui) -> None:
     assert "val_f1" in metrics
     assert metrics <= best.data.metrics.keys()
     (parallel,) = [chart for chart in charts if chart["type"] == "PARALLEL"]
-    assert set(parallel["selectedParams"]) == {"model.dropout", "loss.jaccard_share"} <= best.data.params.keys()
+    assert set(parallel["selectedParams"]) == {"model.dropout", "loss.jaccard"} <= best.data.params.keys()
     pictured = {key for chart in charts if chart["type"] == "IMAGE" for key in chart["imageKeys"]}
     assert pictured
     assert pictured <= drawn
@@ -214,8 +214,8 @@ def test_runs_describe_themselves(study: Study) -> None:
     assert "| model.dropout | 0 to 0.3 |" in note
     trials = runs(study.folder, "tags.`lsml.role` = 'trial'")
     first = next(run for run in trials if run.data.tags["lsml.slot"] == "0")
-    # The base configuration: dropout .1, Jaccard share .5.
-    assert first.data.tags["mlflow.note.content"] == "model.dropout=0.1, loss.jaccard_share=0.5"
+    # The base configuration: dropout .1, weight .5 of the soft Jaccard loss.
+    assert first.data.tags["mlflow.note.content"] == "model.dropout=0.1, loss.jaccard=0.5"
     assert len({run.data.tags["mlflow.runColor"] for run in trials}) == 3
     history = client(study.folder).get_metric_history(study.best_run, "best_val_f1")
     assert [point.step for point in history] == [0]

@@ -1,12 +1,20 @@
 """The input layers against values worked out by hand."""
 
+import os
+from dataclasses import replace
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
-from lsml.config import InputConfig
-from lsml.data.statistics import BandStatistics
-from lsml.models.inputs import replace_nonfinite, scale
+from lsml.bands import CONSTANTS, NEAR_INFRARED, RED
+from lsml.config import InputConfig, fields
+from lsml.data.hdf5 import read_image
+from lsml.data.statistics import PERCENTS, BandStatistics
+from lsml.errors import ConfigError
+from lsml.models.indices import NDVI, SETS, spectral_index
+from lsml.models.inputs import GROUPS, features_of, reflectance, replace_nonfinite, scale
 
 
 def _scaled(stored: np.ndarray, scaling: str, statistics: BandStatistics) -> np.ndarray:
@@ -43,3 +51,113 @@ def test_nonfinite_values_become_the_median(value: float, statistics: BandStatis
     # (median - mean) / std = -.1 / .5; the last band's median is its mean
     np.testing.assert_allclose(expected, [-0.2] * 13 + [0.0], atol=1e-6)
     np.testing.assert_array_equal(_scaled(np.full(14, value), "standard", statistics), expected)
+
+
+def _features(stored: np.ndarray, statistics: BandStatistics, **values: object) -> np.ndarray:
+    """Of stored bands (14,), as the encoder gets them."""
+    bands = keras.Input((None, None, 14))
+    model = keras.Model(bands, features_of(bands, InputConfig.model_validate(values), statistics))
+    return np.asarray(model(stored[None, None, None].astype("float32")))[0, 0, 0]
+
+
+OFF = dict.fromkeys(GROUPS, False)
+
+
+def test_every_band_is_in_one_group() -> None:
+    """The groups are the true-or-false fields of the input layer, and together the 14 bands."""
+    assert sorted(band for members in GROUPS.values() for band in members) == list(range(14))
+    switches = {spec.name for spec in fields() if spec.kind == "bool" and spec.name.startswith("input.")}
+    assert switches == {f"input.{group}" for group in GROUPS}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_turned_off_leaves_the_others_as_they_were(group: str, statistics: BandStatistics) -> None:
+    """The bands of all other groups stay in their order; with it alone turned on there is nothing but its bands."""
+    stored = np.array(statistics.mean) + np.arange(14) / 20
+    everything = _scaled(stored, "standard", statistics)
+    rest = [band for band in range(14) if band not in GROUPS[group]]
+    np.testing.assert_array_equal(_features(stored, statistics), everything)
+    np.testing.assert_array_equal(_features(stored, statistics, **{group: False}), everything[rest])
+    np.testing.assert_array_equal(
+        _features(stored, statistics, **(OFF | {group: True})), everything[list(GROUPS[group])]
+    )
+
+
+def test_with_nothing_to_look_at_there_is_no_network(statistics: BandStatistics) -> None:
+    """All bands off and no index is one line that says what to set; an index alone will do."""
+    with pytest.raises(ConfigError, match="all bands are off and there is no index") as caught:
+        _features(np.ones(14), statistics, **OFF)
+    assert "\n" not in str(caught.value)
+    assert _features(np.ones(14), statistics, **OFF, indices="vegetation").shape == (2,)
+
+
+def _stored(**reflectances: float) -> np.ndarray:
+    """Stored bands of the given reflectances x 10,000, `B1` to `B12`; the others are 0."""
+    physical = np.zeros(14)
+    for name, value in reflectances.items():
+        physical[int(name[1:]) - 1] = value
+    return physical / np.array(CONSTANTS)
+
+
+def test_indices_by_hand(statistics: BandStatistics) -> None:
+    """Each index is its formula of reflectances, not of stored values, and follows the bands."""
+    stored = _stored(B2=500, B3=800, B4=1000, B5=1500, B8=3000, B11=2000, B12=1000)
+    expected = [
+        2000 / 4000,  # NDVI: (3000 - 1000) / (3000 + 1000)
+        1500 / 4500,  # NDRE: (3000 - 1500) / (3000 + 1500)
+        -2200 / 3800,  # NDWI: (800 - 3000) / (800 + 3000)
+        1000 / 5000,  # NDMI: (3000 - 2000) / (3000 + 2000)
+        2000 / 4000,  # NBR: (3000 - 1000) / (3000 + 1000)
+        -500 / 6500,  # BSI: (2000 + 1000 - 3000 - 500) / (2000 + 1000 + 3000 + 500)
+    ]
+    found = _features(stored, statistics, indices="all")
+    assert [index.name for index in SETS["all"]] == ["NDVI", "NDRE", "NDWI", "NDMI", "NBR", "BSI"]
+    np.testing.assert_allclose(found[14:], expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found[:14], _features(stored, statistics))
+    np.testing.assert_array_equal(_features(stored, statistics, indices="vegetation", **OFF), found[14:16])
+
+
+@pytest.mark.parametrize("value", [0.0, -5.0, 1e-30, 3e38, np.nan, np.inf])
+def test_indices_are_finite_whatever_is_stored(value: float, statistics: BandStatistics) -> None:
+    """Dark, negative, damaged and missing pixels give indices in -1..1; two bands of 0 give 0."""
+    found = _features(np.full(14, value), statistics, indices="all", **OFF)
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() <= 1
+    if value <= 0:
+        np.testing.assert_array_equal(found, np.zeros(6))
+
+
+@pytest.mark.skipif("LSML_REAL_DATA" not in os.environ, reason="LSML_REAL_DATA names no folder of real patches")
+def test_ndvi_of_the_real_patches() -> None:
+    """Over all pixels of the twelve real patches NDVI averages .595, as forest has; of stored values -.02."""
+    folder = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense" / "img"
+    stored = np.stack([read_image(path) for path in sorted(folder.glob("*.h5"))]).astype("float32")
+    assert len(stored) == 12
+    bands = keras.Input((None, None, 14))
+    found = np.asarray(keras.Model(bands, spectral_index(reflectance(bands), NDVI))(stored))
+    red, near_infrared = stored[..., RED], stored[..., NEAR_INFRARED]
+    assert found.mean(dtype=float) == pytest.approx(0.595, abs=0.001)
+    assert ((near_infrared - red) / (near_infrared + red)).mean(dtype=float) == pytest.approx(-0.021, abs=0.001)
+
+
+@pytest.mark.parametrize(("scaling", "low", "high"), [("standard", -1.698, 1.698), ("minmax", 0.0, 1.0)])
+def test_values_beyond_the_percentiles_count_as_the_percentiles(
+    scaling: str, low: float, high: float, statistics: BandStatistics
+) -> None:
+    """Of values evenly spread over 0..1 with a tail to 1000, those beyond 1 % and 99 % count as these two."""
+    row = [min(percent / 100, 0.99) for percent in PERCENTS[:-1]] + [1000.0]
+    tailed = replace(
+        statistics,
+        mean=(0.6,) * 14,
+        std=(10.0,) * 14,
+        minimum=(0.0,) * 14,
+        maximum=(1000.0,) * 14,
+        quantiles=tuple((value,) * 14 for value in row),
+    )
+    # Mean .5; .98 of the values lie evenly in .5 -+ .49, .01 at either end:
+    # variance .98 * .49^2 / 3 + .02 * .49^2 = .08324, and .49 / sqrt(.08324) = 1.698
+    for value, expected in ((1000.0, high), (0.99, high), (0.01, low), (-3.0, low)):
+        found = _features(np.full(14, value), tailed, scaling=scaling, clip_percentile=1)
+        np.testing.assert_allclose(found, np.full(14, expected), atol=0.005)
+    # Without clipping the tail makes .99 an average value: (.99 - .6) / 10
+    np.testing.assert_allclose(_features(np.full(14, 0.99), tailed), np.full(14, 0.039), atol=1e-6)

@@ -19,10 +19,10 @@ base:
   training: {epochs: 4, batch_size: 2, patience: 4, learning_rate: 5e-3}
 space:
   model.dropout: {low: 0.0, high: 0.3}
-  loss.jaccard_share: {low: 0.0, high: 1.0}
+  loss.jaccard: {low: 0.0, high: 1.0}
 study:
   trials: 4
-  tpe: {startup_trials: 2}
+  sampler: {name: tpe, startup_trials: 2}
   pruner: {name: successive_halving, min_epochs: 2, reduction: 2}
 """
 

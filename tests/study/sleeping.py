@@ -14,7 +14,7 @@ from lsml.study.slots import fresh_seed
 from lsml.trial import Earned, ModelFile, Panel, Report, TrialFunctions, TrialOutcome, TrialTask
 
 EPOCHS = 4
-BASE_SHARE = 0.5
+BASE_WEIGHT = 0.5
 _MODEL = b"not a model: nobody loads it in these tests"
 _MODEL_FILE = ModelFile(_MODEL, hashlib.sha256(_MODEL).hexdigest())
 
@@ -26,9 +26,9 @@ LUCK = "LSML_TEST_LUCK"
 def score(task: TrialTask, epoch: int) -> float:
     """A smooth function of the configuration that grows with the epochs."""
     config = task.config
-    if LUCK in os.environ and config.seed == fresh_seed(0) and config.loss.jaccard_share != BASE_SHARE:
+    if LUCK in os.environ and config.seed == fresh_seed(0) and config.loss.jaccard != BASE_WEIGHT:
         return 0.1
-    return 0.3 + 0.3 * config.loss.jaccard_share - 0.2 * config.model.dropout + 0.02 * epoch
+    return 0.3 + 0.3 * config.loss.jaccard - 0.2 * config.model.dropout + 0.02 * epoch
 
 
 def sleeping(task: TrialTask, report: Report) -> TrialOutcome:

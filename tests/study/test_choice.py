@@ -36,7 +36,7 @@ def run(path: Path, data: Path, functions: TrialFunctions = FUNCTIONS, **setting
 def test_a_tuned_configuration_that_wins_again_is_registered(experiment: Path, patches: Path) -> None:
     """The best of four wins with the fresh seed too; the registered model is that of the refit on all patches.
 
-    The sleeping trial's score is .3 + .3 share - .2 dropout + .02 * 4 at its end; the base, .5 and .1, has .51.
+    The sleeping trial's score is .3 + .3 weight - .2 dropout + .02 * 4 at its end; the base, .5 and .1, has .51.
     """
     result = run(experiment, patches)
     first, *rest = result.standings

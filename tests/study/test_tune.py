@@ -189,10 +189,10 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder:
 def test_the_best_of_each_architecture_is_registered(folder: Path, patches: Path) -> None:
     """Each architecture's best has a version of its own with its name as alias; the best of all is the candidate.
 
-    With share .5 fixed and dropout d, four sleeping epochs score .3 + .15 - .2 d + .08: the least dropout is best.
+    With weight .5 fixed and dropout d, four sleeping epochs score .3 + .15 - .2 d + .08: the least dropout is best.
     """
     path = Path("experiment.yaml")
-    text = path.read_text().replace("  loss.jaccard_share: {low: 0.0, high: 1.0}\n", "")
+    text = path.read_text().replace("  loss.jaccard: {low: 0.0, high: 1.0}\n", "")
     path.write_text(
         text.replace("space:\n", "space:\n  model.architecture: {choices: [unet, resnet_unet]}\n").replace(
             "base:\n  model: {filters: 4", "base:\n  model: {architecture: unet, filters: 4"

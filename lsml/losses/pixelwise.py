@@ -1,0 +1,67 @@
+"""Losses of single pixels and their mean: cross-entropy, focal loss, class weight, hard-example mining."""
+
+import keras
+from keras import KerasTensor, ops
+
+
+def cross_entropy(truth: KerasTensor, logits: KerasTensor) -> KerasTensor:
+    """Binary cross-entropy of each pixel by keras, `(B, H, W)`, 0 or more.
+
+    With p_t the probability given to what is there, sigmoid(logit) on landslide and 1 - sigmoid(logit) elsewhere:
+    -log p_t. A certain mistake costs as much as its logit is large, and its gradient stays 1.
+
+    Args:
+        truth: float32 `(B, H, W, 1)`, 0 or 1.
+        logits: float32 `(B, H, W, 1)`.
+    """
+    return keras.losses.binary_crossentropy(truth, logits, from_logits=True)
+
+
+def focal(truth: KerasTensor, logits: KerasTensor, *, gamma: float) -> KerasTensor:
+    """Focal loss of each pixel, `(B, H, W)`, 0 or more: -(1 - p_t)**gamma log p_t, with p_t as in `cross_entropy`.
+
+    Source: Lin et al. 2017, "Focal loss for dense object detection", without its alpha, which is a class weight.
+
+    Not keras's BinaryFocalCrossentropy, which takes the logarithm of probabilities clipped at 1e-7: in JAX, and in
+    TensorFlow outside a graph, mistakes beyond a logit of 16 have no gradient there. Up to a logit of 10 both agree.
+
+    Args:
+        truth: float32 `(B, H, W, 1)`, 0 or 1.
+        logits: float32 `(B, H, W, 1)`.
+        gamma: 0 (cross-entropy) or more; the larger, the less do pixels count that are right.
+    """
+    # From the logarithm, because a power of 1 - p_t has no gradient at 0 for every gamma.
+    log_mistake = ops.log_sigmoid(logits * (1.0 - 2.0 * truth))
+    return ops.exp(gamma * log_mistake[..., 0]) * cross_entropy(truth, logits)
+
+
+def weighted_mean(
+    losses: KerasTensor, truth: KerasTensor, *, landslide_weight: float, hardest_share: float
+) -> KerasTensor:
+    """Mean of the losses of single pixels over the batch, a scalar: sum(w loss) / sum(w).
+
+    The division by the weights' sum, and not by the number of pixels, leaves the loss as large as without weights,
+    so that its share of a compound means the same. In a batch without landslide all weights are equal.
+
+    Args:
+        losses: float32 `(B, H, W)`, 0 or more.
+        truth: float32 `(B, H, W, 1)`, 0 or 1.
+        landslide_weight: w of landslide pixels, above 0; the others have 1.
+        hardest_share: above 0 to 1, the share of the batch's pixels that counts: those with the highest w loss,
+            one at least, and with them all that equal the lowest of them (Shrivastava et al. 2016, "Training
+            region-based object detectors with online hard example mining", here of pixels).
+    """
+    weights = 1.0 + (landslide_weight - 1.0) * truth[..., 0]
+    if hardest_share < 1.0:
+        weights = weights * _hardest(weights * losses, hardest_share)
+    return ops.sum(weights * losses) / ops.sum(weights)
+
+
+def _hardest(losses: KerasTensor, share: float) -> KerasTensor:
+    """1 where a loss is among the highest, else 0, in the shape of `losses`; no gradient passes."""
+    ranked = ops.sort(ops.reshape(ops.stop_gradient(losses), (-1,)))
+    # In a TensorFlow graph the batch size, and so this number, is known only when it runs.
+    n_pixels = ops.size(ranked)
+    n_kept = ops.maximum(ops.round(share * ops.cast(n_pixels, "float32")), 1.0)
+    lowest = ops.take(ranked, n_pixels - ops.cast(n_kept, "int32"))
+    return ops.cast(ops.stop_gradient(losses) >= lowest, losses.dtype)
