@@ -58,7 +58,7 @@ def main() -> None:
         network.compile(keras.optimizers.AdamW(1e-3), CompoundLoss(config.loss), jit_compile=xla)
 
         def batches(epoch: int) -> EpochLoader:
-            return EpochLoader(data.train, epoch=epoch, batch_size=given.batch, strength=0.5, seed=0)
+            return EpochLoader(data.train, epoch=epoch, batch_size=given.batch, augment=config.augment, seed=0)
 
         def by_batch(epoch: int) -> None:
             for images, truth in batches(epoch):

@@ -164,11 +164,37 @@ class LossConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Random changes of the training patches."""
+    """Random changes of the training patches: how strong, and the chance of each as a share of the strength."""
 
     strength: float = _field(
         0.5,
-        "one magnitude for flips, rotation, zoom, crop, light, band gains and noise: 0 changes no patch, 1 is the most",
+        "one magnitude for all changes of training patches, how far they go and how often: "
+        "0 changes no patch, 1 is the most",
+        ge=0.0,
+        le=1.0,
+    )
+    flips: float = _field(
+        1.0, "chance of each flip and of transposition, as a share of strength or of .5, if less", ge=0.0, le=1.0
+    )
+    rotation: float = _field(1.0, "chance of rotation and zoom, as a share of strength", ge=0.0, le=1.0)
+    crop: float = _field(1.0, "chance of a crop, resized back, as a share of strength", ge=0.0, le=1.0)
+    elastic: float = _field(
+        0.0, "chance of an elastic distortion (Ronneberger et al. 2015), as a share of strength", ge=0.0, le=1.0
+    )
+    light: float = _field(1.0, "chance of other light on all optical bands, as a share of strength", ge=0.0, le=1.0)
+    gain: float = _field(1.0, "chance of a gain for each optical band, as a share of strength", ge=0.0, le=1.0)
+    noise: float = _field(1.0, "chance of noise in the optical bands, as a share of strength", ge=0.0, le=1.0)
+    dropout: float = _field(
+        0.0,
+        "chance of rectangular gaps in the optical bands, whose truth stays (DeVries & Taylor 2017), "
+        "as a share of strength",
+        ge=0.0,
+        le=1.0,
+    )
+    mixing: float = _field(
+        0.0,
+        "chance of a rectangle from another patch of the batch, with its truth (CutMix, Yun et al. 2019), "
+        "as a share of strength",
         ge=0.0,
         le=1.0,
     )

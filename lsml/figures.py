@@ -90,6 +90,40 @@ def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str]) -> b
     return file.getvalue()
 
 
+def draw_augmented(
+    versions: Sequence[tuple[np.ndarray, np.ndarray]], ids: Sequence[str], titles: Sequence[str]
+) -> bytes:
+    """One PNG with a row a patch and a column a version: true colour, and landslides' outlines in orange.
+
+    Args:
+        versions: of each, stored bands (N, H, W, 14) and masks (N, H, W), landslide where above 0.
+        ids: N names, one for each row.
+        titles: one for each version.
+    """
+    figure = Figure(figsize=(2.1 * len(versions), 2.3 * len(ids)), dpi=100, layout="constrained")
+    rows = figure.subplots(len(ids), len(versions), squeeze=False)
+    for axes, title, (images, masks) in zip(rows.T, titles, versions, strict=True):
+        for place, name, image, mask in zip(axes, ids, images, masks, strict=True):
+            _show(place, outlined(image, mask), f"{name}: {title}")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """True colour, uint8 (H, W, 3), with the edges of landslides in `FALSE_ALARM`'s colour.
+
+    Args:
+        image: stored bands (H, W, 14).
+        mask: (H, W), landslide where above 0.
+    """
+    padded = np.pad(mask > 0, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    colour = true_colour(image)
+    colour[(mask > 0) & ~inner] = FALSE_ALARM
+    return colour
+
+
 def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: float) -> bytes:
     """One row as PNG: true colour, probability (0..1), and what counts as landslide laid over the true colour.
 

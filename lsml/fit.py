@@ -271,7 +271,7 @@ class TrainingRun:
             self._train_split,
             epoch=epoch,
             batch_size=self._config.training.batch_size,
-            strength=self._config.augment.strength,
+            augment=self._config.augment,
             seed=self._config.seed,
             workers=workers,
         )

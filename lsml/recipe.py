@@ -12,7 +12,7 @@ import numpy as np
 from keras import KerasTensor, layers, ops
 
 from lsml.bands import BLUE, ELEVATION, N_BANDS, NEAR_INFRARED, RED, SLOPE
-from lsml.config import ModelConfig, TrainingConfig
+from lsml.config import AugmentConfig, ModelConfig, TrainingConfig
 from lsml.crossval import FoldOutcome, Metrics, result_key
 from lsml.data.folds import FoldData
 from lsml.data.loader import EpochLoader
@@ -150,7 +150,8 @@ def _epoch(network: keras.Model, train: Split, seed: int, number: int) -> Metric
     """Trains for one epoch, from 1; gives the mean of its batches' losses, and how long it took."""
     started = time.perf_counter()
     losses = []
-    for images, truth in EpochLoader(train, epoch=number, batch_size=BATCH_SIZE, strength=0.0, seed=seed):
+    plain = AugmentConfig(strength=0.0)
+    for images, truth in EpochLoader(train, epoch=number, batch_size=BATCH_SIZE, augment=plain, seed=seed):
         network.reset_metrics()
         losses.append(float(network.train_on_batch(images, truth)))
     loss = statistics.fmean(losses)

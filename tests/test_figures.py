@@ -65,6 +65,29 @@ def test_outcomes_have_their_colours(four_outcomes: tuple[np.ndarray, np.ndarray
     assert tuple(bright[100, 100]) == (144, 144, 144)
 
 
+def test_outlines_are_the_edges_of_landslides() -> None:
+    """Of a square of 3 by 3 pixels all but the middle are coloured; at the patch's edge a landslide is outlined too."""
+    mask = np.zeros((128, 128), np.uint8)
+    mask[10:13, 20:23] = mask[0:2, 50] = 1
+    picture = figures.outlined(stored(), mask)
+    coloured = (picture == figures.FALSE_ALARM).all(-1)
+    assert coloured[10:13, 20:23].tolist() == [[True, True, True], [True, False, True], [True, True, True]]
+    assert coloured[0:2, 50].all()
+    assert coloured.sum() == 10
+    assert (picture[~coloured] == 0).all()
+
+
+def test_augmented_patches_are_a_row_each() -> None:
+    """Two patches in three versions are six pictures: a column is 210 pixels wide, a row 230 high."""
+    images, masks = np.stack([stored(red=1901), stored()]), np.zeros((2, 128, 128), np.uint8)
+    drawn = imread(io.BytesIO(figures.draw_augmented([(images, masks)] * 3, ["a", "b"], ["x", "y", "z"])))
+    assert drawn.shape[:2] == (460, 630)
+    red = (drawn[..., :3] == (1, 0, 0)).all(-1)
+    # The first row is red in three pictures; titles and the black second row are not.
+    assert red[:230].sum() > 3 * 180**2
+    assert not red[230:].any()
+
+
 def test_the_threshold_itself_counts_as_landslide() -> None:
     """A pixel at the threshold is a hit, one just below it a miss."""
     truth = np.ones((1, 2))

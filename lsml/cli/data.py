@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lsml.cli import options
+from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lsml.config import TrainConfig
     from lsml.data.audit import Audit
     from lsml.data.inventory import Finding
     from lsml.data.pack import PackedSplit
@@ -50,12 +52,40 @@ def show(
     out: Annotated[Path, typer.Option("--out", help="PNG file to write", metavar="FILE")] = Path("patches.png"),
     patches: Annotated[int, typer.Option("--patches", help="how many, evenly over the split", min=1, max=64)] = 6,
     split: Annotated[Literal["train", "validation"], typer.Option("--split", help="which split")] = "train",
+    augment: Annotated[
+        float | None,
+        typer.Option("--augment", help="draw what training sees at this augment.strength", min=0, max=1, metavar="S"),
+    ] = None,
+    seed: options.Seed = None,
+    assignments: options.Set = None,
 ) -> None:
-    """Draw true colour, false colour, slope and mask of some patches into one PNG."""
-    from lsml.jobs.show import show as job
+    """Draw true colour, false colour, slope and mask of some patches into one PNG, or what augmentation makes of them.
 
-    drawn = job(folder, out=out, patches=patches, split=split)
+    With --augment each patch is drawn as it is and in five epochs of a training with --seed, masks as outlines;
+    --set gives other fields of augment, such as --set augment.elastic=1.
+    """
+    if augment is None:
+        if seed is not None or assignments:
+            raise ConfigError("data show", "--seed and --set have no part in this picture", "give --augment S too")
+        from lsml.jobs.show import show as job
+
+        drawn = job(folder, out=out, patches=patches, split=split)
+    else:
+        from lsml.jobs.show import show_augmented
+
+        config = _augmented(augment, seed or 0, assignments or [])
+        drawn = show_augmented(folder, out=out, patches=patches, split=split, config=config)
     typer.echo(f"drew {', '.join(drawn)} into {out}")
+
+
+def _augmented(strength: float, seed: int, assignments: list[str]) -> "TrainConfig":
+    from lsml.config import TrainConfig, parse_assignments, with_values
+
+    values = parse_assignments(assignments)
+    for name in values:
+        if not name.startswith("augment.") or name == "augment.strength":
+            raise ConfigError(f"--set {name}", "no field that --set gives here", "set fields of augment but strength")
+    return with_values(TrainConfig(), {"seed": seed, "augment.strength": strength} | values)
 
 
 @app.command("check")

@@ -1,4 +1,4 @@
-"""Random changes of a training patch, geometric and photometric, drawn from (seed, epoch, index) alone."""
+"""Random changes of training patches, geometric, photometric and between patches, drawn from (seed, epoch, place)."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from lsml.data.photometric import BAND_GAIN, ILLUMINATION, NOISE, Photometric, band_gain, illumination, noise
+from lsml.config import AugmentConfig
+from lsml.data.elastic import ELASTIC, Elastic
+from lsml.data.mixing import MIXING, mix
+from lsml.data.photometric import BAND_GAIN, GAP, ILLUMINATION, NOISE, Photometric, band_gain, gaps, illumination, noise
 
 # Without this, importing albumentations asks a server for its newest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -22,69 +25,88 @@ MAX_STRETCH = 0.2
 SMALLEST_CROP = 0.5
 
 
-def transforms(strength: float, size: tuple[int, int]) -> Iterator[albumentations.DualTransform | Photometric]:
-    """The transforms of a strength above 0, in the order in which they apply.
+def operations(
+    config: AugmentConfig, size: tuple[int, int]
+) -> Iterator[tuple[int, albumentations.DualTransform | Elastic | Photometric]]:
+    """What a strength s above 0 does to a patch, in the order in which it applies, each with its number.
 
-    | transform | at strength s | chance |
+    | operation | at strength s | chance |
     |---|---|---|
-    | flip left-right, flip up-down, transpose | together all eight symmetries of the square | min(.5, s) each |
-    | rotation and zoom about the centre | within 45 s degrees, zoom 1 -+ .25 s; the border is a mirror | s |
-    | crop, resized back | 1 - .5 s to all of the area, sides stretched by up to .2 s | s |
-    | light on all optical bands | times 1 -+ .2 s | s |
-    | gain of each optical band | times 1 -+ .05 s, each its own | s |
-    | noise in each optical value | plus -+ .03 s, each its own | s |
+    | flip left-right, flip up-down, transpose | together all eight symmetries of the square | min(.5, s) flips each |
+    | rotation and zoom about the centre | within 45 s degrees, zoom 1 -+ .25 s; the border is a mirror | s rotation |
+    | crop, resized back | 1 - .5 s to all of the area, sides stretched by up to .2 s | s crop |
+    | elastic distortion | displaced by .02 s of the side (standard deviation) | s elastic |
+    | light on all optical bands | times 1 -+ .2 s | s light |
+    | gain of each optical band | times 1 -+ .05 s, each its own | s gain |
+    | noise in each optical value | plus -+ .03 s, each its own | s noise |
+    | gaps in all optical bands | 1 to 8 rectangles of up to .25 s of the side, filled with means | s dropout |
+    | CutMix, in `Augmentation.mix` | a rectangle of up to s of the area from another patch of the batch | s mixing |
 
-    The geometric ones alter values only by interpolation between pixels. The photometric ones come after them, in
-    the order in which light, sensor and noise act: noise belongs to the pixels that the network sees, and
-    interpolation would smooth it. Slope and elevation are no light and stay out of them.
+    flips, rotation, ... are the shares of `AugmentConfig`. The geometric operations alter values only by interpolation
+    between pixels. The photometric ones come after them, in the order in which light, sensor and noise act: noise
+    belongs to the pixels that the network sees, and interpolation would smooth it. Slope and elevation are no light
+    and stay out of them.
 
-    The place in this order is a transform's number, from which its random numbers derive: a new one goes to the end.
+    An operation's random numbers derive from its number, wherever it stands: a new one takes the next that is free.
     """
-    yield from _geometric(strength, size)
-    yield Photometric(illumination, ILLUMINATION * strength, p=strength)
-    yield Photometric(band_gain, BAND_GAIN * strength, p=strength)
-    yield Photometric(noise, NOISE * strength, p=strength)
+    s = config.strength
+    symmetry = min(0.5, s) * config.flips
+    yield 0, albumentations.HorizontalFlip(p=symmetry)
+    yield 1, albumentations.VerticalFlip(p=symmetry)
+    yield 2, albumentations.Transpose(p=symmetry)
+    yield 3, _rotation(s, chance=s * config.rotation)
+    yield 4, _crop(s, size, chance=s * config.crop)
+    yield 8, Elastic(ELASTIC * s, p=s * config.elastic)
+    yield 5, Photometric(illumination, ILLUMINATION * s, p=s * config.light)
+    yield 6, Photometric(band_gain, BAND_GAIN * s, p=s * config.gain)
+    yield 7, Photometric(noise, NOISE * s, p=s * config.noise)
+    yield 9, Photometric(gaps, GAP * s, p=s * config.dropout)
 
 
-def _geometric(strength: float, size: tuple[int, int]) -> Iterator[albumentations.DualTransform]:
-    symmetry = min(0.5, strength)
-    yield albumentations.HorizontalFlip(p=symmetry)
-    yield albumentations.VerticalFlip(p=symmetry)
-    yield albumentations.Transpose(p=symmetry)
-    yield albumentations.Affine(
+MIX = 10
+"""The number of CutMix."""
+
+
+def _rotation(strength: float, *, chance: float) -> albumentations.Affine:
+    return albumentations.Affine(
         rotate=(-MAX_ROTATION * strength, MAX_ROTATION * strength),
         scale=(1 - MAX_ZOOM * strength, 1 + MAX_ZOOM * strength),
         keep_ratio=True,
         interpolation=cv2.INTER_LINEAR,
         mask_interpolation=cv2.INTER_NEAREST,
         border_mode=cv2.BORDER_REFLECT_101,
-        p=strength,
+        p=chance,
     )
+
+
+def _crop(strength: float, size: tuple[int, int], *, chance: float) -> albumentations.RandomResizedCrop:
     stretch = 1 + MAX_STRETCH * strength
-    yield albumentations.RandomResizedCrop(
+    return albumentations.RandomResizedCrop(
         size,
         scale=(1 - SMALLEST_CROP * strength, 1.0),
         ratio=(1 / stretch, stretch),
         interpolation=cv2.INTER_LINEAR,
         mask_interpolation=cv2.INTER_NEAREST,
-        p=strength,
+        p=chance,
     )
 
 
 class Augmentation:
     """Augments patches of one size; what comes out depends on (seed, epoch, index) and on nothing drawn before.
 
-    An object holds the transforms' state and serves one thread.
+    An object holds the operations' state and serves one thread.
 
     Args:
-        strength: 0 (every patch stays as it is) to 1; see `transforms`.
+        config: strength 0 leaves every patch as it is; see `operations`.
         size: height and width of the patches, equal.
     """
 
-    def __init__(self, strength: float, size: tuple[int, int]) -> None:
+    def __init__(self, config: AugmentConfig, size: tuple[int, int]) -> None:
         # A patch is too small to share among cores: OpenCV's threads only take them from the network.
         cv2.setNumThreads(1)
-        self._transforms = list(transforms(strength, size)) if strength > 0 else []
+        self._config = config
+        found = operations(config, size) if config.strength > 0 else ()
+        self._operations = [(number, operation) for number, operation in found if operation.p > 0]
 
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, *, seed: int, epoch: int, index: int
@@ -96,10 +118,30 @@ class Augmentation:
             epoch: which pass over the split.
             index: the patch's place in the split.
         """
-        for number, transform in enumerate(self._transforms):
+        for number, operation in self._operations:
             # One seed for all, as `Compose` gives, would flip both ways together or not at all.
-            sequence = np.random.SeedSequence(seed, spawn_key=(STREAM, epoch, index, number))
-            transform.set_random_seed(int(sequence.generate_state(1)[0]))
-            changed = transform(image=image, mask=mask)
+            operation.set_random_seed(int(_sequence(seed, epoch, index, number).generate_state(1)[0]))
+            changed = operation(image=image, mask=mask)
             image, mask = changed["image"], changed["mask"]
         return image, mask
+
+    def mix(
+        self, images: np.ndarray, masks: np.ndarray, *, seed: int, epoch: int, step: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A batch of augmented patches float32 `(B, H, W, 14)` and masks `(B, H, W, 1)`, mixed by `lsml.data.mixing`.
+
+        Args:
+            seed: of the training run.
+            epoch: which pass over the split.
+            step: the batch's place in the epoch.
+        """
+        s = self._config.strength
+        chance = s * self._config.mixing
+        if chance == 0:
+            return images, masks
+        random = np.random.default_rng(_sequence(seed, epoch, step, MIX))
+        return mix(images, masks, largest=MIXING * s, chance=chance, random=random)
+
+
+def _sequence(seed: int, epoch: int, place: int, number: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(STREAM, epoch, place, number))

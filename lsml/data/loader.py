@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from lsml.config import AugmentConfig
 from lsml.data.augmentation import Augmentation
 from lsml.data.split import Split
 
@@ -28,16 +29,16 @@ class EpochLoader:
         split: the patches.
         epoch: which pass over them, from 1.
         batch_size: patches in a batch.
-        strength: of the augmentation, 0..1.
+        augment: what happens to them; strength 0 is nothing.
         seed: of the training run.
         workers: threads that prepare batches ahead.
     """
 
     def __init__(
-        self, split: Split, *, epoch: int, batch_size: int, strength: float, seed: int, workers: int = 1
+        self, split: Split, *, epoch: int, batch_size: int, augment: AugmentConfig, seed: int, workers: int = 1
     ) -> None:
         self._workers = workers
-        self._split, self._epoch, self._strength, self._seed = split, epoch, strength, seed
+        self._split, self._epoch, self._augment, self._seed = split, epoch, augment, seed
         self._batch_size = min(batch_size, len(split))
         order = np.random.SeedSequence(seed, spawn_key=(STREAM, epoch))
         self._order = np.random.default_rng(order).permutation(len(split))
@@ -66,15 +67,16 @@ class EpochLoader:
         if not 0 <= index < len(self):
             raise IndexError(f"step {index} of {len(self)}")
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        if not self._strength:
+        if not self._augment.strength:
             return self._split.batch(chosen)
-        augment = Augmentation(self._strength, self._split.mask(0).shape)
+        augment = Augmentation(self._augment, self._split.mask(0).shape)
         pairs = [
             augment(self._split.image(patch), self._split.mask(patch), seed=self._seed, epoch=self._epoch, index=patch)
             for patch in chosen.tolist()
         ]
-        images, masks = zip(*pairs, strict=True)
-        return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
+        images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        truth = masks[..., None].astype(np.float32)
+        return augment.mix(images, truth, seed=self._seed, epoch=self._epoch, step=index)
 
 
 def steps_per_epoch(n_patches: int, batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""Random changes of light, calibration and noise in a patch's optical bands; slope and elevation stay as they are.
+"""Random changes of light, calibration, noise and gaps in a patch's optical bands; slope and elevation stay.
 
 A slope or an elevation that is brightened is another place. Stored values average about 1 a band and go up to 50,
 and albumentations' own photometric transforms would cut them off at 1.
@@ -25,6 +25,12 @@ NOISE = 0.03
 """Largest change of one pixel in one band, in stored units. Evenly distributed, it has a standard deviation of .017,
 which is a signal-to-noise ratio of 58 where a band has its usual value of about 1: Sentinel-2's is specified as 89 to
 174 at reference radiance in the bands used here, 50 in B10. Beside what B10's values spread (1.9) it is nothing."""
+
+GAP = 0.25
+"""Largest side of a gap, as a share of the patch's."""
+
+GAPS = 8
+"""The most gaps in a patch: at full strength they hide half of it at most, and some 7 % on average."""
 
 Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
@@ -55,6 +61,26 @@ def noise(image: np.ndarray, largest: float, random: np.random.Generator) -> np.
     return changed.reshape(image.shape)
 
 
+def gaps(image: np.ndarray, largest: float, random: np.random.Generator) -> np.ndarray:
+    """One to eight rectangles in which every optical band has its mean over the patch, as where clouds were cut out.
+
+    Sides are even in one pixel to `largest` of the patch's, each its own. Terrain is known whatever the weather, and
+    what is true on the ground stays true: a network may tell what it does not see by what lies around it.
+    """
+    changed = image.copy()
+    means = image.mean((0, 1), dtype=np.float64).astype(np.float32)[OPTICAL]
+    for _ in range(random.integers(1, GAPS, endpoint=True)):
+        rows, columns = (_gap(length, largest, random) for length in image.shape[:2])
+        changed[rows, columns, OPTICAL] = means
+    return changed
+
+
+def _gap(length: int, largest: float, random: np.random.Generator) -> slice:
+    side = int(random.integers(1, max(1, round(largest * length)), endpoint=True))
+    start = int(random.integers(0, length - side, endpoint=True))
+    return slice(start, start + side)
+
+
 def _times(image: np.ndarray, gains: np.ndarray) -> np.ndarray:
     rows = image.reshape(len(image), -1)
     return (rows * _along_rows(np.where(OPTICAL, gains, 1), image)).reshape(image.shape)
@@ -69,13 +95,14 @@ class Photometric:
     """A change of the optical bands that happens by chance, seeded and called as albumentations' transforms are.
 
     Args:
-        change: `illumination`, `band_gain` or `noise`.
+        change: `illumination`, `band_gain`, `noise` or `gaps`.
         largest: passed on to it.
         p: its chance, 0..1.
     """
 
     def __init__(self, change: Change, largest: float, *, p: float) -> None:
-        self._change, self._largest, self._chance = change, largest, p
+        self.p = p
+        self._change, self._largest = change, largest
         self._random = np.random.default_rng()
 
     def set_random_seed(self, seed: int) -> None:
@@ -84,6 +111,6 @@ class Photometric:
 
     def __call__(self, *, image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
         """`image`: float32 `(H, W, 14)`, never written to; `mask` comes back as it is."""
-        if self._random.random() < self._chance:
+        if self._random.random() < self.p:
             image = self._change(image, self._largest, self._random)
         return {"image": image, "mask": mask}

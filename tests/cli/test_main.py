@@ -51,6 +51,10 @@ def test_version(tmp_path: Path) -> None:
         (("evaluate",), 2, "--run-id"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
         (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
+        (("data", "show", "nowhere", "--augment", "0.8"), 3, "dataset nowhere: no such folder"),
+        (("data", "show", "nowhere", "--augment", "1.8"), 2, "--augment"),
+        (("data", "show", "nowhere", "--seed", "1"), 2, "give --augment S too"),
+        (("data", "show", "nowhere", "--augment", "0.8", "--set", "model.depth=3"), 2, "set fields of augment"),
         (("data", "synth", ".", "--train", "1"), 3, "."),
     ],
 )
@@ -84,7 +88,7 @@ def test_an_empty_option_is_not_given(tmp_path: Path) -> None:
 
 
 def test_synth_makes_what_show_draws(tmp_path: Path) -> None:
-    """A dataset in the official layout, and a picture of two of its patches."""
+    """A dataset in the official layout, and pictures of two of its patches, as they are and augmented."""
     made = lsml(tmp_path, "data", "synth", "out", "--train", "3", "--validation", "1", "--test", "1")
     assert made.returncode == 0, made.stderr
     found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").glob("*/*/*_1.h5"))
@@ -97,6 +101,14 @@ def test_synth_makes_what_show_draws(tmp_path: Path) -> None:
     assert drawn.returncode == 0, drawn.stderr
     assert "image_1, image_3" in drawn.stdout
     assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+    augmented = ("data", "show", "out", "--patches", "2", "--augment", "0.8", "--set", "augment.mixing=1")
+    for seed, name in (("0", "zero.png"), ("0", "again.png"), ("1", "one.png")):
+        drawn = lsml(tmp_path, *augmented, "--seed", seed, "--out", name)
+        assert drawn.returncode == 0, drawn.stderr
+        assert "image_1, image_3" in drawn.stdout
+    zero, again_zero, one = ((tmp_path / name).read_bytes() for name in ("zero.png", "again.png", "one.png"))
+    assert zero.startswith(b"\x89PNG")
+    assert zero == again_zero != one
     again = lsml(tmp_path, "data", "synth", "out")
     assert again.returncode == 3
     assert "out" in again.stderr

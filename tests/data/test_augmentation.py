@@ -7,16 +7,24 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import albumentations
+import cv2
 import numpy as np
 import pytest
 
 from lsml.bands import ELEVATION, SLOPE
+from lsml.config import AugmentConfig
 from lsml.data.augmentation import Augmentation
-from lsml.data.photometric import Change, Photometric, band_gain, illumination, noise
+from lsml.data.elastic import Elastic
+from lsml.data.mixing import mix
+from lsml.data.photometric import Change, Photometric, band_gain, gaps, illumination, noise
 
 SIZE = (32, 32)
 TERRAIN = [SLOPE, ELEVATION]
 OPTICAL = list(range(12))
+FIRST = {"flips": 1.0, "rotation": 1.0, "crop": 1.0, "light": 1.0, "gain": 1.0, "noise": 1.0}
+LATER = {"elastic": 1.0, "dropout": 1.0, "mixing": 1.0}
+NEVER = dict.fromkeys(FIRST | LATER, 0.0)
 
 
 def _patch(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -25,28 +33,105 @@ def _patch(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return image, (random.random(SIZE) < 0.3).astype("uint8")
 
 
-def _augment(strength: float, *, seed: int = 0, epoch: int = 1, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    return Augmentation(strength, SIZE)(*_patch(), seed=seed, epoch=epoch, index=index)
+def _augment(
+    strength: float, shares: dict[str, float] | None = None, *, seed: int = 0, epoch: int = 1, index: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    config = AugmentConfig(strength=strength, **shares or {})
+    return Augmentation(config, SIZE)(*_patch(), seed=seed, epoch=epoch, index=index)
 
 
+@pytest.mark.parametrize("config", [{"strength": 0.0}, {"strength": 0.0} | LATER, {"strength": 1.0} | NEVER])
 @pytest.mark.parametrize("highest", [14.0, 50.0])
-def test_strength_zero_is_the_identity(highest: float) -> None:
-    """Not one bit of image or mask changes at strength 0."""
+def test_strength_zero_is_the_identity(highest: float, config: dict[str, float]) -> None:
+    """Not one bit of image or mask changes at strength 0 whatever the shares, nor where every share is 0."""
     image, mask = _patch()
     image *= highest / 14
-    augment = Augmentation(0.0, SIZE)
+    augment = Augmentation(AugmentConfig(**config), SIZE)
     for index in range(20):
         changed, changed_mask = augment(image, mask, seed=0, epoch=1, index=index)
         assert changed.tobytes() == image.tobytes()
         np.testing.assert_array_equal(changed_mask, mask)
+    batch, truth = np.stack([image, image + 1]), np.stack([mask, 1 - mask])[..., None].astype("float32")
+    mixed, mixed_truth = augment.mix(batch, truth, seed=0, epoch=1, step=0)
+    assert mixed.tobytes() == batch.tobytes()
+    assert mixed_truth.tobytes() == truth.tobytes()
 
 
-def test_values_keep_their_range_and_masks_stay_masks() -> None:
+def _by_hand(strength: float, *, seed: int, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """The eight changes that lsml began with, one after the other, the n-th seeded from (2, epoch, index, n)."""
+    image, mask = _patch()
+    flip, angle, stretch = min(0.5, strength), 45 * strength, 1 + 0.2 * strength
+    for number, change in enumerate(
+        [
+            albumentations.HorizontalFlip(p=flip),
+            albumentations.VerticalFlip(p=flip),
+            albumentations.Transpose(p=flip),
+            albumentations.Affine(
+                rotate=(-angle, angle),
+                scale=(1 - 0.25 * strength, 1 + 0.25 * strength),
+                keep_ratio=True,
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=strength,
+            ),
+            albumentations.RandomResizedCrop(
+                SIZE, scale=(1 - 0.5 * strength, 1.0), ratio=(1 / stretch, stretch), p=strength
+            ),
+        ]
+    ):
+        state = np.random.SeedSequence(seed, spawn_key=(2, epoch, index, number)).generate_state(1)
+        change.set_random_seed(int(state[0]))
+        changed = change(image=image, mask=mask)
+        image, mask = changed["image"], changed["mask"]
+    for number, photometric, largest in ((5, illumination, 0.2), (6, band_gain, 0.05), (7, noise, 0.03)):
+        state = np.random.SeedSequence(seed, spawn_key=(2, epoch, index, number)).generate_state(1)
+        random = np.random.default_rng(int(state[0]))
+        if random.random() < strength:
+            image = photometric(image, largest * strength, random)
+    return image, mask
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.5, 1.0])
+def test_defaults_change_patches_as_they_did_before_there_were_shares(strength: float) -> None:
+    """To the last bit: no later operation touches an earlier one's random numbers."""
+    for index in range(20):
+        expected, expected_mask = _by_hand(strength, seed=5, epoch=2, index=index)
+        image, mask = _augment(strength, seed=5, epoch=2, index=index)
+        assert image.tobytes() == expected.tobytes()
+        assert mask.tobytes() == expected_mask.tobytes()
+    batch, truth = np.zeros((2, 4, 4, 14), "float32"), np.zeros((2, 4, 4, 1), "float32")
+    assert Augmentation(AugmentConfig(strength=strength), SIZE).mix(batch, truth, seed=0, epoch=1, step=0)[0] is batch
+
+
+@pytest.mark.parametrize("name", list(FIRST | LATER)[:-1])
+def test_each_share_scales_the_chance_of_its_own_operation(name: str) -> None:
+    """At strength .8 and share .5, 400 patches on which no other operation works change with a chance of .4.
+
+    A flip has .5 * .5 each, so that one of three or more happens to 1 - .75³ = .578. Four standard deviations of a
+    share over 400 draws are at most .1. A crop may by chance be the whole patch, and a rotation none: hardly ever.
+    """
+    image, mask = _patch()
+    augment = Augmentation(AugmentConfig(strength=0.8, **NEVER | {name: 0.5}), SIZE)
+    changed = [not np.array_equal(augment(image, mask, seed=0, epoch=1, index=index)[0], image) for index in range(400)]
+    assert np.mean(changed) == pytest.approx(0.578 if name == "flips" else 0.4, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["light", "gain", "noise", "dropout"])
+def test_photometric_shares_leave_the_terrain_to_the_others(name: str) -> None:
+    """Taking one of them out, or dropout in, changes optical bands alone: the others draw what they drew."""
+    for index in range(10):
+        image, mask = _augment(0.9, index=index)
+        other, other_mask = _augment(0.9, {name: 1.0 if name == "dropout" else 0.0}, index=index)
+        assert image[..., TERRAIN].tobytes() == other[..., TERRAIN].tobytes()
+        assert mask.tobytes() == other_mask.tobytes()
+
+
+@pytest.mark.parametrize("shares", [{}, LATER])
+def test_values_keep_their_range_and_masks_stay_masks(shares: dict[str, float]) -> None:
     """Stored values up to 14 are not cut off at 1, none is negative or NaN, and masks hold 0 and 1 at full strength."""
     image, _ = _patch()
     maxima = []
     for index in range(50):
-        changed, mask = _augment(1.0, index=index)
+        changed, mask = _augment(1.0, shares, index=index)
         assert changed.shape == image.shape
         assert changed.dtype == np.float32
         assert mask.shape == SIZE
@@ -68,7 +153,7 @@ def test_image_and_mask_move_together() -> None:
     image = np.repeat(mask[..., None] * 10.0, 14, axis=2).astype("float32")
     changes = 0
     for index in range(60):
-        moved, moved_mask = Augmentation(1.0, SIZE)(image, mask, seed=3, epoch=1, index=index)
+        moved, moved_mask = Augmentation(AugmentConfig(strength=1.0), SIZE)(image, mask, seed=3, epoch=1, index=index)
         np.testing.assert_allclose(moved[..., SLOPE], moved[..., ELEVATION], atol=1e-5)
         # The image is interpolated and the mask is not, so they differ along the edge: 31 pixels long or, with
         # its mirror image and a zoom of 2, some 120 of the 1,024. Light and gain leave 7.6 to 12.6 of the 10.
@@ -79,7 +164,9 @@ def test_image_and_mask_move_together() -> None:
 
 def _symmetry(image: np.ndarray, strength: float, index: int) -> tuple[bool, bool, bool] | None:
     """(transposed, up-down, left-right) that made the terrain of the outcome; None where it was warped besides."""
-    outcome, _ = Augmentation(strength, SIZE)(image, np.zeros(SIZE, "uint8"), seed=7, epoch=1, index=index)
+    outcome, _ = Augmentation(AugmentConfig(strength=strength), SIZE)(
+        image, np.zeros(SIZE, "uint8"), seed=7, epoch=1, index=index
+    )
     for code in np.ndindex(2, 2, 2):
         transposed, up_down, left_right = (bool(bit) for bit in code)
         candidate = image[:, ::-1] if left_right else image
@@ -105,7 +192,9 @@ def test_flips_are_independent() -> None:
     assert np.mean([outcome[0] for outcome in outcomes]) == pytest.approx(0.3, abs=0.058)
 
 
-CHANGES = pytest.mark.parametrize(("change", "largest"), [(illumination, 0.2), (band_gain, 0.05), (noise, 0.03)])
+CHANGES = pytest.mark.parametrize(
+    ("change", "largest"), [(illumination, 0.2), (band_gain, 0.05), (noise, 0.03), (gaps, 0.25)]
+)
 
 
 @CHANGES
@@ -133,7 +222,7 @@ def test_photometric_changes_leave_terrain_mask_and_original_alone(change: Chang
 @CHANGES
 def test_photometric_changes_happen_by_their_chance(change: Change, largest: float) -> None:
     """Of 400 patches at a chance of .4 about 160 change; four standard deviations of the share are .098."""
-    image, mask = np.ones((4, 4, 14), "float32"), np.zeros((4, 4), "uint8")
+    image, mask = np.arange(224, dtype="float32").reshape(4, 4, 14), np.zeros((4, 4), "uint8")
     transform = Photometric(change, largest, p=0.4)
     changed = []
     for seed in range(400):
@@ -152,7 +241,7 @@ def test_optical_values_stay_within_bounds(strength: float, gain: float, added: 
     """
     least = (0.975 * 0.9 if strength == 0.5 else 0.95 * 0.8) * value
     image, mask = np.full((*SIZE, 14), value, "float32"), np.zeros(SIZE, "uint8")
-    augment = Augmentation(strength, SIZE)
+    augment = Augmentation(AugmentConfig(strength=strength), SIZE)
     seen = []
     for index in range(100):
         changed, _ = augment(image, mask, seed=0, epoch=1, index=index)
@@ -163,6 +252,118 @@ def test_optical_values_stay_within_bounds(strength: float, gain: float, added: 
         seen.append(optical.mean())
     # Light alone spreads a hundred patches over nearly twice its bound.
     assert np.ptp(seen) > (gain - 1) * value
+
+
+def test_gaps_hold_the_means_of_their_patch() -> None:
+    """What changes has the band's mean before, in the same pixels of all optical bands; all else keeps every bit.
+
+    On 40 by 20 pixels at .25, sides are up to 10 and 5, so that 8 gaps hide 400 of the 800 at most.
+    """
+    image = (np.random.default_rng(0).random((40, 20, 14)) * 14).astype("float32")
+    means = image.mean((0, 1), dtype="float64").astype("float32")
+    hidden = []
+    for seed in range(300):
+        changed = gaps(image, 0.25, np.random.default_rng(seed))
+        inside = (changed != image).any(-1)
+        np.testing.assert_array_equal(changed[inside][:, OPTICAL], np.broadcast_to(means[:12], (inside.sum(), 12)))
+        np.testing.assert_array_equal(changed[~inside], image[~inside])
+        hidden.append(inside.mean())
+    # 4.5 gaps of 5.5 by 3 pixels on average: 74 of 800, some less for overlaps. The deviation is
+    # sqrt(4.5 * 151 + 5.25 * 16.5²) = 46 pixels (variance of a gap's area, of the number of gaps): over 300 patches
+    # four standard errors are .0133.
+    assert 0.85 * 0.0928 - 0.0133 < np.mean(hidden) < 0.0928 + 0.0133
+    assert max(hidden) <= 0.5
+
+
+@pytest.mark.parametrize("largest", [0.001, 0.02])
+def test_the_smallest_gap_is_a_pixel(largest: float) -> None:
+    """A gap of less than a pixel is one."""
+    image = np.arange(32 * 32 * 14, dtype="float32").reshape(32, 32, 14)
+    sizes = {int((gaps(image, largest, np.random.default_rng(seed)) != image).any(-1).sum()) for seed in range(50)}
+    assert min(sizes) == 1
+    assert max(sizes) <= 8
+
+
+def test_elastic_distortion_displaces_by_its_deviation() -> None:
+    """On a patch whose bands are its pixels' places, read off the middle: .02 of 128 pixels, less for interpolation.
+
+    At the grid's points, of which one is the centre, the standard deviation is 2.56; neighbours move together.
+    """
+    rows, columns = np.indices((128, 128), dtype="float32")
+    image = np.repeat(rows[..., None], 14, axis=2)
+    image[..., 1] = columns
+    mask, elastic, moved = (columns < 60).astype("uint8"), Elastic(0.02, p=1.0), []
+    for seed in range(300):
+        elastic.set_random_seed(seed)
+        changed = elastic(image=image, mask=mask)
+        shift = np.stack([changed["image"][..., 0] - rows, changed["image"][..., 1] - columns])[:, 32:96, 32:96]
+        # Cubic interpolation between points 43 pixels apart: from pixel to pixel, nearly the same.
+        assert np.abs(np.diff(shift, axis=2)).max() < 0.5
+        moved.append(shift[:, 32, 32])
+        assert changed["mask"].dtype == np.uint8
+        # The mask goes where the image does, to within the rounding of the nearest pixel.
+        sure = np.abs(changed["image"][..., 1] - 59.5) > 0.6
+        np.testing.assert_array_equal(changed["mask"][sure], changed["image"][..., 1][sure] < 59.5)
+    # 600 draws know a standard deviation to 2.9 %: four are 12 %.
+    assert np.std(moved) == pytest.approx(2.56, rel=0.12)
+    assert abs(np.mean(moved)) < 0.42
+
+
+def _batch(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Patches 16 by 16 whose every pixel says which patch it is from, and where it was; truth is their parity."""
+    place = np.arange(256, dtype="float32").reshape(16, 16)
+    images = np.stack([np.stack([np.full((16, 16), patch, "float32")] * 13 + [place], -1) for patch in range(count)])
+    return images, (images[..., :1] + place[..., None]) % 2
+
+
+def test_mixing_takes_image_and_truth_from_one_patch_at_one_place() -> None:
+    """Each pixel and its truth are those of one patch where they were; foreign is one rectangle of one other."""
+    images, masks = _batch(6)
+    before, truth_before = images.copy(), masks.copy()
+    areas = []
+    for seed in range(200):
+        mixed, truth = mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(seed))
+        assert (mixed.shape, mixed.dtype, truth.shape, truth.dtype) == (images.shape, "float32", masks.shape, "float32")
+        np.testing.assert_array_equal(mixed[..., 13], images[..., 13])
+        np.testing.assert_array_equal(truth, (mixed[..., :1] + mixed[..., 13:]) % 2)
+        for patch in range(6):
+            foreign = mixed[patch, ..., 0] != patch
+            assert len(set(mixed[patch][foreign][:, :13].ravel())) == int(foreign.any())
+            inside = np.ix_(foreign.any(1), foreign.any(0))
+            assert foreign[inside].all()
+            areas.append(foreign.mean())
+    np.testing.assert_array_equal(images, before)
+    np.testing.assert_array_equal(masks, truth_before)
+    # With u even in 0..1 a side is v = sqrt(u) of the patch's, of which v - v²/4 stays inside on average: the mean of
+    # (v - v²/4)² is 1/2 - 2/5 * 1/2 + 1/3 / 16 = .3208, as E[v²] = 1/2, E[v³] = 2/5, E[v⁴] = 1/3. Five standard
+    # errors of 1,200 areas with a deviation below .25 are .036.
+    assert np.mean(areas) == pytest.approx(0.3208, abs=0.036)
+
+
+def test_mixing_happens_by_its_chance_and_up_to_its_area() -> None:
+    """At strength .8 and share .5 some .4 of the patches change, each by up to .8 of its area; the others keep all."""
+    images, masks = _batch(8)
+    augment = Augmentation(AugmentConfig(strength=0.8, mixing=0.5), SIZE)
+    mixed = [augment.mix(images, masks, seed=0, epoch=1, step=step)[0] for step in range(100)]
+    shares = np.stack([(batch != images).any(-1).mean((1, 2)) for batch in mixed])
+    # Four standard deviations of a share over 800 draws are .069; rectangles of less than a pixel change nothing:
+    # where the area is below 1 / 256 / .8 of the patch, hardly ever.
+    assert (shares > 0).mean() == pytest.approx(0.4, abs=0.069)
+    # The sides of .8 of 256 pixels are 14.3, which rounds to 15 at the most.
+    assert 0.5 < shares.max() <= 15 * 15 / 256
+    again = augment.mix(images, masks, seed=0, epoch=1, step=7)[0]
+    assert again.tobytes() == mixed[7].tobytes()
+    for other in ({"seed": 1}, {"epoch": 2}, {"step": 8}):
+        key = {"seed": 0, "epoch": 1, "step": 7} | other
+        assert augment.mix(images, masks, **key)[0].tobytes() != again.tobytes()
+
+
+def test_a_batch_of_one_is_not_mixed() -> None:
+    """There is no other patch."""
+    images, masks = _batch(1)
+    mixed, truth = mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(0))
+    assert mixed.tobytes() == images.tobytes()
+    assert truth.tobytes() == masks.tobytes()
 
 
 def _gains(change: Change, largest: float, draws: int) -> np.ndarray:
@@ -214,25 +415,28 @@ def test_photometric_changes_keep_the_mean() -> None:
 
 def test_a_patch_depends_on_seed_epoch_and_index_alone() -> None:
     """Whatever was drawn before, and in whatever thread, the same key gives the same patch."""
-    expected = [_augment(0.8, index=index) for index in range(24)]
-    used = Augmentation(0.8, SIZE)
+    expected = [_augment(0.8, LATER, index=index) for index in range(24)]
+    used = Augmentation(AugmentConfig(strength=0.8, **LATER), SIZE)
     for index in reversed(range(24)):
         again = used(*_patch(), seed=0, epoch=1, index=index)
         np.testing.assert_array_equal(again[0], expected[index][0])
         np.testing.assert_array_equal(again[1], expected[index][1])
     with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(lambda index: _augment(0.8, index=index), range(24)))
+        threaded = list(pool.map(lambda index: _augment(0.8, LATER, index=index), range(24)))
     for (image, mask), (expected_image, expected_mask) in zip(threaded, expected, strict=True):
         np.testing.assert_array_equal(image, expected_image)
         np.testing.assert_array_equal(mask, expected_mask)
 
 
 def digest() -> str:
-    """Of twelve augmented patches and their masks."""
+    """Of twelve augmented patches and their masks, one by one and mixed, with every operation."""
     found = hashlib.sha256()
-    for index in range(12):
-        for array in _augment(0.8, index=index):
-            found.update(array.tobytes())
+    pairs = [_augment(0.8, LATER, index=index) for index in range(12)]
+    images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    config = AugmentConfig(strength=0.8, **LATER)
+    mixed = Augmentation(config, SIZE).mix(images, masks[..., None], seed=0, epoch=1, step=0)
+    for array in (images, masks, *mixed):
+        found.update(array.tobytes())
     return found.hexdigest()
 
 
@@ -257,7 +461,7 @@ def test_every_part_of_the_key_counts(other: dict[str, int]) -> None:
     image, changed = _augment(1.0)[0], _augment(1.0, **other)[0]
     assert not np.array_equal(image[..., TERRAIN], changed[..., TERRAIN])
     constant = np.ones((*SIZE, 14), "float32"), np.zeros(SIZE, "uint8")
-    augment, key = Augmentation(1.0, SIZE), {"seed": 0, "epoch": 1, "index": 0}
+    augment, key = Augmentation(AugmentConfig(strength=1.0), SIZE), {"seed": 0, "epoch": 1, "index": 0}
     assert not np.array_equal(augment(*constant, **key)[0], augment(*constant, **key | other)[0])
 
 
@@ -268,7 +472,7 @@ def test_real_patches_stay_plausible() -> None:
 
     root = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense"
     paths = sorted((root / "img").glob("*.h5"))[:4]
-    augment = Augmentation(1.0, (128, 128))
+    augment = Augmentation(AugmentConfig(strength=1.0), (128, 128))
     for index, path in enumerate(paths):
         image = read_image(path).astype("float32")
         mask = read_mask(root / "mask" / path.name.replace("image", "mask"))

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from lsml.bands import ELEVATION
+from lsml.config import AugmentConfig
 from lsml.data.loader import EpochLoader
+
+EVERY = {"elastic": 1.0, "dropout": 1.0, "mixing": 1.0}
 
 
 class Patches:
@@ -30,8 +33,11 @@ class Patches:
         return images, masks[..., None].astype("float32")
 
 
-def _loader(count: int = 10, *, epoch: int = 1, seed: int = 0, strength: float = 0.5, workers: int = 1) -> EpochLoader:
-    return EpochLoader(Patches(count), epoch=epoch, batch_size=4, strength=strength, seed=seed, workers=workers)
+def _loader(
+    count: int = 10, *, epoch: int = 1, seed: int = 0, workers: int = 1, strength: float = 0.5, **shares: float
+) -> EpochLoader:
+    augment = AugmentConfig(strength=strength, **shares)
+    return EpochLoader(Patches(count), epoch=epoch, batch_size=4, augment=augment, seed=seed, workers=workers)
 
 
 def _order(loader: EpochLoader) -> list[int]:
@@ -85,8 +91,8 @@ def test_there_is_no_step_after_the_last() -> None:
 
 @pytest.fixture(scope="module")
 def one_by_one() -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Steps 0 to 9, asked for from the last to the first."""
-    loader = _loader(40, strength=1.0)
+    """Steps 0 to 9 with every operation, asked for from the last to the first."""
+    loader = _loader(40, strength=1.0, **EVERY)
     return {step: loader[step] for step in reversed(range(10))}
 
 
@@ -95,7 +101,7 @@ def test_threads_change_neither_batches_nor_their_order(
     workers: int, one_by_one: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> None:
     """An iteration gives steps 0, 1, 2, ... as they are asked for one by one, however many threads prepare them."""
-    iterated = list(_loader(40, strength=1.0, workers=workers))
+    iterated = list(_loader(40, strength=1.0, workers=workers, **EVERY))
     assert len(iterated) == 10
     for step, (images, masks) in enumerate(iterated):
         assert images.tobytes() == one_by_one[step][0].tobytes()
@@ -108,3 +114,20 @@ def test_epochs_change_a_patch_in_their_own_ways() -> None:
     # Patch 0 holds zeros, which no gain changes; the greatest value is of patch 1.
     assert first[..., 0].max() != second[..., 0].max()
     assert sorted(mask.max((1, 2, 3))) == sorted(second_mask.max((1, 2, 3))) == [0, 1]
+
+
+def test_mixing_is_between_the_patches_of_a_batch() -> None:
+    """Every pixel belongs to a patch of its own batch, as does its truth; at strength 0 nothing is mixed."""
+    mixed = 0
+    plain, loader = _loader(40, strength=0.0, mixing=1.0), _loader(40, strength=1.0, mixing=1.0)
+    for step in range(len(loader)):
+        batch = set(plain[step][0][..., ELEVATION].ravel())
+        assert len(batch) == 4
+        images, masks = loader[step]
+        # Interpolation rounds the one value that a patch has, and no change of light touches elevation.
+        patches = np.rint(images[..., ELEVATION])
+        assert set(patches.ravel()) <= batch
+        np.testing.assert_array_equal(masks[..., 0], patches % 2)
+        mixed += sum(len(np.unique(patch)) > 1 for patch in patches)
+    # Of 40, all but those whose rectangle is less than a pixel, or the whole patch.
+    assert mixed > 30
