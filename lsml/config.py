@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from lsml import strict_yaml
@@ -66,7 +66,19 @@ class ModelConfig(Section):
         "decoder and head are the same",
     )
     encoder: Literal["resnet18", "resnet34", "resnet50"] = _field(
-        "resnet18", "encoder of resnet_unet, trained from scratch; unet does not use it"
+        "resnet18", "encoder of resnet_unet; unet does not use it"
+    )
+    weights: str = _field(
+        "none",
+        "what the encoder of resnet_unet starts from: none (random weights), imagenet (resnet50 alone, by "
+        "keras.applications), or a file of weights (.weights.h5, .h5, .keras) of the same encoder with three "
+        "channels, trained on blue, green and red in this order, 0..255 less ImageNet's means; unet does not use it",
+    )
+    stem: Literal["inflate", "project"] = _field(
+        "inflate",
+        "how all bands reach the three channels of model.weights: inflate keeps the filters on blue, green and red "
+        "and gives their mean over the number of other bands to each of these; project learns a 1 x 1 convolution "
+        "in front, which begins with blue, green and red",
     )
     filters: int = _field(
         16,
@@ -105,6 +117,18 @@ class ModelConfig(Section):
         "the decoder's coarser levels give logits of their own, which count in the loss while training: "
         "half as much for each level down, all weights together one",
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _known_weights(cls, weights: str) -> str:
+        if weights not in ("none", "imagenet") and not weights.endswith((".h5", ".keras")):
+            raise ValueError("takes none, imagenet, or a file that ends with .weights.h5, .h5 or .keras")
+        return weights
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder starts from weights that were trained before."""
+        return self.architecture == "resnet_unet" and self.weights != "none"
 
 
 LOSS_COMPONENTS = ("cross_entropy", "focal", "dice", "tversky", "jaccard", "lovasz", "focal_tversky")
@@ -223,6 +247,20 @@ class TrainingConfig(Section):
         ge=0.0,
         le=0.9999,
     )
+    freeze_epochs: int = _field(
+        0,
+        "epochs at the start in which an encoder with pretrained weights keeps them, while its batch normalisation "
+        "follows the batches; random weights never wait",
+        unit="epochs",
+        ge=0,
+        le=10_000,
+    )
+    encoder_learning_rate_share: float = _field(
+        1.0,
+        "learning rate of an encoder with pretrained weights, as a share of the learning rate of all else",
+        ge=0.0,
+        le=1.0,
+    )
     patience: int = _field(
         20, "epochs without a better validation F1 before training stops", unit="epochs", ge=1, le=10_000
     )
@@ -250,7 +288,7 @@ class FieldSpec(NamedTuple):
     """One hyperparameter as `TrainConfig` declares it."""
 
     name: str
-    kind: Literal["int", "float", "bool", "choice"]
+    kind: Literal["int", "float", "bool", "choice", "text"]
     default: Scalar
     choices: tuple[Scalar, ...]
     low: float | None
@@ -265,6 +303,8 @@ class FieldSpec(NamedTuple):
             return " | ".join(str(choice) for choice in self.choices)
         if self.kind == "bool":
             return "true | false"
+        if self.kind == "text":
+            return "text"
         return f"{_number(self.low)}..{_number(self.high)}"
 
 
@@ -285,7 +325,7 @@ def fields(section: type[Section] = TrainConfig, prefix: str = "") -> Iterator[F
 def _spec(name: str, info: FieldInfo) -> FieldSpec:
     annotation = info.annotation
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
-    kinds: dict[Any, Any] = {bool: "bool", int: "int", float: "float"}
+    kinds: dict[Any, Any] = {bool: "bool", int: "int", float: "float", str: "text"}
     bounds = {
         side: next((getattr(m, key) for m in info.metadata for key in keys if hasattr(m, key)), None)
         for side, keys in (("low", ("ge", "gt")), ("high", ("le", "lt")))

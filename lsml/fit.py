@@ -29,6 +29,8 @@ from lsml.losses import CompoundLoss
 from lsml.metrics import PooledCounts
 from lsml.models.build import build_model, build_networks
 from lsml.models.files import export_bytes
+from lsml.models.pacing import UNDECAYED, PacedAdamW
+from lsml.models.pretrained import carry, identity
 from lsml.models.supervision import SupervisedLoss
 
 WARM_UP_EPOCHS = 3
@@ -120,6 +122,7 @@ def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoi
 
     Raises:
         TrainingDiverged: a loss or an output became NaN or infinite.
+        ModelError: pretrained weights cannot be had, or do not fit.
         StorageError: the checkpoint cannot be written.
     """
     run = TrainingRun(
@@ -192,7 +195,8 @@ class TrainingRun:
         self.arithmetic = choose_arithmetic(config.training)
         self._loss = CompoundLoss(config.loss)
         self.network, self._trained = build_networks(config, statistics, precision=self.arithmetic.precision)
-        self._optimizer = _optimizer(config.training, len(train))
+        carried = carry(config, self.network) if config.model.pretrained else frozenset()
+        self._optimizer = _optimizer(config.training, len(train), carried)
         # Built here, because keras would trace the training step twice otherwise, and to restore its state.
         self._optimizer.build(self._trained.trainable_variables)
         loss = self._loss if self._trained is self.network else SupervisedLoss(self._loss)
@@ -309,17 +313,30 @@ class TrainingRun:
         self.history = [dict(metrics) for metrics in found.history]
 
 
-def _optimizer(config: TrainingConfig, n_patches: int) -> keras.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019); biases and normalisation's parameters do not decay."""
+def _optimizer(config: TrainingConfig, n_patches: int, carried: frozenset[str]) -> keras.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019); biases and normalisation's parameters do not decay.
+
+    Args:
+        carried: paths of the variables that start from pretrained weights.
+    """
     averaged = config.weight_averaging > 0
-    optimizer = keras.optimizers.AdamW(
-        _schedule(config, n_patches),
-        weight_decay=config.weight_decay,
-        global_clipnorm=config.gradient_clipping or None,
-        use_ema=averaged,
+    options = {
+        "global_clipnorm": config.gradient_clipping or None,
+        "use_ema": averaged,
         **({"ema_momentum": config.weight_averaging} if averaged else {}),
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    }
+    schedule = _schedule(config, n_patches)
+    if carried and (config.freeze_epochs or config.encoder_learning_rate_share < 1):
+        return PacedAdamW(
+            schedule,
+            decay=config.weight_decay,
+            slow=carried,
+            share=config.encoder_learning_rate_share,
+            frozen_steps=config.freeze_epochs * steps_per_epoch(n_patches, config.batch_size),
+            **options,
+        )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
+    optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
     return optimizer
 
 
@@ -339,11 +356,16 @@ def _schedule(config: TrainingConfig, n_patches: int) -> float | keras.optimizer
 
 
 def run_key(config: TrainConfig, train: Split, validation: Split | None, keep: Keep, arithmetic: Arithmetic) -> str:
-    """Two runs with one key train the same network on the same data, in the same arithmetic; 64 hex digits."""
+    """Two runs with one key train the same network on the same data, in the same arithmetic; 64 hex digits.
+
+    Raises:
+        ModelError: a file of pretrained weights cannot be read.
+    """
     parts = {
         "config": flatten(config),
         "train": train.fingerprint,
         "validation": validation.fingerprint if validation is not None else None,
+        "weights": identity(config.model),
         "keep": keep.__name__,
         "arithmetic": [
             *(arithmetic.device.kind, arithmetic.device.backend, arithmetic.precision, arithmetic.xla),

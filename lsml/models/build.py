@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from keras import KerasTensor
 
 from lsml.bands import N_BANDS
 from lsml.config import TrainConfig
@@ -12,6 +13,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import plain, resnet
 from lsml.models.inputs import features_of
+from lsml.models.pretrained import stem_input
 from lsml.models.supervision import supervise
 from lsml.models.unet import decoder, head
 
@@ -36,20 +38,21 @@ def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision
     """The network to judge and the one to train.
 
     H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone;
-    those of `judged` are the same with deep supervision and without.
+    those of `judged` are the same with deep supervision and without. Pretrained weights are not read here: the
+    network has the layers for them, and `lsml.models.pretrained.carry` brings them.
 
     Args:
         precision: dtype policy of the layers between input scaling and logits, `float32` or `mixed_bfloat16`.
 
     Raises:
-        ConfigError: no band and no index is left to look at.
+        ConfigError: no band and no index is left to look at, or the pretrained weights do not suit the rest.
     """
     seeds, model = _seeds(config.seed), config.model
     blocks = Blocks(model, seeds, precision)
     stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
     inputs = features_of(stored, config.input, statistics)
-    encoder = plain if model.architecture == "unet" else resnet
-    decoded = decoder(encoder.encode(inputs, blocks), encoder.decoder_filters(model), blocks)
+    features, filters = _encoded(inputs, config, statistics, blocks)
+    decoded = decoder(features, filters, blocks)
     logits = head(decoded[0], seeds)
     judged = keras.Model(stored, logits, name=model.architecture)
     if not model.deep_supervision or len(decoded) == 1:
@@ -71,6 +74,16 @@ def build_model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
     network = build_network(config, statistics)
     probability = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(network.output)
     return keras.Model(network.input, probability, name=config.model.architecture)
+
+
+def _encoded(
+    inputs: KerasTensor, config: TrainConfig, statistics: BandStatistics, blocks: Blocks
+) -> tuple[list[KerasTensor], list[int]]:
+    """Features of levels 0..depth and the decoder's filters of levels 0..depth-1."""
+    if config.model.architecture == "unet":
+        return plain.encode(inputs, blocks), plain.decoder_filters(config.model)
+    seen = stem_input(inputs, config, statistics, blocks) if config.model.pretrained else inputs
+    return resnet.encode(inputs, blocks, seen), resnet.decoder_filters(config.model)
 
 
 def _seeds(seed: int) -> Iterator[int]:

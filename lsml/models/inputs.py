@@ -38,7 +38,7 @@ def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatis
         ConfigError: no band and no index is chosen.
     """
     finite = replace_nonfinite(stored, statistics.median)
-    bands = sorted(band for group, members in GROUPS.items() if getattr(config, group) for band in members)
+    bands = bands_seen(config)
     found = []
     if bands:
         scaled = scale(finite, config, statistics)
@@ -51,6 +51,11 @@ def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatis
             "input", "all bands are off and there is no index to look at", "set one of them, such as input.visible=true"
         )
     return found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+
+
+def bands_seen(config: InputConfig) -> list[int]:
+    """The chosen bands, in the order of the features."""
+    return sorted(band for group, members in GROUPS.items() if getattr(config, group) for band in members)
 
 
 def reflectance(stored: KerasTensor) -> KerasTensor:
@@ -73,16 +78,37 @@ def scale(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) 
     those of what that leaves: B10's brightest cirrus, a hundred standard deviations out, then widens no scale.
     """
     if config.clip_percentile:
-        statistics = statistics.clipped(config.clip_percentile)
-        low, high = (np.asarray(limit, dtype="float32") for limit in (statistics.minimum, statistics.maximum))
+        clipped = statistics.clipped(config.clip_percentile)
+        low, high = (np.asarray(limit, dtype="float32") for limit in (clipped.minimum, clipped.maximum))
         stored = ops.minimum(ops.maximum(stored, low), high)
-    if config.scaling == "standard":
-        offset, spread = np.asarray(statistics.mean), np.asarray(statistics.std)
-    else:
-        offset = np.asarray(statistics.minimum)
-        spread = np.asarray(statistics.maximum) - offset
-    spread = np.where(spread > 0, spread, 1.0)
+    offset, spread = _offset_and_spread(config, statistics)
     scaled = keras.layers.Normalization(
         mean=offset.tolist(), variance=np.square(spread).tolist(), dtype="float32", name=f"scale_{config.scaling}"
     )(stored)
     return ops.clip(scaled, *LIMITS[config.scaling])
+
+
+def scaled_moments(config: InputConfig, statistics: BandStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over the train split of each band as `scale` gives it, float64 `(14,)`.
+
+    The standard deviation of a band that is constant there is 1. What `LIMITS` cut off is left out of account.
+    """
+    offset, spread = _offset_and_spread(config, statistics)
+    known = _known(config, statistics)
+    std = np.asarray(known.std)
+    return (np.asarray(known.mean) - offset) / spread, np.where(std > 0, std / spread, 1.0)
+
+
+def _offset_and_spread(config: InputConfig, statistics: BandStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """What `scale` subtracts from each band and then divides it by."""
+    known = _known(config, statistics)
+    if config.scaling == "standard":
+        offset, spread = np.asarray(known.mean), np.asarray(known.std)
+    else:
+        offset = np.asarray(known.minimum)
+        spread = np.asarray(known.maximum) - offset
+    return offset, np.where(spread > 0, spread, 1.0)
+
+
+def _known(config: InputConfig, statistics: BandStatistics) -> BandStatistics:
+    return statistics.clipped(config.clip_percentile) if config.clip_percentile else statistics

@@ -35,15 +35,18 @@ class _Variant(NamedTuple):
     expansion: int
 
 
-def encode(x: KerasTensor, blocks: Blocks) -> list[KerasTensor]:
+def encode(x: KerasTensor, blocks: Blocks, seen: KerasTensor | None = None) -> list[KerasTensor]:
     """Features of levels 0..depth, finest first.
 
     Level 0 is `x` itself, the scaled bands: the encoder's stem halves the resolution at once, and a landslide a few
     pixels wide needs its borders from somewhere. Level 1 is the stem, `(B, H/2, W/2, filters)`; level k from 2 on is
     stage conv<k>, `(B, H/2^k, W/2^k, filters * 2^(k-2))`, four times as many channels for ResNet-50.
+
+    Args:
+        seen: what the stem sees where that is not `x`, of the same height and width.
     """
     config, variant = blocks.config, _variant(blocks.config)
-    features = [x, _stem(x, blocks)]
+    features = [x, _stem(x if seen is None else seen, blocks)]
     for level, count in zip(range(2, config.depth + 1), variant.stages, strict=False):
         inputs, stride = features[-1], 2
         if level == 2:
