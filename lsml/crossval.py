@@ -30,15 +30,13 @@ from lsml.checkpoint import Checkpoint
 from lsml.config import OBJECTIVE
 from lsml.data.folds import FoldData, fold_data
 from lsml.data.pack import PackedSplit
-from lsml.metrics import THRESHOLDS, PooledCounts
+from lsml.metrics import THRESHOLDS, Metrics, PooledCounts, best_epoch
 
 SEED_STREAM = 3
 """Keeps the folds' seeds apart from other numbers of the same seed (weights, patch order 1, augmentation 2)."""
 
 UNSEEN = np.uint16(np.iinfo(np.uint16).max)
 """Stands where no fold has judged a patch yet; far above every place on the grid of thresholds."""
-
-Metrics = dict[str, float]
 
 
 class FoldOutcome(NamedTuple):
@@ -237,9 +235,7 @@ def _of_history(history: Sequence[Metrics]) -> Metrics:
 
 def _best_epoch(history: Sequence[Metrics]) -> int | None:
     """The first epoch with the highest objective, from 1; None where none was judged."""
-    if OBJECTIVE not in history[0]:
-        return None
-    return 1 + max(range(len(history)), key=lambda index: history[index][OBJECTIVE])
+    return best_epoch(history) if OBJECTIVE in history[0] else None
 
 
 def _fold(learner: Learner, data: FoldData, seed: int, file: Path | None) -> tuple[FoldOutcome, bool]:

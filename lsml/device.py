@@ -36,6 +36,11 @@ class Arithmetic(NamedTuple):
     precision: Literal["float32", "mixed_bfloat16"]
     xla: bool
 
+    @property
+    def identity(self) -> list[str | bool]:
+        """What decides the last digits of a result, as plain data; keras's version among it."""
+        return [self.device.kind, self.device.backend, self.precision, self.xla, keras.__version__]
+
     def in_words(self) -> dict[str, str]:
         """`device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`."""
         return {

@@ -18,7 +18,7 @@ from keras import ops
 
 from lsml import checkpoint as checkpoints
 from lsml.checkpoint import Checkpoint
-from lsml.config import OBJECTIVE, TrainConfig, TrainingConfig, flatten
+from lsml.config import TrainConfig, TrainingConfig, flatten
 from lsml.data.loader import EpochLoader, steps_per_epoch
 from lsml.data.split import Split
 from lsml.data.statistics import BandStatistics
@@ -26,7 +26,7 @@ from lsml.data.training import TrainingData
 from lsml.device import Arithmetic, choose_arithmetic
 from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
-from lsml.metrics import PooledCounts
+from lsml.metrics import Metrics, PooledCounts, best_epoch
 from lsml.models.build import build_model, build_networks
 from lsml.models.files import export_bytes
 from lsml.models.pacing import UNDECAYED, PacedAdamW
@@ -40,7 +40,6 @@ FINAL_SHARE = 0.01
 
 GPU_LOADER_THREADS = 8
 
-Metrics = dict[str, float]
 Stop = Literal["finished", "early", "pruned"]
 
 Keep = Callable[[Sequence[Metrics]], int]
@@ -219,7 +218,7 @@ class TrainingRun:
         number = len(self.history) + 1
         started = time.perf_counter()
         loader = self._loader(number)
-        loss = _finite(number, "loss", self._train(loader))
+        loss = finite(number, "loss", self._train(loader))
         trained = time.perf_counter()
         metrics = {"loss": loss}
         if self._validation is not None:
@@ -234,24 +233,17 @@ class TrainingRun:
         return EpochEvent(number, dict(metrics), replayed=False)
 
     def _train(self, loader: EpochLoader) -> float:
-        """One pass over the loader's batches; gives their mean loss.
-
-        Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two
-        cores it stalls in some of them (`bench/training.py`).
-        """
+        """One pass over the loader's batches; gives their mean loss."""
         weights = self._trained.trainable_variables
         if self._last:
             _assign(weights, self._last)
-        losses = []
-        for images, truth in loader:
-            self._trained.reset_metrics()
-            losses.append(float(self._trained.train_on_batch(images, truth)))
+        loss = train_pass(self._trained, loader)
         if self._config.training.weight_averaging:
             self._last = _arrays(weights)
             self._optimizer.finalize_variable_values(weights)
             # Copied, because under JAX weights and averages would share memory, which the next step gives away.
             _assign(weights, _arrays(weights))
-        return statistics.fmean(losses)
+        return loss
 
     def model(self) -> keras.Model:
         """The kept weights in a float32 network that gives probabilities."""
@@ -284,7 +276,7 @@ class TrainingRun:
         """Scores of the present weights on a split, pooled over its pixels."""
         counts, loss, patches = PooledCounts(), 0.0, 0
         for logits, truth in self.outputs(self.network, split):
-            loss += _finite(epoch, "val_loss", self._loss(truth, logits)) * len(truth)
+            loss += finite(epoch, "val_loss", self._loss(truth, logits)) * len(truth)
             patches += len(truth)
             counts.update(truth, ops.convert_to_numpy(ops.sigmoid(logits)))
         threshold = counts.best_threshold()
@@ -311,6 +303,19 @@ class TrainingRun:
         _assign(self._optimizer.variables, found.arrays["optimizer"])
         self._kept, self._last = list(found.arrays["kept"]), list(found.arrays["last"])
         self.history = [dict(metrics) for metrics in found.history]
+
+
+def train_pass(network: keras.Model, loader: EpochLoader) -> float:
+    """Trains a compiled network on the loader's batches; gives the mean of their losses.
+
+    Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two
+    cores it stalls in some of them (`bench/training.py`).
+    """
+    losses = []
+    for images, truth in loader:
+        network.reset_metrics()
+        losses.append(float(network.train_on_batch(images, truth)))
+    return statistics.fmean(losses)
 
 
 def _optimizer(config: TrainingConfig, n_patches: int, carried: frozenset[str]) -> keras.Optimizer:
@@ -367,17 +372,9 @@ def run_key(config: TrainConfig, train: Split, validation: Split | None, keep: K
         "validation": validation.fingerprint if validation is not None else None,
         "weights": identity(config.model),
         "keep": keep.__name__,
-        "arithmetic": [
-            *(arithmetic.device.kind, arithmetic.device.backend, arithmetic.precision, arithmetic.xla),
-            keras.__version__,
-        ],
+        "arithmetic": arithmetic.identity,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def best_epoch(history: Sequence[Metrics]) -> int:
-    """The first epoch with the highest objective, from 1."""
-    return 1 + max(range(len(history)), key=lambda index: history[index][OBJECTIVE])
 
 
 def last_epoch(history: Sequence[Metrics]) -> int:
@@ -394,7 +391,12 @@ def _end(history: list[Metrics], config: TrainingConfig) -> Stop | None:
     return None
 
 
-def _finite(epoch: int, name: str, value: object) -> float:
+def finite(epoch: int, name: str, value: object) -> float:
+    """`value` as a number.
+
+    Raises:
+        TrainingDiverged: it is NaN or infinite.
+    """
     number = float(ops.convert_to_numpy(value))
     if not math.isfinite(number):
         raise TrainingDiverged(epoch, name, number)

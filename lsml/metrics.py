@@ -4,9 +4,15 @@ F1, IoU, precision, recall, average precision, the best threshold and the calibr
 same counts, so training, evaluation and reports cannot disagree.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from lsml.config import OBJECTIVE
+
+Metrics = dict[str, float]
+"""What an epoch is told by, by name."""
 
 _LOGIT_LIMIT = 16.0
 _LOGIT_STEP = 0.01
@@ -39,6 +45,11 @@ def places(probability: np.ndarray) -> np.ndarray:
         probability: 0..1.
     """
     return (np.searchsorted(THRESHOLDS, probability, side="right") - 1).astype(np.uint16)
+
+
+def best_epoch(history: Sequence[Metrics]) -> int:
+    """The first epoch with the highest objective, from 1."""
+    return 1 + max(range(len(history)), key=lambda index: history[index][OBJECTIVE])
 
 
 class Confusion(NamedTuple):

@@ -9,12 +9,12 @@ import numpy as np
 from keras import ops
 
 from lsml.config import TrainConfig, with_values
-from lsml.crossval import FoldOutcome, Metrics
+from lsml.crossval import FoldOutcome
 from lsml.data.folds import FoldData, statistics_of
 from lsml.data.pack import PackedSplit
 from lsml.device import choose_arithmetic
 from lsml.fit import EpochEvent, TrainingRun, last_epoch, run_key
-from lsml.metrics import places
+from lsml.metrics import Metrics, places
 from lsml.models.files import export_bytes
 
 CHECKPOINT_SECONDS = 5.0

@@ -1,8 +1,6 @@
 """The six-input U-Net of public notebooks on Landslide4Sense: the recipe that a tuned network is measured against."""
 
 import gc
-import math
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +11,13 @@ from keras import KerasTensor, layers, ops
 
 from lsml.bands import BLUE, ELEVATION, N_BANDS, NEAR_INFRARED, RED, SLOPE
 from lsml.config import AugmentConfig, ModelConfig, TrainingConfig
-from lsml.crossval import FoldOutcome, Metrics, result_key
+from lsml.crossval import FoldOutcome, result_key
 from lsml.data.folds import FoldData
 from lsml.data.loader import EpochLoader
 from lsml.data.split import Split
 from lsml.device import Arithmetic, choose_arithmetic
-from lsml.fit import TrainingDiverged
-from lsml.metrics import places
+from lsml.fit import finite, train_pass
+from lsml.metrics import Metrics, places
 from lsml.models.blocks import Blocks
 from lsml.models.unet import head
 
@@ -48,9 +46,7 @@ class SixInputUNet:
 
     def key(self, data: FoldData, seed: int) -> str:
         """The length, the arithmetic and keras's version."""
-        device, precision, xla = _arithmetic()
-        arithmetic = [device.kind, device.backend, precision, xla, keras.__version__]
-        return result_key("six-input U-Net", data, seed, epochs=self.epochs, arithmetic=arithmetic)
+        return result_key("six-input U-Net", data, seed, epochs=self.epochs, arithmetic=_arithmetic().identity)
 
     def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
         """Trains for all epochs; the history has `loss` and `epoch_seconds`, the held-out patches are judged once.
@@ -149,14 +145,9 @@ def _compiled(seed: int, arithmetic: Arithmetic) -> keras.Model:
 def _epoch(network: keras.Model, train: Split, seed: int, number: int) -> Metrics:
     """Trains for one epoch, from 1; gives the mean of its batches' losses, and how long it took."""
     started = time.perf_counter()
-    losses = []
     plain = AugmentConfig(strength=0.0)
-    for images, truth in EpochLoader(train, epoch=number, batch_size=BATCH_SIZE, augment=plain, seed=seed):
-        network.reset_metrics()
-        losses.append(float(network.train_on_batch(images, truth)))
-    loss = statistics.fmean(losses)
-    if not math.isfinite(loss):
-        raise TrainingDiverged(number, "loss", loss)
+    loader = EpochLoader(train, epoch=number, batch_size=BATCH_SIZE, augment=plain, seed=seed)
+    loss = finite(number, "loss", train_pass(network, loader))
     return {"loss": loss, "epoch_seconds": time.perf_counter() - started}
 
 

@@ -1,7 +1,5 @@
 """One trial: what a worker is given, what it hands back, and the training in between."""
 
-import csv
-import io
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
 from lsml.data.split import Split
 from lsml.data.training import Steps, StudyData, TrainingData
+from lsml.tables import to_csv
 
 if TYPE_CHECKING:
     from lsml.crossval import Learner
@@ -273,16 +272,13 @@ def _versions(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _curves(histories: Iterable[Sequence[Mapping[str, float]]], folds: int) -> str:
     """One row an epoch of every fold of every repeat."""
-    rows = [
-        {"repeat": number // folds + 1, "fold": number % folds + 1, "epoch": epoch, **metrics}
-        for number, history in enumerate(histories)
-        for epoch, metrics in enumerate(history, start=1)
-    ]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return to_csv(
+        [
+            {"repeat": number // folds + 1, "fold": number % folds + 1, "epoch": epoch, **metrics}
+            for number, history in enumerate(histories)
+            for epoch, metrics in enumerate(history, start=1)
+        ]
+    )
 
 
 def panel_patches(split: Split, count: int = PANEL_PATCHES) -> list[int]:

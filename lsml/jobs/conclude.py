@@ -8,6 +8,7 @@ from lsml.config import flatten
 from lsml.experiment import Experiment
 from lsml.study.choice import Choice
 from lsml.study.database import CountedStudy, best_by, best_of, run_id_of, state_of
+from lsml.tables import to_csv
 
 _ARCHITECTURE = "model.architecture"
 
@@ -67,7 +68,7 @@ def conclude(
     champions = [] if choice.standings else _champions(client, search, experiment.name, tags)
     rows = table(search)
     counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
-    conclusion = _Conclusion(study, experiment, search, choice, champions, counts, f"{experiment.name}/{version}")
+    conclusion = _Conclusion(study, experiment, search, choice, champions, rows, counts, f"{experiment.name}/{version}")
     trials_page, best_page = conclusion.describe(client, parent)
     return TuneResult(
         study=study,
@@ -116,12 +117,13 @@ class _Conclusion:
     search: CountedStudy
     choice: Choice
     champions: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, object]]
     counts: Mapping[str, int]
     registered: str
 
     def describe(self, client: Any, parent: Any) -> tuple[str, str]:
         """Fills the study's run, and gives the addresses of its two pages."""
-        from lsml.study.report import figures, importances, note, table, to_csv
+        from lsml.study.report import figures, importances, note
         from lsml.tracking.pages import run_page, study_pages, ui_address
         from lsml.tracking.runs import BEST_METRIC, BEST_RUN
         from lsml.tracking.study import log_study
@@ -155,7 +157,7 @@ class _Conclusion:
                 links={what: page for what, page in links.items() if page},
             ),
             texts={f"study/{name}": page for name, page in figures(self.search).items()}
-            | {"study/trials.csv": to_csv(table(self.search))},
+            | {"study/trials.csv": to_csv(self.rows)},
             records={
                 "study/space.json": space.describe(),
                 "study/base.json": flatten(self.experiment.base),

@@ -1,7 +1,5 @@
 """Evaluation: a run's model on the sealed test split, on the record."""
 
-import csv
-import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +14,11 @@ from lsml.data.layout import PatchFiles
 from lsml.data.sealed import test_split
 from lsml.data.training import prepare
 from lsml.errors import DataError
-from lsml.evaluate import Evaluation, Patch, PatchScore, evaluate
+from lsml.evaluate import Evaluation, Patch, evaluate
 from lsml.jobs.models import load_model
 from lsml.jobs.sources import Progress, pack_cache
 from lsml.metrics import PooledCounts
+from lsml.tables import to_csv
 
 SPLIT = "test"
 
@@ -125,14 +124,6 @@ def _log(client: object, run_id: str, found: Evaluation, baseline: dict[str, flo
     metrics |= {f"{SPLIT}_pixel_baseline_{name}": value for name, value in (baseline or {}).items()}
     log_scores(client, run_id, metrics, {"lsml.data.test": found.fingerprint})
     log_panels(client, run_id, found.panels)
-    log_texts(client, run_id, {f"{SPLIT}_patches.csv": _table(found.patches)})
+    log_texts(client, run_id, {f"{SPLIT}_patches.csv": to_csv([score._asdict() for score in found.patches])})
     if project_run := os.environ.get("MLFLOW_RUN_ID"):
         log_scores(client, project_run, {}, {"lsml.evaluated_run_id": run_id})
-
-
-def _table(scores: tuple[PatchScore, ...]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(PatchScore._fields)
-    writer.writerows(scores)
-    return out.getvalue()

@@ -1,7 +1,5 @@
 """What a study found, as Optuna's own figures and one table."""
 
-import csv
-import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -79,15 +77,6 @@ def table(study: CountedStudy) -> list[dict[str, object]]:
         }
         for trial in sorted(study.all_trials(deepcopy=False), key=lambda t: (slot_of(t), attempt_of(t)))
     ]
-
-
-def to_csv(rows: list[dict[str, object]]) -> str:
-    """The rows as CSV text with a header."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def note(
