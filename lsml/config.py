@@ -33,6 +33,12 @@ class Section(BaseModel):
 class InputConfig(Section):
     """What happens to stored band values inside the graph, before the first convolution."""
 
+    features: Literal["bands", "six_inputs"] = _field(
+        "bands",
+        "what the network sees: bands, as the other fields of input choose them, or the six inputs of public "
+        "notebooks, which these fields do not change: red, green, blue, NDVI of stored values, slope and elevation, "
+        "all but NDVI scaled by the patch's own largest value",
+    )
     scaling: Literal["standard", "minmax"] = _field(
         "standard",
         "per-band scaling with statistics of the train split: zero mean and unit variance, or 0..1",
@@ -99,6 +105,12 @@ class ModelConfig(Section):
         "share of channels dropped after each level's first convolution; in resnet_unet in the decoder alone",
         ge=0.0,
         le=0.8,
+    )
+    dropout_rise: float = _field(
+        0.0, "what the coarsest level drops more than the finest; those between rise evenly", ge=0.0, le=0.8
+    )
+    dropout_unit: Literal["channel", "value"] = _field(
+        "channel", "what dropout drops: whole channels (Tompson et al. 2015), or single values (Srivastava et al. 2014)"
     )
     normalization: Literal["batch", "group", "none"] = _field(
         "batch", "normalisation after each convolution: over the batch, over 8 channel groups, or none"

@@ -187,9 +187,10 @@ def pixel_baseline_trial(task: TrialTask, report: Report) -> TrialOutcome:
 
 def public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
     """Judges the six-input U-Net of public notebooks in the folds of the task's data."""
-    from lsml.recipe import SixInputUNet
+    from lsml.networks import Network
+    from lsml.recipe import PUBLIC_RECIPE
 
-    return _cross_validated(SixInputUNet(), task, report)
+    return _cross_validated(Network(PUBLIC_RECIPE), task, report)
 
 
 @dataclass(frozen=True)

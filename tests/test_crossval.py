@@ -23,7 +23,7 @@ from lsml.data.synthetic import synthesize
 from lsml.metrics import THRESHOLDS
 from lsml.models.files import load_bytes
 from lsml.networks import Network, RefitResult, refit
-from lsml.recipe import SixInputUNet
+from lsml.recipe import PUBLIC_RECIPE
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
 TIMES = {"epoch_seconds", "images_per_second", "fold_seconds"}
@@ -344,7 +344,6 @@ class Judged(NamedTuple):
 LEARNERS = {
     "network": Network(toy_config(training__epochs=2)),
     "pixel regression": PixelRegression(),
-    "six-input U-Net": SixInputUNet(epochs=2),
 }
 
 
@@ -382,7 +381,6 @@ def test_what_an_event_tells_is_what_the_learner_has(judged: Judged) -> None:
     own = {
         Network: {"loss", "val_loss", "fold_best_epoch"},
         PixelRegression: set(),
-        SixInputUNet: {"loss"},
     }[type(judged.learner)]
     for event, history in zip(judged.events, judged.result.histories, strict=True):
         assert set(event.metrics) == scores | {"fold_f1", "fold_seconds"} | own
@@ -411,8 +409,8 @@ def test_every_learner_resumes_after_a_fold(judged: Judged, tmp_path: Path) -> N
     ("learner", "other"),
     [
         (Network(toy_config()), Network(toy_config(model__dropout=0.2))),
-        (SixInputUNet(), SixInputUNet(epochs=99)),
-        (PixelRegression(), SixInputUNet()),
+        (Network(toy_config()), Network(PUBLIC_RECIPE)),
+        (PixelRegression(), Network(toy_config())),
     ],
 )
 def test_a_key_tells_results_apart(learner: Learner, other: Learner, four: PackedSplit) -> None:

@@ -13,6 +13,9 @@ BATCH_MOMENTUM = 0.9
 
 NORMALIZATION_GROUPS = 8
 
+MOST_DROPPED = 0.8
+"""Where dropout and its rise come to more together."""
+
 
 class Blocks:
     """The building blocks of one network.
@@ -73,14 +76,21 @@ class Blocks:
         x = self.convolve(x, filters, name)
         return self.activate(self.normalize(x, f"{name}_norm"), f"{name}_relu")
 
-    def level(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
-        """Two convolutions with dropout of whole channels between them."""
+    def level(self, x: KerasTensor, filters: int, name: str, *, number: int) -> KerasTensor:
+        """Two convolutions with dropout between them.
+
+        Args:
+            number: of the level, from 0, the finest, to `depth`.
+        """
         x = self.convolution(x, filters, f"{name}_conv1")
-        if self.config.dropout:
-            x = layers.SpatialDropout2D(
-                self.config.dropout, seed=next(self._seeds), dtype=self.precision, name=f"{name}_dropout"
-            )(x)
-        return self.convolution(x, filters, f"{name}_conv2")
+        return self.convolution(self._drop(x, f"{name}_dropout", number), filters, f"{name}_conv2")
+
+    def _drop(self, x: KerasTensor, name: str, number: int) -> KerasTensor:
+        rate = min(self.config.dropout + self.config.dropout_rise * number / self.config.depth, MOST_DROPPED)
+        if not rate:
+            return x
+        kind = layers.SpatialDropout2D if self.config.dropout_unit == "channel" else layers.Dropout
+        return kind(rate, seed=next(self._seeds), dtype=self.precision, name=name)(x)
 
     def pad(self, x: KerasTensor, width: int, name: str) -> KerasTensor:
         """Zeros around height and width, `(B, H, W, C)` to `(B, H + 2 width, W + 2 width, C)`."""

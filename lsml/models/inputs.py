@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from lsml.bands import CONSTANTS, N_BANDS
+from lsml.bands import BLUE, CONSTANTS, ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, RED, SLOPE
 from lsml.config import InputConfig
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ConfigError
@@ -29,7 +29,8 @@ GROUPS = {
 
 
 def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) -> KerasTensor:
-    """What the encoder sees, float32 `(B, H, W, F)`: the chosen bands, scaled, and then the chosen indices.
+    """What the encoder sees, float32 `(B, H, W, F)`: the chosen bands, scaled, and then the chosen indices;
+    or `six_inputs`.
 
     Args:
         stored: `(B, H, W, 14)`, finite or not.
@@ -38,6 +39,8 @@ def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatis
         ConfigError: no band and no index is chosen.
     """
     finite = replace_nonfinite(stored, statistics.median)
+    if config.features == "six_inputs":
+        return six_inputs(finite)
     bands = bands_seen(config)
     found = []
     if bands:
@@ -51,6 +54,33 @@ def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatis
             "input", "all bands are off and there is no index to look at", "set one of them, such as input.visible=true"
         )
     return found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+
+
+def six_inputs(stored: KerasTensor) -> KerasTensor:
+    """Finite stored bands `(B, H, W, 14)` to red, green, blue, NDVI, slope, elevation: `(B, H, W, 6)`, each in -1..1.
+
+    So public notebooks on Landslide4Sense prepare a patch. With m the largest value in that patch, all but NDVI are
+    1 - x / (m / 2): the colours with the m of the three of them together, slope and elevation each with its own. NDVI
+    is that of the stored values, without the bands' constants. Where a patch is zero throughout, or both bands of NDVI
+    are, x and NDVI count as zero.
+    """
+    red, near_infrared = ops.take(stored, [RED], axis=-1), ops.take(stored, [NEAR_INFRARED], axis=-1)
+    total = near_infrared + red
+    return ops.concatenate(
+        [
+            _inverted(ops.take(stored, [RED, GREEN, BLUE], axis=-1)),
+            (near_infrared - red) / ops.where(total > 0, total, 1.0),
+            _inverted(ops.take(stored, [SLOPE], axis=-1)),
+            _inverted(ops.take(stored, [ELEVATION], axis=-1)),
+        ],
+        axis=-1,
+    )
+
+
+def _inverted(x: KerasTensor) -> KerasTensor:
+    """1 at zero to -1 at the largest value of the patch, of the shape of `x`."""
+    half = ops.max(x, axis=(1, 2, 3), keepdims=True) / 2
+    return 1 - x / ops.where(half > 0, half, 1.0)
 
 
 def bands_seen(config: InputConfig) -> list[int]:

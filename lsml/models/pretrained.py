@@ -147,6 +147,12 @@ def _check(config: TrainConfig) -> None:
             f"pretrained encoders have batch normalisation, and model.normalization is {model.normalization}",
             "set model.normalization=batch",
         )
+    if config.input.features != "bands":
+        raise ConfigError(
+            "model.weights",
+            f"pretrained encoders look at bands, and input.features is {config.input.features}",
+            "set input.features=bands",
+        )
     if model.stem == "inflate" and not config.input.visible:
         raise ConfigError(
             "model.stem",

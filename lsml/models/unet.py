@@ -23,7 +23,7 @@ def decoder(features: Sequence[KerasTensor], filters: Sequence[int], blocks: Blo
         if blocks.config.attention == "gate":
             skip = gate(skip, x, blocks, f"decoder{level}_gate")
         x = blocks.merge(x, skip, f"decoder{level}_merge")
-        x = blocks.level(x, width, f"decoder{level}")
+        x = blocks.level(x, width, f"decoder{level}", number=level)
         if blocks.config.attention == "squeeze_excitation":
             x = excite(x, blocks, f"decoder{level}_attention")
         decoded.insert(0, x)

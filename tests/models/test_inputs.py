@@ -7,14 +7,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from lsml.bands import CONSTANTS, NEAR_INFRARED, RED
+from lsml.bands import BLUE, CONSTANTS, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
 from lsml.config import InputConfig, fields
 from lsml.data.hdf5 import read_image
 from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import ConfigError
 from lsml.models.indices import NDVI, SETS, spectral_index
-from lsml.models.inputs import GROUPS, features_of, reflectance, replace_nonfinite, scale
+from lsml.models.inputs import GROUPS, features_of, reflectance, replace_nonfinite, scale, six_inputs
 
 
 def _scaled(stored: np.ndarray, scaling: str, statistics: BandStatistics) -> np.ndarray:
@@ -161,3 +162,43 @@ def test_values_beyond_the_percentiles_count_as_the_percentiles(
         np.testing.assert_allclose(found, np.full(14, expected), atol=0.005)
     # Without clipping the tail makes .99 an average value: (.99 - .6) / 10
     np.testing.assert_allclose(_features(np.full(14, 0.99), tailed), np.full(14, 0.039), atol=1e-6)
+
+
+def _patch() -> np.ndarray:
+    """A 2 x 2 patch `(1, 2, 2, 14)`; bands that are not among the six inputs are 9 and would stand out."""
+    bands = np.full((1, 2, 2, 14), 9, np.float32)
+    bands[0, ..., BLUE] = [[1, 0], [2, 3]]
+    bands[0, ..., GREEN] = [[2, 1], [1, 4]]
+    bands[0, ..., RED] = [[1, 3], [2, 0]]
+    bands[0, ..., NEAR_INFRARED] = [[3, 1], [2, 0]]
+    bands[0, ..., SLOPE] = [[0, 1], [2, 5]]
+    bands[0, ..., ELEVATION] = [[4, 3], [2, 1]]
+    return bands
+
+
+def test_the_six_inputs_by_hand() -> None:
+    """Colours by half of their common maximum, NDVI of stored values, slope and elevation by half of their own."""
+    inputs = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(_patch())))[0]
+    # Largest of blue, green and red: 4, so 1 - x / 2.
+    np.testing.assert_allclose(inputs[..., 0], [[0.5, -0.5], [0, 1]])
+    np.testing.assert_allclose(inputs[..., 1], [[0, 0.5], [0.5, -1]])
+    np.testing.assert_allclose(inputs[..., 2], [[0.5, 1], [0, -0.5]])
+    # (3 - 1) / 4, (1 - 3) / 4, (2 - 2) / 4, and 0 where both are 0.
+    np.testing.assert_allclose(inputs[..., 3], [[0.5, -0.5], [0, 0]])
+    # 1 - x / 2.5
+    np.testing.assert_allclose(inputs[..., 4], [[1, 0.6], [0.2, -1]], rtol=1e-6)
+    # 1 - x / 2
+    np.testing.assert_allclose(inputs[..., 5], [[-1, -0.5], [0, 0.5]])
+
+
+def test_every_patch_is_scaled_by_itself() -> None:
+    """A patch four times as high has the same inputs, and beside it in a batch the other keeps its own."""
+    alone = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(_patch())))
+    both = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(np.concatenate([4 * _patch(), _patch()]))))
+    np.testing.assert_allclose(both, np.concatenate([alone, alone]), rtol=1e-6)
+
+
+def test_a_patch_of_zeros_has_finite_inputs() -> None:
+    """Nothing is divided by zero: 1 - 0 for all but NDVI, which is 0."""
+    inputs = ops.convert_to_numpy(six_inputs(ops.zeros((1, 2, 2, 14))))
+    np.testing.assert_array_equal(inputs, np.broadcast_to([1, 1, 1, 0, 1, 1], (1, 2, 2, 6)))

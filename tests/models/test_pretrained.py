@@ -196,6 +196,7 @@ def test_files_of_keras_applications_fit_resnet50(top: bool, statistics: BandSta
             "model.weights: ImageNet's are of 64 filters, and model.filters is 4; set model.filters=64",
         ),
         ({"model.normalization": "group"}, "pretrained encoders have batch normalisation, and model.normalization is"),
+        ({"input.features": "six_inputs"}, "model.weights: pretrained encoders look at bands, and input.features is"),
         ({"input.visible": False}, "model.stem: inflate carries filters to blue, green and red, and input.visible is"),
     ],
 )

@@ -9,10 +9,10 @@ from lsml.models.blocks import Blocks
 def encode(x: KerasTensor, blocks: Blocks) -> list[KerasTensor]:
     """Features of every level, finest first: `(B, H/2^k, W/2^k, filters * 2^k)` for k in 0..depth."""
     config = blocks.config
-    features = [blocks.level(x, config.filters, "encoder0")]
+    features = [blocks.level(x, config.filters, "encoder0", number=0)]
     for level in range(1, config.depth + 1):
         x = blocks.pool(features[-1], 2, f"encoder{level}_down")
-        features.append(blocks.level(x, config.filters * 2**level, f"encoder{level}"))
+        features.append(blocks.level(x, config.filters * 2**level, f"encoder{level}", number=level))
     return features
 
 
