@@ -20,7 +20,7 @@ LAYERS = (
     ("space",),
     ("experiment", "recipe"),
     ("data",),
-    ("losses", "metrics", "figures", "backend", "device", "checkpoint", "crossval", "baseline"),
+    ("losses", "metrics", "bootstrap", "figures", "backend", "device", "checkpoint", "crossval", "baseline"),
     ("models",),
     ("fit",),
     ("networks",),
