@@ -29,14 +29,13 @@ def main() -> None:
     from lsml.data.loader import EpochLoader
     from lsml.data.synthetic import synthesize
     from lsml.data.training import prepare
-    from lsml.device import choose_precision, choose_xla, describe_device
+    from lsml.device import choose_arithmetic
     from lsml.losses import CompoundLoss
     from lsml.models.build import build_network
 
     config = with_values(TrainConfig(), {"model.filters": given.filters, "model.depth": given.depth})
-    device = describe_device()
-    precision, xla = choose_precision(config.training, device), choose_xla(config.training, device)
-    print(f"{device.name} ({device.backend}), {precision}, xla {'on' if xla else 'off'}")  # noqa: T201
+    arithmetic = choose_arithmetic(config.training)
+    print(", ".join(arithmetic.in_words().values()))  # noqa: T201
 
     class Dataset(keras.utils.PyDataset):
         """The loader's batches as Keras's fit wants them."""
@@ -54,8 +53,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder) / "data", train=given.patches, validation=1, test=1)
         data = prepare(Path(folder) / "data", Path(folder) / "packs")
-        network = build_network(config, data.statistics, precision=precision)
-        network.compile(keras.optimizers.AdamW(1e-3), CompoundLoss(config.loss), jit_compile=xla)
+        network = build_network(config, data.statistics, precision=arithmetic.precision)
+        network.compile(keras.optimizers.AdamW(1e-3), CompoundLoss(config.loss), jit_compile=arithmetic.xla)
 
         def batches(epoch: int) -> EpochLoader:
             return EpochLoader(data.train, epoch=epoch, batch_size=given.batch, augment=config.augment, seed=0)

@@ -28,7 +28,7 @@ from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
 from lsml.metrics import Metrics, PooledCounts, best_epoch
 from lsml.models.build import build_model, build_networks
-from lsml.models.files import export_bytes
+from lsml.models.files import ModelFile, export
 from lsml.models.pacing import UNDECAYED, PacedAdamW
 from lsml.models.pretrained import carry, identity
 from lsml.models.supervision import SupervisedLoss
@@ -87,8 +87,7 @@ class FitResult:
     """What came of a training run.
 
     Attributes:
-        model: bytes of a `.keras` file: stored bands to landslide probability, float32, best weights.
-        sha256: of `model`, 64 hex digits.
+        model: the network of the best weights, float32.
         threshold: the probability from which a pixel counts as landslide, of the best epoch's best F1.
         best_epoch: the first epoch with the highest `val_f1`, from 1.
         metrics: of the best epoch, as its event had them.
@@ -98,8 +97,7 @@ class FitResult:
         environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, in words.
     """
 
-    model: bytes
-    sha256: str
+    model: ModelFile
     threshold: float
     best_epoch: int
     metrics: Metrics
@@ -145,10 +143,8 @@ def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
     best = best_epoch(run.history)
     metrics = dict(run.history[best - 1])
     model = run.model()
-    content = export_bytes(model)
     return FitResult(
-        model=content,
-        sha256=hashlib.sha256(content).hexdigest(),
+        model=export(model),
         threshold=metrics["val_threshold"],
         best_epoch=best,
         metrics=metrics,

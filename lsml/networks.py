@@ -1,6 +1,5 @@
 """A configuration as cross-validation meets it, and its refit on all patches."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from lsml.data.pack import PackedSplit
 from lsml.device import choose_arithmetic
 from lsml.fit import EpochEvent, TrainingRun, last_epoch, run_key
 from lsml.metrics import Metrics, places
-from lsml.models.files import export_bytes
+from lsml.models.files import ModelFile, export
 
 CHECKPOINT_SECONDS = 5.0
 """Between checkpoints within a fold: an epoch on a dozen patches takes less time than writing two of them."""
@@ -69,15 +68,13 @@ class RefitResult:
     """A network trained on all patches.
 
     Attributes:
-        model: bytes of a `.keras` file: stored bands to landslide probability, float32.
-        sha256: of `model`, 64 hex digits.
+        model: the network of the last weights, float32.
         epochs: how many were trained.
         metrics: of the last epoch: `loss`, `learning_rate`, `epoch_seconds`, `images_per_second`.
         environment: as that of `lsml.fit.FitResult`.
     """
 
-    model: bytes
-    sha256: str
+    model: ModelFile
     epochs: int
     metrics: Metrics
     environment: dict[str, str]
@@ -114,10 +111,8 @@ def refit(
         epoch_ended(event)
     while len(run.history) < epochs:
         epoch_ended(run.epoch())
-    content = export_bytes(run.model())
     return RefitResult(
-        model=content,
-        sha256=hashlib.sha256(content).hexdigest(),
+        model=export(run.model()),
         epochs=len(run.history),
         metrics=dict(run.history[-1]),
         environment=run.arithmetic.in_words(),

@@ -14,6 +14,7 @@ from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
 from lsml.data.split import Split
 from lsml.data.training import Steps, StudyData, TrainingData
+from lsml.models.files import ModelFile
 from lsml.tables import to_csv
 
 if TYPE_CHECKING:
@@ -77,13 +78,6 @@ class Panel(NamedTuple):
 
     key: str
     image: np.ndarray
-
-
-class ModelFile(NamedTuple):
-    """Bytes of a `.keras` file that maps stored bands to landslide probability, and their SHA-256, 64 hex digits."""
-
-    content: bytes
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -160,7 +154,7 @@ def refit_trial(task: TrialTask, report: Report, *, earned: "Earned") -> TrialOu
         threshold=earned.threshold,
         metrics={OBJECTIVE: earned.value, "val_threshold": earned.threshold},
         environment=_versions(result.environment),
-        model=ModelFile(result.model, result.sha256),
+        model=result.model,
     )
 
 
@@ -230,7 +224,7 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         threshold=result.threshold,
         metrics=result.metrics,
         environment=_versions(result.environment),
-        model=ModelFile(result.model, result.sha256),
+        model=result.model,
         panels=_panels(data.validation, probabilities.__getitem__, result.threshold),
     )
 

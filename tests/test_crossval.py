@@ -293,7 +293,7 @@ def test_refit_trains_for_the_epochs_it_is_given(refitted: tuple[RefitResult, Pa
 def test_a_refitted_model_takes_stored_bands(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
     """The exported file loads, and gives probabilities of the patches that it was trained on."""
     images, _ = pack.batch([0, 6])
-    probability = np.asarray(load_bytes(refitted[0].model)(images))
+    probability = np.asarray(load_bytes(refitted[0].model.content)(images))
     assert probability.shape == (2, 128, 128, 1)
     assert 0 <= probability.min() < probability.max() <= 1
 
@@ -307,7 +307,7 @@ def test_a_finished_refit_is_not_trained_on(refitted: tuple[RefitResult, Path], 
     again = refit(toy_config(), asked, epochs=2, epoch_ended=told.append, checkpoint=refitted[1])
     assert asked.asked == 2 * len(pack)
     assert [(event.epoch, event.replayed) for event in told] == [(1, True), (2, True)]
-    weights = [load_bytes(result.model).get_weights() for result in (again, refitted[0])]
+    weights = [load_bytes(result.model.content).get_weights() for result in (again, refitted[0])]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 

@@ -124,7 +124,7 @@ def untimed(events: Sequence[EpochEvent]) -> list[dict[str, float]]:
 
 def weights_of(result: FitResult) -> list[np.ndarray]:
     """Of the exported network."""
-    return load_bytes(result.model).get_weights()
+    return load_bytes(result.model.content).get_weights()
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +170,11 @@ def test_the_result_is_that_of_the_best_epoch(uninterrupted: tuple[FitResult, Li
     assert result.best_epoch == 1 + scores.index(max(scores))
     assert result.metrics == listener.events[result.best_epoch - 1].metrics
     assert result.threshold == result.metrics["val_threshold"]
-    assert result.sha256 == hashlib.sha256(result.model).hexdigest()
+    assert result.model.sha256 == hashlib.sha256(result.model.content).hexdigest()
 
     split = toy_data().validation
     images, truth = split.batch(np.arange(9))
-    probability = np.asarray(load_bytes(result.model)(images))
+    probability = np.asarray(load_bytes(result.model.content)(images))
     np.testing.assert_allclose(result.probabilities, probability[..., 0], rtol=0, atol=1e-6)
     predicted, landslide = probability >= result.threshold, truth == 1
     f1 = 2 * (predicted & landslide).sum() / (predicted.sum() + landslide.sum())
@@ -248,7 +248,7 @@ def test_deep_supervision_resumes_to_the_last_digit(tmp_path: Path) -> None:
     assert untimed(rest.events) == untimed(whole.events)
     assert all(np.array_equal(a, b) for a, b in zip(weights_of(resumed), weights_of(expected), strict=True))
     assert set(whole.events[0].metrics) == METRICS
-    assert not any(layer.name == "logits1" for layer in load_bytes(resumed.model).layers)
+    assert not any(layer.name == "logits1" for layer in load_bytes(resumed.model.content).layers)
     assert whole.events[-1].metrics["loss"] < whole.events[0].metrics["loss"]
 
 

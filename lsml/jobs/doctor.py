@@ -62,13 +62,11 @@ def _versions() -> Finding:
 def _device(*, require_gpu: bool) -> Finding:
     backend.load_keras()
     from lsml.config import TrainingConfig
-    from lsml.device import choose_precision, choose_xla, describe_device
+    from lsml.device import choose_arithmetic
 
-    device = describe_device()
-    training = TrainingConfig()
-    xla = "on" if choose_xla(training, device) else "off"
-    detail = f"{device.kind}: {device.name}, {device.backend}, {choose_precision(training, device)}, XLA {xla}"
-    if require_gpu and device.kind != "gpu":
+    found = choose_arithmetic(TrainingConfig()).in_words()
+    detail = f"{found['device']}: {found['device_name']}, {found['backend']}, {found['precision']}, XLA {found['xla']}"
+    if require_gpu and found["device"] != "gpu":
         return Finding("device", "error", detail, "install requirements-gpu.lock and check nvidia-smi")
     return Finding("device", "ok", detail)
 

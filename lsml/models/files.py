@@ -1,16 +1,18 @@
 """Model files: `.keras` archives of Keras's own layers, written without and read with suspicion."""
 
+import hashlib
 import io
 import json
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lsml.bands import N_BANDS
 from lsml.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
 
 _MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 _MAX_CONFIG_BYTES = 16 << 20
@@ -34,15 +36,23 @@ _PLAIN = frozenset({"__keras_tensor__", "__numpy__", "__tuple__"})
 _FIX = "give a model that lsml exported"
 
 
-def export_bytes(model: keras.Model) -> bytes:
-    """The `.keras` file of an uncompiled model, as bytes."""
+class ModelFile(NamedTuple):
+    """Bytes of a `.keras` file that maps stored bands to landslide probability, and their SHA-256, 64 hex digits."""
+
+    content: bytes
+    sha256: str
+
+
+def export(model: "keras.Model") -> ModelFile:
+    """The `.keras` file of an uncompiled model."""
     with tempfile.TemporaryDirectory(prefix="lsml-model-") as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        return path.read_bytes()
+        content = path.read_bytes()
+    return ModelFile(content, hashlib.sha256(content).hexdigest())
 
 
-def load_file(path: Path) -> keras.Model:
+def load_file(path: Path) -> "keras.Model":
     """The network in a `.keras` file; see `load_bytes`."""
     try:
         content = path.read_bytes()
@@ -51,7 +61,7 @@ def load_file(path: Path) -> keras.Model:
     return load_bytes(content, name=f"model file {path}")
 
 
-def load_bytes(content: bytes, *, name: str = "model file") -> keras.Model:
+def load_bytes(content: bytes, *, name: str = "model file") -> "keras.Model":
     """The network in the bytes of a `.keras` file: stored bands `(B, H, W, 14)` to probability `(B, H, W, 1)`.
 
     The archive is looked through before keras sees it, and keras loads it in safe mode.
@@ -63,6 +73,8 @@ def load_bytes(content: bytes, *, name: str = "model file") -> keras.Model:
         ModelError: not a `.keras` file, truncated or damaged, with layers that are not Keras's own or run code,
             or of another shape.
     """
+    import keras
+
     _refuse_foreign(_architecture(content, name), name)
     with tempfile.TemporaryDirectory(prefix="lsml-model-") as folder:
         path = Path(folder) / "model.keras"
@@ -144,7 +156,7 @@ def _refuse_foreign(config: Any, name: str) -> None:
             raise _refused(name, f"{class_name} of module {module} is not one of Keras's own layers")
 
 
-def _check_shape(model: keras.Model, name: str) -> None:
+def _check_shape(model: "keras.Model", name: str) -> None:
     inputs, outputs = model.inputs, model.outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise _refused(name, f"{len(inputs)} inputs and {len(outputs)} outputs, expected one of each")

@@ -27,8 +27,8 @@ from mlflow.types import Schema, TensorSpec
 from lsml import __version__
 from lsml.bands import N_BANDS
 from lsml.errors import ModelError, StorageError
+from lsml.models.files import ModelFile
 from lsml.tracking.store import storage_errors, tracking_uri
-from lsml.trial import ModelFile
 
 MODEL_NAME = "model"
 CANDIDATE = "candidate"

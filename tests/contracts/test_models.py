@@ -13,7 +13,7 @@ from lsml.config import LossConfig, Scalar, TrainConfig, fields, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.build import build_model, build_network, build_networks
-from lsml.models.files import export_bytes, load_bytes
+from lsml.models.files import export, load_bytes
 from lsml.models.supervision import SupervisedLoss
 from tests.processes import WITHOUT_LSML
 
@@ -140,7 +140,7 @@ def test_files_load_where_lsml_cannot_be_imported(statistics: BandStatistics, tm
     expected = {}
     for name, values in NETWORKS.items():
         model = build_model(with_values(TrainConfig(), values), statistics)
-        content = export_bytes(model)
+        content = export(model).content
         load_bytes(content)
         (tmp_path / f"{name}.keras").write_bytes(content)
         expected[name] = np.asarray(model(bands))

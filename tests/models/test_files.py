@@ -15,7 +15,7 @@ from lsml.config import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ModelError
 from lsml.models.build import build_model
-from lsml.models.files import export_bytes, load_bytes, load_file
+from lsml.models.files import export, load_bytes, load_file
 
 SMALL = {"model.filters": 4, "model.depth": 1}
 
@@ -29,7 +29,7 @@ def model(statistics: BandStatistics) -> keras.Model:
 @pytest.fixture(scope="module")
 def exported(model: keras.Model) -> bytes:
     """Its file."""
-    return export_bytes(model)
+    return export(model).content
 
 
 def test_an_exported_file_is_uncompiled_and_loads_back(exported: bytes, model: keras.Model, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_training_starts_from_the_file_and_its_model_needs_it_no_more(weights: P
     config = _config(path, training__epochs=1, training__learning_rate=1e-12, model__depth=2)
     result, _ = _fitted(config)
     carried = _carried(config, STATISTICS).get_layer("conv2_block1_1_conv").get_weights()[0]
-    (tmp_path / "model.keras").write_bytes(result.model)
+    (tmp_path / "model.keras").write_bytes(result.model.content)
     path.unlink()
     script = """
 import keras, numpy as np
@@ -298,7 +298,9 @@ def kernels(weights: Path) -> dict[str, list[np.ndarray]]:
         "slow": {"training.encoder_learning_rate_share": 0.01},
     }
     found = {"start": _kernels(_carried(config, STATISTICS))}
-    return found | {name: _kernels(load_bytes(_fitted(with_values(config, h))[0].model)) for name, h in held.items()}
+    return found | {
+        name: _kernels(load_bytes(_fitted(with_values(config, h))[0].model.content)) for name, h in held.items()
+    }
 
 
 def _kernels(network: keras.Model) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from lsml.config import LossConfig, TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.build import build_model, build_networks
-from lsml.models.files import export_bytes
+from lsml.models.files import export
 from lsml.models.supervision import SupervisedLoss, level_weights
 
 SMALL = {"model.filters": 4, "model.depth": 3}
@@ -58,7 +58,7 @@ def test_the_judged_network_is_the_same_with_and_without(statistics: BandStatist
     assert len(second.trained.weights) == len(second.judged.weights) + 4
     for one, two in zip(first.judged.get_weights(), second.judged.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    files = [export_bytes(build_model(config, statistics)) for config in (plain, supervised)]
+    files = [export(build_model(config, statistics)).content for config in (plain, supervised)]
     names = [{layer["name"] for layer in _layers(content) if "conv" in layer["name"]} for content in files]
     assert names[0] == names[1]
     assert not any(layer["name"].startswith("logits") and layer["name"] != "logits" for layer in _layers(files[1]))

@@ -10,8 +10,9 @@ import numpy as np
 
 from lsml.data.folds import FoldedData
 from lsml.data.training import Steps
+from lsml.models.files import ModelFile
 from lsml.study.slots import fresh_seed
-from lsml.trial import Earned, ModelFile, Panel, Report, TrialFunctions, TrialOutcome, TrialTask
+from lsml.trial import Earned, Panel, Report, TrialFunctions, TrialOutcome, TrialTask
 
 EPOCHS = 4
 BASE_WEIGHT = 0.5
