@@ -78,8 +78,9 @@ class FoldEvent(NamedTuple):
 
     Attributes:
         step: from 1, through all folds of the first repeat, then of the second.
-        metrics: `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the best by F1) and
-            `val_average_precision`, pooled over all out-of-fold pixels so far; of this fold alone `fold_f1` (at
+        metrics: `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the best by F1),
+            `val_average_precision` and `val_calibration_error`, pooled over all out-of-fold pixels so far; of this
+            fold alone `fold_f1` (at
             that threshold) and `fold_seconds`; and, of learners that have them, `loss` and `val_loss` of its last
             epoch and `fold_best_epoch`.
         replayed: whether it was learnt before a resume.

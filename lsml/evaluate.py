@@ -10,6 +10,7 @@ import numpy as np
 
 from lsml.figures import panel
 from lsml.metrics import PooledCounts
+from lsml.objects import ObjectCounts, count_objects
 from lsml.trial import Panel
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -48,7 +49,9 @@ class Evaluation:
     """A model's scores on a split.
 
     Attributes:
-        metrics: f1, iou, precision, recall at `threshold` and average_precision, pooled over all pixels.
+        metrics: of `lsml.metrics.PooledCounts.scores` over all pixels and `lsml.objects.ObjectCounts.scores` over all
+            objects, at `threshold`.
+        objects: landslides by size, hits and false alarms at `threshold`.
         patches: one score a patch, most wrong pixels first.
         panels: pictures of the patches with the most wrong pixels, worst first.
         fingerprint: SHA-256 of ids, images and masks, 64 hex digits.
@@ -56,6 +59,7 @@ class Evaluation:
 
     threshold: float
     metrics: dict[str, float]
+    objects: ObjectCounts
     patches: tuple[PatchScore, ...]
     panels: tuple[Panel, ...]
     fingerprint: str
@@ -66,13 +70,14 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
 
     A pixel counts as landslide where its probability is at least `threshold`.
     """
-    counts, digest = PooledCounts(), hashlib.sha256()
+    counts, objects, digest = PooledCounts(), ObjectCounts(), hashlib.sha256()
     scores: list[PatchScore] = []
     worst: list[tuple[int, int, Patch, np.ndarray]] = []
     for group, probabilities in _predictions(predict, patches):
         for patch, probability in zip(group, probabilities, strict=True):
             _update(digest, patch)
             counts.update(patch.mask, probability)
+            objects += count_objects(patch.mask, probability >= threshold)
             score = _score(patch, probability, threshold)
             wrong = score.misses + score.false_alarms
             heapq.heappush(worst, (wrong, -len(scores), patch, probability))
@@ -85,7 +90,8 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
     ]
     return Evaluation(
         threshold=threshold,
-        metrics=counts.scores(threshold),
+        metrics=counts.scores(threshold) | objects.scores(),
+        objects=objects,
         patches=tuple(sorted(scores, key=lambda s: s.misses + s.false_alarms, reverse=True)),
         panels=tuple(pictures),
         fingerprint=digest.hexdigest(),

@@ -53,7 +53,7 @@ class EpochEvent(NamedTuple):
         epoch: from 1.
         metrics: `loss` (with deep supervision the weighted mean over levels), `val_loss`, `val_f1`, `val_iou`,
             `val_precision`, `val_recall` (at `val_threshold`, the best by F1), `val_average_precision`,
-            `learning_rate`, `epoch_seconds`, `images_per_second`.
+            `val_calibration_error`, `learning_rate`, `epoch_seconds`, `images_per_second`.
         replayed: whether it was trained before a resume, and its metrics come from the checkpoint.
     """
 

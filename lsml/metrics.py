@@ -168,7 +168,10 @@ class PooledCounts:
         return float(np.abs(surplus).sum() / max(int(total.sum()), 1))
 
     def scores(self, threshold: float) -> dict[str, float]:
-        """`f1`, `iou`, `precision` and `recall` at a threshold, and `average_precision`, each 0..1."""
+        """`f1`, `iou`, `precision`, `recall` at a threshold, `average_precision`, `calibration_error`, each 0..1.
+
+        The last one alone is the better the lower.
+        """
         confusion = self.at(threshold)
         return {
             "f1": confusion.f1,
@@ -176,6 +179,7 @@ class PooledCounts:
             "precision": confusion.precision,
             "recall": confusion.recall,
             "average_precision": self.average_precision(),
+            "calibration_error": self.calibration_error(),
         }
 
     def _positives(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """One trial: what a worker is given, what it hands back, and the training in between."""
 
+import itertools
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from lsml.data.pack import PackedSplit
 from lsml.data.split import Split
 from lsml.data.training import Steps, StudyData, TrainingData
 from lsml.models.files import ModelFile
+from lsml.objects import ObjectCounts, count_objects
 from lsml.tables import to_csv
 
 if TYPE_CHECKING:
@@ -91,7 +93,8 @@ class TrialOutcome:
         steps: epochs or folds that it reported, by that noun.
         best_epoch: the epoch of the best value, from 1; the mean over folds where there are folds.
         threshold: the probability from which a pixel counts as landslide, chosen on the same pixels as `value`.
-        metrics: all metrics of the best epoch, or over all folds.
+        metrics: all metrics of the best epoch, or over all folds, and `val_object_hit_rate` and `val_object_precision`
+            of `lsml.objects.ObjectCounts` at `threshold`.
         environment: device, backend, precision and versions in words.
         model: None where folds left many networks and none that saw all patches.
         panels: pictures of patches that the network did not train on.
@@ -222,7 +225,7 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         steps=Steps("epoch", result.epochs),
         best_epoch=result.best_epoch,
         threshold=result.threshold,
-        metrics=result.metrics,
+        metrics=result.metrics | _object_scores(enumerate(probabilities), data.validation, result.threshold),
         environment=_versions(result.environment),
         model=result.model,
         panels=_panels(data.validation, probabilities.__getitem__, result.threshold),
@@ -247,6 +250,11 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         observer=_Observer(),
         checkpoint=task.checkpoint,
     )
+    judged = (
+        (index, found)
+        for repeat, index in itertools.product(range(data.repeats), range(len(data.train)))
+        if (found := result.probability(repeat, index)) is not None
+    )
     by_repeat = {f"val_f1_repeat_{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
     return TrialOutcome(
         value=result.value,
@@ -254,11 +262,17 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         steps=Steps("fold", len(result.histories)),
         best_epoch=result.length,
         threshold=result.threshold,
-        metrics={**result.metrics, **by_repeat},
+        metrics={**result.metrics, **_object_scores(judged, data.train, result.threshold), **by_repeat},
         environment=_versions(result.environment),
         panels=_panels(data.train, lambda index: result.probability(0, index), result.threshold),
         tables={"folds.csv": _curves(result.histories, data.folds)},
     )
+
+
+def _object_scores(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, threshold: float) -> dict[str, float]:
+    """Of patches, by their place in the split, and the probabilities `(H, W)` that a network gave them unseen."""
+    counts = (count_objects(split.mask(index), probability >= threshold) for index, probability in judged)
+    return {f"val_{name}": value for name, value in sum(counts, ObjectCounts()).scores().items()}
 
 
 def _versions(environment: Mapping[str, str]) -> dict[str, str]:

@@ -377,7 +377,8 @@ def test_every_learner_is_judged_by_the_same_rule(judged: Judged) -> None:
 
 def test_what_an_event_tells_is_what_the_learner_has(judged: Judged) -> None:
     """Every learner's scores and time; its loss, its validation loss and its best epoch where there are such."""
-    scores = {f"val_{name}" for name in ("f1", "iou", "precision", "recall", "average_precision", "threshold")}
+    ratios = ("f1", "iou", "precision", "recall", "average_precision", "calibration_error")
+    scores = {f"val_{name}" for name in (*ratios, "threshold")}
     own = {
         Network: {"loss", "val_loss", "fold_best_epoch"},
         PixelRegression: set(),

@@ -30,7 +30,7 @@ SIZE = 32
 TIMES = {"epoch_seconds", "images_per_second"}
 METRICS = {
     *("loss", "val_loss", "val_f1", "val_iou", "val_precision", "val_recall", "val_average_precision"),
-    *("val_threshold", "learning_rate"),
+    *("val_calibration_error", "val_threshold", "learning_rate"),
 } | TIMES
 STATISTICS = BandStatistics(
     mean=(1.0,) * 14,

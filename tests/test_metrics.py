@@ -44,7 +44,8 @@ def test_scores_equal_scikit_learn_on_the_grid() -> None:
             "recall": sklearn.recall_score(truth, predicted),
             "average_precision": sklearn.average_precision_score(truth, probability),
         }
-        assert counts.scores(threshold) == pytest.approx(expected, abs=1e-6)
+        found = counts.scores(threshold)
+        assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("centre", "spread"), [(-3.0, 2.0), (-8.0, 4.0), (0.0, 0.5), (0.0, 30.0)], ids=str)
@@ -87,11 +88,14 @@ def test_ties_go_to_the_threshold_nearest_to_a_half(background: float, landslide
 
 
 def test_without_landslide_every_score_is_zero() -> None:
-    """A split without landslide pixels gives zeros, without warnings, and a threshold of .5."""
+    """A split without landslide pixels gives zeros but for calibration, without warnings, and a threshold of .5."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for counts in (_counts([0, 0], [0.2, 0.8]), PooledCounts()):
-            assert set(counts.scores(0.5).values()) == {0.0}
+            scores = counts.scores(0.5)
+            # All of the first two pixels' probability is too much: .2 / 2 + .8 / 2.
+            assert scores.pop("calibration_error") == pytest.approx(0.5 if counts.pixels.any() else 0, abs=2e-3)
+            assert set(scores.values()) == {0.0}
             assert counts.best_threshold() == 0.5
 
 
@@ -105,9 +109,37 @@ def test_merged_counts_equal_joint_ones() -> None:
     assert merged.pixels.sum() == 1000
 
 
+def test_counts_do_not_stop_where_float32_does() -> None:
+    """Past 2**24 pixels, where a sum in float32 stands still, one more of each kind still counts."""
+    counts = _counts([1, 1, 0], [0.9, 0.1, 0.9])
+    for _ in range(25):
+        counts.merge(counts)
+    counts.merge(_counts([1, 1, 0, 0], [0.9, 0.1, 0.9, 0.1]))
+    assert counts.at(0.5) == Confusion(
+        true_positive=2**25 + 1, false_positive=2**25 + 1, false_negative=2**25 + 1, true_negative=1
+    )
+
+
 def test_calibration_error_by_hand() -> None:
     """Ten pixels at .75 of which five are landslides are off by a quarter."""
-    assert _counts([1] * 5 + [0] * 5, [0.75] * 10).calibration_error() == pytest.approx(0.25, abs=2e-3)
+    counts = _counts([1] * 5 + [0] * 5, [0.75] * 10)
+    assert counts.calibration_error() == pytest.approx(0.25, abs=2e-3)
+    assert counts.scores(0.5)["calibration_error"] == counts.calibration_error()
+
+
+def test_errors_of_two_bins_do_not_make_up_for_each_other() -> None:
+    """Six pixels at .1 with three landslides, two at .9 with one: 6/8 x .4 + 2/8 x .4, though one is above."""
+    counts = _counts([1, 1, 1, 0, 0, 0, 1, 0], [0.1] * 6 + [0.9] * 2)
+    assert counts.calibration_error() == pytest.approx(0.4, abs=2e-3)
+
+
+def test_calibration_error_of_saturated_probabilities() -> None:
+    """Against the definition on the probabilities themselves, fifteen bins, many of them 0 and 1 exactly."""
+    probability = _sigmoid(np.random.default_rng(6).normal(0, 30, 50_000))
+    truth = np.random.default_rng(7).random(50_000) < 0.5 * probability
+    bins = np.minimum((probability * 15).astype(int), 14)
+    gaps = [abs((truth[bins == place] - probability[bins == place].astype(float)).sum()) for place in range(15)]
+    assert _counts(truth, probability).calibration_error() == pytest.approx(sum(gaps) / 50_000, abs=1e-3)
 
 
 def test_calibrated_probabilities_have_no_calibration_error() -> None:

@@ -1,5 +1,7 @@
 """`lsml evaluate`: a run's model on the sealed test split."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,6 +10,7 @@ from lsml.cli import options
 
 if TYPE_CHECKING:
     from lsml.jobs.evaluate import Judgement
+    from lsml.objects import ObjectCounts
 
 
 def evaluate(
@@ -41,6 +44,7 @@ def _record(judgement: "Judgement") -> dict[str, Any]:
         "n_patches": len(found.patches),
         "threshold": found.threshold,
         "metrics": found.metrics,
+        "objects": asdict(found.objects),
         "test_openings": judgement.looks,
         "data_fingerprint": found.fingerprint,
     }
@@ -51,14 +55,29 @@ def _print(judgement: "Judgement") -> None:
     from lsml.cli.output import print_table
 
     found = judgement.evaluation
-    columns = ["pooled over pixels", "network"] + (["logistic regression"] if judgement.baseline else [])
+    columns = ["pooled over pixels and objects", "network"] + (["logistic regression"] if judgement.baseline else [])
     rows = []
     for name, value in found.metrics.items():
         row = [name.replace("_", " "), f"{value:.4f}"]
         rows.append(row + ([f"{judgement.baseline[name]:.4f}"] if judgement.baseline else []))
     print_table(columns, rows, title=f"test split, {len(found.patches)} patches")
+    for line in _in_words(found.objects):
+        typer.echo(line)
     typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {judgement.model_run_id}")
     typer.echo(f"data: {judgement.data}")
     looks = judgement.looks
     times = "for the first time" if looks == 1 else f"{looks} times by now"
     typer.echo(f"this test split has been opened {times} for this study")
+
+
+def _in_words(objects: "ObjectCounts") -> Iterator[str]:
+    """Landslides hit by size, and false alarms, as far as there are patches to tell."""
+    from lsml.objects import PIXEL_HECTARES, SIZE_LIMITS
+
+    sizes = [f"up to {limit * PIXEL_HECTARES:g} ha" for limit in SIZE_LIMITS] + ["larger"]
+    hits = zip(sizes, objects.hits, objects.landslides, strict=True)
+    yield "landslides hit (half of their pixels): " + ", ".join(f"{hit} of {n} {size}" for size, hit, n in hits)
+    yield f"false alarms: {objects.false_alarms} of {objects.predicted} predicted areas"
+    if objects.empty_pixels:
+        alarms, area = objects.empty_false_alarms, objects.empty_km2
+        yield f"patches without landslide: {alarms} false alarms on {area:.2f} km2, {alarms / area:.2f} a km2"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from tests.end_to_end.conftest import Study, client, runs
 from tests.processes import WITHOUT_LSML, environment, lsml
 
-SCORES = {"f1", "iou", "precision", "recall", "average_precision"}
+SCORES = {
+    *("f1", "iou", "precision", "recall", "average_precision", "calibration_error"),
+    *("object_hit_rate", "object_precision"),
+}
 
 LOAD_AND_SCORE = """
 import json, sys
@@ -44,6 +48,10 @@ def test_json_is_all_that_is_printed(study: Study, evaluation: dict) -> None:
     assert set(evaluation["metrics"]) == SCORES
     assert all(0 <= value <= 1 for value in evaluation["metrics"].values())
     assert set(evaluation["pixel_baseline"]) == SCORES
+    objects = evaluation["objects"]
+    assert sum(objects["hits"]) <= sum(objects["landslides"])
+    shown = evaluation["metrics"]["object_hit_rate"] * sum(objects["landslides"])
+    assert shown == pytest.approx(sum(objects["hits"]))
 
 
 def test_scores_pictures_and_table_are_on_the_run(study: Study, evaluation: dict) -> None:
@@ -69,6 +77,8 @@ def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
     done = lsml(study.folder, "evaluate", "--run-id", parent.info.run_id)
     assert done.returncode == 0, done.stderr
     assert f"has been opened {first + 1} times by now" in done.stdout
+    sizes = ", ".join(rf"\d+ of \d+ {size}" for size in ("up to 0.1 ha", "up to 1 ha", "larger"))
+    assert re.search(rf"^landslides hit \(half of their pixels\): {sizes}$", done.stdout, re.MULTILINE)
     store = client(study.folder)
     record = store.download_artifacts(parent.info.run_id, "test_openings.json", str(study.folder))
     entries = json.loads(Path(record).read_text())["openings"]

@@ -51,6 +51,8 @@ def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:
     store = client(study.folder)
     for name in ("loss", "val_loss", "val_f1", "val_iou", "learning_rate", "system/process_memory_megabytes"):
         assert [point.step for point in store.get_metric_history(study.best_run, name)] == [1, 2, 3, 4], name
+    judged = ("f1", "calibration_error", "object_hit_rate", "object_precision")
+    assert all(0 <= run.data.metrics[f"best_val_{name}"] <= 1 for name in judged)
     digests = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
     tags = run.data.tags
     assert digests == {

@@ -1,0 +1,41 @@
+"""Scores of a whole split, with a network that reads its answer off the first band."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from lsml.evaluate import Patch, evaluate
+from lsml.objects import ObjectCounts
+
+
+def _patch(number: int, landslides: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> Patch:
+    """40 x 40 pixels; `landslides` are columns of the first row, and what is `found` there gets .8, all else .1."""
+    mask, image = np.zeros((40, 40), "uint8"), np.full((40, 40, 14), 0.1, "float32")
+    for start, stop in landslides:
+        mask[0, start:stop] = 1
+    for start, stop in found:
+        image[0, start:stop] = 0.8
+    return Patch(f"image_{number}", image, mask)
+
+
+def test_objects_and_calibration_stand_beside_the_pixels() -> None:
+    """A patch and one without landslide: what is counted at the threshold, over all of them."""
+    patches = [
+        # A landslide of 20 pixels, 10 of them found; one of 4, 1 of them found; and a false alarm.
+        _patch(1, landslides=[(0, 20), (30, 34)], found=[(0, 10), (33, 34), (38, 40)]),
+        _patch(2, landslides=[], found=[(0, 1), (39, 40)]),
+    ]
+    found = evaluate(lambda images: images[..., :1], patches, 0.75, split="test")
+    assert found.objects == ObjectCounts(
+        landslides=(1, 1, 0), hits=(0, 1, 0), predicted=5, false_alarms=3, empty_false_alarms=2, empty_pixels=1600
+    )
+    assert found.objects.empty_km2 == pytest.approx(0.16)
+    # Found are 11 of 24 landslide pixels, and 4 others.
+    assert found.metrics["precision"] == pytest.approx(11 / 15)
+    assert found.metrics["recall"] == pytest.approx(11 / 24)
+    assert found.metrics["object_hit_rate"] == 1 / 2
+    assert found.metrics["object_precision"] == 2 / 5
+    # 15 pixels at .8, of which 11 are landslides; the other 3185 at .1, of which 13 are.
+    expected = (abs(11 - 0.8 * 15) + abs(13 - 0.1 * 3185)) / 3200
+    assert found.metrics["calibration_error"] == pytest.approx(expected, abs=2e-3)
