@@ -14,11 +14,9 @@ import numpy as np
 from lsml.baseline import PixelBaseline, fit_pixel_baseline
 from lsml.bootstrap import CONFUSION, average_precision, intervals
 from lsml.data.synthetic import synthetic_patch
-from lsml.metrics import PooledCounts, places
+from lsml.metrics import PooledCounts, coarse_counts
 
 SIZES = (12, 60, 245, 800)
-AP_STEP = 16
-"""Every so many thresholds of the grid are one in the table that average precision is resampled from."""
 
 
 class Memory:
@@ -78,9 +76,7 @@ def _judge(regression: PixelBaseline, threshold: float, patches: Memory) -> tupl
         truth, probability = masks.ravel() == 1, regression.predict(images).ravel()
         called = probability >= threshold
         confusion.append([np.sum(truth & called), np.sum(~truth & called), np.sum(truth & ~called)])
-        place = places(probability) // AP_STEP
-        length = 1 + 65536 // AP_STEP
-        curves.append(np.concatenate([np.bincount(place[truth == kind], minlength=length) for kind in (False, True)]))
+        curves.append(coarse_counts(truth, probability))
     table = np.array(curves)
     used = table.any(axis=0).reshape(2, -1).any(axis=0)
     return np.array(confusion), table[:, np.tile(used, 2)]

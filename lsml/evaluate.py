@@ -1,4 +1,4 @@
-"""Judges a model on patches: scores pooled over all pixels, a table a patch, pictures."""
+"""Judges a model on patches: scores pooled over all pixels with intervals, a table a patch, pictures."""
 
 import hashlib
 import heapq
@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsml.bootstrap import CONFUSION, Interval, average_precision, intervals
 from lsml.figures import panel
-from lsml.metrics import PooledCounts
+from lsml.metrics import PooledCounts, coarse_counts
 from lsml.objects import ObjectCounts, count_objects
 from lsml.trial import Panel
 
@@ -52,6 +53,9 @@ class Evaluation:
         metrics: of `lsml.metrics.PooledCounts.scores` over all pixels and `lsml.objects.ObjectCounts.scores` over all
             objects, at `threshold`.
         objects: landslides by size, hits and false alarms at `threshold`.
+        intervals: of F1, IoU, precision, recall and average precision, by patches resampled; too narrow to be relied on
+            where there are fewer than `lsml.bootstrap.LEAST_PATCHES`.
+        confusion: each patch's TP, FP and FN at `threshold`, int64 `(N, 3)`, in the order in which they came.
         patches: one score a patch, most wrong pixels first.
         panels: pictures of the patches with the most wrong pixels, worst first.
         fingerprint: SHA-256 of ids, images and masks, 64 hex digits.
@@ -60,6 +64,8 @@ class Evaluation:
     threshold: float
     metrics: dict[str, float]
     objects: ObjectCounts
+    intervals: dict[str, Interval]
+    confusion: np.ndarray
     patches: tuple[PatchScore, ...]
     panels: tuple[Panel, ...]
     fingerprint: str
@@ -72,11 +78,13 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
     """
     counts, objects, digest = PooledCounts(), ObjectCounts(), hashlib.sha256()
     scores: list[PatchScore] = []
+    curves: list[np.ndarray] = []
     worst: list[tuple[int, int, Patch, np.ndarray]] = []
     for group, probabilities in _predictions(predict, patches):
         for patch, probability in zip(group, probabilities, strict=True):
             _update(digest, patch)
             counts.update(patch.mask, probability)
+            curves.append(coarse_counts(patch.mask, probability))
             objects += count_objects(patch.mask, probability >= threshold)
             score = _score(patch, probability, threshold)
             wrong = score.misses + score.false_alarms
@@ -88,10 +96,14 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
         Panel(f"{split}/{patch.id}", panel(patch.image, patch.mask, probability, threshold))
         for _, _, patch, probability in sorted(worst, key=lambda entry: entry[:2], reverse=True)
     ]
+    confusion = np.array([(score.hits, score.false_alarms, score.misses) for score in scores])
+    of_curves = intervals(np.array(curves), {"average_precision": average_precision})
     return Evaluation(
         threshold=threshold,
         metrics=counts.scores(threshold) | objects.scores(),
         objects=objects,
+        intervals=intervals(confusion, CONFUSION) | of_curves,
+        confusion=confusion,
         patches=tuple(sorted(scores, key=lambda s: s.misses + s.false_alarms, reverse=True)),
         panels=tuple(pictures),
         fingerprint=digest.hexdigest(),

@@ -39,3 +39,20 @@ def test_objects_and_calibration_stand_beside_the_pixels() -> None:
     # 15 pixels at .8, of which 11 are landslides; the other 3185 at .1, of which 13 are.
     expected = (abs(11 - 0.8 * 15) + abs(13 - 0.1 * 3185)) / 3200
     assert found.metrics["calibration_error"] == pytest.approx(expected, abs=2e-3)
+
+
+def test_intervals_follow_from_the_patches_own_counts() -> None:
+    """One patch found whole and one missed: F1 of a draw is 1, 2/3 or 0, so the interval is all of it."""
+    patches = [
+        _patch(1, landslides=[(0, 10)], found=[(0, 10)]),
+        _patch(2, landslides=[(5, 15)], found=[]),
+    ]
+    found = evaluate(lambda images: images[..., :1], patches, 0.75, split="test")
+    np.testing.assert_array_equal(found.confusion, [[10, 0, 0], [0, 0, 10]])
+    assert found.metrics["f1"] == pytest.approx(2 / 3)
+    assert found.intervals["f1"] == (0.0, 1.0)
+    # Precision is 1 wherever anything is predicted, and counts as 0 in the quarter of the draws where nothing is.
+    assert found.intervals["precision"] == (0.0, 1.0)
+    assert set(found.intervals) == {"f1", "iou", "precision", "recall", "average_precision"}
+    low, high = found.intervals["average_precision"]
+    assert low < found.metrics["average_precision"] < high

@@ -9,6 +9,7 @@ import typer
 from lsml.cli import options
 
 if TYPE_CHECKING:
+    from lsml.evaluate import Evaluation
     from lsml.jobs.evaluate import Judgement
     from lsml.objects import ObjectCounts
 
@@ -44,23 +45,34 @@ def _record(judgement: "Judgement") -> dict[str, Any]:
         "n_patches": len(found.patches),
         "threshold": found.threshold,
         "metrics": found.metrics,
+        "intervals": {name: list(interval) for name, interval in found.intervals.items()},
         "objects": asdict(found.objects),
         "test_openings": judgement.looks,
         "data_fingerprint": found.fingerprint,
     }
-    return record | ({"pixel_baseline": judgement.baseline} if judgement.baseline else {})
+    if judgement.baseline:
+        record["pixel_baseline"] = judgement.baseline.metrics
+        record["f1_above_pixel_baseline"] = judgement.ahead._asdict() if judgement.ahead else None
+    return record
 
 
 def _print(judgement: "Judgement") -> None:
+    from lsml.bootstrap import LEAST_PATCHES
     from lsml.cli.output import print_table
 
     found = judgement.evaluation
-    columns = ["pooled over pixels and objects", "network"] + (["logistic regression"] if judgement.baseline else [])
-    rows = []
-    for name, value in found.metrics.items():
-        row = [name.replace("_", " "), f"{value:.4f}"]
-        rows.append(row + ([f"{judgement.baseline[name]:.4f}"] if judgement.baseline else []))
+    columns = ["pooled over pixels and objects", "network", "95 % interval"]
+    rows = [[name.replace("_", " "), f"{value:.4f}", _between(found, name)] for name, value in found.metrics.items()]
+    if baseline := judgement.baseline:
+        columns.append("logistic regression")
+        for row, name in zip(rows, found.metrics, strict=True):
+            row.append(f"{baseline.metrics[name]:.4f}")
     print_table(columns, rows, title=f"test split, {len(found.patches)} patches")
+    if ahead := judgement.ahead:
+        low, high = ahead.interval
+        typer.echo(f"F1 above logistic regression: {ahead.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+    if len(found.patches) < LEAST_PATCHES:
+        typer.echo(f"intervals are unreliable: fewer than {LEAST_PATCHES} patches")
     for line in _in_words(found.objects):
         typer.echo(line)
     typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {judgement.model_run_id}")
@@ -68,6 +80,13 @@ def _print(judgement: "Judgement") -> None:
     looks = judgement.looks
     times = "for the first time" if looks == 1 else f"{looks} times by now"
     typer.echo(f"this test split has been opened {times} for this study")
+
+
+def _between(found: "Evaluation", name: str) -> str:
+    if name not in found.intervals:
+        return ""
+    low, high = found.intervals[name]
+    return f"{low:.4f} to {high:.4f}"
 
 
 def _in_words(objects: "ObjectCounts") -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lsml.bootstrap import Difference, difference, f1
 from lsml.data.folders import layout_of
 from lsml.data.folds import prepare_folds
 from lsml.data.hdf5 import read_image, read_mask
@@ -30,7 +31,7 @@ class Judgement:
     Attributes:
         run_id: the run that was asked for; `model_run_id` the one whose model was judged.
         looks: how often this test split has been opened by the study so far, this time included.
-        baseline: scores of the per-pixel logistic regression, where it was asked for.
+        baseline: what the per-pixel logistic regression says of the same patches, where it was asked for.
     """
 
     run_id: str
@@ -38,7 +39,12 @@ class Judgement:
     data: str
     evaluation: Evaluation
     looks: int
-    baseline: dict[str, float] | None
+    baseline: Evaluation | None
+
+    @property
+    def ahead(self) -> Difference | None:
+        """By how much the model's F1 is higher than the baseline's, over the same patches resampled."""
+        return difference(self.evaluation.confusion, self.baseline.confusion, f1) if self.baseline else None
 
 
 def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress) -> Judgement:
@@ -98,8 +104,8 @@ def _read(files: tuple[PatchFiles, ...], progress: Progress) -> Iterator[Patch]:
         progress("test patches", done, len(files))
 
 
-def _baseline(root: Path, files: tuple[PatchFiles, ...], progress: Progress) -> dict[str, float]:
-    """Test scores of a logistic regression on the bands of one pixel, its threshold chosen on validation."""
+def _baseline(root: Path, files: tuple[PatchFiles, ...], progress: Progress) -> Evaluation:
+    """What a logistic regression on the bands of one pixel makes of the test split, at validation's threshold."""
     from lsml.baseline import fit_pixel_baseline
 
     data = prepare(root, pack_cache(), progress=progress)
@@ -114,14 +120,17 @@ def _baseline(root: Path, files: tuple[PatchFiles, ...], progress: Progress) -> 
     def predict(images: np.ndarray) -> np.ndarray:
         return classifier.predict(np.where(np.isfinite(images), images, medians))
 
-    return evaluate(predict, _read(files, progress), threshold, split=SPLIT).metrics
+    return evaluate(predict, _read(files, progress), threshold, split=SPLIT)
 
 
-def _log(client: object, run_id: str, found: Evaluation, baseline: dict[str, float] | None) -> None:
+def _log(client: object, run_id: str, found: Evaluation, baseline: Evaluation | None) -> None:
     from lsml.tracking.runs import log_panels, log_scores, log_texts
 
     metrics = {f"{SPLIT}_{name}": value for name, value in found.metrics.items()}
-    metrics |= {f"{SPLIT}_pixel_baseline_{name}": value for name, value in (baseline or {}).items()}
+    for name, (low, high) in found.intervals.items():
+        metrics |= {f"{SPLIT}_{name}_low": low, f"{SPLIT}_{name}_high": high}
+    if baseline:
+        metrics |= {f"{SPLIT}_pixel_baseline_{name}": value for name, value in baseline.metrics.items()}
     log_scores(client, run_id, metrics, {"lsml.data.test": found.fingerprint})
     log_panels(client, run_id, found.panels)
     log_texts(client, run_id, {f"{SPLIT}_patches.csv": to_csv([score._asdict() for score in found.patches])})

@@ -48,6 +48,10 @@ def test_json_is_all_that_is_printed(study: Study, evaluation: dict) -> None:
     assert set(evaluation["metrics"]) == SCORES
     assert all(0 <= value <= 1 for value in evaluation["metrics"].values())
     assert set(evaluation["pixel_baseline"]) == SCORES
+    ahead = evaluation["f1_above_pixel_baseline"]
+    assert ahead["value"] == pytest.approx(evaluation["metrics"]["f1"] - evaluation["pixel_baseline"]["f1"], abs=1e-9)
+    for name, (low, high) in evaluation["intervals"].items():
+        assert low <= evaluation["metrics"][name] <= high, name
     objects = evaluation["objects"]
     assert sum(objects["hits"]) <= sum(objects["landslides"])
     shown = evaluation["metrics"]["object_hit_rate"] * sum(objects["landslides"])
@@ -59,6 +63,7 @@ def test_scores_pictures_and_table_are_on_the_run(study: Study, evaluation: dict
     store = client(study.folder)
     metrics = store.get_run(study.best_run).data.metrics
     assert {name: metrics[f"test_{name}"] for name in SCORES} == evaluation["metrics"]
+    assert [metrics["test_f1_low"], metrics["test_f1_high"]] == evaluation["intervals"]["f1"]
     images = [entry.path for entry in store.list_artifacts(study.best_run, "images")]
     assert sum("test~" in path and path.endswith(".png") for path in images) == 3
     table = store.download_artifacts(study.best_run, "test_patches.csv", str(study.folder))
@@ -77,6 +82,7 @@ def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
     done = lsml(study.folder, "evaluate", "--run-id", parent.info.run_id)
     assert done.returncode == 0, done.stderr
     assert f"has been opened {first + 1} times by now" in done.stdout
+    assert "intervals are unreliable: fewer than 60 patches" in done.stdout
     sizes = ", ".join(rf"\d+ of \d+ {size}" for size in ("up to 0.1 ha", "up to 1 ha", "larger"))
     assert re.search(rf"^landslides hit \(half of their pixels\): {sizes}$", done.stdout, re.MULTILINE)
     store = client(study.folder)
