@@ -159,6 +159,8 @@ def cross_validate(
         StorageError: the checkpoint cannot be written.
     """
     data = [fold_data(pack, fold, folds) for fold in range(folds)]
+    # Before all folds: what it reads may be gone after them.
+    environment = learner.environment()
     tally = _Tally(pack, repeats)
     stopped: Literal["finished", "pruned"] = "finished"
     for repeat, fold in itertools.product(range(repeats), range(folds)):
@@ -178,7 +180,7 @@ def cross_validate(
         stopped=stopped,
         places=tally.places,
         histories=tuple(tally.histories),
-        environment=learner.environment(),
+        environment=environment,
     )
 
 

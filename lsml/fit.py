@@ -30,8 +30,9 @@ from lsml.metrics import Metrics, PooledCounts, best_epoch
 from lsml.models.build import build_model, build_networks
 from lsml.models.files import ModelFile, export
 from lsml.models.pacing import UNDECAYED, PacedAdamW
-from lsml.models.pretrained import carry, identity
+from lsml.models.pretrained import carry
 from lsml.models.supervision import SupervisedLoss
+from lsml.models.weights import identity, provenance
 
 WARM_UP_EPOCHS = 3
 WARM_UP_SHARE = 0.05
@@ -94,7 +95,8 @@ class FitResult:
         epochs: how many were trained, over all resumes.
         stopped: all epochs done, no better F1 for `patience` epochs, or the observer's word.
         probabilities: float32 `(N, H, W)`, of the validation patches in their order, by `model`.
-        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, in words.
+        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, in words, and where the
+            encoder started from a file, its `weights_sha256`.
     """
 
     model: ModelFile
@@ -151,7 +153,7 @@ def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
         epochs=len(run.history),
         stopped=stopped,
         probabilities=np.concatenate([output[..., 0] for output, _ in run.outputs(model, validation)]),
-        environment=run.arithmetic.in_words(),
+        environment=run.environment,
     )
 
 
@@ -198,7 +200,9 @@ class TrainingRun:
         # What is judged is compiled by XLA like what is trained, also where they are two.
         self.network.jit_compile = self.arithmetic.xla
         self._trained.compile(self._optimizer, loss, jit_compile=self.arithmetic.xla)
-        self._key = run_key(config, train, validation, keep, self.arithmetic)
+        weights = identity(config.model)
+        self.environment = {**self.arithmetic.in_words(), **provenance(weights)}
+        self._key = run_key(config, train, validation, keep, self.arithmetic, weights)
         self._kept = _arrays(self.network.weights)
         self._last: list[np.ndarray] = []
         self.history: list[Metrics] = []
@@ -356,17 +360,19 @@ def _schedule(config: TrainingConfig, n_patches: int) -> float | keras.optimizer
     )
 
 
-def run_key(config: TrainConfig, train: Split, validation: Split | None, keep: Keep, arithmetic: Arithmetic) -> str:
+def run_key(
+    config: TrainConfig, train: Split, validation: Split | None, keep: Keep, arithmetic: Arithmetic, weights: str
+) -> str:
     """Two runs with one key train the same network on the same data, in the same arithmetic; 64 hex digits.
 
-    Raises:
-        ModelError: a file of pretrained weights cannot be read.
+    Args:
+        weights: the `lsml.models.weights.identity` of what the encoder starts from.
     """
     parts = {
         "config": flatten(config),
         "train": train.fingerprint,
         "validation": validation.fingerprint if validation is not None else None,
-        "weights": identity(config.model),
+        "weights": weights,
         "keep": keep.__name__,
         "arithmetic": arithmetic.identity,
     }

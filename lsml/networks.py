@@ -15,6 +15,7 @@ from lsml.device import choose_arithmetic
 from lsml.fit import EpochEvent, TrainingRun, last_epoch, run_key
 from lsml.metrics import Metrics, places
 from lsml.models.files import ModelFile, export
+from lsml.models.weights import identity, provenance
 
 CHECKPOINT_SECONDS = 5.0
 """Between checkpoints within a fold: an epoch on a dozen patches takes less time than writing two of them."""
@@ -32,8 +33,9 @@ class Network:
 
     def key(self, data: FoldData, seed: int) -> str:
         """See `lsml.fit.run_key`."""
-        config = self._seeded(seed)
-        return run_key(config, data.train, data.validation, last_epoch, choose_arithmetic(config.training))
+        config, weights = self._seeded(seed), identity(self.config.model)
+        arithmetic = choose_arithmetic(config.training)
+        return run_key(config, data.train, data.validation, last_epoch, arithmetic, weights)
 
     def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
         """Trains and judges after each epoch; its history has what `lsml.fit.EpochEvent` tells.
@@ -57,7 +59,7 @@ class Network:
 
     def environment(self) -> dict[str, str]:
         """As that of `lsml.fit.FitResult`."""
-        return choose_arithmetic(self.config.training).in_words()
+        return {**choose_arithmetic(self.config.training).in_words(), **provenance(identity(self.config.model))}
 
     def _seeded(self, seed: int) -> TrainConfig:
         return with_values(self.config, {"seed": seed})
@@ -115,7 +117,7 @@ def refit(
         model=export(run.model()),
         epochs=len(run.history),
         metrics=dict(run.history[-1]),
-        environment=run.arithmetic.in_words(),
+        environment=run.environment,
     )
 
 

@@ -4,7 +4,9 @@ A `Space` knows nothing of a search engine: `configure` walks it and asks a `Sug
 has a thin one, for a value per active dimension.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -222,3 +224,25 @@ def base_values(space: Space, base: TrainConfig) -> dict[str, Scalar]:
     """The values of `base` in the dimensions that are active under it: a study's first trial."""
     values = flatten(base)
     return {name: values[name] for name, _ in space.active(values)}
+
+
+def combinations(space: Space, base: TrainConfig, names: Collection[str]) -> list[TrainConfig]:
+    """`base`, and it with every other combination of values that a search can give the fields in `names`.
+
+    Fields on which those depend have the values that go with them. Of a range its two ends count. What no
+    configuration may have together is left out.
+    """
+    wanted = set(names)
+    for name, dimension in reversed(list(space.dimensions.items())):
+        if name in wanted:
+            wanted |= dimension.when.keys()
+    choices = {name: space.dimensions[name].extremes for name in space.dimensions if name in wanted}
+    found = [base]
+    for drawn in itertools.product(*choices.values()):
+        given, values = dict(zip(choices, drawn, strict=True)), flatten(base)
+        for name, _ in space.active(values):
+            values[name] = given.get(name, values[name])
+        with contextlib.suppress(ConfigError):
+            config = with_values(base, {name: values[name] for name in choices})
+            found += [config] if config not in found else []
+    return found

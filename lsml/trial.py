@@ -95,7 +95,7 @@ class TrialOutcome:
         threshold: the probability from which a pixel counts as landslide, chosen on the same pixels as `value`.
         metrics: all metrics of the best epoch, or over all folds, and `val_object_hit_rate` and `val_object_precision`
             of `lsml.objects.ObjectCounts` at `threshold`.
-        environment: device, backend, precision and versions in words.
+        environment: device, backend, precision and versions in words, and the SHA-256 of a file of weights.
         model: None where folds left many networks and none that saw all patches.
         panels: pictures of patches that the network did not train on.
         tables: CSV texts by file name.

@@ -6,7 +6,7 @@ import pytest
 
 from lsml.config import Scalar, TrainConfig, flatten, with_values
 from lsml.errors import ConfigError
-from lsml.space import Space, base_values, configure
+from lsml.space import Space, base_values, combinations, configure
 
 
 class _Lowest:
@@ -118,3 +118,32 @@ def test_a_space_that_does_not_hold_the_base_is_refused(dimension: dict[str, Any
     """The default depth 4 is none of the choices, above the range, or between the steps 1, 3, 5."""
     with pytest.raises(ConfigError, match="does not contain the base value 4"):
         Space.parse({"model.depth": dimension}, TrainConfig()).check_base(TrainConfig())
+
+
+def test_combinations_are_those_that_a_search_can_come_to() -> None:
+    """The base first, and once; an encoder other than the base's only with the architecture that it depends on."""
+    base = with_values(TrainConfig(), {"model.encoder": "resnet34"})
+    tree = {
+        "model.depth": {"low": 2, "high": 4},
+        "model.architecture": {"choices": ["unet", "resnet_unet"]},
+        "model.encoder": {"choices": ["resnet18", "resnet34"], "when": {"model.architecture": "resnet_unet"}},
+        "loss.dice": {"choices": [0.0, 1.0]},
+    }
+    space = Space.parse(tree, base)
+    found = combinations(space, base, ["model.encoder", "model.weights"])
+    assert [(c.model.architecture, c.model.encoder) for c in found] == [
+        ("unet", "resnet34"),
+        ("resnet_unet", "resnet18"),
+        ("resnet_unet", "resnet34"),
+    ]
+    assert found[0] == base
+    assert {(c.model.depth, c.loss.dice) for c in found} == {(4, 0.0)}
+    assert [c.model.depth for c in combinations(space, base, ["model.depth"])] == [4, 2]
+
+
+def test_combinations_that_no_configuration_may_have_are_left_out() -> None:
+    """Of four, the one in which every component of the loss has weight 0."""
+    base = with_values(TrainConfig(), {"loss.cross_entropy": 1.0, "loss.jaccard": 1.0})
+    tree = {f"loss.{name}": {"choices": [0.0, 1.0]} for name in ("cross_entropy", "jaccard")}
+    found = combinations(Space.parse(tree, base), base, list(tree))
+    assert [(c.loss.cross_entropy, c.loss.jaccard) for c in found] == [(1, 1), (0, 1), (1, 0)]

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from lsml.errors import Interrupted, StorageError, StudyError
 from lsml.experiment import Experiment, PrunerSettings, SamplerSettings, check_name
 from lsml.jobs.conclude import TuneResult, conclude
 from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache, prepare_data
+from lsml.jobs.weights import check_weights
 from lsml.study.choice import Choice, choose_best, choose_in_folds
 from lsml.study.coordinator import Coordinator, Stage, Watcher
 from lsml.study.database import note_result, result_of
@@ -53,12 +54,15 @@ def tune(
         functions: what workers run.
 
     Raises:
-        ConfigError: the study exists and was started with something else, or there is no GPU where one is required.
+        ConfigError: the study exists and was started with something else, pretrained weights do not suit the rest, or
+            there is no GPU where one is required.
+        ModelError: pretrained weights cannot be had, or do not fit.
         DataError: the patches cannot be used.
         StorageError: a store cannot be used, or another process runs this study.
         StudyError: no trial completed, or too many failed in a row.
     """
     check_name("study", study)
+    weights = check_weights(experiment.space, experiment.base)
     root = data_root(experiment.data, data, watcher.step)
     folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
     folder = folder.resolve()
@@ -70,7 +74,7 @@ def tune(
             space=experiment.space,
             base=experiment.base,
             settings=experiment.study,
-            spec=_spec(experiment, patches),
+            spec=_spec(experiment, patches, weights),
         )
         known = result_of(slots.study)
         if known and slots.ended() >= experiment.study.trials:
@@ -90,8 +94,8 @@ def _lock(folder: Path, study: str) -> Iterator[None]:
         ) from None
 
 
-def _spec(experiment: Experiment, data: StudyData) -> dict[str, Any]:
-    """What must not change when a study is resumed."""
+def _spec(experiment: Experiment, data: StudyData, weights: Mapping[str, str]) -> dict[str, Any]:
+    """What must not change when a study is resumed; of files of weights their SHA-256."""
     base = {name: value for name, value in flatten(experiment.base).items() if name != "seed"}
     settings = experiment.study
     return {
@@ -104,6 +108,8 @@ def _spec(experiment: Experiment, data: StudyData) -> dict[str, Any]:
             "pruner": flatten(settings.pruner),
         },
         "confirm": settings.confirm,
+        # Left out where there is none: studies from before there were such files go on.
+        **({"weights file": dict(weights)} if weights else {}),
     }
 
 

@@ -9,7 +9,6 @@ Indices, whose train moments are not known, are taken as if theirs were 0 and 1.
 """
 
 import contextlib
-import hashlib
 import io
 import itertools
 import os
@@ -25,10 +24,11 @@ from keras import KerasTensor
 from lsml.bands import BLUE, GREEN, RED
 from lsml.config import ModelConfig, TrainConfig
 from lsml.data.statistics import BandStatistics
-from lsml.errors import ConfigError, ModelError
+from lsml.errors import ModelError
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import resnet
 from lsml.models.inputs import bands_seen, scaled_moments
+from lsml.models.weights import PUBLISHED_FILTERS, check_suits, opened
 
 CHANNELS = (BLUE, GREEN, RED)
 """The bands that stand for the three channels of a file, in the order of `keras.applications`' ResNet-50."""
@@ -38,8 +38,6 @@ CHANNEL_STD = 57.6
 
 Source: .229, .224 and .225 of 0..1 (https://docs.pytorch.org/vision/stable/models.html).
 """
-
-PUBLISHED_FILTERS = 64
 
 STEM = "conv1_conv"
 PROJECTION = "stem_project"
@@ -57,7 +55,7 @@ def stem_input(features: KerasTensor, config: TrainConfig, statistics: BandStati
     Raises:
         ConfigError: the weights do not suit the rest of the configuration.
     """
-    _check(config)
+    check_suits(config)
     bands, n_features = bands_seen(config.input), features.shape[-1]
     mean, std = np.zeros(n_features), np.ones(n_features)
     mean[: len(bands)], std[: len(bands)] = (moment[bands] for moment in scaled_moments(config.input, statistics))
@@ -84,7 +82,7 @@ def carry(config: TrainConfig, network: keras.Model) -> frozenset[str]:
     Raises:
         ModelError: the weights cannot be had, or do not fit the encoder.
     """
-    weights = _imagenet() if config.model.weights == "imagenet" else _from_file(config.model)
+    weights = read(config.model)
     bands = bands_seen(config.input)
     layers = [layer for layer in network.layers if layer.name in {PROJECTION, *weights}]
     for layer in layers:
@@ -98,23 +96,13 @@ def carry(config: TrainConfig, network: keras.Model) -> frozenset[str]:
     return frozenset(variable.path for layer in layers if layer.name != PROJECTION for variable in layer.weights)
 
 
-def identity(config: ModelConfig) -> str:
-    """Tells apart what encoders start from: `none`, `imagenet`, or the SHA-256 of the file, 64 hex digits.
-
-    Of ImageNet's weights keras has a hash of its own, to which it holds the file.
+def read(config: ModelConfig) -> Weights:
+    """The weights that the encoder starts from; ImageNet's are downloaded where keras does not have them yet.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: they cannot be had, or do not fit the encoder.
     """
-    if not config.pretrained:
-        return "none"
-    if config.weights == "imagenet":
-        return config.weights
-    try:
-        with Path(config.weights).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _refused(config, f"cannot be read: {error.strerror}", "check the path") from None
+    return _imagenet() if config.weights == "imagenet" else _from_file(config)
 
 
 def three_channel_encoder(config: ModelConfig) -> keras.Model:
@@ -125,40 +113,6 @@ def three_channel_encoder(config: ModelConfig) -> keras.Model:
     whole = ModelConfig(architecture="resnet_unet", encoder=config.encoder, filters=config.filters, depth=5)
     channels = keras.Input((None, None, len(CHANNELS)), name="channels")
     return keras.Model(channels, resnet.encode(channels, Blocks(whole, itertools.count(), "float32"))[1:])
-
-
-def _check(config: TrainConfig) -> None:
-    model = config.model
-    if model.weights == "imagenet" and model.encoder != "resnet50":
-        raise ConfigError(
-            "model.weights",
-            f"keras.applications has no ImageNet weights of {model.encoder}",
-            "set model.encoder=resnet50, or model.weights to a file",
-        )
-    if model.weights == "imagenet" and model.filters != PUBLISHED_FILTERS:
-        raise ConfigError(
-            "model.weights",
-            f"ImageNet's are of {PUBLISHED_FILTERS} filters, and model.filters is {model.filters}",
-            f"set model.filters={PUBLISHED_FILTERS}",
-        )
-    if model.normalization != "batch":
-        raise ConfigError(
-            "model.weights",
-            f"pretrained encoders have batch normalisation, and model.normalization is {model.normalization}",
-            "set model.normalization=batch",
-        )
-    if config.input.features != "bands":
-        raise ConfigError(
-            "model.weights",
-            f"pretrained encoders look at bands, and input.features is {config.input.features}",
-            "set input.features=bands",
-        )
-    if model.stem == "inflate" and not config.input.visible:
-        raise ConfigError(
-            "model.stem",
-            "inflate carries filters to blue, green and red, and input.visible is false",
-            "set input.visible=true or model.stem=project",
-        )
 
 
 def _handing_on(bands: list[int], shape: tuple[int, ...]) -> np.ndarray:
@@ -197,7 +151,9 @@ def _imagenet() -> Weights:
 
 def _from_file(config: ModelConfig) -> Weights:
     """The weights in a file that one of the encoder's layouts fits: keras's, with its head or without, or lsml's."""
-    identity(config)
+    # Keras would say of a file that is not there what h5py and zipfile say.
+    with opened(config):
+        pass
     complaints = []
     for reference, renamed in _layouts(config):
         # Keras skips what it does not find in a file, with a warning: whatever is still NaN afterwards was not there.

@@ -1,5 +1,6 @@
 """Pretrained encoders: from a file that the test trains and saves, through the door that every file takes."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from lsml.fit import FitResult, fit
 from lsml.models.build import build_network
 from lsml.models.files import load_bytes
 from lsml.models.pacing import PacedAdamW
-from lsml.models.pretrained import carry, identity, three_channel_encoder
+from lsml.models.pretrained import carry, three_channel_encoder
+from lsml.models.weights import identity
+from lsml.networks import Network
 from tests.processes import ROOT, WITHOUT_LSML, environment, lsml
 from tests.test_fit import STATISTICS, Listener, Squares
 
@@ -263,6 +266,9 @@ def test_training_starts_from_the_file_and_its_model_needs_it_no_more(weights: P
     shutil.copy(weights, path)
     config = _config(path, training__epochs=1, training__learning_rate=1e-12, model__depth=2)
     result, _ = _fitted(config)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert result.environment["weights_sha256"] == Network(config).environment()["weights_sha256"] == digest
+    assert "weights_sha256" not in Network(with_values(config, {"model.weights": "none"})).environment()
     carried = _carried(config, STATISTICS).get_layer("conv2_block1_1_conv").get_weights()[0]
     (tmp_path / "model.keras").write_bytes(result.model.content)
     path.unlink()
@@ -365,13 +371,14 @@ def test_unet_leaves_the_file_alone(statistics: BandStatistics) -> None:
     ]
 
 
-def test_without_a_network_imagenet_is_one_line_and_exit_5(tmp_path: Path) -> None:
-    """`lsml train` says where the file is to be had and what to do with it."""
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_without_a_network_imagenet_is_one_line_and_exit_5(command: str, tmp_path: Path) -> None:
+    """It says where the file is to be had and what to do with it; `tune` does so before it makes anything."""
     demo = str(ROOT / "experiments" / "demo.yaml")
     values = ("architecture=resnet_unet", "encoder=resnet50", "filters=64", "weights=imagenet")
     # Nobody listens on port 9 of this machine.
     env = environment(KERAS_HOME=str(tmp_path / "keras"), https_proxy="http://127.0.0.1:9", no_proxy="")
-    done = lsml(tmp_path, "train", demo, *(word for value in values for word in ("--set", f"model.{value}")), env=env)
+    done = lsml(tmp_path, command, demo, *(word for value in values for word in ("--set", f"model.{value}")), env=env)
     assert done.returncode == 5, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(
@@ -379,3 +386,5 @@ def test_without_a_network_imagenet_is_one_line_and_exit_5(tmp_path: Path) -> No
     )
     assert last.endswith("download that file where there is a network, and set model.weights to its path")
     assert "Traceback" not in done.stderr
+    if command == "tune":
+        assert [path.name for path in tmp_path.iterdir()] == ["keras"]
