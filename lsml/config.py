@@ -17,6 +17,10 @@ from lsml.errors import ConfigError
 Scalar = bool | int | float | str
 
 OBJECTIVE = "val_f1"
+PARAMETERS, LATENCY = "parameters", "latency_ms"
+COST_UNITS = {PARAMETERS: "parameters", LATENCY: "ms per patch"}
+"""The metrics of a run that say what its model costs."""
+
 """What a study maximises: the metric of this name, reported after each epoch or fold."""
 
 
@@ -360,6 +364,11 @@ def in_words(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def amount(value: float) -> str:
+    """A count or a measure as people read it: `31,042` or `12.35`."""
+    return f"{value:,.0f}" if value >= 1000 or float(value).is_integer() else f"{value:.4g}"
 
 
 def flatten(config: BaseModel) -> dict[str, Scalar]:

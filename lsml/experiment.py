@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from lsml import strict_yaml
-from lsml.config import Scalar, Section, TrainConfig, suggestion, validate, with_values
+from lsml.config import LATENCY, PARAMETERS, Scalar, Section, TrainConfig, suggestion, validate, with_values
 from lsml.errors import ConfigError
 from lsml.space import Space
 
@@ -113,6 +113,19 @@ class GpSettings(Section):
     )
 
 
+class NsgaIISettings(Section):
+    """NSGA-II (Deb et al. 2002): crosses and mutates fields without a condition; TPE draws the conditional ones."""
+
+    name: Literal["nsga2"] = "nsga2"
+    population: int = _setting(
+        10,
+        "complete trials of one generation; those of the first one are random",
+        unit="trials",
+        ge=2,
+        le=10_000,
+    )
+
+
 class HalvingSettings(Section):
     """Asynchronous successive halving (Li et al. 2018)."""
 
@@ -167,7 +180,7 @@ def _by_name(place: str, *kinds: type[Section]) -> BeforeValidator:
     return BeforeValidator(choose)
 
 
-SamplerSettings = TpeSettings | RandomSettings | QmcSettings | CmaEsSettings | GpSettings
+SamplerSettings = TpeSettings | RandomSettings | QmcSettings | CmaEsSettings | GpSettings | NsgaIISettings
 PrunerSettings = HalvingSettings | HyperbandSettings | MedianSettings | NoPruningSettings
 
 
@@ -189,6 +202,18 @@ class StudySettings(Section):
         ge=0,
         le=100,
     )
+    against: Literal["none", "parameters", "latency"] = _setting(
+        "none",
+        "a second objective, as low as can be: the exported model's weights, or its milliseconds per patch in the "
+        "worker; needs pruner: none",
+    )
+    limit: float | None = _setting(
+        None,
+        "registers the best F1 among trials whose second objective is at most this, not the best of all; "
+        "another limit later chooses anew",
+        unit="parameters or ms",
+        gt=0,
+    )
     sampler: Annotated[
         SamplerSettings,
         Field(discriminator="name", description="what chooses the configurations of the trials"),
@@ -199,6 +224,25 @@ class StudySettings(Section):
         Field(discriminator="name", description="what ends weak trials early; its steps are epochs, or folds if any"),
         _by_name("study.pruner", *get_args(PrunerSettings)),
     ] = HalvingSettings()
+
+    @property
+    def cost(self) -> str | None:
+        """The metric that is the second objective; None where there is one objective."""
+        return {"none": None, "parameters": PARAMETERS, "latency": LATENCY}[self.against]
+
+    @model_validator(mode="after")
+    def _objectives_that_go_together(self) -> Self:
+        if self.cost is None:
+            if self.limit is not None:
+                raise ConfigError("study.limit", "limits the second objective, and there is none", "give study.against")
+            return self
+        several = f"study.against: {self.against}"
+        if self.pruner.name != "none":
+            why = f"Optuna cannot prune with several objectives, and study.pruner is {self.pruner.name}"
+            raise ConfigError(several, why, "set study.pruner: none")
+        if self.sampler.name == "cma-es":
+            raise ConfigError(several, "study.sampler cma-es searches with one objective only", "choose nsga2 or tpe")
+        return self
 
 
 class _ExperimentFile(Section):

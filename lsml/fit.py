@@ -28,6 +28,7 @@ from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
 from lsml.metrics import Metrics, PooledCounts, best_epoch
 from lsml.models.build import build_model, build_networks
+from lsml.models.cost import costs
 from lsml.models.files import ModelFile, export
 from lsml.models.pacing import UNDECAYED, PacedAdamW
 from lsml.models.pretrained import carry
@@ -97,6 +98,7 @@ class FitResult:
         probabilities: float32 `(N, H, W)`, of the validation patches in their order, by `model`.
         environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, in words, and where the
             encoder started from a file, its `weights_sha256`.
+        costs: of `model`, see `lsml.models.cost.costs`.
     """
 
     model: ModelFile
@@ -107,6 +109,7 @@ class FitResult:
     stopped: Stop
     probabilities: np.ndarray
     environment: dict[str, str]
+    costs: dict[str, float]
 
 
 def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoint: Path | None = None) -> FitResult:
@@ -154,6 +157,7 @@ def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
         stopped=stopped,
         probabilities=np.concatenate([output[..., 0] for output, _ in run.outputs(model, validation)]),
         environment=run.environment,
+        costs=costs(model, validation.batch([0])[0]),
     )
 
 

@@ -14,6 +14,8 @@ from lsml.data.pack import PackedSplit
 from lsml.device import choose_arithmetic
 from lsml.fit import EpochEvent, TrainingRun, last_epoch, run_key
 from lsml.metrics import Metrics, places
+from lsml.models.build import build_model
+from lsml.models.cost import costs
 from lsml.models.files import ModelFile, export
 from lsml.models.weights import identity, provenance
 
@@ -74,12 +76,19 @@ class RefitResult:
         epochs: how many were trained.
         metrics: of the last epoch: `loss`, `learning_rate`, `epoch_seconds`, `images_per_second`.
         environment: as that of `lsml.fit.FitResult`.
+        costs: of `model`, see `lsml.models.cost.costs`.
     """
 
     model: ModelFile
     epochs: int
     metrics: Metrics
     environment: dict[str, str]
+    costs: dict[str, float]
+
+
+def costs_of(config: TrainConfig, pack: PackedSplit) -> dict[str, float]:
+    """What the exported network of a configuration costs on a patch of `pack`, whatever its weights will be."""
+    return costs(build_model(config, pack.statistics), pack.batch([0])[0])
 
 
 def refit(
@@ -113,11 +122,13 @@ def refit(
         epoch_ended(event)
     while len(run.history) < epochs:
         epoch_ended(run.epoch())
+    model = run.model()
     return RefitResult(
-        model=export(run.model()),
+        model=export(model),
         epochs=len(run.history),
         metrics=dict(run.history[-1]),
         environment=run.environment,
+        costs=costs(model, pack.batch([0])[0]),
     )
 
 

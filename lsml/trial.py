@@ -3,7 +3,7 @@
 import itertools
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -99,6 +99,7 @@ class TrialOutcome:
         model: None where folds left many networks and none that saw all patches.
         panels: pictures of patches that the network did not train on.
         tables: CSV texts by file name.
+        costs: of a network, `parameters` and `latency_ms`, see `lsml.models.cost.costs`.
     """
 
     value: float
@@ -111,6 +112,7 @@ class TrialOutcome:
     model: ModelFile | None = None
     panels: tuple[Panel, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 Report = Callable[[int, Mapping[str, float], bool], bool]
@@ -126,9 +128,10 @@ def train_trial(task: TrialTask, report: Report) -> TrialOutcome:
         TrainingDiverged: the loss left the finite numbers.
     """
     if isinstance(task.data, FoldedData):
-        from lsml.networks import Network
+        from lsml.networks import Network, costs_of
 
-        return _cross_validated(Network(task.config), task, report)
+        outcome = _cross_validated(Network(task.config), task, report)
+        return replace(outcome, costs=costs_of(task.config, task.data.train))
     assert isinstance(task.data, TrainingData)
     return _fitted(task.data, task, report)
 
@@ -158,6 +161,7 @@ def refit_trial(task: TrialTask, report: Report, *, earned: "Earned") -> TrialOu
         metrics={OBJECTIVE: earned.value, "val_threshold": earned.threshold},
         environment=_versions(result.environment),
         model=result.model,
+        costs=result.costs,
     )
 
 
@@ -228,6 +232,7 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         metrics=result.metrics | _object_scores(enumerate(probabilities), data.validation, result.threshold),
         environment=_versions(result.environment),
         model=result.model,
+        costs=result.costs,
         panels=_panels(data.validation, probabilities.__getitem__, result.threshold),
     )
 

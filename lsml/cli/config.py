@@ -92,9 +92,10 @@ def _summary(experiment: "Experiment") -> str:
     study, data = experiment.study, experiment.data
     made = data.synthetic
     source = f"{made.train} + {made.validation} + {made.test} synthetic patches" if made else f"patches in {data.path}"
+    against = f" of F1 against {study.against}" if study.cost else ""
     folds = f" in {data.folds} folds, {data.repeats} times" if data.folds else ""
     return (
-        f"{experiment.name}: {searched}, {study.trials} trials by {study.sampler.name}, "
+        f"{experiment.name}: {searched}, {study.trials} trials by {study.sampler.name}{against}, "
         f"pruning {study.pruner.name}; {source}{folds}"
     )
 

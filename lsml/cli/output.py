@@ -34,11 +34,28 @@ def print_standings(standings: Sequence[Mapping[str, Any]]) -> None:
         [
             entry["what"],
             f"failed: {entry['reason']}" if entry["f1"] is None else f"{entry['f1']:.4f}",
-            "" if number else "registered, trained on all patches",
+            (entry["reason"] if entry["f1"] is not None else "") if number else "registered, trained on all patches",
         ]
         for number, entry in enumerate(standings)
     ]
     print_table(["on patches held out in folds", "F1 pooled over pixels", ""], rows)
+
+
+def print_front(front: Sequence[Mapping[str, Any]], metric: str) -> None:
+    """The trials than which none is better in one objective and no worse in the other."""
+    from lsml.config import COST_UNITS, amount
+
+    rows = [
+        [
+            f"trial {best['trial']}",
+            f"{best['f1']:.4f}",
+            amount(best["cost"]),
+            "registered" if best["registered"] else "",
+            best["run_id"],
+        ]
+        for best in front
+    ]
+    print_table(["Pareto front", "F1", COST_UNITS[metric], "", "run"], rows)
 
 
 def print_champions(champions: Sequence[Mapping[str, Any]]) -> None:

@@ -41,10 +41,11 @@ def show(
     if json:
         _print_json(found)
         return
-    from lsml.cli.output import print_champions, print_standings, print_table
+    from lsml.cli.output import print_champions, print_front, print_standings, print_table
     from lsml.config import in_words
 
-    columns = ["slot", "attempt", "state", "val_f1", "epochs", "run_id", *found["searched"]]
+    cost = [found["cost"]] if found["cost"] else []
+    columns = ["slot", "attempt", "state", "val_f1", *cost, "epochs", "run_id", *found["searched"]]
     rows = [[in_words(row[column]) for column in columns] for row in found["attempts"]]
     print_table(columns, rows, title=f"study {name}")
     for row in found["attempts"]:
@@ -53,6 +54,8 @@ def show(
     if found["importance"]:
         shares = ", ".join(f"{field} {share:.2f}" for field, share in found["importance"].items())
         typer.echo(f"importance: {shares}")
+    if found["front"]:
+        print_front(found["front"], found["cost"])
     if found["standings"]:
         print_standings(found["standings"])
     if len(found["champions"]) > 1:

@@ -35,7 +35,7 @@ def tune(
     assignments: options.Set = None,
 ) -> None:
     """Tune: run a study, or go on with it, and register its best trial."""
-    from lsml.cli.output import Reporter, print_champions, print_standings
+    from lsml.cli.output import Reporter, print_champions, print_front, print_standings
     from lsml.config import parse_assignments
     from lsml.experiment import load_experiment
     from lsml.jobs.tune import DEFAULT_STORAGE
@@ -56,11 +56,13 @@ def tune(
         typer.echo(f"study {result.study} has its {loaded.study.trials} trials: nothing to do")
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
+    if result.cost:
+        print_front(result.front, result.cost)
     if result.standings:
         print_standings(result.standings)
         _print_warnings(result)
     else:
-        typer.echo(f"best validation F1: {result.best_value:.4f} (pooled over pixels)")
+        typer.echo(f"best validation F1{_limited(result)}: {result.best_value:.4f} (pooled over pixels)")
     typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
     if len(result.champions) > 1:
         print_champions(result.champions)
@@ -79,6 +81,15 @@ def _print_warnings(result: "TuneResult") -> None:
     if result.label == "base":
         typer.echo("no tuned configuration was better than the base with a fresh seed: the base is registered")
     first, *others = result.standings
-    better = [str(entry["what"]) for entry in others if (entry["f1"] or 0) > first["f1"]]
+    better = [str(entry["what"]) for entry in others if (entry["f1"] or 0) > first["f1"] and not entry["reason"]]
     if better:
         typer.echo(f"warning: what is registered does worse than: {', '.join(better)}")
+
+
+def _limited(result: "TuneResult") -> str:
+    """Among which trials the best was chosen, where there is a limit."""
+    if result.limit is None or result.cost is None:
+        return ""
+    from lsml.config import COST_UNITS, amount
+
+    return f" with at most {amount(result.limit)} {COST_UNITS[result.cost]}"

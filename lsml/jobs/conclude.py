@@ -7,7 +7,7 @@ from typing import Any
 from lsml.config import flatten
 from lsml.experiment import Experiment
 from lsml.study.choice import Choice
-from lsml.study.database import CountedStudy, best_by, best_of, run_id_of, state_of
+from lsml.study.database import CountedStudy, best_by, best_of, f1_of, run_id_of, state_of
 from lsml.tables import to_csv
 
 _ARCHITECTURE = "model.architecture"
@@ -29,6 +29,9 @@ class TuneResult:
         fresh: False when the study had all its trials before.
         trials_page: address of MLflow's page that compares the trials.
         best_page: address of the page with the best few side by side; empty while fewer than two have a score.
+        cost: the metric that is the second objective; None where there is one objective.
+        limit: the highest value of it that may be registered; None for any.
+        front: with two objectives the Pareto front, the best F1 first: `trial`, `f1`, `cost`, `run_id`, `registered`.
     """
 
     study: str
@@ -44,6 +47,9 @@ class TuneResult:
     fresh: bool
     trials_page: str
     best_page: str
+    cost: str | None = None
+    limit: float | None = None
+    front: Sequence[Mapping[str, Any]] = ()
 
 
 def conclude(
@@ -59,16 +65,19 @@ def conclude(
     Raises:
         StorageError: MLflow refuses.
     """
-    from lsml.study.report import table
+    from lsml.study.report import front, table
     from lsml.tracking.models import CANDIDATE, register
 
     tags = {"lsml.study": study, "lsml.study_run_id": parent.info.run_id}
     score = {"best_val_f1": f"{choice.value:.6f}"}
     version = register(client, choice.run_id, experiment.name, aliases=[CANDIDATE], tags=tags | score)
-    champions = [] if choice.standings else _champions(client, search, experiment.name, tags)
+    settings = experiment.study
+    champions = [] if choice.standings else _champions(client, search, experiment, tags)
+    best_front = front(search, choice.label)
     rows = table(search)
     counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
-    conclusion = _Conclusion(study, experiment, search, choice, champions, rows, counts, f"{experiment.name}/{version}")
+    registered = f"{experiment.name}/{version}"
+    conclusion = _Conclusion(study, experiment, search, choice, champions, best_front, rows, counts, registered)
     trials_page, best_page = conclusion.describe(client, parent)
     return TuneResult(
         study=study,
@@ -84,18 +93,23 @@ def conclude(
         fresh=True,
         trials_page=trials_page,
         best_page=best_page,
+        cost=settings.cost,
+        limit=settings.limit,
+        front=best_front,
     )
 
 
-def _champions(client: Any, search: CountedStudy, model: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Registers the best of each architecture under its name; the best first."""
+def _champions(
+    client: Any, search: CountedStudy, experiment: Experiment, tags: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Registers the best of each architecture within `study.limit` under its name; the best first."""
     from lsml.tracking.models import register
 
     found = []
-    for architecture, trial in best_by(search, _ARCHITECTURE).items():
-        run_id, score = str(run_id_of(trial)), float(trial.value or 0)
+    for architecture, trial in best_by(search, _ARCHITECTURE, limit=experiment.study.limit).items():
+        run_id, score = str(run_id_of(trial)), f1_of(trial) or 0.0
         scored = {**tags, "best_val_f1": f"{score:.6f}"}
-        version = register(client, run_id, model, aliases=[architecture], tags=scored)
+        version = register(client, run_id, experiment.name, aliases=[architecture], tags=scored)
         found.append(
             {
                 "architecture": architecture,
@@ -117,20 +131,22 @@ class _Conclusion:
     search: CountedStudy
     choice: Choice
     champions: Sequence[Mapping[str, Any]]
+    front: Sequence[Mapping[str, Any]]
     rows: Sequence[Mapping[str, object]]
     counts: Mapping[str, int]
     registered: str
 
     def describe(self, client: Any, parent: Any) -> tuple[str, str]:
         """Fills the study's run, and gives the addresses of its two pages."""
-        from lsml.study.report import figures, importances, note
+        from lsml.study.report import Objectives, figures, importances, note
         from lsml.tracking.pages import run_page, study_pages, ui_address
         from lsml.tracking.runs import BEST_METRIC, BEST_RUN
         from lsml.tracking.study import log_study
         from lsml.tracking.views import save_study_view
 
         choice, space, importance = self.choice, self.experiment.space, importances(self.search)
-        best = best_of(self.search)
+        settings = self.experiment.study
+        best = best_of(self.search, limit=settings.limit)
         assert best is not None
         save_study_view(
             client, parent, study=self.study, best_run=str(run_id_of(best)), searched=list(space.dimensions)
@@ -151,6 +167,7 @@ class _Conclusion:
                 best=best,
                 choice=choice,
                 champions=self.champions,
+                objectives=Objectives(settings.cost, settings.limit, self.front) if settings.cost else None,
                 counts=self.counts,
                 importance=importance,
                 registered=self.registered,
@@ -163,7 +180,8 @@ class _Conclusion:
                 "study/base.json": flatten(self.experiment.base),
                 "study/importance.json": importance,
             }
-            | ({"study/standings.json": standings} if standings else {}),
+            | ({"study/standings.json": standings} if standings else {})
+            | ({"study/front.json": list(self.front)} if self.front else {}),
         )
         address = ui_address()
         return f"{address}/{pages.trials}", f"{address}/{pages.best}" if pages.best else ""

@@ -5,7 +5,9 @@ from typing import Any
 from lsml.jobs.tune import DEFAULT_STORAGE
 from lsml.study.database import (
     CountedStudy,
-    best_of,
+    best_so_far,
+    cost_metric,
+    f1_of,
     load_studies,
     load_study,
     parent_run_of,
@@ -27,11 +29,11 @@ def list_studies(storage: str | None) -> list[dict[str, Any]]:
 
 def _summary(study: CountedStudy) -> dict[str, Any]:
     states = [state_of(trial) for trial in study.get_trials(deepcopy=False)]
-    best = best_of(study)
+    best = best_so_far(study)
     return {
         "study": study.study_name,
         **{state: states.count(state) for state in ("complete", "pruned", "failed", "running")},
-        "best val_f1": best.value if best else None,
+        "best val_f1": f1_of(best) if best else None,
         "best run": _best_run(study),
         "study run": parent_run_of(study),
     }
@@ -54,6 +56,8 @@ def show_study(name: str, storage: str | None) -> dict[str, Any]:
         "attempts": rows,
         "standings": result.get("standings", []),
         "champions": result.get("champions", []),
+        "cost": cost_metric(study),
+        "front": result.get("front", []),
         "importance": importances(study),
     }
 
@@ -62,5 +66,5 @@ def _best_run(study: CountedStudy) -> str | None:
     """The run whose model was registered; before that, the run of the best trial so far."""
     if result := result_of(study):
         return str(result["best_run_id"])
-    best = best_of(study)
+    best = best_so_far(study)
     return run_id_of(best) if best else None

@@ -77,7 +77,9 @@ def tune(
             spec=_spec(experiment, patches, weights),
         )
         known = result_of(slots.study)
-        if known and slots.ended() >= experiment.study.trials:
+        # Another limit asks for another choice among the same trials.
+        chosen = known and known.get("limit") == experiment.study.limit
+        if known and chosen and slots.ended() >= experiment.study.trials:
             return TuneResult(**known | {"fresh": False})
         return _Study(experiment, study, storage, slots, patches, root, folder, watcher, functions).run(require_gpu)
 
@@ -106,6 +108,7 @@ def _spec(experiment: Experiment, data: StudyData, weights: Mapping[str, str]) -
             "seed": settings.seed,
             "sampler": flatten(settings.sampler),
             "pruner": flatten(settings.pruner),
+            **({} if settings.cost is None else {"against": settings.against}),
         },
         "confirm": settings.confirm,
         # Left out where there is none: studies from before there were such files go on.
@@ -183,7 +186,7 @@ class _Study:
             )
         )
         if not isinstance(self.data, FoldedData):
-            return choose_best(self.slots, self.name)
+            return choose_best(self.slots, self.experiment.study, self.name)
         return choose_in_folds(
             self.slots,
             self.data,
@@ -213,6 +216,7 @@ class _Study:
                 **_named("study.sampler", settings.sampler),
                 "study.confirm": settings.confirm,
                 **_named("study.pruner", settings.pruner),
+                **({} if settings.cost is None else {"study.against": settings.against}),
                 "study.searched": ", ".join(self.experiment.space.dimensions),
             },
             data=self.data,

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial
 
-from lsml.config import TrainConfig, flatten, with_values
+from lsml.config import COST_UNITS, TrainConfig, amount, flatten, with_values
 from lsml.data.folds import FoldedData
 from lsml.data.training import Steps
 from lsml.errors import StudyError
-from lsml.experiment import Experiment
+from lsml.experiment import Experiment, StudySettings
 from lsml.study.coordinator import Stage
-from lsml.study.database import complete_trials, run_id_of, slot_of
+from lsml.study.database import complete_trials, cost_in, cost_of, f1_of, run_id_of, slot_of, within
 from lsml.study.slots import Item, ListedSlots, SearchSlots, best_epoch_of, fresh_seed, threshold_of
 from lsml.trial import Attempt, Earned, Role, TrialFunction, TrialFunctions
 
@@ -31,7 +31,7 @@ class Standing:
         what: names it.
         f1: over all out-of-fold pixels, at its own threshold; None where it failed.
         run_id: where it is written down; None where it failed.
-        reason: why it failed.
+        reason: why it failed, or cannot be registered.
     """
 
     what: str
@@ -57,13 +57,13 @@ class Choice:
     standings: tuple[Standing, ...] = ()
 
 
-def choose_best(search: SearchSlots, study: str) -> Choice:
-    """The best trial of the search, whose own run has the model.
+def choose_best(search: SearchSlots, settings: StudySettings, study: str) -> Choice:
+    """The best trial of the search within `study.limit`, whose own run has the model.
 
     Raises:
-        StudyError: no trial completed.
+        StudyError: no trial completed, or none within the limit.
     """
-    best = _ranked(search, study)[0]
+    best = _ranked(search, settings, study)[0]
     return Choice(str(run_id_of(best)), _value(best), f"trial {slot_of(best)}")
 
 
@@ -81,17 +81,21 @@ def choose_in_folds(
 
     The best `study.confirm` trials and the base are run again in the same folds, all with one fresh seed: among
     many noisy scores the highest is high by luck too, and its luck does not come again. Without `study.confirm` it
-    is the best trial. Beside them stand the baselines, judged in the same folds.
+    is the best trial. Beside them stand the baselines, judged in the same folds. Where `study.limit` is given, only
+    trials within it are run again, and a base above it stands beside them but is not chosen.
 
     Raises:
-        StudyError: no trial completed, none of those run again did, or training on all patches failed.
+        StudyError: no trial completed, or none within the limit; none of those run again did; or training on all
+            patches failed.
     """
-    ranked = _ranked(search, study)
+    settings = experiment.study
+    ranked = _ranked(search, settings, study)
     later = _Later(experiment, data, study, storage, functions, run_stage)
-    base = with_values(experiment.base, {"seed": fresh_seed(experiment.study.seed)})
-    if experiment.study.confirm:
+    base = with_values(experiment.base, {"seed": fresh_seed(settings.seed)})
+    if settings.confirm:
         finalists = [item for item in (_again(trial, base) for trial in ranked) if item.config != base]
-        judged = later.confirm(_item("base", base, {}), finalists[: experiment.study.confirm])
+        judged = later.confirm(_item("base", base, {}), finalists[: settings.confirm])
+        judged = [_limited(judged[0], settings), *judged[1:]]
     else:
         judged = [_Judged(_again(ranked[0], base), ranked[0], "")]
     chosen = _winner(judged, study)
@@ -102,7 +106,7 @@ def choose_in_folds(
 
 
 class _Judged(NamedTuple):
-    """An item, the trial that judged it, and why there is none."""
+    """An item, the trial that judged it, and why there is none or it cannot be chosen."""
 
     item: Item
     trial: FrozenTrial | None
@@ -174,11 +178,18 @@ class _Later:
         retries = self.experiment.study.max_retries
         slots = ListedSlots(self.storage, self.study, role, items, max_retries=retries)
         self.run_stage(Stage(role, title, slots, function, steps))
-        return [_Judged(item, slots.trial_of(item.key), slots.reason_of(item.key)) for item in items]
+        ended = [(item, slots.trial_of(item.key)) for item in items]
+        return [_Judged(item, trial, "" if trial else slots.reason_of(item.key)) for item, trial in ended]
 
 
-def _ranked(search: SearchSlots, study: str) -> list[FrozenTrial]:
+def _ranked(search: SearchSlots, settings: StudySettings, study: str) -> list[FrozenTrial]:
+    """The complete trials within `study.limit`, the best first."""
     ranked = complete_trials(search.study)
+    if ranked and settings.cost is not None and settings.limit is not None:
+        limited = complete_trials(search.study, limit=settings.limit)
+        if not limited:
+            raise _nothing_within(settings.limit, settings.cost, ranked, study)
+        return limited
     if not ranked:
         states = list(search.states().values())
         raise StudyError(
@@ -189,9 +200,30 @@ def _ranked(search: SearchSlots, study: str) -> list[FrozenTrial]:
     return ranked
 
 
+def _nothing_within(limit: float, metric: str, ranked: Sequence[FrozenTrial], study: str) -> StudyError:
+    smallest = min(ranked, key=lambda trial: cost_of(trial) or 0.0)
+    unit = COST_UNITS[metric]
+    return StudyError(
+        f"study '{study}'",
+        f"no trial has at most {amount(limit)} {unit} (study.limit): the smallest, trial {slot_of(smallest)}, has "
+        f"{amount(cost_of(smallest) or 0.0)} at F1 {_value(smallest):.4f}",
+        "raise study.limit, or search on with more --trials",
+    )
+
+
+def _limited(judged: _Judged, settings: StudySettings) -> _Judged:
+    """With the reason, where it is above `study.limit`, why it cannot be chosen."""
+    if judged.trial is None or settings.cost is None:
+        return judged
+    cost = cost_in(judged.trial, settings.cost)
+    if cost is None or within(settings.limit, cost):
+        return judged
+    return judged._replace(reason=f"over the limit: {amount(cost)} {COST_UNITS[settings.cost]}")
+
+
 def _winner(judged: Sequence[_Judged], study: str) -> _Judged:
-    """The best of those that did not fail, the one listed first of two equals."""
-    done = [entry for entry in judged if entry.trial is not None]
+    """The best of those that neither failed nor are above the limit, the one listed first of two equals."""
+    done = [entry for entry in judged if entry.trial is not None and not entry.reason]
     if not done:
         reasons = "; ".join(f"{entry.item.label}: {entry.reason}" for entry in judged)
         raise StudyError(f"study '{study}'", f"no configuration could be confirmed ({reasons})", "mend the cause")
@@ -212,10 +244,10 @@ def _standing(judged: _Judged) -> Standing:
     name = f"{judged.item.label} configuration" if judged.item.label == "base" else judged.item.label
     if judged.trial is None:
         return Standing(name, None, None, judged.reason)
-    return Standing(name, _value(judged.trial), run_id_of(judged.trial))
+    return Standing(name, _value(judged.trial), run_id_of(judged.trial), judged.reason)
 
 
 def _value(trial: FrozenTrial | None) -> float:
-    assert trial is not None
-    assert trial.value is not None
-    return float(trial.value)
+    value = f1_of(trial) if trial is not None else None
+    assert value is not None
+    return value

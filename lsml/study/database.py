@@ -1,18 +1,23 @@
 """Optuna's database as lsml uses it: opening it, its studies, and how an attempt at a slot is read."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from lsml.config import OBJECTIVE
 from lsml.errors import ConfigError, StorageError
 
 SLOT, ORDINAL, SUPERSEDED, RUN_ID = "slot", "attempt", "superseded", "run_id"
+STEPS, COSTS = "steps", "costs"
 SPEC, PARENT, IDENTITY, RESULT = "lsml.spec", "lsml.run_id", "lsml.identity", "lsml.result"
 _STAGE = "/"
 """Stands in the names of a study's later stages, such as `demo/confirm`; no name that people give holds it."""
@@ -66,15 +71,21 @@ def without_password(text: str, url: str | None = None) -> str:
     return text.replace(str(parsed.password), "***") if parsed.password else text
 
 
-def make_study(storage: str, name: str, *, stage: str = "", pruner: optuna.pruners.BasePruner) -> CountedStudy:
+def make_study(
+    storage: str, name: str, *, stage: str = "", pruner: optuna.pruners.BasePruner, with_cost: bool = False
+) -> CountedStudy:
     """The study of that name, made where there is none; with `stage`, what a later stage of it keeps.
+
+    Args:
+        with_cost: F1 is to be high and a second objective low; else it is F1 alone.
 
     Raises:
         StorageError: the database cannot be used.
     """
     opened = open_storage(storage)
     full = f"{name}{_STAGE}{stage}" if stage else name
-    optuna.create_study(storage=opened, study_name=full, direction="maximize", load_if_exists=True)
+    directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if with_cost else [])]
+    optuna.create_study(storage=opened, study_name=full, directions=directions, load_if_exists=True)
     return CountedStudy(full, opened, pruner=pruner)
 
 
@@ -115,29 +126,74 @@ def state_of(trial: FrozenTrial) -> str:
     return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
 
 
-def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The complete trials with a finite value, the best first, the earlier one of two equals."""
+def f1_of(trial: FrozenTrial) -> float | None:
+    """F1 of an attempt that ended complete or pruned, whatever other objectives there are."""
+    return trial.values[0] if trial.values else None
+
+
+def cost_of(trial: FrozenTrial) -> float | None:
+    """The second objective of a complete attempt, where there are two."""
+    return trial.values[1] if trial.values and len(trial.values) > 1 else None
+
+
+def cost_in(trial: FrozenTrial, metric: str) -> float | None:
+    """What a complete attempt of any stage came to in a metric of its costs; None where it was not measured."""
+    return trial.user_attrs.get(COSTS, {}).get(metric)
+
+
+def name_objectives(study: optuna.Study, cost: str) -> None:
+    """Names the objectives of a study with two, F1 and the metric that is the second."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([OBJECTIVE, cost])
+
+
+def cost_metric(study: optuna.Study) -> str | None:
+    """The metric that is the second objective of a study; None where it has one."""
+    names = study.metric_names or ()
+    return names[1] if len(names) > 1 else None
+
+
+def within(limit: float | None, cost: float | None) -> bool:
+    """Whether a second objective is at most `limit`; without a limit, or without a cost, it is."""
+    return limit is None or cost is None or cost <= limit
+
+
+def complete_trials(study: optuna.Study, *, limit: float | None = None) -> list[FrozenTrial]:
+    """The complete trials with a finite F1, the best first; of two equals the cheaper, then the earlier one.
+
+    Args:
+        limit: leaves out those whose second objective is above it.
+    """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return _best_first(complete)
+    return _best_first([trial for trial in complete if within(limit, cost_of(trial))])
 
 
 def _best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    finite = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
-    return sorted(finite, key=lambda trial: (-float(trial.value or 0), trial.number))
+    finite = [trial for trial in trials if trial.values and math.isfinite(trial.values[0])]
+    return sorted(finite, key=lambda trial: (-(f1_of(trial) or 0.0), cost_of(trial) or 0.0, trial.number))
 
 
-def best_of(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial of the highest finite value, the earlier one of two equals; None when there is none."""
-    return next(iter(complete_trials(study)), None)
+def best_of(study: optuna.Study, *, limit: float | None = None) -> FrozenTrial | None:
+    """The first of `complete_trials`; None when there is none."""
+    return next(iter(complete_trials(study, limit=limit)), None)
 
 
-def best_by(study: optuna.Study, field: str) -> dict[str, FrozenTrial]:
+def pareto_front(study: optuna.Study) -> list[FrozenTrial]:
+    """The complete trials than which none is better in one objective and no worse in the other; best F1 first."""
+    return _best_first(study.best_trials)
+
+
+def best_by(study: optuna.Study, field: str, *, limit: float | None = None) -> dict[str, FrozenTrial]:
     """The best trial of each value of a searched field; among pruned ones where none is complete.
 
     Pruned trials are compared by their last value, and each of them has a model too.
+
+    Args:
+        limit: leaves out trials whose second objective is above it.
     """
     found: dict[str, FrozenTrial] = {}
-    for trial in [*complete_trials(study), *_pruned_trials(study)]:
+    for trial in [*complete_trials(study, limit=limit), *_pruned_trials(study)]:
         if field in trial.params:
             found.setdefault(str(trial.params[field]), trial)
     return found
@@ -171,6 +227,11 @@ def parent_run_of(study: optuna.Study) -> str | None:
 def result_of(study: optuna.Study) -> dict[str, Any] | None:
     """What `note_result` wrote down last; None before."""
     return study.user_attrs.get(RESULT)
+
+
+def best_so_far(study: optuna.Study) -> FrozenTrial | None:
+    """The best trial, within the limit with which the study's result was chosen, where it has one."""
+    return best_of(study, limit=(result_of(study) or {}).get("limit"))
 
 
 def note_result(study: optuna.Study, result: dict[str, Any]) -> None:

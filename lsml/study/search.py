@@ -14,9 +14,17 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from lsml.config import fields
 from lsml.experiment import (
@@ -26,6 +34,7 @@ from lsml.experiment import (
     HyperbandSettings,
     MedianSettings,
     NoPruningSettings,
+    NsgaIISettings,
     PrunerSettings,
     QmcSettings,
     RandomSettings,
@@ -56,6 +65,8 @@ def make_sampler(settings: SamplerSettings, space: Space, *, slot: int, slot_see
             return _SlotCmaEs(space, slot=slot, seed=slot_seed, settings=settings)
         case GpSettings():
             return _FixedSpaceGp(space, seed=slot_seed, startup_trials=settings.startup_trials)
+        case NsgaIISettings():
+            return _SlotNsgaII(space, seed=slot_seed, population=settings.population)
 
 
 def make_pruner(settings: PrunerSettings, *, study_seed: int) -> BasePruner:
@@ -148,6 +159,47 @@ class _FixedSpaceGp(GPSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._shared
+
+
+class _SlotNsgaII(NSGAIISampler):
+    """NSGA-II over the fields without a condition; TPE draws the rest.
+
+    Generations are the complete trials in the order of their slots, so many at a time. Optuna's notes each trial's
+    generation in the database when it samples, so that those whose parameters are given, the base and what is queued
+    again, have none; and the parents of a generation come in another order once they have been noted there.
+    """
+
+    def __init__(self, space: Space, *, seed: int, population: int) -> None:
+        super().__init__(population_size=population, seed=seed)
+        self._size = population
+        self._shared = dict(_distributions(space, conditional=False))
+        self._conditional = TPESampler(seed=seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._shared
+
+    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
+        return len(_complete_by_slot(study)) // self._size
+
+    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        return _complete_by_slot(study)[generation * self._size : (generation + 1) * self._size]
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        parents: list[FrozenTrial] = []
+        for earlier in range(generation):
+            parents = self._elite_population_selection_strategy(study, self.get_population(study, earlier) + parents)
+        return parents
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if param_name in self._shared:
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        return self._conditional.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _complete_by_slot(study: Study) -> list[FrozenTrial]:
+    return sorted(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), key=slot_of)
 
 
 def _distributions(space: Space, *, conditional: bool) -> Iterator[tuple[str, BaseDistribution]]:

@@ -22,16 +22,19 @@ from lsml.errors import ConfigError
 from lsml.experiment import StudySettings, check_sampler
 from lsml.space import Space, base_values, configure
 from lsml.study.database import (
+    COSTS,
     IDENTITY,
     ORDINAL,
     PARENT,
     RUN_ID,
     SLOT,
     SPEC,
+    STEPS,
     SUPERSEDED,
     CountedStudy,
     is_superseded,
     make_study,
+    name_objectives,
     slot_of,
     state_of,
 )
@@ -159,7 +162,12 @@ class Slots(ABC):
         trial = self._trials.pop(attempt.number)
         trial.set_user_attr(_THRESHOLD, outcome.threshold)
         trial.set_user_attr(_BEST_EPOCH, outcome.best_epoch)
-        self.study.tell(trial, outcome.value)
+        trial.set_user_attr(STEPS, outcome.steps.total)
+        trial.set_user_attr(COSTS, dict(outcome.costs))
+        self.study.tell(trial, self._values(outcome))
+
+    def _values(self, outcome: TrialOutcome) -> list[float]:
+        return [outcome.value]
 
     def prune(self, attempt: Attempt) -> None:
         """Ends the slot as pruned; its value is that of the last step reported."""
@@ -219,9 +227,12 @@ class SearchSlots(Slots):
         self._space, self._base, self._settings = space, base, settings
         self._study_seed = derive_seed(settings.seed, 0, _SEARCHING)
         pruner = make_pruner(settings.pruner, study_seed=self._study_seed)
-        super().__init__(make_study(storage, name, pruner=pruner), max_retries=settings.max_retries)
+        study = make_study(storage, name, pruner=pruner, with_cost=settings.cost is not None)
+        super().__init__(study, max_retries=settings.max_retries)
         known = self.study.user_attrs.get(SPEC)
         if known is None:
+            if settings.cost is not None:
+                name_objectives(self.study, settings.cost)
             self.study.set_user_attr(IDENTITY, uuid.uuid4().hex)
             self.study.set_user_attr(SPEC, dict(spec))
         else:
@@ -246,10 +257,17 @@ class SearchSlots(Slots):
         return range(self._settings.trials)
 
     def report(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> bool:
-        """Notes the objective after a step; False means that the pruner stops the trial."""
+        """Notes the objective after a step, where there is one only; False means that the pruner stops the trial."""
+        if self._settings.cost is not None:
+            # Optuna neither keeps nor prunes by the course of several objectives.
+            return True
         trial = self._trials[attempt.number]
         trial.report(metrics[OBJECTIVE], step)
         return not trial.should_prune()
+
+    def _values(self, outcome: TrialOutcome) -> list[float]:
+        cost = self._settings.cost
+        return [outcome.value] if cost is None else [outcome.value, outcome.costs[cost]]
 
     def _first_parameters(self, slot: int) -> dict[str, Any]:
         return base_values(self._space, self._base) if slot == 0 else {}

@@ -172,7 +172,7 @@ def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> Non
         StorageError: MLflow cannot store them.
     """
     best = {f"best_{name}": value for name, value in outcome.metrics.items() if name.startswith("val_")}
-    best |= {"best_epoch": outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total}
+    best |= {"best_epoch": outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total, **outcome.costs}
     tags = {f"lsml.{name}": value for name, value in outcome.environment.items()} | {"lsml.stopped": outcome.stopped}
     with storage_errors(f"outcome of run {run_id}"):
         # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.

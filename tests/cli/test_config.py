@@ -31,7 +31,7 @@ def test_reference_as_json_holds_every_field_and_setting(tmp_path: Path) -> None
         "unit": "trials",
         "meaning": "trials that the study has when it is done",
     }
-    assert by_name["study.sampler.name"]["choices"] == ["tpe", "random", "qmc", "cma-es", "gp"]
+    assert by_name["study.sampler.name"]["choices"] == ["tpe", "random", "qmc", "cma-es", "gp", "nsga2"]
     assert by_name["study.pruner.name"]["default"] == "successive_halving"
     assert by_name["data.synthetic.train"]["default"] == 96
     assert by_name["data.folds"]["default"] is None

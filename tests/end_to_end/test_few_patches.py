@@ -78,11 +78,14 @@ def test_the_registered_run_holds_the_model_and_its_score(study: Study) -> None:
 
 
 def test_a_trial_reports_folds_and_keeps_every_epoch_of_them(study: Study) -> None:
-    """Two folds as steps; a table with 2 folds x 3 epochs; pictures of patches held out; no model."""
+    """Two folds as steps; a table with 2 folds x 3 epochs; pictures of patches held out; costs; no model."""
     store = client(study.folder)
     (trial, *_) = runs(study.folder, "tags.`lsml.role` = 'trial'")
     assert [point.step for point in store.get_metric_history(trial.info.run_id, "val_f1")] == [1, 2]
     assert trial.data.metrics["folds"] == 2
+    registered = store.get_run(study.best_run).data.metrics
+    assert trial.data.metrics["parameters"] == registered["parameters"] > 0
+    assert trial.data.metrics["latency_ms"] > 0
     table = Path(store.download_artifacts(trial.info.run_id, "folds.csv")).read_text().splitlines()
     assert table[0].startswith("repeat,fold,epoch,")
     assert [row.split(",")[:3] for row in table[1:]] == [["1", f, e] for f in "12" for e in "123"]

@@ -63,14 +63,15 @@ def python(*arguments: str, timeout: float = 500) -> subprocess.CompletedProcess
 
 def attempts(study: str) -> list[dict[str, Any]]:
     """Every attempt that the study's database holds: state, value, parameters, curve."""
-    from lsml.study.database import attempt_of, load_study, run_id_of, slot_of, state_of
+    from lsml.study.database import attempt_of, cost_of, f1_of, load_study, run_id_of, slot_of, state_of
 
     return [
         {
             "slot": slot_of(trial),
             "attempt": attempt_of(trial),
             "state": state_of(trial),
-            "value": trial.value,
+            "value": f1_of(trial),
+            "cost": cost_of(trial),
             "params": trial.params,
             "curve": trial.intermediate_values,
             "run_id": run_id_of(trial),
@@ -104,5 +105,5 @@ def same_curves(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> No
     """Fails unless the slots have equal states, parameters, values and curves to the last digit."""
     assert [entry["slot"] for entry in first] == [entry["slot"] for entry in second]
     for one, other in zip(first, second, strict=True):
-        for key in ("state", "params", "value", "curve"):
+        for key in ("state", "params", "value", "cost", "curve"):
             assert one[key] == other[key], f"slot {one['slot']}: {key}"

@@ -66,6 +66,11 @@ def curve(attempt: Attempt) -> list[float]:
     return [score * (0.5 + step / (2 * STEPS)) for step in range(1, STEPS + 1)]
 
 
+def cost(attempt: Attempt) -> float:
+    """A fake count of weights: a thousand for each level, and a hundred for each hundredth of dropout."""
+    return 1000.0 * attempt.config.model.depth + round(10_000 * attempt.config.model.dropout)
+
+
 def train(slots: SearchSlots, attempt: Attempt, values: Sequence[float]) -> None:
     """Reports the values and ends the slot, pruned or complete."""
     for step, value in enumerate(values, 1):
@@ -80,6 +85,7 @@ def train(slots: SearchSlots, attempt: Attempt, values: Sequence[float]) -> None
         threshold=0.5,
         metrics={},
         environment={},
+        costs={"parameters": cost(attempt)},
     )
     slots.complete(attempt, end)
 
@@ -116,7 +122,13 @@ def search_killed(name: str, **settings: Any) -> list[dict[str, Any]]:
 def counted(slots: SearchSlots) -> list[dict[str, Any]]:
     """What came of each slot."""
     return [
-        {SLOT: slot_of(t), "state": state_of(t), "params": t.params, "curve": t.intermediate_values}
+        {
+            SLOT: slot_of(t),
+            "state": state_of(t),
+            "values": t.values,
+            "params": t.params,
+            "curve": t.intermediate_values,
+        }
         for t in sorted(slots.study.get_trials(), key=slot_of)
     ]
 
@@ -128,6 +140,34 @@ def test_a_sampler_depends_on_neither_name_nor_kills(sampler: Mapping[str, Any])
     assert [entry[SLOT] for entry in first] == list(range(6))
     assert search("another", trials=6, sampler=sampler) == first
     assert search_killed("killed", trials=6, sampler=sampler) == first
+
+
+@pytest.mark.parametrize("sampler", [{"name": "tpe", "startup_trials": 3}, {"name": "nsga2", "population": 2}])
+def test_a_sampler_of_two_objectives_depends_on_neither_name_nor_kills(sampler: Mapping[str, Any]) -> None:
+    """The same for F1 against parameters; nothing of a trial's course is kept, only its two values."""
+    settings = {"trials": 7, "against": "parameters", "sampler": sampler}
+    first = search("one", **settings)
+    assert [(entry["state"], len(entry["values"]), entry["curve"]) for entry in first] == [("complete", 2, {})] * 7
+    assert search("another", **settings) == first
+    assert search_killed("killed", **settings) == first
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_samplers_that_look_at_no_value_take_two_objectives(sampler: str) -> None:
+    """Three trials, each with F1 and its parameters."""
+    study = search("two", trials=3, against="parameters", sampler=sampler)
+    assert [(entry["state"], len(entry["values"])) for entry in study] == [("complete", 2)] * 3
+
+
+def test_nsga2_inherits_from_a_generation_that_the_base_belongs_to() -> None:
+    """Of four trials, the base among them, the next four have their dropout, one of them the base's."""
+    study = search("genes", trials=8, sampler={"name": "nsga2", "population": 4})
+    dropouts = [entry["params"]["model.dropout"] for entry in study]
+    first, second = dropouts[:4], dropouts[4:]
+    # Two random numbers of that range are never the same, and a field mutates with probability 1/4 only.
+    assert len(set(first)) == 4
+    assert sum(dropout in first for dropout in second) >= 3
+    assert BASE.model.dropout in second
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
