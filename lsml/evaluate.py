@@ -10,7 +10,7 @@ import numpy as np
 
 from lsml.bootstrap import CONFUSION, Interval, average_precision, intervals
 from lsml.figures import panel
-from lsml.metrics import PooledCounts, coarse_counts
+from lsml.metrics import PatchScore, PooledCounts, coarse_counts, score_patch
 from lsml.objects import ObjectCounts, count_objects
 from lsml.trial import Panel
 
@@ -32,17 +32,6 @@ class Patch(NamedTuple):
     id: str
     image: np.ndarray
     mask: np.ndarray
-
-
-class PatchScore(NamedTuple):
-    """One patch at the model's threshold, in pixels; `f1` is None where there is neither landslide nor alarm."""
-
-    id: str
-    landslide_share: float
-    hits: int
-    misses: int
-    false_alarms: int
-    f1: float | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,7 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
             counts.update(patch.mask, probability)
             curves.append(coarse_counts(patch.mask, probability))
             objects += count_objects(patch.mask, probability >= threshold)
-            score = _score(patch, probability, threshold)
+            score = score_patch(patch.id, patch.mask, probability, threshold)
             wrong = score.misses + score.false_alarms
             heapq.heappush(worst, (wrong, -len(scores), patch, probability))
             if len(worst) > _PANELS:
@@ -120,18 +109,3 @@ def _update(digest: "hashlib._Hash", patch: Patch) -> None:
     digest.update(patch.id.encode() + b"\0")
     digest.update(np.ascontiguousarray(patch.image).tobytes())
     digest.update(np.ascontiguousarray(patch.mask).tobytes())
-
-
-def _score(patch: Patch, probability: np.ndarray, threshold: float) -> PatchScore:
-    truth, called = patch.mask.astype(bool), probability >= threshold
-    hits = int((truth & called).sum())
-    misses, false_alarms = int((truth & ~called).sum()), int((~truth & called).sum())
-    pixels = 2 * hits + misses + false_alarms
-    return PatchScore(
-        id=patch.id,
-        landslide_share=float(truth.mean()),
-        hits=hits,
-        misses=misses,
-        false_alarms=false_alarms,
-        f1=2 * hits / pixels if pixels else None,
-    )

@@ -62,6 +62,33 @@ def coarse_counts(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return np.bincount(place, minlength=2 * length)
 
 
+class PatchScore(NamedTuple):
+    """One patch at a threshold, in pixels; `f1` is None where there is neither landslide nor alarm."""
+
+    id: str
+    landslide_share: float
+    hits: int
+    misses: int
+    false_alarms: int
+    f1: float | None
+
+
+def score_patch(name: str, truth: np.ndarray, probability: np.ndarray, threshold: float) -> PatchScore:
+    """How one patch came out, where `probability >= threshold` is called landslide.
+
+    Args:
+        name: the patch's id.
+        truth: 0 or 1, `(H, W)`, or `(R, H, W)` where it was judged several times; pixels of all are summed.
+        probability: 0..1, of the same shape.
+    """
+    landslide, called = truth == 1, probability >= threshold
+    hits = int((landslide & called).sum())
+    misses, false_alarms = int((landslide & ~called).sum()), int((~landslide & called).sum())
+    pixels = 2 * hits + misses + false_alarms
+    f1 = 2 * hits / pixels if pixels else None
+    return PatchScore(name, float(landslide.mean()), hits, misses, false_alarms, f1)
+
+
 def best_epoch(history: Sequence[Metrics]) -> int:
     """The first epoch with the highest objective, from 1."""
     return 1 + max(range(len(history)), key=lambda index: history[index][OBJECTIVE])

@@ -2,7 +2,7 @@
 
 import itertools
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
 from lsml.data.split import Split
 from lsml.data.training import Steps, StudyData, TrainingData
+from lsml.metrics import score_patch
 from lsml.models.files import ModelFile
 from lsml.objects import ObjectCounts, count_objects
 from lsml.tables import to_csv
@@ -29,6 +30,9 @@ State = Literal["complete", "pruned", "failed", "superseded"]
 """How an attempt ended; a superseded one was lost or interrupted, and its slot has a later attempt."""
 
 PANEL_PATCHES = 4
+
+PATCH_TABLE = "validation_patches.csv"
+"""Each patch's pixels by truth and prediction, of patches that were not trained on: what runs are compared by."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,7 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         model=result.model,
         costs=result.costs,
         panels=_panels(data.validation, probabilities.__getitem__, result.threshold),
+        tables={PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, result.threshold)},
     )
 
 
@@ -255,11 +260,12 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         observer=_Observer(),
         checkpoint=task.checkpoint,
     )
-    judged = (
-        (index, found)
-        for repeat, index in itertools.product(range(data.repeats), range(len(data.train)))
-        if (found := result.probability(repeat, index)) is not None
-    )
+
+    def judged() -> Iterator[tuple[int, np.ndarray]]:
+        for repeat, index in itertools.product(range(data.repeats), range(len(data.train))):
+            if (found := result.probability(repeat, index)) is not None:
+                yield index, found
+
     by_repeat = {f"val_f1_repeat_{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
     return TrialOutcome(
         value=result.value,
@@ -267,10 +273,13 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         steps=Steps("fold", len(result.histories)),
         best_epoch=result.length,
         threshold=result.threshold,
-        metrics={**result.metrics, **_object_scores(judged, data.train, result.threshold), **by_repeat},
+        metrics={**result.metrics, **_object_scores(judged(), data.train, result.threshold), **by_repeat},
         environment=_versions(result.environment),
         panels=_panels(data.train, lambda index: result.probability(0, index), result.threshold),
-        tables={"folds.csv": _curves(result.histories, data.folds)},
+        tables={
+            "folds.csv": _curves(result.histories, data.folds),
+            PATCH_TABLE: _patch_table(judged(), data.train, result.threshold),
+        },
     )
 
 
@@ -278,6 +287,18 @@ def _object_scores(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit,
     """Of patches, by their place in the split, and the probabilities `(H, W)` that a network gave them unseen."""
     counts = (count_objects(split.mask(index), probability >= threshold) for index, probability in judged)
     return {f"val_{name}": value for name, value in sum(counts, ObjectCounts()).scores().items()}
+
+
+def _patch_table(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, threshold: float) -> str:
+    """One row a patch, its pixels summed over all the times that it was judged."""
+    found: dict[int, list[np.ndarray]] = {}
+    for index, probability in judged:
+        found.setdefault(index, []).append(probability)
+    rows = []
+    for index, probabilities in sorted(found.items()):
+        truth = np.stack([split.mask(index)] * len(probabilities))
+        rows.append(score_patch(split.ids[index], truth, np.stack(probabilities), threshold)._asdict())
+    return to_csv(rows)
 
 
 def _versions(environment: Mapping[str, str]) -> dict[str, str]:

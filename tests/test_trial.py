@@ -1,5 +1,7 @@
 """What a trial says of the objects that it found, with the regression on pixels for a network."""
 
+import csv
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +13,7 @@ from lsml.config import TrainConfig
 from lsml.crossval import CrossValidation, cross_validate
 from lsml.data.folds import FoldedData, prepare_folds
 from lsml.data.synthetic import synthesize
-from lsml.trial import TrialOutcome, TrialTask, pixel_baseline_trial
+from lsml.trial import PATCH_TABLE, TrialOutcome, TrialTask, pixel_baseline_trial
 
 Stop = Callable[[int], bool]
 
@@ -63,3 +65,17 @@ def test_objects_are_counted_where_patches_were_judged(data: FoldedData, go_on: 
     assert outcome.metrics["val_object_hit_rate"] == pytest.approx(hits / landslides)
     assert outcome.metrics["val_object_precision"] == pytest.approx(right / objects)
     assert 0 < outcome.metrics["val_calibration_error"] < 1
+
+
+def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
+    """One row a patch, its two repeats summed: F1 of the columns' sums is the trial's."""
+    outcome, _ = _judged(data, lambda step: True)
+    rows = list(csv.DictReader(io.StringIO(outcome.tables[PATCH_TABLE])))
+    assert [row["id"] for row in rows] == list(data.train.ids)
+    hits, misses, alarms = (sum(int(row[name]) for row in rows) for name in ("hits", "misses", "false_alarms"))
+    assert 2 * hits / (2 * hits + misses + alarms) == pytest.approx(outcome.value, abs=1e-12)
+    # Every landslide pixel was judged twice.
+    assert hits + misses == 2 * sum(int(data.train.mask(index).sum()) for index in range(4))
+    first = rows[0]
+    pixels = 2 * int(first["hits"]) + int(first["misses"]) + int(first["false_alarms"])
+    assert float(first["f1"]) == pytest.approx(2 * int(first["hits"]) / pixels)
