@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-jax tune test lint format lock audit clean
+.PHONY: help .venv .venv-jax tune test test-all lint format lock audit clean
 
 PYTHON = python3
 EXPERIMENT = experiments/demo.yaml
@@ -52,8 +52,13 @@ tune: .venv ## run a study: EXPERIMENT, STUDY and ARGS choose which
 	@exec .venv/bin/python -m lsml tune "$(EXPERIMENT)" --study "$(STUDY)" $(ARGS)
 
 # Two files at a time: much of a test's time is one process waiting for another to import Keras.
-test: .venv .venv-jax ## all tests; ARGS goes to pytest
-	LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+PYTEST = LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest -n 2 --dist loadfile
+
+test: .venv .venv-jax ## the tests; ARGS goes to pytest
+	$(PYTEST) -m "not full" $(ARGS)
+
+test-all: .venv .venv-jax ## what `make test` leaves out: networks in every combination, and under JAX
+	$(PYTEST) -m full $(ARGS)
 
 lint: .venv ## style, formatting and types
 	.venv/bin/ruff check .

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lsml.config import OBJECTIVE, TrainConfig
+from lsml.cli.config import Entry, hyperparameters
+from lsml.config import OBJECTIVE, TrainConfig, flatten
 from lsml.data.training import Steps
 from lsml.experiment import HyperbandSettings, StudySettings
 from lsml.space import Space
@@ -168,6 +169,35 @@ def test_nsga2_inherits_from_a_generation_that_the_base_belongs_to() -> None:
     assert len(set(first)) == 4
     assert sum(dropout in first for dropout in second) >= 3
     assert BASE.model.dropout in second
+
+
+def widest(entry: Entry) -> dict[str, Any]:
+    """A dimension with all that the field takes."""
+    if entry.name == "training.learning_rate":
+        return {"low": 1e-6, "high": entry.high, "log": True}
+    if entry.name == "model.weights":
+        return {"choices": ["none", "imagenet", "mine.weights.h5"]}
+    if entry.choices or entry.type == "bool":
+        return {"choices": entry.choices or [False, True]}
+    return {"low": entry.low, "high": entry.high}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_hyperparameter_can_be_searched(sampler: Mapping[str, Any]) -> None:
+    """All fields of `lsml config reference` but the seed, each as wide as its bounds, get values of their own."""
+    space = Space.parse({entry.name: widest(entry) for entry in hyperparameters() if entry.name != "seed"}, BASE)
+    slots = opened("all", space=space, trials=2, sampler=sampler)
+    base, drawn = slots.ask(), slots.ask()
+    assert base is not None
+    assert drawn is not None
+    values = flatten(drawn.config)
+    assert base.searched == {name: flatten(BASE)[name] for name in space.dimensions}
+    assert drawn.searched == {name: values[name] for name in space.dimensions}
+    for name, dimension in space.dimensions.items():
+        assert dimension.contains(values[name])
+        # Where there is a continuum, a draw is not the default.
+        if isinstance(dimension.high, float):
+            assert values[name] != base.searched[name]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
