@@ -108,7 +108,7 @@ def _network_score(config: TrainConfig, data: TrainingData, test: list[Patch]) -
 
     def score(seed: int) -> float:
         result = fit(with_values(config, {"seed": seed}), data, Patience())
-        return _test_f1(load_bytes(result.model).predict_on_batch, result.threshold, test)
+        return _test_f1(load_bytes(result.model.content).predict_on_batch, result.threshold, test)
 
     return score
 

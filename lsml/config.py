@@ -231,7 +231,14 @@ class AugmentConfig(Section):
         ge=0.0,
         le=1.0,
     )
-    mixing: float = _field(
+    mixup: float = _field(
+        0.0,
+        "chance of another patch of the batch, laid over all bands as the lesser part, whose truth does not count "
+        "(mix-up, Zhang et al. 2018), as a share of strength",
+        ge=0.0,
+        le=1.0,
+    )
+    cutmix: float = _field(
         0.0,
         "chance of a rectangle from another patch of the batch, with its truth (CutMix, Yun et al. 2019), "
         "as a share of strength",
@@ -243,7 +250,28 @@ class AugmentConfig(Section):
 class TrainingConfig(Section):
     """Optimisation of one network."""
 
-    epochs: int = _field(100, "passes over the train split, at most", unit="epochs", ge=1, le=10_000)
+    epochs: int = _field(
+        100,
+        "epochs at most, each a pass over the train split but for steps_per_epoch",
+        unit="epochs",
+        ge=1,
+        le=10_000,
+    )
+    steps_per_epoch: int = _field(
+        0,
+        "gradient steps in one epoch, at whose end validation judges; past the last patch the split comes again in "
+        "another order; 0: as many as the split fills batches",
+        unit="steps",
+        ge=0,
+        le=1_000_000,
+    )
+    landslide_share: float = _field(
+        0.0,
+        "share of the patches of each epoch that hold landslide, of which some come more than once and others not; "
+        "0: the split as it is",
+        ge=0.0,
+        le=1.0,
+    )
     batch_size: int = _field(16, "patches in one gradient step", unit="patches", ge=1, le=1024)
     learning_rate: float = _field(1e-3, "highest learning rate of AdamW", gt=0.0, le=1.0)
     schedule: Literal["cosine", "constant"] = _field(

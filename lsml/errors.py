@@ -6,6 +6,7 @@
     ├── StorageError       4   study database, MLflow, local stores
     ├── ModelError         5   model files and runs without one
     └── StudyError         6   the study itself failed
+        └── OutOfMemory    6   a training does not fit into memory
 
 An interruption is no error of anybody's: `Interrupted` carries the signal and leaves with 128 + its number.
 """
@@ -60,6 +61,15 @@ class StudyError(LsmlError):
     """A study that ended without a usable trial."""
 
     exit_code = 6
+
+
+class OutOfMemory(StudyError):
+    """A training that does not fit into memory, of the processor or the GPU."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Why something failed: what an `LsmlError` says, else the error's type and text."""
+    return str(error) if isinstance(error, LsmlError) else " ".join(f"{type(error).__name__}: {error}".split())
 
 
 class Interrupted(BaseException):

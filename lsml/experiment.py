@@ -193,7 +193,13 @@ class StudySettings(Section):
         0, "trials at the same time; 0 is one a GPU, or one where there is none", unit="workers", ge=0, le=1024
     )
     max_retries: int = _setting(2, "new attempts of a trial whose worker was lost", unit="attempts", ge=0, le=100)
-    max_failures: int = _setting(5, "failed trials in a row that end the study", unit="trials", ge=1)
+    max_failures: int = _setting(
+        5,
+        "failed trials in a row that end the study; those out of memory count only where no other has got through an "
+        "epoch or fold",
+        unit="trials",
+        ge=1,
+    )
     confirm: int = _setting(
         0,
         "best trials that are run again with a fresh seed, beside the base configuration, which is "

@@ -197,7 +197,8 @@ class TrainingRun:
         self._loss = CompoundLoss(config.loss)
         self.network, self._trained = build_networks(config, statistics, precision=self.arithmetic.precision)
         carried = carry(config, self.network) if config.model.pretrained else frozenset()
-        self._optimizer = _optimizer(config.training, len(train), carried)
+        self._steps = steps_per_epoch(len(train), config.training.batch_size, asked=config.training.steps_per_epoch)
+        self._optimizer = _optimizer(config.training, self._steps, carried)
         # Built here, because keras would trace the training step twice otherwise, and to restore its state.
         self._optimizer.build(self._trained.trainable_variables)
         loss = self._loss if self._trained is self.network else SupervisedLoss(self._loss)
@@ -273,6 +274,8 @@ class TrainingRun:
             batch_size=self._config.training.batch_size,
             augment=self._config.augment,
             seed=self._config.seed,
+            steps=self._steps,
+            landslide_share=self._config.training.landslide_share,
             workers=workers,
         )
 
@@ -322,10 +325,11 @@ def train_pass(network: keras.Model, loader: EpochLoader) -> float:
     return statistics.fmean(losses)
 
 
-def _optimizer(config: TrainingConfig, n_patches: int, carried: frozenset[str]) -> keras.Optimizer:
+def _optimizer(config: TrainingConfig, steps: int, carried: frozenset[str]) -> keras.Optimizer:
     """AdamW (Loshchilov & Hutter 2019); biases and normalisation's parameters do not decay.
 
     Args:
+        steps: of an epoch.
         carried: paths of the variables that start from pretrained weights.
     """
     averaged = config.weight_averaging > 0
@@ -334,14 +338,14 @@ def _optimizer(config: TrainingConfig, n_patches: int, carried: frozenset[str]) 
         "use_ema": averaged,
         **({"ema_momentum": config.weight_averaging} if averaged else {}),
     }
-    schedule = _schedule(config, n_patches)
+    schedule = _schedule(config, steps)
     if carried and (config.freeze_epochs or config.encoder_learning_rate_share < 1):
         return PacedAdamW(
             schedule,
             decay=config.weight_decay,
             slow=carried,
             share=config.encoder_learning_rate_share,
-            frozen_steps=config.freeze_epochs * steps_per_epoch(n_patches, config.batch_size),
+            frozen_steps=config.freeze_epochs * steps,
             **options,
         )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
@@ -349,10 +353,9 @@ def _optimizer(config: TrainingConfig, n_patches: int, carried: frozenset[str]) 
     return optimizer
 
 
-def _schedule(config: TrainingConfig, n_patches: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+def _schedule(config: TrainingConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
     if config.schedule == "constant":
         return config.learning_rate
-    steps = steps_per_epoch(n_patches, config.batch_size)
     total = steps * config.epochs
     warm_up = min(WARM_UP_EPOCHS * steps, math.ceil(WARM_UP_SHARE * total))
     return keras.optimizers.schedules.CosineDecay(

@@ -15,6 +15,7 @@ from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
 from lsml.data.split import Split
 from lsml.data.training import Steps, StudyData, TrainingData
+from lsml.memory import within_memory
 from lsml.metrics import score_patch
 from lsml.models.files import ModelFile
 from lsml.objects import ObjectCounts, count_objects
@@ -130,7 +131,12 @@ def train_trial(task: TrialTask, report: Report) -> TrialOutcome:
 
     Raises:
         TrainingDiverged: the loss left the finite numbers.
+        OutOfMemory: the configuration does not fit.
     """
+    return within_memory(lambda: _trained(task, report), task.config)
+
+
+def _trained(task: TrialTask, report: Report) -> TrialOutcome:
     if isinstance(task.data, FoldedData):
         from lsml.networks import Network, costs_of
 
@@ -145,7 +151,12 @@ def refit_trial(task: TrialTask, report: Report, *, earned: "Earned") -> TrialOu
 
     Raises:
         TrainingDiverged: the loss left the finite numbers.
+        OutOfMemory: the configuration does not fit.
     """
+    return within_memory(lambda: _refitted(task, report, earned), task.config)
+
+
+def _refitted(task: TrialTask, report: Report, earned: "Earned") -> TrialOutcome:
     from lsml.networks import refit
 
     (pack,) = task.data.splits

@@ -20,7 +20,7 @@ LAYERS = (
     ("space",),
     ("experiment", "recipe"),
     ("data",),
-    ("losses", "metrics", "bootstrap", "figures", "backend", "device", "checkpoint", "crossval", "baseline"),
+    ("losses", "metrics", "bootstrap", "figures", "backend", "device", "checkpoint", "crossval", "baseline", "memory"),
     ("models",),
     ("fit",),
     ("networks",),

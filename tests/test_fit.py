@@ -59,6 +59,10 @@ class Squares:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def landslide_fractions(self) -> np.ndarray:
+        return self.masks.mean((1, 2))
+
     def image(self, index: int) -> np.ndarray:
         if self.left is not None:
             self.left -= 1
@@ -319,6 +323,32 @@ def train_averaged() -> None:
     run = _run(training__weight_averaging=0.5, training__schedule="constant", augment__strength=0.0)
     losses = [run.epoch().metrics["loss"] for _ in range(3)]
     assert losses[2] < losses[1] < losses[0], losses
+
+
+def test_drawn_patches_and_asked_steps_resume_to_the_last_digit(tmp_path: Path) -> None:
+    """Six steps of eight patches, half of them with landslide, go on after epoch 1 as if nothing had been.
+
+    The learning rate's course is that of the steps asked for, not of the four that 35 patches fill: of 12 in all one
+    warms up, so that after 6 steps the cosine is 5/11 of the way down, and after 12 at its end.
+    """
+    path = tmp_path / "drawn.checkpoint"
+    config = toy_config(model__depth=1, training__epochs=2, training__steps_per_epoch=6, training__landslide_share=0.5)
+    data = toy_data()
+    data.train.masks[::3] = 0
+    whole, rest = Listener(), Listener()
+    expected = fit(config, data, whole)
+    fit(config, data, Listener(last=1), checkpoint=path)
+    resumed = fit(config, data, rest, checkpoint=path)
+
+    assert [event.replayed for event in rest.events] == [True, False]
+    assert untimed(rest.events) == untimed(whole.events)
+    assert all(np.array_equal(a, b) for a, b in zip(weights_of(resumed), weights_of(expected), strict=True))
+    rates = [event.metrics["learning_rate"] for event in whole.events]
+    assert rates[0] == pytest.approx(0.01 * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * 5 / 11))), rel=1e-4)
+    assert rates[1] == pytest.approx(1e-4, rel=1e-4)
+    # 48 patches in less than the whole epoch's time.
+    for event in whole.events:
+        assert event.metrics["images_per_second"] * event.metrics["epoch_seconds"] >= 48
 
 
 def test_long_gradients_are_shortened() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from lsml.config import AugmentConfig
 from lsml.data.elastic import ELASTIC, Elastic
-from lsml.data.mixing import MIXING, mix
+from lsml.data.mixing import CUTTING, FADING, cut_mix, mix_up
+from lsml.data.operation import Operation
 from lsml.data.photometric import BAND_GAIN, GAP, ILLUMINATION, NOISE, Photometric, band_gain, gaps, illumination, noise
 
 # Without this, importing albumentations asks a server for its newest version.
@@ -27,7 +28,7 @@ SMALLEST_CROP = 0.5
 
 def operations(
     config: AugmentConfig, size: tuple[int, int]
-) -> Iterator[tuple[int, albumentations.DualTransform | Elastic | Photometric]]:
+) -> Iterator[tuple[int, albumentations.DualTransform | Operation]]:
     """What a strength s above 0 does to a patch, in the order in which it applies, each with its number.
 
     | operation | at strength s | chance |
@@ -40,7 +41,8 @@ def operations(
     | gain of each optical band | times 1 -+ .05 s, each its own | s gain |
     | noise in each optical value | plus -+ .03 s, each its own | s noise |
     | gaps in all optical bands | 1 to 8 rectangles of up to .25 s of the side, filled with means | s dropout |
-    | CutMix, in `Augmentation.mix` | a rectangle of up to s of the area from another patch of the batch | s mixing |
+    | mix-up, in `Augmentation.mix` | up to .5 s of another patch of the batch over all of it | s mixup |
+    | CutMix, in `Augmentation.mix` | a rectangle of up to s of the area from another patch of the batch | s cutmix |
 
     flips, rotation, ... are the shares of `AugmentConfig`. The geometric operations alter values only by interpolation
     between pixels. The photometric ones come after them, in the order in which light, sensor and noise act: noise
@@ -63,8 +65,8 @@ def operations(
     yield 9, Photometric(gaps, GAP * s, p=s * config.dropout)
 
 
-MIX = 10
-"""The number of CutMix."""
+CUT_MIX, MIX_UP = 10, 11
+"""Their numbers."""
 
 
 def _rotation(strength: float, *, chance: float) -> albumentations.Affine:
@@ -115,8 +117,9 @@ class Augmentation:
 
         Args:
             seed: of the training run.
-            epoch: which pass over the split.
-            index: the patch's place in the split.
+            epoch: which epoch, from 1.
+            index: the patch's place in the split; where it comes more than once in an epoch, the length of the split
+                more for each time before.
         """
         for number, operation in self._operations:
             # One seed for all, as `Compose` gives, would flip both ways together or not at all.
@@ -132,15 +135,17 @@ class Augmentation:
 
         Args:
             seed: of the training run.
-            epoch: which pass over the split.
+            epoch: which epoch, from 1.
             step: the batch's place in the epoch.
         """
         s = self._config.strength
-        chance = s * self._config.mixing
-        if chance == 0:
-            return images, masks
-        random = np.random.default_rng(_sequence(seed, epoch, step, MIX))
-        return mix(images, masks, largest=MIXING * s, chance=chance, random=random)
+        if chance := s * self._config.mixup:
+            random = np.random.default_rng(_sequence(seed, epoch, step, MIX_UP))
+            images = mix_up(images, largest=FADING * s, chance=chance, random=random)
+        if chance := s * self._config.cutmix:
+            random = np.random.default_rng(_sequence(seed, epoch, step, CUT_MIX))
+            images, masks = cut_mix(images, masks, largest=CUTTING * s, chance=chance, random=random)
+        return images, masks
 
 
 def _sequence(seed: int, epoch: int, place: int, number: int) -> np.random.SeedSequence:

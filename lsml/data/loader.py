@@ -8,6 +8,7 @@ import numpy as np
 
 from lsml.config import AugmentConfig
 from lsml.data.augmentation import Augmentation
+from lsml.data.order import epoch_order, times_before
 from lsml.data.split import Split
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -15,36 +16,46 @@ Batch = tuple[np.ndarray, np.ndarray]
 AHEAD = 2
 """Batches that each thread has ready or under way: enough to hide one that takes twice as long."""
 
-STREAM = 1
-"""Keeps the order's random numbers apart from others that derive from the same seed (weights 0, augmentation 2)."""
-
 
 class EpochLoader:
     """Batch i of an epoch is a function of (seed, epoch, i) alone, whatever thread asks and in whatever order.
 
     Every step has one shape, so that nothing is compiled twice: what is left over after the last full batch waits
-    for another epoch, which has another order. A split smaller than a batch is one batch.
+    for another epoch, which has another order. A split smaller than a batch is one batch. A patch that comes more than
+    once in an epoch is augmented in another way each time.
 
     Args:
         split: the patches.
-        epoch: which pass over them, from 1.
+        epoch: which one, from 1.
         batch_size: patches in a batch.
         augment: what happens to them; strength 0 is nothing.
         seed: of the training run.
+        steps: batches in the epoch; 0: see `steps_per_epoch`.
+        landslide_share: see `lsml.data.order.epoch_order`.
         workers: threads that prepare batches ahead.
     """
 
     def __init__(
-        self, split: Split, *, epoch: int, batch_size: int, augment: AugmentConfig, seed: int, workers: int = 1
+        self,
+        split: Split,
+        *,
+        epoch: int,
+        batch_size: int,
+        augment: AugmentConfig,
+        seed: int,
+        steps: int = 0,
+        landslide_share: float = 0.0,
+        workers: int = 1,
     ) -> None:
         self._workers = workers
         self._split, self._epoch, self._augment, self._seed = split, epoch, augment, seed
         self._batch_size = min(batch_size, len(split))
-        order = np.random.SeedSequence(seed, spawn_key=(STREAM, epoch))
-        self._order = np.random.default_rng(order).permutation(len(split))
+        self._steps = steps_per_epoch(len(split), batch_size, asked=steps)
+        self._order = epoch_order(split, self.n_patches, seed=seed, epoch=epoch, landslide_share=landslide_share)
+        self._keys = self._order + len(split) * times_before(self._order)
 
     def __len__(self) -> int:
-        return steps_per_epoch(len(self._split), self._batch_size)
+        return self._steps
 
     @property
     def n_patches(self) -> int:
@@ -66,19 +77,20 @@ class EpochLoader:
         """Stored bands float32 `(B, H, W, 14)` and masks float32 `(B, H, W, 1)` of step `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"step {index} of {len(self)}")
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        places = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        chosen = self._order[places]
         if not self._augment.strength:
             return self._split.batch(chosen)
         augment = Augmentation(self._augment, self._split.mask(0).shape)
         pairs = [
-            augment(self._split.image(patch), self._split.mask(patch), seed=self._seed, epoch=self._epoch, index=patch)
-            for patch in chosen.tolist()
+            augment(self._split.image(patch), self._split.mask(patch), seed=self._seed, epoch=self._epoch, index=key)
+            for patch, key in zip(chosen.tolist(), self._keys[places].tolist(), strict=True)
         ]
         images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
         truth = masks[..., None].astype(np.float32)
         return augment.mix(images, truth, seed=self._seed, epoch=self._epoch, step=index)
 
 
-def steps_per_epoch(n_patches: int, batch_size: int) -> int:
-    """Gradient steps of an epoch over `n_patches`."""
-    return max(1, n_patches // batch_size)
+def steps_per_epoch(n_patches: int, batch_size: int, *, asked: int = 0) -> int:
+    """Gradient steps of an epoch: as many as were asked for, or full batches in `n_patches`, at least 1."""
+    return asked or max(1, n_patches // batch_size)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lsml.bands import ELEVATION, N_BANDS, SLOPE
+from lsml.data.operation import Operation
 
 OPTICAL = np.array([band not in (SLOPE, ELEVATION) for band in range(N_BANDS)])
 """bool `(14,)`: the bands that hold reflectance."""
@@ -91,8 +92,8 @@ def _along_rows(bands: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.tile(bands.astype(np.float32), image.shape[1])
 
 
-class Photometric:
-    """A change of the optical bands that happens by chance, seeded and called as albumentations' transforms are.
+class Photometric(Operation):
+    """A change of the optical bands that happens by chance; the mask stays as it is.
 
     Args:
         change: `illumination`, `band_gain`, `noise` or `gaps`.
@@ -101,16 +102,8 @@ class Photometric:
     """
 
     def __init__(self, change: Change, largest: float, *, p: float) -> None:
-        self.p = p
-        self._change, self._largest = change, largest
-        self._random = np.random.default_rng()
+        super().__init__(p=p)
+        self._of_bands, self._largest = change, largest
 
-    def set_random_seed(self, seed: int) -> None:
-        """Everything drawn from here on follows from `seed`."""
-        self._random = np.random.default_rng(seed)
-
-    def __call__(self, *, image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
-        """`image`: float32 `(H, W, 14)`, never written to; `mask` comes back as it is."""
-        if self._random.random() < self.p:
-            image = self._change(image, self._largest, self._random)
-        return {"image": image, "mask": mask}
+    def _change(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._of_bands(image, self._largest, self._random), mask

@@ -35,7 +35,8 @@ def show_augmented(root: Path, *, out: Path, patches: int, split: SplitName, con
     """Draws patches as `show` chooses them, each with its versions of the first epochs; gives their ids.
 
     The versions are those that a training on all patches of the split sees with the seed and the augmentation of
-    `config`, but for CutMix: it is between the patches of a batch, for which those that are drawn stand here.
+    `config`, but for mix-up and CutMix: these are between the patches of a batch, for which those that are drawn stand
+    here.
 
     Raises:
         DataError: as of `show`.

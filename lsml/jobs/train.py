@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from lsml import backend
 from lsml.config import flatten
 from lsml.data.training import Steps, StudyData
-from lsml.errors import Interrupted
+from lsml.errors import Interrupted, in_one_line
 from lsml.experiment import Experiment
 from lsml.jobs.sources import data_root, pack_cache, prepare_data
 from lsml.trial import Earned, TrialOutcome, TrialTask, refit_trial, train_trial
@@ -42,6 +42,7 @@ def train(
         ConfigError: there is no GPU where one is required.
         DataError: the patches cannot be used.
         StorageError: MLflow cannot be used.
+        OutOfMemory: the configuration does not fit.
     """
     if require_gpu:
         _check_gpu()
@@ -60,7 +61,7 @@ def train(
         run.closed("superseded", f"interrupted by {signal.name}")
         raise
     except Exception as error:
-        run.closed("failed", f"{type(error).__name__}: {error}")
+        run.closed("failed", in_one_line(error))
         raise
     run.closed("complete", "")
     return TrainResult(run.id, outcome)

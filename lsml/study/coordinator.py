@@ -70,7 +70,8 @@ class Coordinator:
 
     Args:
         recorder: of this stage's runs.
-        max_failures: failed attempts in a row that end the study.
+        max_failures: failed attempts in a row that end the study. One that ran out of memory is not counted where
+            another has got through a step: a search over sizes may try many that do not fit, but not only such.
         folder: holds the slots' checkpoints.
         patience: seconds without a living worker that end the study.
     """
@@ -92,6 +93,7 @@ class Coordinator:
         self._data, self._max_failures, self._folder, self._patience = data, max_failures, folder, patience
         self._out: dict[int, tuple[Attempt, str]] = {}
         self._failures = 0
+        self._fitting: set[int] = set()
         self._last_seen = time.monotonic()
 
     def run(self) -> None:
@@ -102,6 +104,7 @@ class Coordinator:
             Interrupted: by a signal; every attempt under way is closed and its slot will be queued again.
         """
         self._settle("coordinator lost")
+        self._fitting = {n for n, state in self._slots.states().items() if state in ("complete", "pruned")}
         try:
             while self._dispatch():
                 message = self._workers.next(_POLL_SECONDS)
@@ -159,11 +162,16 @@ class Coordinator:
             case Failed():
                 self._slots.fail(attempt, message.reason)
                 self._close(attempt, run_id, "failed", None, message.reason)
+                if not (message.out_of_memory and self._fitting):
+                    self._count_failure(message.reason)
             case Lost():
                 again = self._slots.lose(attempt, message.reason)
                 self._close(attempt, run_id, "superseded" if again else "failed", None, message.reason)
+                if not again:
+                    self._count_failure(message.reason)
 
     def _step(self, attempt: Attempt, run_id: str, message: Reported) -> None:
+        self._fitting.add(attempt.number)
         # The answer goes out first: the worker waits for it, and tracking may be slow.
         go_on = self._slots.report(attempt, message.step, message.metrics)
         self._workers.answer(attempt.number, go_on=go_on)
@@ -171,6 +179,7 @@ class Coordinator:
         self._watcher.trial_step(attempt, message.step, message.metrics)
 
     def _finish(self, attempt: Attempt, run_id: str, outcome: TrialOutcome) -> None:
+        self._failures = 0
         self._recorder.outcome(run_id, outcome)
         if outcome.stopped == "pruned":
             self._slots.prune(attempt)
@@ -185,13 +194,12 @@ class Coordinator:
         del self._out[attempt.number]
         if state != "superseded":
             _remove(self._checkpoint(attempt))
+        if state in ("superseded", "failed"):
+            self._fitting.discard(attempt.number)
         self._watcher.trial_ended(attempt, state, value, reason)
-        self._count_failures(state, reason)
 
-    def _count_failures(self, state: State, reason: str) -> None:
-        if state == "superseded":
-            return
-        self._failures = self._failures + 1 if state == "failed" else 0
+    def _count_failure(self, reason: str) -> None:
+        self._failures += 1
         if self._failures >= self._max_failures:
             raise StudyError(
                 "study stopped",

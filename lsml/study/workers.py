@@ -18,7 +18,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 
 from lsml import backend
-from lsml.errors import StudyError
+from lsml.errors import OutOfMemory, StudyError, in_one_line
 from lsml.study.system import SystemProbe, gpu_ids
 from lsml.trial import TrialFunction, TrialOutcome, TrialTask
 
@@ -68,6 +68,7 @@ class Failed:
 
     attempt: int
     reason: str
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class Workers:
         raised = future.exception()
         if isinstance(raised, KilledWorker):
             return Lost(attempt, "worker process died")
-        return Failed(attempt, f"{type(raised).__name__}: {raised}")
+        return Failed(attempt, in_one_line(raised), out_of_memory=isinstance(raised, OutOfMemory))
 
 
 def _device() -> tuple[str, str]:

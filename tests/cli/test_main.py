@@ -101,7 +101,7 @@ def test_synth_makes_what_show_draws(tmp_path: Path) -> None:
     assert drawn.returncode == 0, drawn.stderr
     assert "image_1, image_3" in drawn.stdout
     assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
-    augmented = ("data", "show", "out", "--patches", "2", "--augment", "0.8", "--set", "augment.mixing=1")
+    augmented = ("data", "show", "out", "--patches", "2", "--augment", "0.8", "--set", "augment.cutmix=1")
     for seed, name in (("0", "zero.png"), ("0", "again.png"), ("1", "one.png")):
         drawn = lsml(tmp_path, *augmented, "--seed", seed, "--out", name)
         assert drawn.returncode == 0, drawn.stderr

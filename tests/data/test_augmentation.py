@@ -16,14 +16,14 @@ from lsml.bands import ELEVATION, SLOPE
 from lsml.config import AugmentConfig
 from lsml.data.augmentation import Augmentation
 from lsml.data.elastic import Elastic
-from lsml.data.mixing import mix
+from lsml.data.mixing import cut_mix, mix_up
 from lsml.data.photometric import Change, Photometric, band_gain, gaps, illumination, noise
 
 SIZE = (32, 32)
 TERRAIN = [SLOPE, ELEVATION]
 OPTICAL = list(range(12))
 FIRST = {"flips": 1.0, "rotation": 1.0, "crop": 1.0, "light": 1.0, "gain": 1.0, "noise": 1.0}
-LATER = {"elastic": 1.0, "dropout": 1.0, "mixing": 1.0}
+LATER = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
 NEVER = dict.fromkeys(FIRST | LATER, 0.0)
 
 
@@ -102,7 +102,7 @@ def test_defaults_change_patches_as_they_did_before_there_were_shares(strength: 
     assert Augmentation(AugmentConfig(strength=strength), SIZE).mix(batch, truth, seed=0, epoch=1, step=0)[0] is batch
 
 
-@pytest.mark.parametrize("name", list(FIRST | LATER)[:-1])
+@pytest.mark.parametrize("name", [*FIRST, "elastic", "dropout"])
 def test_each_share_scales_the_chance_of_its_own_operation(name: str) -> None:
     """At strength .8 and share .5, 400 patches on which no other operation works change with a chance of .4.
 
@@ -316,13 +316,13 @@ def _batch(count: int) -> tuple[np.ndarray, np.ndarray]:
     return images, (images[..., :1] + place[..., None]) % 2
 
 
-def test_mixing_takes_image_and_truth_from_one_patch_at_one_place() -> None:
+def test_cutmix_takes_image_and_truth_from_one_patch_at_one_place() -> None:
     """Each pixel and its truth are those of one patch where they were; foreign is one rectangle of one other."""
     images, masks = _batch(6)
     before, truth_before = images.copy(), masks.copy()
     areas = []
     for seed in range(200):
-        mixed, truth = mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(seed))
+        mixed, truth = cut_mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(seed))
         assert (mixed.shape, mixed.dtype, truth.shape, truth.dtype) == (images.shape, "float32", masks.shape, "float32")
         np.testing.assert_array_equal(mixed[..., 13], images[..., 13])
         np.testing.assert_array_equal(truth, (mixed[..., :1] + mixed[..., 13:]) % 2)
@@ -340,10 +340,10 @@ def test_mixing_takes_image_and_truth_from_one_patch_at_one_place() -> None:
     assert np.mean(areas) == pytest.approx(0.3208, abs=0.036)
 
 
-def test_mixing_happens_by_its_chance_and_up_to_its_area() -> None:
+def test_cutmix_happens_by_its_chance_and_up_to_its_area() -> None:
     """At strength .8 and share .5 some .4 of the patches change, each by up to .8 of its area; the others keep all."""
     images, masks = _batch(8)
-    augment = Augmentation(AugmentConfig(strength=0.8, mixing=0.5), SIZE)
+    augment = Augmentation(AugmentConfig(strength=0.8, cutmix=0.5), SIZE)
     mixed = [augment.mix(images, masks, seed=0, epoch=1, step=step)[0] for step in range(100)]
     shares = np.stack([(batch != images).any(-1).mean((1, 2)) for batch in mixed])
     # Four standard deviations of a share over 800 draws are .069; rectangles of less than a pixel change nothing:
@@ -358,10 +358,70 @@ def test_mixing_happens_by_its_chance_and_up_to_its_area() -> None:
         assert augment.mix(images, masks, **key)[0].tobytes() != again.tobytes()
 
 
+def test_mixup_lays_one_other_patch_over_all_of_a_patch() -> None:
+    """Patch i of six holds 1 in band 8 + i and 0 elsewhere: the bands of the outcome say whose share is how large.
+
+    The patch keeps .5 or more, one other patch has the rest, in every pixel alike, in slope and elevation too.
+    """
+    images = np.broadcast_to(np.eye(6, 14, 8, "float32")[:, None, None], (6, 8, 8, 14)).copy()
+    before, veils, partners = images.copy(), [], set()
+    for seed in range(200):
+        mixed = mix_up(images, largest=0.5, chance=1.0, random=np.random.default_rng(seed))
+        assert (mixed.shape, mixed.dtype) == (images.shape, np.float32)
+        np.testing.assert_array_equal(mixed, np.broadcast_to(mixed[:, :1, :1], mixed.shape))
+        shares = mixed[:, 0, 0, 8:]
+        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
+        assert (shares.diagonal() >= 0.5).all()
+        assert ((shares > 0).sum(1) == 2).all()
+        veils += (1 - shares.diagonal()).tolist()
+        partners |= {tuple(np.flatnonzero(row)) for row in shares}
+    np.testing.assert_array_equal(images, before)
+    assert len(partners) == 15
+    # Even in 0 to .5, so .25 on average with a deviation of .144: four standard errors of 1,200 are .0167.
+    assert np.mean(veils) == pytest.approx(0.25, abs=0.0167)
+    assert max(veils) > 0.49
+
+
+def test_mixup_happens_by_its_chance_and_up_to_half_its_strength() -> None:
+    """At strength .8 and share .5 some .4 of the patches change, each by up to .4 of another; truth keeps every bit."""
+    images = np.stack([np.full((4, 4, 14), patch, "float32") for patch in (0.0, 1.0)])
+    masks = np.arange(32, dtype="float32").reshape(2, 4, 4, 1) % 2
+    augment = Augmentation(AugmentConfig(strength=0.8, mixup=0.5), (4, 4))
+    batches = [augment.mix(images, masks, seed=0, epoch=1, step=step) for step in range(400)]
+    # Of two patches, 0 and 1, the change is the other's share itself.
+    shares = np.abs(np.stack([mixed[:, 0, 0, 0] for mixed, _ in batches]) - [0, 1])
+    # Four standard deviations of a share over 800 draws are .069.
+    assert (shares > 0).mean() == pytest.approx(0.4, abs=0.069)
+    assert 0.35 < shares.max() <= 0.4 + 1e-6
+    assert all(truth.tobytes() == masks.tobytes() for _, truth in batches)
+    assert augment.mix(images, masks, seed=0, epoch=1, step=7)[0].tobytes() == batches[7][0].tobytes()
+    for other in ({"seed": 1}, {"epoch": 2}):
+        key = {"seed": 0, "epoch": 1} | other
+        again = [augment.mix(images, masks, **key, step=step)[0] for step in range(5)]
+        assert any(one.tobytes() != two.tobytes() for one, (two, _) in zip(again, batches, strict=False))
+
+
+def test_mixup_and_cutmix_do_not_touch_each_others_draws() -> None:
+    """With both, rectangles are those of CutMix alone, and outside of them patches are those of mix-up alone."""
+    images, masks = _batch(6)
+    outcomes = {
+        names: Augmentation(AugmentConfig(strength=1.0, **dict.fromkeys(names, 1.0)), SIZE).mix(
+            images, masks, seed=0, epoch=1, step=0
+        )
+        for names in (("mixup",), ("cutmix",), ("mixup", "cutmix"))
+    }
+    (veiled, _), (cut, cut_truth), (both, both_truth) = outcomes.values()
+    assert both_truth.tobytes() == cut_truth.tobytes()
+    outside = (cut == images).all(-1)
+    assert 0.1 < outside.mean() < 0.9
+    np.testing.assert_array_equal(both[outside], veiled[outside])
+
+
 def test_a_batch_of_one_is_not_mixed() -> None:
     """There is no other patch."""
     images, masks = _batch(1)
-    mixed, truth = mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(0))
+    assert mix_up(images, largest=0.5, chance=1.0, random=np.random.default_rng(0)).tobytes() == images.tobytes()
+    mixed, truth = cut_mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(0))
     assert mixed.tobytes() == images.tobytes()
     assert truth.tobytes() == masks.tobytes()
 

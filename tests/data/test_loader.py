@@ -9,7 +9,7 @@ from lsml.bands import ELEVATION
 from lsml.config import AugmentConfig
 from lsml.data.loader import EpochLoader
 
-EVERY = {"elastic": 1.0, "dropout": 1.0, "mixing": 1.0}
+EVERY = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
 
 
 class Patches:
@@ -27,6 +27,10 @@ class Patches:
     def mask(self, index: int) -> np.ndarray:
         return np.full((16, 16), index % 2, "uint8")
 
+    @property
+    def landslide_fractions(self) -> np.ndarray:
+        return np.arange(self.count) % 2 * 1.0
+
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.stack([self.image(int(index)) for index in indices])
         masks = np.stack([self.mask(int(index)) for index in indices])
@@ -34,10 +38,26 @@ class Patches:
 
 
 def _loader(
-    count: int = 10, *, epoch: int = 1, seed: int = 0, workers: int = 1, strength: float = 0.5, **shares: float
+    count: int = 10,
+    *,
+    epoch: int = 1,
+    seed: int = 0,
+    workers: int = 1,
+    steps: int = 0,
+    landslide_share: float = 0.0,
+    strength: float = 0.5,
+    **shares: float,
 ) -> EpochLoader:
-    augment = AugmentConfig(strength=strength, **shares)
-    return EpochLoader(Patches(count), epoch=epoch, batch_size=4, augment=augment, seed=seed, workers=workers)
+    return EpochLoader(
+        Patches(count),
+        epoch=epoch,
+        batch_size=4,
+        augment=AugmentConfig(strength=strength, **shares),
+        seed=seed,
+        steps=steps,
+        landslide_share=landslide_share,
+        workers=workers,
+    )
 
 
 def _order(loader: EpochLoader) -> list[int]:
@@ -89,11 +109,51 @@ def test_there_is_no_step_after_the_last() -> None:
         _loader()[2]
 
 
+def test_asked_steps_are_the_epochs_length() -> None:
+    """One step is the first of the whole epoch; five steps of four are two rounds of ten patches in two orders."""
+    assert len(_loader(steps=1)) == 1
+    assert _order(_loader(steps=1)) == _order(_loader())[:4]
+    longer = _loader(steps=5)
+    assert (len(longer), longer.n_patches) == (5, 20)
+    order = _order(longer)
+    assert order[:8] == _order(_loader())
+    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+    assert order[:10] != order[10:]
+
+
+def test_a_patch_that_comes_again_in_an_epoch_is_augmented_anew() -> None:
+    """Two patches as three steps of two: three different versions of each, of which the first is that of one step."""
+    loader = _loader(2, steps=3, strength=1.0)
+    versions: dict[int, list[bytes]] = {0: [], 1: []}
+    for images, _ in loader:
+        for image in images:
+            versions[round(float(image[0, 0, ELEVATION]))].append(image.tobytes())
+    assert [len(found) for found in versions.values()] == [3, 3]
+    # Patch 0 holds zeros, in which only a few changes leave a trace; patch 1 shows each light.
+    assert len(set(versions[1])) == 3
+    (once, _) = _loader(2, strength=1.0)[0]
+    assert versions[1][0] in {image.tobytes() for image in once}
+
+
+def test_a_landslide_share_holds_in_each_epoch() -> None:
+    """Of ten patches, the odd ones with landslide: at .75 six of the eight in two batches, whatever the epoch."""
+    for epoch in range(1, 6):
+        loader = _loader(epoch=epoch, landslide_share=0.75)
+        assert len(loader) == 2
+        order = _order(loader)
+        assert sum(patch % 2 for patch in order) == 6
+        # Five patches with landslide: all of them, and one again; of the others two.
+        assert {patch for patch in order if patch % 2} == {1, 3, 5, 7, 9}
+        assert len({patch for patch in order if not patch % 2}) == 2
+        masks = np.concatenate([masks for _, masks in loader])
+        assert masks.any((1, 2, 3)).sum() == 6
+
+
 @pytest.fixture(scope="module")
 def one_by_one() -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Steps 0 to 9 with every operation, asked for from the last to the first."""
-    loader = _loader(40, strength=1.0, **EVERY)
-    return {step: loader[step] for step in reversed(range(10))}
+    """Steps 0 to 11 with every operation, most patches more than once, asked for from the last to the first."""
+    loader = _loader(21, steps=12, landslide_share=0.6, strength=1.0, **EVERY)
+    return {step: loader[step] for step in reversed(range(12))}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
@@ -101,8 +161,8 @@ def test_threads_change_neither_batches_nor_their_order(
     workers: int, one_by_one: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> None:
     """An iteration gives steps 0, 1, 2, ... as they are asked for one by one, however many threads prepare them."""
-    iterated = list(_loader(40, strength=1.0, workers=workers, **EVERY))
-    assert len(iterated) == 10
+    iterated = list(_loader(21, steps=12, landslide_share=0.6, strength=1.0, workers=workers, **EVERY))
+    assert len(iterated) == 12
     for step, (images, masks) in enumerate(iterated):
         assert images.tobytes() == one_by_one[step][0].tobytes()
         assert masks.tobytes() == one_by_one[step][1].tobytes()
@@ -116,10 +176,10 @@ def test_epochs_change_a_patch_in_their_own_ways() -> None:
     assert sorted(mask.max((1, 2, 3))) == sorted(second_mask.max((1, 2, 3))) == [0, 1]
 
 
-def test_mixing_is_between_the_patches_of_a_batch() -> None:
+def test_cutmix_is_between_the_patches_of_a_batch() -> None:
     """Every pixel belongs to a patch of its own batch, as does its truth; at strength 0 nothing is mixed."""
     mixed = 0
-    plain, loader = _loader(40, strength=0.0, mixing=1.0), _loader(40, strength=1.0, mixing=1.0)
+    plain, loader = _loader(40, strength=0.0, cutmix=1.0), _loader(40, strength=1.0, cutmix=1.0)
     for step in range(len(loader)):
         batch = set(plain[step][0][..., ELEVATION].ravel())
         assert len(batch) == 4

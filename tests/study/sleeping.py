@@ -1,5 +1,6 @@
 """A trial function that trains nothing: its scores follow from its configuration, so a rerun can be compared."""
 
+import contextlib
 import hashlib
 import os
 import time
@@ -10,9 +11,11 @@ import numpy as np
 
 from lsml.data.folds import FoldedData
 from lsml.data.training import Steps
+from lsml.memory import within_memory
 from lsml.models.files import ModelFile
 from lsml.study.slots import fresh_seed
-from lsml.trial import Earned, Panel, Report, TrialFunctions, TrialOutcome, TrialTask
+from lsml.trial import Earned, Panel, Report, TrialFunctions, TrialOutcome, TrialTask, train_trial
+from tests.starved import spare
 
 EPOCHS = 4
 BASE_WEIGHT = 0.5
@@ -107,6 +110,24 @@ def failing(task: TrialTask, report: Report) -> TrialOutcome:
     """Fails the way a real trial would whose loss is not a number."""
     report(1, {"loss": 1.0, "val_f1": 0.1}, False)
     raise ValueError("loss is nan in epoch 2")
+
+
+def starved(task: TrialTask, report: Report) -> TrialOutcome:
+    """Does not fit, but for the configuration that the study begins with."""
+    if task.config.loss.jaccard == BASE_WEIGHT:
+        return sleeping(task, report)
+    return starving(task, report)
+
+
+def starving(task: TrialTask, report: Report) -> TrialOutcome:
+    """Does not fit, whatever the configuration: NumPy cannot have so much."""
+    return within_memory(lambda: np.empty(10**18, np.uint8), task.config)  # type: ignore[return-value]
+
+
+def narrow(task: TrialTask, report: Report) -> TrialOutcome:
+    """Really trains; where there are more filters than four, with 100 MB to spare."""
+    with spare(100) if task.config.model.filters > 4 else contextlib.nullcontext():
+        return train_trial(task, report)
 
 
 def stuck(task: TrialTask, report: Report) -> TrialOutcome:

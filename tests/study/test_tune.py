@@ -18,7 +18,7 @@ from lsml.jobs.tune import tune
 from lsml.trial import Attempt, State, TrialFunction, TrialFunctions
 
 from .conftest import HERE, attempts, client, counted, environment, runs
-from .sleeping import FUNCTIONS, counting_threads, failing, sleeping
+from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving
 
 STORAGE = "sqlite:///optuna.db"
 
@@ -129,6 +129,51 @@ def test_trials_that_fail_in_a_row_stop_the_study(folder: Path, patches: Path) -
     failed = [run for run in runs("FAILED") if run.data.tags["lsml.role"] == "trial"]
     assert len(failed) == 5
     assert failed[0].data.tags["lsml.reason"] == "ValueError: loss is nan in epoch 2"
+
+
+TOO_LARGE = (
+    "out of memory: batch size 2 with {} filters and depth {} does not fit; "
+    "lower training.batch_size, model.filters or model.depth"
+)
+
+
+def test_trials_that_do_not_fit_do_not_end_a_study(folder: Path, patches: Path) -> None:
+    """After one that fits, six in a row that do not are failed with the reason, one more than end a study."""
+    watcher = Watcher()
+    result = run(patches, starved, watcher, trials=7)
+    assert watcher.ended == [(0, "complete"), *((slot, "failed") for slot in range(1, 7))]
+    assert result.best_run_id == counted("s")[0]["run_id"]
+    failed = [run for run in runs("FAILED") if run.data.tags["lsml.role"] == "trial"]
+    assert {run.data.tags["lsml.reason"] for run in failed} == {TOO_LARGE.format(4, 1)}
+    assert len(failed) == 6
+    # Gone on with, the study still knows that one fits.
+    assert run(patches, starved, Watcher(), trials=12).counts["failed"] == 11
+
+
+def test_a_study_in_which_nothing_fits_ends(folder: Path, patches: Path) -> None:
+    """Five in a row, as with any other failure, and the reason is said once."""
+    watcher = Watcher()
+    with pytest.raises(StudyError, match="5 trials in a row failed, the last one with: out of memory: batch size 2"):
+        run(patches, starving, watcher, trials=8)
+    assert watcher.ended == [(slot, "failed") for slot in range(5)]
+
+
+def test_a_worker_that_ran_out_of_memory_goes_on_training(folder: Path, patches: Path) -> None:
+    """Real trainings of 4, 128 and 4 filters on one worker; the second has 100 MB to spare, and weights of 123 MB.
+
+    Nothing is lost: a worker that had died would leave a superseded attempt.
+    """
+    path = Path("experiment.yaml")
+    text = path.read_text().replace(
+        "  model.dropout: {low: 0.0, high: 0.3}\n", "  model.filters: {choices: [4, 128]}\n"
+    )
+    path.write_text(text.replace("depth: 1", "depth: 3").replace("epochs: 4,", "epochs: 1,"))
+    watcher = Watcher()
+    run(patches, narrow, watcher, trials=3, seed=4, sampler="random")
+    found = [(entry["params"]["model.filters"], entry["state"]) for entry in attempts("s")]
+    assert found == [(4, "complete"), (128, "failed"), (4, "complete")]
+    (failed,) = [run for run in runs("FAILED") if run.data.tags["lsml.role"] == "trial"]
+    assert failed.data.tags["lsml.reason"] == TOO_LARGE.format(128, 3)
 
 
 def test_a_study_without_a_complete_trial_has_failed(folder: Path, patches: Path) -> None:
