@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lsml import backend
-from lsml.config import LOSS_COMPONENTS, Scalar, TrainConfig, fields, parse_assignments, with_values
+from lsml.config import LOSS_COMPONENTS, Scalar, TrainConfig, from_parameters, with_values
 from lsml.crossval import FoldEvent, Learner, cross_validate
 from lsml.data.folds import FoldedData
 from lsml.data.hdf5 import read_image, read_mask
@@ -92,9 +92,7 @@ def few_patches(given: argparse.Namespace) -> None:
 
 def _configuration(run_id: str) -> TrainConfig:
     """What a run in MLflow trained."""
-    params = find_run(open_client(), run_id).data.params
-    known = {spec.name for spec in fields()}
-    return with_values(TrainConfig(), parse_assignments(f"{k}={v}" for k, v in params.items() if k in known))
+    return from_parameters(find_run(open_client(), run_id).data.params)
 
 
 def _network_score(config: TrainConfig, data: TrainingData, test: list[Patch]) -> Callable[[int], float]:

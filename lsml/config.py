@@ -444,6 +444,20 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
     return values
 
 
+def from_parameters(parameters: Mapping[str, str]) -> TrainConfig:
+    """The configuration that a run's parameters in MLflow spell out; other parameters beside it count for nothing.
+
+    A field that was added after the run has its default, which changes nothing of what the others do.
+
+    Raises:
+        ConfigError: a value that its field refuses.
+    """
+    known = {spec.name for spec in fields()}
+    return with_values(
+        TrainConfig(), parse_assignments(f"{name}={text}" for name, text in parameters.items() if name in known)
+    )
+
+
 def _scalar(assignment: str, text: str) -> Scalar:
     value = strict_yaml.parse(text, f"--set {assignment}")
     if not isinstance(value, bool | int | float | str):

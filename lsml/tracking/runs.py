@@ -29,7 +29,7 @@ STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
 )
 BEST_RUN, DATA_ROOT, DATA_SOURCE = "lsml.best_run_id", "lsml.data.root", "lsml.data.source"
 _DATA = "lsml.data."
-TRAIN, FOLDS = f"{_DATA}train", f"{_DATA}folds"
+TRAIN, FOLDS, REPEATS = f"{_DATA}train", f"{_DATA}folds", f"{_DATA}repeats"
 BEST_METRIC = f"best_{OBJECTIVE}"
 NOTE = "mlflow.note.content"
 _PARENT = "mlflow.parentRunId"
@@ -171,8 +171,7 @@ def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> Non
     Raises:
         StorageError: MLflow cannot store them.
     """
-    best = {f"best_{name}": value for name, value in outcome.metrics.items() if name.startswith("val_")}
-    best |= {"best_epoch": outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total, **outcome.costs}
+    best = {**final_scores(outcome), **outcome.costs}
     tags = {f"lsml.{name}": value for name, value in outcome.environment.items()} | {"lsml.stopped": outcome.stopped}
     with storage_errors(f"outcome of run {run_id}"):
         # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
@@ -181,6 +180,12 @@ def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> Non
     log_panels(client, run_id, outcome.panels)
     if outcome.model is not None:
         log_model(client, run_id, outcome.model, threshold=outcome.threshold, backend=outcome.environment["backend"])
+
+
+def final_scores(outcome: TrialOutcome) -> dict[str, float]:
+    """What the same training again would give again: scores of the best epoch, and how many epochs or folds."""
+    scores = {f"best_{name}": value for name, value in outcome.metrics.items() if name.startswith("val_")}
+    return scores | {"best_epoch": outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total}
 
 
 def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, str]) -> None:
