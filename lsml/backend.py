@@ -1,11 +1,12 @@
 """How a process that will load Keras is set up, and loading it without its backend's greetings."""
 
+import contextlib
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -76,21 +77,29 @@ def check_gpu(kind: str, name: str) -> None:
 def load_keras() -> None:
     """Loads Keras and starts its backend.
 
-    TensorFlow writes a dozen lines on every start, from code that no setting reaches. They are held back, and
-    shown only where loading fails.
-
     Raises:
         ConfigError: the backend that Keras will choose is not installed, or cannot train.
     """
     prepare()
+    with quietly():
+        import keras
+
+        keras.ops.convert_to_numpy(keras.ops.ones(1) + keras.ops.ones(1))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """For loading Keras, or what loads it: holds back what is written to standard error.
+
+    TensorFlow writes a dozen lines on every start, from code that no setting reaches. They are shown only where
+    loading fails.
+    """
     sys.stderr.flush()
     with tempfile.TemporaryFile("w+") as held:
         terminal = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
-            import keras
-
-            keras.ops.convert_to_numpy(keras.ops.ones(1) + keras.ops.ones(1))
+            yield
         except BaseException:
             os.dup2(terminal, 2)
             held.seek(0)

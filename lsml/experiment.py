@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from lsml import strict_yaml
 from lsml.config import LATENCY, PARAMETERS, Scalar, Section, TrainConfig, suggestion, validate, with_values
 from lsml.errors import ConfigError
-from lsml.space import Space
+from lsml.space import Dimension, Space
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _PACKAGES = {"cma-es": "cmaes", "gp": "torch"}
@@ -163,6 +163,37 @@ class NoPruningSettings(Section):
     name: Literal["none"] = "none"
 
 
+class RandomTunerSettings(Section):
+    """Independent random draws, none of them twice."""
+
+    name: Literal["random"] = "random"
+
+
+class BayesianTunerSettings(Section):
+    """A Gaussian process over all fields, of which the highest upper confidence bound is taken."""
+
+    name: Literal["bayesian"] = "bayesian"
+    num_initial_points: int | None = _setting(
+        None,
+        "complete trials, randomly drawn, before the process is fitted; without it, 3 a searched field",
+        unit="trials",
+        ge=1,
+    )
+    alpha: float = _setting(1e-4, "noise that the process expects, as a share of the variance of F1", gt=0.0)
+    beta: float = _setting(2.6, "standard deviations in the confidence bound: more of them explore more", ge=0.0)
+
+
+class HyperbandTunerSettings(Section):
+    """Hyperband (Li et al. 2018): many short trainings, of which the best are begun anew with more epochs."""
+
+    name: Literal["hyperband"] = "hyperband"
+    max_epochs: int | None = _setting(
+        None, "epochs of the longest trials; without it, those of the base", unit="epochs", ge=1, le=10_000
+    )
+    factor: int = _setting(3, "one trial in this many is trained anew, with this many times its epochs", ge=2)
+    hyperband_iterations: int = _setting(1, "runs through all brackets", unit="runs", ge=1, le=100_000)
+
+
 def _by_name(place: str, *kinds: type[Section]) -> BeforeValidator:
     """Reads a mapping, or the name alone, as that kind which its `name` chooses: mistakes are answered for it only."""
     known = {str(kind.model_fields["name"].default): kind for kind in kinds}
@@ -182,6 +213,10 @@ def _by_name(place: str, *kinds: type[Section]) -> BeforeValidator:
 
 SamplerSettings = TpeSettings | RandomSettings | QmcSettings | CmaEsSettings | GpSettings | NsgaIISettings
 PrunerSettings = HalvingSettings | HyperbandSettings | MedianSettings | NoPruningSettings
+TunerSettings = RandomTunerSettings | BayesianTunerSettings | HyperbandTunerSettings
+
+EPOCHS = "training.epochs"
+"""The field that KerasTuner's Hyperband chooses itself."""
 
 
 class StudySettings(Section):
@@ -220,6 +255,9 @@ class StudySettings(Section):
         unit="parameters or ms",
         gt=0,
     )
+    engine: Literal["optuna", "keras-tuner"] = _setting(
+        "optuna", "what chooses and ends trials: study.sampler and study.pruner of Optuna, or study.tuner of KerasTuner"
+    )
     sampler: Annotated[
         SamplerSettings,
         Field(discriminator="name", description="what chooses the configurations of the trials"),
@@ -230,6 +268,11 @@ class StudySettings(Section):
         Field(discriminator="name", description="what ends weak trials early; its steps are epochs, or folds if any"),
         _by_name("study.pruner", *get_args(PrunerSettings)),
     ] = HalvingSettings()
+    tuner: Annotated[
+        TunerSettings,
+        Field(discriminator="name", description="the tuner of engine keras-tuner, which ends no trial early"),
+        _by_name("study.tuner", *get_args(TunerSettings)),
+    ] = BayesianTunerSettings()
 
     @property
     def cost(self) -> str | None:
@@ -243,6 +286,8 @@ class StudySettings(Section):
                 raise ConfigError("study.limit", "limits the second objective, and there is none", "give study.against")
             return self
         several = f"study.against: {self.against}"
+        if self.engine != "optuna":
+            raise ConfigError(several, f"{self.engine} searches with one objective only", "set study.engine: optuna")
         if self.pruner.name != "none":
             why = f"Optuna cannot prune with several objectives, and study.pruner is {self.pruner.name}"
             raise ConfigError(several, why, "set study.pruner: none")
@@ -298,6 +343,30 @@ class Experiment(Section):
         space = self.space.pinned(set(values), base)
         space.check_base(base)
         return self.model_copy(update={"base": base, "space": space})
+
+    def for_engine(self) -> "Experiment":
+        """The experiment as its engine searches it: under KerasTuner's Hyperband, `training.epochs` is searched too.
+
+        Raises:
+            ConfigError: the engine cannot search the space in this environment.
+        """
+        tuner = self.study.tuner
+        if self.study.engine == "optuna":
+            check_sampler(self.study.sampler, self.space)
+            return self
+        if not isinstance(tuner, HyperbandTunerSettings):
+            return self
+        if EPOCHS in self.space.dimensions:
+            raise ConfigError(
+                "study.tuner: hyperband",
+                f"chooses {EPOCHS} itself, which the space searches too",
+                "take it out of the space",
+            )
+        base = self.base.training.epochs
+        longest = tuner.max_epochs or base
+        epochs = Dimension(low=1, high=max(longest, base))
+        study = self.study.model_copy(update={"tuner": tuner.model_copy(update={"max_epochs": longest})})
+        return self.model_copy(update={"space": Space({**self.space.dimensions, EPOCHS: epochs}), "study": study})
 
 
 def check_sampler(sampler: SamplerSettings, space: Space) -> None:

@@ -130,17 +130,24 @@ def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoi
     run = TrainingRun(
         config, data.train, data.statistics, validation=data.validation, keep=best_epoch, checkpoint=checkpoint
     )
-    stopped: Stop | None = None
+    return _result(run, data.validation, train(run, config.training, observer))
+
+
+def train(run: "TrainingRun", config: TrainingConfig, observer: Observer) -> Stop:
+    """Trains epoch by epoch until all are done, none is better any more, or the observer says so; and why it ended.
+
+    Raises:
+        TrainingDiverged: a loss or an output became NaN or infinite.
+        StorageError: the checkpoint cannot be written.
+    """
     for event in run.replay():
         if not observer.epoch_ended(event):
-            stopped = _end(run.history[: event.epoch], config.training) or "pruned"
-            break
-    while stopped is None:
-        stopped = _end(run.history, config.training)
-        if stopped is None and not observer.epoch_ended(run.epoch()):
+            return _end(run.history[: event.epoch], config) or "pruned"
+    while not (stopped := _end(run.history, config)):
+        if not observer.epoch_ended(run.epoch()):
             # A pruner that speaks after the last epoch has nothing left to prune.
-            stopped = _end(run.history, config.training) or "pruned"
-    return _result(run, data.validation, stopped)
+            return _end(run.history, config) or "pruned"
+    return stopped
 
 
 def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:

@@ -129,7 +129,7 @@ class Space:
         gone = set(names)
         for name, dimension in self.dimensions.items():
             settled = {parent for parent in dimension.when if parent in gone}
-            holds = all(values[parent] in _allowed(dimension.when[parent]) for parent in settled)
+            holds = all(values[parent] in allowed(dimension.when[parent]) for parent in settled)
             if name in gone or not holds:
                 gone.add(name)
                 continue
@@ -156,7 +156,7 @@ class Space:
         """The dimensions whose conditions hold under `values`, parents before children."""
         searched: set[str] = set()
         for name, dimension in self.dimensions.items():
-            if all(p in searched and values[p] in _allowed(a) for p, a in dimension.when.items()):
+            if all(p in searched and values[p] in allowed(a) for p, a in dimension.when.items()):
                 searched.add(name)
                 yield name, dimension
 
@@ -168,7 +168,8 @@ class Space:
         }
 
 
-def _allowed(condition: Any) -> tuple[Any, ...]:
+def allowed(condition: Any) -> tuple[Any, ...]:
+    """The values that a condition names: one, or several in a list."""
     return tuple(condition) if isinstance(condition, list | tuple) else (condition,)
 
 
@@ -189,7 +190,7 @@ def _check_conditions(what: str, dimension: Dimension, earlier: Mapping[str, Dim
         choices = earlier[parent].choices
         if choices is None:
             raise ConfigError(what, f"depends on '{parent}', which has no choices", "give the parent choices")
-        unknown = [value for value in _allowed(condition) if value not in choices]
+        unknown = [value for value in allowed(condition) if value not in choices]
         if unknown:
             raise ConfigError(
                 what,

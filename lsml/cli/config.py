@@ -36,7 +36,7 @@ Each can stand in `base`, in `space` (but for the seed) and after `--set`.
 _SETTINGS = """\
 ## Data and study settings
 
-They stand below `data` and `study`. A sampler or pruner is chosen by its `name` and takes only its own options:
+They stand below `data` and `study`. A sampler, pruner or tuner is chosen by its `name` and takes only its own options:
 `sampler: {name: tpe, startup_trials: 10}`, or `pruner: none` where no option is given.
 """
 
@@ -78,10 +78,10 @@ def reference(
 @app.command("check")
 def check(experiment: Annotated[Path, typer.Argument(help="the experiment's YAML file", metavar="EXPERIMENT")]) -> None:
     """Check an experiment file, without reading data, and say in one line what it is."""
-    from lsml.experiment import check_sampler, load_experiment
+    from lsml.experiment import load_experiment
 
     found = load_experiment(experiment)
-    check_sampler(found.study.sampler, found.space)
+    found.for_engine()
     typer.echo(_summary(found))
 
 
@@ -94,10 +94,10 @@ def _summary(experiment: "Experiment") -> str:
     source = f"{made.train} + {made.validation} + {made.test} synthetic patches" if made else f"patches in {data.path}"
     against = f" of F1 against {study.against}" if study.cost else ""
     folds = f" in {data.folds} folds, {data.repeats} times" if data.folds else ""
-    return (
-        f"{experiment.name}: {searched}, {study.trials} trials by {study.sampler.name}{against}, "
-        f"pruning {study.pruner.name}; {source}{folds}"
-    )
+    by = f"{study.sampler.name}{against}, pruning {study.pruner.name}"
+    if study.engine == "keras-tuner":
+        by = f"KerasTuner's {study.tuner.name}"
+    return f"{experiment.name}: {searched}, {study.trials} trials by {by}; {source}{folds}"
 
 
 def reference_page() -> str:
@@ -123,7 +123,7 @@ def settings() -> Iterator[Entry]:
 
 
 def _entries(section: type["Section"], prefix: str, owner: str = "") -> Iterator[Entry]:
-    """The settings of a section; `owner` is the sampler or pruner that alone has them."""
+    """The settings of a section; `owner` is the sampler, pruner or tuner that alone has them."""
     from lsml.config import Section
 
     for name, info in section.model_fields.items():

@@ -123,10 +123,12 @@ class Reporter:
             self._tasks[key] = self._bars.add_task(key, total=total, note=note)
         self._bars.update(self._tasks[key], completed=done, note=note)
 
-    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str) -> None:
+    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str, engine: str) -> None:
         self.say(f"data: {source}")
         so_far = f", {ended} of them ended before" if ended else ""
         self.say(f"study {study}: {trials} trials{so_far}, {workers} at a time")
+        if engine:
+            self.say(f"search: {engine}")
 
     def stage_started(self, title: str) -> None:
         self.say(title)

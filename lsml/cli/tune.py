@@ -31,6 +31,16 @@ def tune(
         ),
     ] = None,
     storage: options.Storage = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            help="what chooses the trials: optuna or keras-tuner  [default: the experiment's, or optuna]",
+            parser=options.text,
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     require_gpu: options.RequireGpu = False,
     assignments: options.Set = None,
 ) -> None:
@@ -41,7 +51,7 @@ def tune(
     from lsml.jobs.tune import DEFAULT_STORAGE
     from lsml.jobs.tune import tune as job
 
-    loaded = load_experiment(Path(experiment)).with_settings(trials=trials, seed=seed, workers=workers)
+    loaded = load_experiment(Path(experiment)).with_settings(trials=trials, seed=seed, workers=workers, engine=engine)
     loaded = loaded.with_fields(parse_assignments(assignments or []))
     with Reporter() as reporter:
         result = job(
@@ -52,8 +62,11 @@ def tune(
             watcher=reporter,
             require_gpu=require_gpu,
         )
+    had = min(sum(result.counts.values()), loaded.study.trials)
     if not result.fresh:
-        typer.echo(f"study {result.study} has its {loaded.study.trials} trials: nothing to do")
+        typer.echo(f"study {result.study} has its {had} trials: nothing to do")
+    if had < loaded.study.trials:
+        typer.echo(f"the tuner had no more to try after {had} trials: --trials {loaded.study.trials} is a cap")
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
     if result.cost:

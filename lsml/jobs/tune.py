@@ -14,7 +14,15 @@ from lsml.config import flatten
 from lsml.data.folds import FoldedData
 from lsml.data.training import StudyData
 from lsml.errors import Interrupted, StorageError, StudyError
-from lsml.experiment import Experiment, PrunerSettings, SamplerSettings, check_name
+from lsml.experiment import (
+    Experiment,
+    HyperbandTunerSettings,
+    PrunerSettings,
+    SamplerSettings,
+    StudySettings,
+    TunerSettings,
+    check_name,
+)
 from lsml.jobs.conclude import TuneResult, conclude
 from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache, prepare_data
 from lsml.jobs.weights import check_weights
@@ -32,7 +40,7 @@ class TuneWatcher(Watcher, Protocol):
 
     def step(self, what: str, done: int, total: int) -> None: ...
 
-    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str) -> None: ...
+    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str, engine: str) -> None: ...
 
     def stage_started(self, title: str) -> None: ...
 
@@ -54,14 +62,15 @@ def tune(
         functions: what workers run.
 
     Raises:
-        ConfigError: the study exists and was started with something else, pretrained weights do not suit the rest, or
-            there is no GPU where one is required.
+        ConfigError: the study exists and was started with something else, its engine cannot search the space,
+            pretrained weights do not suit the rest, or there is no GPU where one is required.
         ModelError: pretrained weights cannot be had, or do not fit.
         DataError: the patches cannot be used.
         StorageError: a store cannot be used, or another process runs this study.
         StudyError: no trial completed, or too many failed in a row.
     """
     check_name("study", study)
+    experiment = experiment.for_engine()
     weights = check_weights(experiment.space, experiment.base)
     root = data_root(experiment.data, data, watcher.step)
     folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
@@ -79,7 +88,7 @@ def tune(
         known = result_of(slots.study)
         # Another limit asks for another choice among the same trials.
         chosen = known and known.get("limit") == experiment.study.limit
-        if known and chosen and slots.ended() >= experiment.study.trials:
+        if known and chosen and slots.ended() >= len(slots.wanted()):
             return TuneResult(**known | {"fresh": False})
         return _Study(experiment, study, storage, slots, patches, root, folder, watcher, functions).run(require_gpu)
 
@@ -106,8 +115,8 @@ def _spec(experiment: Experiment, data: StudyData, weights: Mapping[str, str]) -
         "space": experiment.space.describe(),
         "search": {
             "seed": settings.seed,
-            "sampler": flatten(settings.sampler),
-            "pruner": flatten(settings.pruner),
+            "engine": settings.engine,
+            **{part: flatten(chosen) for part, chosen in _parts(settings).items()},
             **({} if settings.cost is None else {"against": settings.against}),
         },
         "confirm": settings.confirm,
@@ -116,7 +125,22 @@ def _spec(experiment: Experiment, data: StudyData, weights: Mapping[str, str]) -
     }
 
 
-def _named(key: str, settings: SamplerSettings | PrunerSettings) -> dict[str, Any]:
+def _parts(settings: StudySettings) -> dict[str, SamplerSettings | PrunerSettings | TunerSettings]:
+    """What the study's engine uses, by its name below `study`."""
+    if settings.engine == "optuna":
+        return {"sampler": settings.sampler, "pruner": settings.pruner}
+    return {"tuner": settings.tuner}
+
+
+def _in_words(settings: StudySettings) -> str:
+    """Which engine searches and what it leaves aside; empty for Optuna, which does what the settings say."""
+    if settings.engine == "optuna":
+        return ""
+    cap = "; --trials is a cap" if isinstance(settings.tuner, HyperbandTunerSettings) else ""
+    return f"KerasTuner's {settings.tuner.name} tuner, without study.sampler and study.pruner{cap}"
+
+
+def _named(key: str, settings: SamplerSettings | PrunerSettings | TunerSettings) -> dict[str, Any]:
     """`{"study.sampler": "tpe", "study.sampler.startup_trials": 10}`; options that are not given are left out."""
     options = {f"{key}.{name}": value for name, value in flatten(settings).items() if name != "name"}
     return {key: settings.name} | {name: value for name, value in options.items() if value is not None}
@@ -175,6 +199,7 @@ class _Study:
             ended=self.slots.ended(),
             workers=runner.workers.count,
             source=self.data.source,
+            engine=_in_words(self.experiment.study),
         )
         runner.run(
             Stage(
@@ -213,9 +238,13 @@ class _Study:
                 "study.workers": workers,
                 "study.seed": settings.seed,
                 "study.max_retries": settings.max_retries,
-                **_named("study.sampler", settings.sampler),
                 "study.confirm": settings.confirm,
-                **_named("study.pruner", settings.pruner),
+                "study.engine": settings.engine,
+                **{
+                    name: value
+                    for part, chosen in _parts(settings).items()
+                    for name, value in _named(f"study.{part}", chosen).items()
+                },
                 **({} if settings.cost is None else {"study.against": settings.against}),
                 "study.searched": ", ".join(self.experiment.space.dimensions),
             },

@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lsml.backend import quietly
 from lsml.config import OBJECTIVE, Scalar, TrainConfig, flatten, with_values
 from lsml.errors import ConfigError
 from lsml.experiment import StudySettings, check_sampler
@@ -45,6 +46,7 @@ _SEARCHED, _REASON, _LOST, _THRESHOLD, _BEST_EPOCH, _ITEMS = (
     *("searched", "reason", "lost"),
     *("threshold", "best_epoch", "lsml.items"),
 )
+_EXHAUSTED = "lsml.exhausted"
 _TRAINING, _SAMPLING, _CONFIRMING, _SEARCHING = 0, 1, 2, 3
 
 
@@ -69,8 +71,11 @@ class Slots(ABC):
         """Takes note of a step that ended; False means that the attempt is to stop, as pruned."""
 
     @abstractmethod
-    def _first_parameters(self, slot: int) -> dict[str, Any]:
-        """Optuna's parameters of a slot that nobody has tried; those left out are the sampler's choice."""
+    def _first_parameters(self, slot: int) -> dict[str, Any] | None:
+        """Optuna's parameters of a slot that nobody has tried; those left out are the sampler's choice.
+
+        None where the slot cannot begin now.
+        """
 
     @abstractmethod
     def _attempt(self, trial: Trial, slot: int, ordinal: int) -> Attempt:
@@ -132,21 +137,21 @@ class Slots(ABC):
         return next(iter(self.study.all_trials(deepcopy=False, states=(TrialState.WAITING,))), None)
 
     def _enqueue_owed(self) -> bool:
-        """Queues the first slot that has neither ended nor an attempt under way."""
+        """Queues the first slot that has neither ended nor an attempt under way; False where none can begin now."""
         by_slot: dict[int, list[FrozenTrial]] = {}
         for trial in self.study.all_trials(deepcopy=False):
             by_slot.setdefault(slot_of(trial), []).append(trial)
         for slot in self.wanted():
             attempts = by_slot.get(slot, [])
             if all(self._is_void(t) for t in attempts):
-                self.study.enqueue_trial(
-                    self._parameters(slot, attempts),
-                    user_attrs={SLOT: slot, ORDINAL: len(attempts) + 1},
-                )
+                parameters = self._parameters(slot, attempts)
+                if parameters is None:
+                    return False
+                self.study.enqueue_trial(parameters, user_attrs={SLOT: slot, ORDINAL: len(attempts) + 1})
                 return True
         return False
 
-    def _parameters(self, slot: int, attempts: list[FrozenTrial]) -> dict[str, Any]:
+    def _parameters(self, slot: int, attempts: list[FrozenTrial]) -> dict[str, Any] | None:
         """What an earlier attempt was given in full, else what the slot begins with."""
         for trial in reversed(attempts):
             if _SEARCHED in trial.user_attrs:
@@ -201,7 +206,11 @@ class Slots(ABC):
 
 
 class SearchSlots(Slots):
-    """The search itself: a sampler chooses each slot's configuration, a pruner ends the weak ones early.
+    """The search itself: an engine chooses each slot's configuration.
+
+    With Optuna, a sampler chooses it when the slot's trial is asked for, and a pruner ends weak trials early. With
+    KerasTuner an oracle proposes it before that, because it may have nothing to give until a trial has ended, or no
+    more at all; then the study has fewer trials than it was allowed.
 
     Args:
         storage: the database's URL.
@@ -223,10 +232,12 @@ class SearchSlots(Slots):
         settings: StudySettings,
         spec: Mapping[str, Any],
     ) -> None:
-        check_sampler(settings.sampler, space)
         self._space, self._base, self._settings = space, base, settings
         self._study_seed = derive_seed(settings.seed, 0, _SEARCHING)
-        pruner = make_pruner(settings.pruner, study_seed=self._study_seed)
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if settings.engine == "optuna":
+            check_sampler(settings.sampler, space)
+            pruner = make_pruner(settings.pruner, study_seed=self._study_seed)
         study = make_study(storage, name, pruner=pruner, with_cost=settings.cost is not None)
         super().__init__(study, max_retries=settings.max_retries)
         known = self.study.user_attrs.get(SPEC)
@@ -237,6 +248,8 @@ class SearchSlots(Slots):
             self.study.set_user_attr(SPEC, dict(spec))
         else:
             _check_same(name, known, json.loads(json.dumps(dict(spec))))
+        self._exhausted: int | None = self.study.user_attrs.get(_EXHAUSTED)
+        self._waits_since: int | None = None
 
     @property
     def identity(self) -> str:
@@ -253,8 +266,9 @@ class SearchSlots(Slots):
         self.study.set_user_attr(PARENT, run_id)
 
     def wanted(self) -> Sequence[int]:
-        """As many slots as the study is to have trials."""
-        return range(self._settings.trials)
+        """As many slots as the study is to have trials, or as KerasTuner's oracle had values for."""
+        trials = self._settings.trials
+        return range(trials if self._exhausted is None else min(trials, self._exhausted))
 
     def report(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> bool:
         """Notes the objective after a step, where there is one only; False means that the pruner stops the trial."""
@@ -269,10 +283,36 @@ class SearchSlots(Slots):
         cost = self._settings.cost
         return [outcome.value] if cost is None else [outcome.value, outcome.costs[cost]]
 
-    def _first_parameters(self, slot: int) -> dict[str, Any]:
-        return base_values(self._space, self._base) if slot == 0 else {}
+    def _first_parameters(self, slot: int) -> dict[str, Any] | None:
+        if slot == 0:
+            return base_values(self._space, self._base)
+        return {} if self._settings.engine == "optuna" else self._proposed(slot)
+
+    def _proposed(self, slot: int) -> dict[str, Any] | None:
+        """What KerasTuner's oracle would try; None where it waits for a trial to end, or has no more to give."""
+        ended = self.ended()
+        if ended == self._waits_since:
+            return None
+        with quietly():
+            from lsml.study.oracles import Verdict, propose
+        found = propose(
+            self._settings.tuner,
+            self._space,
+            self.study.get_trials(deepcopy=False),
+            slot=slot,
+            seed=derive_seed(self._settings.seed, slot, _SAMPLING),
+        )
+        if not isinstance(found, Verdict):
+            return found
+        self._waits_since = ended
+        if found is Verdict.END:
+            self._exhausted = slot
+            self.study.set_user_attr(_EXHAUSTED, slot)
+        return None
 
     def _sampler(self, slot: int) -> optuna.samplers.BaseSampler:
+        if self._settings.engine != "optuna":
+            return super()._sampler(slot)
         return make_sampler(
             self._settings.sampler,
             self._space,

@@ -73,6 +73,22 @@ def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
     assert (result.best_run_id, result.best_value) == (best["run_id"], best["value"])
 
 
+def test_two_workers_end_a_search_that_has_no_more_to_try(folder: Path, patches: Path) -> None:
+    """KerasTuner's Hyperband on two workers, one of which waits at times: it ends before the cap, for good."""
+    # Two trials of one epoch and the better one again with two; then two of two epochs; and the base.
+    tuner = {"name": "hyperband", "factor": 2, "max_epochs": 2}
+    settings = {"trials": 30, "workers": 2, "engine": "keras-tuner", "tuner": tuner}
+    watcher = Watcher()
+    result = run(patches, sleeping, watcher, **settings)
+    assert watcher.together == 2
+    assert sorted(watcher.ended) == [(slot, "complete") for slot in range(6)]
+    assert result.counts == {"complete": 6, "pruned": 0, "failed": 0}
+    assert runs("RUNNING") == []
+    again = run(patches, sleeping, watcher, **settings)
+    assert (again.fresh, again.best_run_id) == (False, result.best_run_id)
+    assert len(watcher.ended) == 6
+
+
 class Eavesdropper(Watcher):
     """Notes where the study's processes listen while a trial is under way."""
 
