@@ -63,6 +63,7 @@ def test_a_random_search_trains_what_lsml_trains(tmp_path: Path) -> None:
     check_random_search(WithoutTensorBoard, tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.skipif("LSML_JAX_PYTHON" not in os.environ, reason="LSML_JAX_PYTHON names no Python with JAX")
 def test_a_random_search_under_jax(tmp_path: Path) -> None:
     """The same without TensorFlow, by KerasTuner's tuner as it is."""

@@ -147,6 +147,7 @@ def test_a_finished_study_registers_anew_under_another_limit(folder: Path, patch
     assert {"study/pareto.html", "study/front.json"} <= names
 
 
+@pytest.mark.full
 def test_kills_change_nothing_with_two_objectives(folder: Path, patches: Path) -> None:
     """NSGA-II in its second generation of two: a coordinator killed twice ends with the same trials."""
     path = against(folder, trials=3, sampler="{name: nsga2, population: 2}")

@@ -174,6 +174,7 @@ def test_a_study_in_which_nothing_fits_ends(folder: Path, patches: Path) -> None
     assert watcher.ended == [(slot, "failed") for slot in range(5)]
 
 
+@pytest.mark.full
 def test_a_worker_that_ran_out_of_memory_goes_on_training(folder: Path, patches: Path) -> None:
     """Real trainings of 4, 128 and 4 filters on one worker; the second has 100 MB to spare, and weights of 123 MB.
 
