@@ -1,8 +1,8 @@
-"""`lsml evaluate`: a run's model on the sealed test split."""
+"""`lsml evaluate`: a model on the sealed test split, or on the validation split."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run_id: Annotated[str, typer.Option("--run-id", help="a trial's, a study's or a training's run", metavar="ID")],
+    run_id: options.RunId = None,
+    model: options.Model = None,
+    split: Annotated[
+        Literal["test", "valid"], typer.Option("--split", help="test is sealed: every opening is counted")
+    ] = "test",
     data: options.Data = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="also judge a logistic regression on the bands of one pixel")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Judge a run's model on the test split, and write it into MLflow."""
+    """Judge a run's or a registered model on a split, and write it into MLflow."""
     from lsml.cli.output import Reporter
     from lsml.jobs.evaluate import judge
 
     with Reporter() as reporter:
-        judgement = judge(run_id, data=data, baseline=baseline, progress=reporter.step)
+        judgement = judge(run_id=run_id, model=model, split=split, data=data, baseline=baseline, progress=reporter.step)
     if json:
         import json as encoder
 
@@ -41,7 +45,7 @@ def _record(judgement: "Judgement") -> dict[str, Any]:
     record: dict[str, Any] = {
         "run_id": judgement.run_id,
         "model_run_id": judgement.model_run_id,
-        "split": "test",
+        "split": judgement.split,
         "n_patches": len(found.patches),
         "threshold": found.threshold,
         "metrics": found.metrics,
@@ -67,7 +71,7 @@ def _print(judgement: "Judgement") -> None:
         columns.append("logistic regression")
         for row, name in zip(rows, found.metrics, strict=True):
             row.append(f"{baseline.metrics[name]:.4f}")
-    print_table(columns, rows, title=f"test split, {len(found.patches)} patches")
+    print_table(columns, rows, title=f"{judgement.split} split, {len(found.patches)} patches")
     if ahead := judgement.ahead:
         low, high = ahead.interval
         typer.echo(f"F1 above logistic regression: {ahead.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
@@ -77,7 +81,13 @@ def _print(judgement: "Judgement") -> None:
         typer.echo(line)
     typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {judgement.model_run_id}")
     typer.echo(f"data: {judgement.data}")
-    looks = judgement.looks
+    if judgement.split == "valid":
+        typer.echo("a model whose epoch and threshold were chosen on these patches is flattered by them")
+    if judgement.looks is not None:
+        _print_looks(judgement.looks)
+
+
+def _print_looks(looks: int) -> None:
     times = "for the first time" if looks == 1 else f"{looks} times by now"
     typer.echo(f"this test split has been opened {times} for this study")
 

@@ -48,5 +48,15 @@ Storage = Annotated[
         show_default=False,
     ),
 ]
+RunId = Annotated[
+    str | None,
+    typer.Option("--run-id", help="a trial's, a study's or a training's run", parser=text, metavar="ID"),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="a registered model: demo@candidate or demo/1", parser=text, metavar="NAME@ALIAS|NAME/VERSION"
+    ),
+]
 RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="a machine without a usable GPU is an error")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]

@@ -11,14 +11,8 @@ from lsml.cli import options
 def predict(
     folder: Annotated[Path, typer.Argument(help="folder that holds image_N.h5, or img/ with them", metavar="DIR")],
     out: Annotated[Path, typer.Option("--out", help="folder to write", metavar="DIR")] = Path("predictions"),
-    run_id: Annotated[
-        str | None,
-        typer.Option("--run-id", help="a trial's, a study's or a training's run", parser=options.text, metavar="ID"),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="a registered model: demo@candidate", parser=options.text, metavar="NAME@ALIAS"),
-    ] = None,
+    run_id: options.RunId = None,
+    model: options.Model = None,
 ) -> None:
     """Write landslide masks, probabilities and pictures of a folder of patches."""
     from lsml.cli.output import Reporter

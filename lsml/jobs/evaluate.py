@@ -1,9 +1,10 @@
-"""Evaluation: a run's model on the sealed test split, on the record."""
+"""Evaluation: a model on the sealed test split, on the record, or on the validation split."""
 
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -11,17 +12,17 @@ from lsml.bootstrap import Difference, difference, f1
 from lsml.data.folders import layout_of
 from lsml.data.folds import prepare_folds
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.layout import PatchFiles
+from lsml.data.layout import PatchFiles, training_splits
 from lsml.data.sealed import test_split
 from lsml.data.training import prepare
-from lsml.errors import DataError
+from lsml.errors import ConfigError, DataError
 from lsml.evaluate import Evaluation, Patch, evaluate
-from lsml.jobs.models import load_model
+from lsml.jobs.models import check_one_of, load_model, named_run
 from lsml.jobs.sources import Progress, pack_cache
 from lsml.metrics import PooledCounts
 from lsml.tables import to_csv
 
-SPLIT = "test"
+SplitName = Literal["test", "valid"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,17 @@ class Judgement:
 
     Attributes:
         run_id: the run that was asked for; `model_run_id` the one whose model was judged.
-        looks: how often this test split has been opened by the study so far, this time included.
+        looks: how often this test split has been opened by the study so far, this time included; None where it was
+            the validation split, which is not sealed.
         baseline: what the per-pixel logistic regression says of the same patches, where it was asked for.
     """
 
     run_id: str
     model_run_id: str
     data: str
+    split: SplitName
     evaluation: Evaluation
-    looks: int
+    looks: int | None
     baseline: Evaluation | None
 
     @property
@@ -47,34 +50,50 @@ class Judgement:
         return difference(self.evaluation.confusion, self.baseline.confusion, f1) if self.baseline else None
 
 
-def judge(run_id: str, *, data: Path | None, baseline: bool, progress: Progress) -> Judgement:
-    """Opens the test split for the run's model, and writes scores, pictures and a table into MLflow.
+def judge(
+    *,
+    run_id: str | None,
+    model: str | None,
+    split: SplitName,
+    data: Path | None,
+    baseline: bool,
+    progress: Progress,
+) -> Judgement:
+    """Judges a model on a split, and writes scores, pictures and a table into MLflow.
 
-    For a study's run the model is that of its best trial, and the scores go to both runs.
+    The model is that of a run, or `NAME@ALIAS` or `NAME/VERSION` of the registry, whose scores go to the run that it
+    came from. A study's run speaks for its best trial, and the scores go to both. Only the test split is sealed: only
+    its opening is recorded.
 
     Raises:
-        StorageError: no such run.
+        ConfigError: neither or both of run and model; or the validation split of a model that was trained in folds.
+        StorageError: no such run or registered model.
         ModelError: the run has no model, or one that is refused.
-        DataError: no test split, or patches that cannot be used.
+        DataError: no such split, or patches that cannot be used.
     """
+    check_one_of(run_id, model)
     from lsml.tracking.ledger import record_opening
     from lsml.tracking.runs import DATA_ROOT, find_run
     from lsml.tracking.store import open_client
     from lsml.tracking.study import model_run_id
 
     client = open_client()
-    asked = find_run(client, run_id)
+    asked = named_run(client, run_id, model)
     run = find_run(client, model_run_id(asked))
     root = _root(run.data.tags.get(DATA_ROOT), data)
-    _check_unseen(root, run.data.tags)
-    model = load_model(client, run.info.run_id)
-    files = test_split(root)
-    found = evaluate(model.network.predict_on_batch, _read(files, progress), model.threshold, split=SPLIT)
-    looks = record_opening(client, run, model_sha256=model.sha256, fingerprint=found.fingerprint)
-    simple = _baseline(root, files, progress) if baseline else None
+    _check_unseen(root, run.data.tags, split)
+    loaded = load_model(client, run.info.run_id)
+    files = test_split(root) if split == "test" else training_splits(root).validation
+    patches = Patches(files, split, progress)
+    found = evaluate(loaded.network.predict_on_batch, patches, loaded.threshold, split=split)
+    looks = None
+    if split == "test":
+        looks = record_opening(client, run, model_sha256=loaded.sha256, fingerprint=found.fingerprint)
+    simple = _baseline(root, patches, progress) if baseline else None
+    judgement = Judgement(asked.info.run_id, run.info.run_id, str(root), split, found, looks, simple)
     for target in dict.fromkeys((run.info.run_id, asked.info.run_id)):
-        _log(client, target, found, simple)
-    return Judgement(run_id, run.info.run_id, str(root), found, looks, simple)
+        _log(client, target, judgement)
+    return judgement
 
 
 def _root(recorded: str | None, given: Path | None) -> Path:
@@ -84,11 +103,19 @@ def _root(recorded: str | None, given: Path | None) -> Path:
     return root.resolve()
 
 
-def _check_unseen(root: Path, tags: Mapping[str, str]) -> None:
-    """A bare pair of folders keeps a block for the test, unless all of it was trained on in folds."""
+def _check_unseen(root: Path, tags: Mapping[str, str], split: SplitName) -> None:
+    """A bare pair of folders keeps blocks for validation and test, unless all of it was trained on in folds."""
     from lsml.tracking.runs import FOLDS, TRAIN
 
-    if FOLDS not in tags or layout_of(root) != "bare":
+    if FOLDS not in tags:
+        return
+    if split == "valid":
+        raise ConfigError(
+            "--split valid",
+            "the model was judged in folds of its own training patches, not on a validation split",
+            "best_val_f1 of its run is the score on patches held out; judge it with --split test",
+        )
+    if layout_of(root) != "bare":
         return
     whole = prepare_folds(root, pack_cache(), folds=2, repeats=1).train
     if whole.fingerprint == tags[TRAIN]:
@@ -97,15 +124,23 @@ def _check_unseen(root: Path, tags: Mapping[str, str]) -> None:
         )
 
 
-def _read(files: tuple[PatchFiles, ...], progress: Progress) -> Iterator[Patch]:
-    for done, patch in enumerate(files, start=1):
-        assert patch.mask is not None
-        yield Patch(patch.id, read_image(patch.image).astype(np.float32), read_mask(patch.mask))
-        progress("test patches", done, len(files))
+@dataclass(frozen=True)
+class Patches:
+    """The patches of a split, read anew each time that they are gone through."""
+
+    files: tuple[PatchFiles, ...]
+    split: SplitName
+    progress: Progress
+
+    def __iter__(self) -> Iterator[Patch]:
+        for done, patch in enumerate(self.files, start=1):
+            assert patch.mask is not None
+            yield Patch(patch.id, read_image(patch.image).astype(np.float32), read_mask(patch.mask))
+            self.progress(f"{self.split} patches", done, len(self.files))
 
 
-def _baseline(root: Path, files: tuple[PatchFiles, ...], progress: Progress) -> Evaluation:
-    """What a logistic regression on the bands of one pixel makes of the test split, at validation's threshold."""
+def _baseline(root: Path, patches: Patches, progress: Progress) -> Evaluation:
+    """What a logistic regression on the bands of one pixel makes of the same patches, at validation's threshold."""
     from lsml.baseline import fit_pixel_baseline
 
     data = prepare(root, pack_cache(), progress=progress)
@@ -120,19 +155,20 @@ def _baseline(root: Path, files: tuple[PatchFiles, ...], progress: Progress) -> 
     def predict(images: np.ndarray) -> np.ndarray:
         return classifier.predict(np.where(np.isfinite(images), images, medians))
 
-    return evaluate(predict, _read(files, progress), threshold, split=SPLIT)
+    return evaluate(predict, patches, threshold, split=patches.split)
 
 
-def _log(client: object, run_id: str, found: Evaluation, baseline: Evaluation | None) -> None:
+def _log(client: object, run_id: str, judgement: Judgement) -> None:
     from lsml.tracking.runs import log_panels, log_scores, log_texts
 
-    metrics = {f"{SPLIT}_{name}": value for name, value in found.metrics.items()}
+    split, found, baseline = judgement.split, judgement.evaluation, judgement.baseline
+    metrics = {f"{split}_{name}": value for name, value in found.metrics.items()}
     for name, (low, high) in found.intervals.items():
-        metrics |= {f"{SPLIT}_{name}_low": low, f"{SPLIT}_{name}_high": high}
+        metrics |= {f"{split}_{name}_low": low, f"{split}_{name}_high": high}
     if baseline:
-        metrics |= {f"{SPLIT}_pixel_baseline_{name}": value for name, value in baseline.metrics.items()}
-    log_scores(client, run_id, metrics, {"lsml.data.test": found.fingerprint})
+        metrics |= {f"{split}_pixel_baseline_{name}": value for name, value in baseline.metrics.items()}
+    log_scores(client, run_id, metrics, {f"lsml.data.{split}": found.fingerprint})
     log_panels(client, run_id, found.panels)
-    log_texts(client, run_id, {f"{SPLIT}_patches.csv": to_csv([score._asdict() for score in found.patches])})
+    log_texts(client, run_id, {f"{split}_patches.csv": to_csv([score._asdict() for score in found.patches])})
     if project_run := os.environ.get("MLFLOW_RUN_ID"):
         log_scores(client, project_run, {}, {"lsml.evaluated_run_id": run_id})

@@ -1,10 +1,11 @@
-"""A run's model, fetched from MLflow and loaded."""
+"""A run's model: which run is meant, its model fetched from MLflow and loaded."""
 
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lsml import backend
+from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
@@ -16,6 +17,28 @@ class LoadedModel(NamedTuple):
     network: "keras.Model"
     threshold: float
     sha256: str
+
+
+def check_one_of(run_id: str | None, model: str | None) -> None:
+    """A model is named by its run or by its name in the registry.
+
+    Raises:
+        ConfigError: neither or both are given.
+    """
+    if (run_id is None) == (model is None):
+        raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
+
+
+def named_run(client: Any, run_id: str | None, model: str | None) -> Any:
+    """The run of that id, or the one that the registered `NAME@ALIAS` or `NAME/VERSION` came from.
+
+    Raises:
+        StorageError: there is no such run, model, alias or version.
+    """
+    from lsml.tracking.models import registered_run
+    from lsml.tracking.runs import find_run
+
+    return find_run(client, run_id or registered_run(client, str(model)))
 
 
 def load_model(client: Any, run_id: str) -> LoadedModel:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsml.errors import ConfigError, DataError
-from lsml.jobs.models import load_model
+from lsml.errors import DataError
+from lsml.jobs.models import check_one_of, load_model, named_run
 from lsml.jobs.sources import Progress
 from lsml.predict.patches import Prediction, images_in, predict_patches
 
@@ -30,17 +30,14 @@ def predict(folder: Path, *, run_id: str | None, model: str | None, out: Path, p
         StorageError: no such run or registered model.
         ModelError: the run has no model, or one that is refused.
     """
-    if (run_id is None) == (model is None):
-        raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
+    check_one_of(run_id, model)
     patches = images_in(folder)
     _check_out(out)
-    from lsml.tracking.models import registered_run
-    from lsml.tracking.runs import find_run
     from lsml.tracking.store import open_client
     from lsml.tracking.study import model_run_id
 
     client = open_client()
-    source = model_run_id(find_run(client, run_id or registered_run(client, str(model))))
+    source = model_run_id(named_run(client, run_id, model))
     loaded = load_model(client, source)
     predictions = predict_patches(
         loaded.network.predict_on_batch,

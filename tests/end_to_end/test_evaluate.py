@@ -121,6 +121,31 @@ def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
     assert float(done.stdout.splitlines()[-1]) == pytest.approx(evaluation["metrics"]["f1"], abs=1e-6)
 
 
+def test_a_registered_model_on_validation_leaves_the_seal_alone(study: Study, evaluation: dict) -> None:
+    """The scores go to the run that the version came from, agree with its training's, and no opening is added."""
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    before = parent.data.tags["lsml.test_openings"]
+    done = lsml(study.folder, "evaluate", "--model", "models:/tiny@candidate", "--split", "valid", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["split"], found["run_id"], found["test_openings"]) == ("valid", study.best_run, None)
+    assert found["threshold"] == evaluation["threshold"]
+    run = client(study.folder).get_run(study.best_run)
+    assert run.data.metrics["valid_f1"] == found["metrics"]["f1"]
+    # Training judges in the precision that suits the device, which moves F1 by some thousandths.
+    assert found["metrics"]["f1"] == pytest.approx(run.data.metrics["best_val_f1"], abs=0.02)
+    assert run.data.tags["lsml.data.valid"] == found["data_fingerprint"] != evaluation["data_fingerprint"]
+    assert client(study.folder).get_run(parent.info.run_id).data.tags["lsml.test_openings"] == before
+
+
+def test_a_run_and_a_registered_model_at_once_are_refused(tmp_path: Path) -> None:
+    """Which of the two was meant is not guessed: exit code 2, and no store is made."""
+    done = lsml(tmp_path, "evaluate", "--run-id", "0" * 32, "--model", "tiny@candidate")
+    assert done.returncode == 2
+    assert "give either --run-id or --model" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_runs_that_cannot_be_evaluated_say_why(study: Study, tmp_path: Path) -> None:
     """An unknown run is a storage error, a run without a model a model error, a missing dataset a data error."""
     unknown = lsml(study.folder, "evaluate", "--run-id", "0" * 32)

@@ -142,6 +142,9 @@ def test_a_single_training_in_folds_has_a_model_too(study: Study, dataset: Path)
     run_id = done.stdout.splitlines()[-1].removeprefix("run: ")
     judged = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset))
     assert judged.returncode == 0, judged.stderr
+    refused = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset), "--split", "valid")
+    assert refused.returncode == 2
+    assert "was judged in folds of its own training patches, not on a validation split" in refused.stderr
 
 
 def test_more_folds_than_patches_are_refused(study: Study) -> None:
