@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from lsml.bootstrap import CONFUSION, Interval, average_precision, intervals
 from lsml.figures import panel
-from lsml.metrics import PatchScore, PooledCounts, coarse_counts, score_patch
+from lsml.metrics import PatchScore, PooledCounts, coarse_counts, per_image_mean_f1, score_patch
 from lsml.objects import ObjectCounts, count_objects
 from lsml.trial import Panel
 
@@ -18,7 +18,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 """Stored bands float32 (B, H, W, 14) to landslide probability float32 (B, H, W, 1)."""
 
 _BATCH = 16
-_PANELS = 8
+_WORST, _MEDIAN = 8, 4
 
 
 class Patch(NamedTuple):
@@ -41,6 +41,10 @@ class Evaluation:
     Attributes:
         metrics: of `lsml.metrics.PooledCounts.scores` over all pixels and `lsml.objects.ObjectCounts.scores` over all
             objects, at `threshold`.
+        counts: all pixels, of which the scores at other thresholds and the curves are read off.
+        other_averages: `two_class_mean_f1` and `two_class_mean_iou` of `lsml.metrics.Confusion` and
+            `lsml.metrics.per_image_mean_f1` at `threshold`, for papers that report these; not comparable with the
+            pooled `metrics`.
         objects: landslides by size, hits and false alarms at `threshold`.
         intervals: of F1, IoU, precision, recall and average precision, by patches resampled; too narrow to be relied on
             where there are fewer than `lsml.bootstrap.LEAST_PATCHES`.
@@ -52,12 +56,21 @@ class Evaluation:
 
     threshold: float
     metrics: dict[str, float]
+    counts: PooledCounts
+    other_averages: dict[str, float]
     objects: ObjectCounts
     intervals: dict[str, Interval]
     confusion: np.ndarray
     patches: tuple[PatchScore, ...]
     panels: tuple[Panel, ...]
     fingerprint: str
+
+    @property
+    def median(self) -> tuple[str, ...]:
+        """The ids of the four patches in the middle by wrong pixels, of those that `panels` leaves out."""
+        start = max(0, (len(self.patches) - _MEDIAN) // 2)
+        drawn = {patch.id for patch in self.patches[:_WORST]}
+        return tuple(patch.id for patch in self.patches[start : start + _MEDIAN] if patch.id not in drawn)
 
 
 def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, split: str) -> Evaluation:
@@ -78,11 +91,11 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
             score = score_patch(patch.id, patch.mask, probability, threshold)
             wrong = score.misses + score.false_alarms
             heapq.heappush(worst, (wrong, -len(scores), patch, probability))
-            if len(worst) > _PANELS:
+            if len(worst) > _WORST:
                 heapq.heappop(worst)
             scores.append(score)
     pictures = [
-        Panel(f"{split}/{patch.id}", panel(patch.image, patch.mask, probability, threshold))
+        _picture(patch, probability, threshold, split)
         for _, _, patch, probability in sorted(worst, key=lambda entry: entry[:2], reverse=True)
     ]
     confusion = np.array([(score.hits, score.false_alarms, score.misses) for score in scores])
@@ -90,6 +103,8 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
     return Evaluation(
         threshold=threshold,
         metrics=counts.scores(threshold) | objects.scores(),
+        counts=counts,
+        other_averages=_other_averages(counts, scores, threshold),
         objects=objects,
         intervals=intervals(confusion, CONFUSION) | of_curves,
         confusion=confusion,
@@ -97,6 +112,28 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
         panels=tuple(pictures),
         fingerprint=digest.hexdigest(),
     )
+
+
+def draw(predict: Predict, patches: Sequence[Patch], threshold: float, *, split: str) -> tuple[Panel, ...]:
+    """Pictures of some patches, with keys that line up with those of the same patches in other runs."""
+    return tuple(
+        _picture(patch, probability, threshold, split)
+        for group, probabilities in _predictions(predict, patches)
+        for patch, probability in zip(group, probabilities, strict=True)
+    )
+
+
+def _picture(patch: Patch, probability: np.ndarray, threshold: float, split: str) -> Panel:
+    return Panel(f"{split}/{patch.id}", panel(patch.image, patch.mask, probability, threshold))
+
+
+def _other_averages(counts: PooledCounts, scores: Sequence[PatchScore], threshold: float) -> dict[str, float]:
+    confusion = counts.at(threshold)
+    return {
+        "two_class_mean_f1": confusion.two_class_mean_f1,
+        "two_class_mean_iou": confusion.two_class_mean_iou,
+        "per_image_mean_f1": per_image_mean_f1(scores),
+    }
 
 
 def _predictions(predict: Predict, patches: Iterable[Patch]) -> Iterator[tuple[list[Patch], np.ndarray]]:

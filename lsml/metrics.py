@@ -73,6 +73,15 @@ class PatchScore(NamedTuple):
     f1: float | None
 
 
+def per_image_mean_f1(scores: Sequence[PatchScore]) -> float:
+    """The mean of the patches' own F1, 0..1; 0 without patches. Not comparable with the pooled F1.
+
+    A patch with neither landslide nor alarm counts 1, and one without landslide but with alarms 0, as with the
+    smoothing term of a Dice loss. So each patch that is rightly left empty counts as much as a landslide found whole.
+    """
+    return sum(1.0 if score.f1 is None else score.f1 for score in scores) / max(len(scores), 1)
+
+
 def score_patch(name: str, truth: np.ndarray, probability: np.ndarray, threshold: float) -> PatchScore:
     """How one patch came out, where `probability >= threshold` is called landslide.
 
@@ -124,6 +133,52 @@ class Confusion(NamedTuple):
     def iou(self) -> float:
         """TP / (TP + FP + FN), the Jaccard index of the landslide class."""
         return _ratio(self.true_positive, self.true_positive + self.false_positive + self.false_negative)
+
+    @property
+    def two_class_mean_f1(self) -> float:
+        """The mean of the landslide's and the background's F1; not comparable with `f1`.
+
+        Nearly all pixels are background, whose F1 is then close to 1: the mean is about (1 + `f1`) / 2.
+        """
+        return (self.f1 + self._swapped.f1) / 2
+
+    @property
+    def two_class_mean_iou(self) -> float:
+        """The mean of the landslide's and the background's IoU, often called mIoU; not comparable with `iou`."""
+        return (self.iou + self._swapped.iou) / 2
+
+    @property
+    def _swapped(self) -> "Confusion":
+        """As if background were what is looked for."""
+        return Confusion(self.true_negative, self.false_negative, self.false_positive, self.true_positive)
+
+
+class Curve(NamedTuple):
+    """Scores at every threshold of the grid, each `(len(THRESHOLDS),)`, of the landslide class.
+
+    Attributes:
+        precision: NaN where nothing is predicted.
+        recall: NaN without landslides.
+        f1: 0 without landslides.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+
+
+class Reliability(NamedTuple):
+    """Pixels in equally wide bins of probability, each `(bins,)`.
+
+    Attributes:
+        pixels: how many there are, int64.
+        landslide: how many of them are landslide, int64.
+        probability: the sum of their probabilities, each taken as the middle of its step of the grid.
+    """
+
+    pixels: np.ndarray
+    landslide: np.ndarray
+    probability: np.ndarray
 
 
 def _ratio(part: int, whole: int) -> float:
@@ -182,10 +237,7 @@ class PooledCounts:
 
         Of several with that F1, the one nearest to .5; of two equally near, the higher.
         """
-        false_positive, true_positive = self._positives()
-        # 2 TP + FP + FN, with FN = all landslides - TP.
-        whole = true_positive + false_positive + self.pixels[1].sum()
-        f1 = 2 * true_positive / np.maximum(whole, 1)
+        f1 = self.curve().f1
         best = THRESHOLDS[f1 == f1.max()].astype(np.float64)
         return float(min(best, key=lambda threshold: (abs(threshold - 0.5), -threshold)))
 
@@ -202,12 +254,34 @@ class PooledCounts:
         Sum over bins of (share of pixels) x |landslide share - mean probability| (Guo et al. 2017, "On calibration
         of modern neural networks"). A pixel's probability is taken as the middle of its step of the grid.
         """
+        found = self.reliability(bins)
+        return float(np.abs(found.landslide - found.probability).sum() / max(int(found.pixels.sum()), 1))
+
+    def reliability(self, bins: int = 15) -> Reliability:
+        """What a reliability diagram shows."""
         low = THRESHOLDS.astype(np.float64)
         probability = (low + np.append(low[1:], 1.0)) / 2
         total = self.pixels.sum(axis=0)
         bin_of = np.minimum((probability * bins).astype(np.int64), bins - 1)
-        surplus = np.bincount(bin_of, weights=self.pixels[1] - probability * total, minlength=bins)
-        return float(np.abs(surplus).sum() / max(int(total.sum()), 1))
+
+        def binned(weights: np.ndarray) -> np.ndarray:
+            return np.bincount(bin_of, weights=weights, minlength=bins)
+
+        return Reliability(
+            binned(total).astype(np.int64), binned(self.pixels[1]).astype(np.int64), binned(probability * total)
+        )
+
+    def curve(self) -> Curve:
+        """Precision, recall and F1 at every threshold."""
+        false_positive, true_positive = self._positives()
+        landslide = int(self.pixels[1].sum())
+        called = true_positive + false_positive
+        return Curve(
+            precision=np.where(called > 0, true_positive / np.maximum(called, 1), np.nan),
+            recall=true_positive / landslide if landslide else np.full(len(THRESHOLDS), np.nan),
+            # 2 TP + FP + FN, with FN = all landslides - TP.
+            f1=2 * true_positive / np.maximum(called + landslide, 1),
+        )
 
     def scores(self, threshold: float) -> dict[str, float]:
         """`f1`, `iou`, `precision`, `recall` at a threshold, `average_precision`, `calibration_error`, each 0..1.

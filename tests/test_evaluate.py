@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lsml.evaluate import Patch, evaluate
+from lsml.evaluate import Patch, draw, evaluate
 from lsml.objects import ObjectCounts
 
 
@@ -56,3 +56,32 @@ def test_intervals_follow_from_the_patches_own_counts() -> None:
     assert set(found.intervals) == {"f1", "iou", "precision", "recall", "average_precision"}
     low, high = found.intervals["average_precision"]
     assert low < found.metrics["average_precision"] < high
+
+
+def test_other_averages_stand_apart_from_the_pooled_scores() -> None:
+    """Half of one landslide found, and an empty patch left alone: each of the three flatters."""
+    patches = [_patch(1, landslides=[(0, 20)], found=[(0, 10)]), _patch(2, landslides=[], found=[])]
+    found = evaluate(lambda images: images[..., :1], patches, 0.75, split="test")
+    # TP 10, FN 10, TN 3180: F1 20/30 and 6360/6370, IoU 10/20 and 3180/3190; per image 20/30 and 1
+    assert found.metrics["f1"] == pytest.approx(2 / 3)
+    assert found.other_averages == pytest.approx(
+        {
+            "two_class_mean_f1": (2 / 3 + 6360 / 6370) / 2,
+            "two_class_mean_iou": (1 / 2 + 3180 / 3190) / 2,
+            "per_image_mean_f1": (2 / 3 + 1) / 2,
+        }
+    )
+
+
+def test_median_patches_are_the_middle_by_wrong_pixels() -> None:
+    """Of patches with 20, 19 .. 1 wrong pixels the eight worst are drawn, and the median four are 12, 11, 10 and 9."""
+    patches = [_patch(wrong, landslides=[(0, wrong)], found=[]) for wrong in range(1, 21)]
+    predict = lambda images: images[..., :1]  # noqa: E731
+    found = evaluate(predict, patches, 0.75, split="test")
+    assert [panel.key for panel in found.panels] == [f"test/image_{wrong}" for wrong in range(20, 12, -1)]
+    assert found.median == tuple(f"image_{wrong}" for wrong in (12, 11, 10, 9))
+    drawn = draw(predict, [patch for patch in patches if patch.id in found.median], 0.75, split="test")
+    assert [panel.key for panel in drawn] == [f"test/image_{wrong}" for wrong in (9, 10, 11, 12)]
+    assert drawn[0].image.shape == found.panels[0].image.shape
+    few = evaluate(predict, patches[:5], 0.75, split="test")
+    assert (len(few.panels), few.median) == (5, ())

@@ -8,6 +8,7 @@ from matplotlib.image import imread
 
 from lsml import figures
 from lsml.bands import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED
+from lsml.metrics import PooledCounts
 
 
 def stored(**reflectances: float) -> np.ndarray:
@@ -139,3 +140,23 @@ def test_draw_patches_gives_one_png(four_outcomes: tuple[np.ndarray, np.ndarray]
     # 10.4 x 2.75 inches a row at 100 pixels an inch; imread gives (rows, columns, channels).
     assert imread(io.BytesIO(one)).shape[:2] == (275, 1040)
     assert imread(io.BytesIO(two)).shape[:2] == (550, 1040)
+
+
+@pytest.mark.parametrize("landslide", [True, False], ids=["landslide", "none"])
+def test_curves_are_drawn_with_and_without_landslide(landslide: bool) -> None:
+    """The chosen threshold's colour is in the picture; without landslide there is no curve, and words in its place."""
+    counts = PooledCounts()
+    probability = np.linspace(0, 1, 1000)
+    counts.update((probability > 0.6) & landslide, probability)
+    drawn = {
+        "precision and recall": figures.draw_precision_recall(counts, 0.5, "test split, 1 patch"),
+        "f1": figures.draw_f1(counts, 0.5, "test split, 1 patch"),
+        "reliability": figures.draw_reliability(counts, "test split, 1 patch"),
+    }
+    for name, png in drawn.items():
+        pixels = (255 * imread(io.BytesIO(png))[..., :3]).round().astype(int)
+        blue, orange = ((pixels == colour).all(-1).sum() for colour in ((0, 114, 178), figures.FALSE_ALARM))
+        # A curve or its legend is hundreds of pixels; the reliability diagram shows the zeros that there are.
+        assert (blue > 100) == (landslide or name == "reliability"), name
+        assert (orange > 100) == (landslide and name != "reliability"), name
+        assert (pixels.sum(-1) < 200).sum() > 1000, name

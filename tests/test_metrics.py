@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from lsml import bootstrap
-from lsml.metrics import THRESHOLDS, Confusion, PooledCounts, coarse_counts
+from lsml.metrics import THRESHOLDS, Confusion, PooledCounts, coarse_counts, per_image_mean_f1, score_patch
 
 
 def _counts(truth: object, probability: object) -> PooledCounts:
@@ -28,6 +28,45 @@ def test_counts_by_hand() -> None:
     assert found == Confusion(true_positive=2, false_positive=1, false_negative=1, true_negative=1)
     # precision 2/3, recall 2/3, F1 4 / (4 + 1 + 1), IoU 2 / 4
     assert (found.precision, found.recall, found.f1, found.iou) == pytest.approx((2 / 3, 2 / 3, 2 / 3, 0.5))
+
+
+def test_two_class_means_by_hand() -> None:
+    """2 hits, 1 false alarm, 1 miss, 6 rightly left alone: the background lifts both means."""
+    found = Confusion(true_positive=2, false_positive=1, false_negative=1, true_negative=6)
+    # F1 4/6 of landslide, 12/14 of background; IoU 2/4 and 6/8
+    assert found.two_class_mean_f1 == pytest.approx((4 / 6 + 12 / 14) / 2)
+    assert found.two_class_mean_iou == pytest.approx((2 / 4 + 6 / 8) / 2)
+
+
+def test_a_mean_per_image_counts_a_patch_rightly_left_empty_as_one() -> None:
+    """Four patches: F1 2/3, nothing to find and nothing found (1), an alarm where there is nothing (0), a miss (0)."""
+    truths = np.array([[1, 1, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
+    said = np.array([[0.9, 0.1, 0.1], [0.1, 0.1, 0.1], [0.9, 0.1, 0.1], [0.1, 0.1, 0.1]])
+    scores = [score_patch("", *patch, 0.5) for patch in zip(truths, said, strict=True)]
+    assert per_image_mean_f1(scores) == pytest.approx((2 / 3 + 1 + 0 + 0) / 4)
+    assert per_image_mean_f1([]) == 0
+
+
+def test_the_curve_is_what_each_threshold_gives() -> None:
+    """At places all over the grid, with nothing predicted at the last one; and without landslides nothing is found."""
+    counts = _counts([1, 1, 1, 0, 0], [0.9, 0.5, 0.1, 0.7, 0.2])
+    curve = counts.curve()
+    for place in [0, *np.searchsorted(THRESHOLDS, [0.05, 0.3, 0.6, 0.8])]:
+        at = counts.at(float(THRESHOLDS[place]))
+        assert (curve.precision[place], curve.recall[place], curve.f1[place]) == (at.precision, at.recall, at.f1)
+    assert np.isnan(curve.precision[-1])
+    assert (curve.recall[-1], curve.f1[-1]) == (0, 0)
+    empty = _counts([0, 0], [0.2, 0.9]).curve()
+    assert np.isnan(empty.recall).all()
+    assert not empty.f1.any()
+
+
+def test_reliability_by_hand() -> None:
+    """Three pixels near .1, of which one is landslide, and two near .8, both landslide, in five bins."""
+    found = _counts([0, 0, 1, 1, 1], [0.1, 0.1, 0.1, 0.7, 0.9]).reliability(bins=5)
+    assert found.pixels.tolist() == [3, 0, 0, 1, 1]
+    assert found.landslide.tolist() == [1, 0, 0, 1, 1]
+    np.testing.assert_allclose(found.probability, [0.3, 0, 0, 0.7, 0.9], atol=5e-3)
 
 
 def test_scores_equal_scikit_learn_on_the_grid() -> None:

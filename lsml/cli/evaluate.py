@@ -20,6 +20,12 @@ def evaluate(
     split: Annotated[
         Literal["test", "valid"], typer.Option("--split", help="test is sealed: every opening is counted")
     ] = "test",
+    tta: Annotated[
+        Literal["none", "d4"],
+        typer.Option(
+            "--tta", help="also judge the mean over the eight symmetries of each patch: test-time augmentation"
+        ),
+    ] = "none",
     data: options.Data = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="also judge a logistic regression on the bands of one pixel")
@@ -31,7 +37,9 @@ def evaluate(
     from lsml.jobs.evaluate import judge
 
     with Reporter() as reporter:
-        judgement = judge(run_id=run_id, model=model, split=split, data=data, baseline=baseline, progress=reporter.step)
+        judgement = judge(
+            run_id=run_id, model=model, split=split, tta=tta, data=data, baseline=baseline, progress=reporter.step
+        )
     if json:
         import json as encoder
 
@@ -49,11 +57,20 @@ def _record(judgement: "Judgement") -> dict[str, Any]:
         "n_patches": len(found.patches),
         "threshold": found.threshold,
         "metrics": found.metrics,
+        # For papers that report these; not comparable with the pooled scores.
+        "other_averages": found.other_averages,
         "intervals": {name: list(interval) for name, interval in found.intervals.items()},
         "objects": asdict(found.objects),
         "test_openings": judgement.looks,
         "data_fingerprint": found.fingerprint,
     }
+    if judgement.augmented:
+        record["tta"] = {
+            "name": "d4",
+            "metrics": judgement.augmented.metrics,
+            "intervals": {name: list(interval) for name, interval in judgement.augmented.intervals.items()},
+            "f1_above_plain": judgement.gained._asdict() if judgement.gained else None,
+        }
     if judgement.baseline:
         record["pixel_baseline"] = judgement.baseline.metrics
         record["f1_above_pixel_baseline"] = judgement.ahead._asdict() if judgement.ahead else None
@@ -67,14 +84,23 @@ def _print(judgement: "Judgement") -> None:
     found = judgement.evaluation
     columns = ["pooled over pixels and objects", "network", "95 % interval"]
     rows = [[name.replace("_", " "), f"{value:.4f}", _between(found, name)] for name, value in found.metrics.items()]
+    if augmented := judgement.augmented:
+        columns.append("mean of eight orientations")
+        for row, name in zip(rows, found.metrics, strict=True):
+            row.append(f"{augmented.metrics[name]:.4f}")
     if baseline := judgement.baseline:
         columns.append("logistic regression")
         for row, name in zip(rows, found.metrics, strict=True):
             row.append(f"{baseline.metrics[name]:.4f}")
     print_table(columns, rows, title=f"{judgement.split} split, {len(found.patches)} patches")
+    _print_other_averages(judgement)
     if ahead := judgement.ahead:
         low, high = ahead.interval
         typer.echo(f"F1 above logistic regression: {ahead.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+    if gained := judgement.gained:
+        low, high = gained.interval
+        typer.echo(f"F1 of the mean above plain: {gained.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+        typer.echo("the threshold was chosen without test-time augmentation (--tta d4), and is used with it too")
     if len(found.patches) < LEAST_PATCHES:
         typer.echo(f"intervals are unreliable: fewer than {LEAST_PATCHES} patches")
     for line in _in_words(found.objects):
@@ -85,6 +111,19 @@ def _print(judgement: "Judgement") -> None:
         typer.echo("a model whose epoch and threshold were chosen on these patches is flattered by them")
     if judgement.looks is not None:
         _print_looks(judgement.looks)
+
+
+def _print_other_averages(judgement: "Judgement") -> None:
+    from lsml.cli.output import print_table
+
+    averages = [judgement.evaluation.other_averages]
+    columns = ["averages of other kinds", "network"]
+    if baseline := judgement.baseline:
+        columns.append("logistic regression")
+        averages.append(baseline.other_averages)
+    rows = [[name.replace("_", " "), *(f"{one[name]:.4f}" for one in averages)] for name in averages[0]]
+    print_table(columns, rows)
+    typer.echo("these means, as some papers report them, are not comparable with the pooled scores above")
 
 
 def _print_looks(looks: int) -> None:

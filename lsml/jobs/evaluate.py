@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +16,17 @@ from lsml.data.layout import PatchFiles, training_splits
 from lsml.data.sealed import test_split
 from lsml.data.training import prepare
 from lsml.errors import ConfigError, DataError
-from lsml.evaluate import Evaluation, Patch, evaluate
+from lsml.evaluate import Evaluation, Patch, Predict, draw, evaluate
+from lsml.figures import draw_f1, draw_precision_recall, draw_reliability
 from lsml.jobs.models import check_one_of, load_model, named_run
 from lsml.jobs.sources import Progress, pack_cache
 from lsml.metrics import PooledCounts
+from lsml.predict.symmetry import over_symmetries
 from lsml.tables import to_csv
+from lsml.trial import Panel
 
 SplitName = Literal["test", "valid"]
+Augmentation = Literal["none", "d4"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,11 @@ class Judgement:
 
     Attributes:
         run_id: the run that was asked for; `model_run_id` the one whose model was judged.
+        panels: pictures of the worst patches, worst first, and of the median ones.
         looks: how often this test split has been opened by the study so far, this time included; None where it was
             the validation split, which is not sealed.
+        augmented: what the model says of the same patches averaged over their eight orientations, at the same
+            threshold, which was chosen without that; None where it was not asked for.
         baseline: what the per-pixel logistic regression says of the same patches, where it was asked for.
     """
 
@@ -41,8 +48,15 @@ class Judgement:
     data: str
     split: SplitName
     evaluation: Evaluation
+    panels: tuple[Panel, ...]
     looks: int | None
+    augmented: Evaluation | None
     baseline: Evaluation | None
+
+    @property
+    def gained(self) -> Difference | None:
+        """By how much F1 is higher with test-time augmentation, over the same patches resampled."""
+        return difference(self.augmented.confusion, self.evaluation.confusion, f1) if self.augmented else None
 
     @property
     def ahead(self) -> Difference | None:
@@ -55,6 +69,7 @@ def judge(
     run_id: str | None,
     model: str | None,
     split: SplitName,
+    tta: Augmentation,
     data: Path | None,
     baseline: bool,
     progress: Progress,
@@ -85,12 +100,15 @@ def judge(
     loaded = load_model(client, run.info.run_id)
     files = test_split(root) if split == "test" else training_splits(root).validation
     patches = Patches(files, split, progress)
-    found = evaluate(loaded.network.predict_on_batch, patches, loaded.threshold, split=split)
+    predict = loaded.network.predict_on_batch
+    found = evaluate(predict, patches, loaded.threshold, split=split)
+    panels = found.panels + _median_panels(predict, found, patches)
     looks = None
     if split == "test":
         looks = record_opening(client, run, model_sha256=loaded.sha256, fingerprint=found.fingerprint)
+    augmented = evaluate(over_symmetries(predict), patches, loaded.threshold, split=split) if tta == "d4" else None
     simple = _baseline(root, patches, progress) if baseline else None
-    judgement = Judgement(asked.info.run_id, run.info.run_id, str(root), split, found, looks, simple)
+    judgement = Judgement(asked.info.run_id, run.info.run_id, str(root), split, found, panels, looks, augmented, simple)
     for target in dict.fromkeys((run.info.run_id, asked.info.run_id)):
         _log(client, target, judgement)
     return judgement
@@ -158,17 +176,43 @@ def _baseline(root: Path, patches: Patches, progress: Progress) -> Evaluation:
     return evaluate(predict, patches, threshold, split=patches.split)
 
 
+def _median_panels(predict: Predict, found: Evaluation, patches: Patches) -> tuple[Panel, ...]:
+    """Of the patches in the middle, which only the whole pass has told: read and predicted once more."""
+    chosen = tuple(file for file in patches.files if file.id in found.median)
+    return draw(predict, list(replace(patches, files=chosen)), found.threshold, split=patches.split)
+
+
+def _named(prefix: str, found: Evaluation) -> dict[str, float]:
+    """The scores and the ends of their intervals, as metrics of a run."""
+    metrics = {f"{prefix}_{name}": value for name, value in (found.metrics | found.other_averages).items()}
+    for name, (low, high) in found.intervals.items():
+        metrics |= {f"{prefix}_{name}_low": low, f"{prefix}_{name}_high": high}
+    return metrics
+
+
+def _figures(found: Evaluation, split: SplitName) -> dict[str, bytes]:
+    title = f"{split} split, {len(found.patches)} patches"
+    return {
+        f"{split}/precision_recall.png": draw_precision_recall(found.counts, found.threshold, title),
+        f"{split}/f1_over_threshold.png": draw_f1(found.counts, found.threshold, title),
+        f"{split}/reliability.png": draw_reliability(found.counts, title),
+    }
+
+
 def _log(client: object, run_id: str, judgement: Judgement) -> None:
-    from lsml.tracking.runs import log_panels, log_scores, log_texts
+    from lsml.tracking.runs import log_files, log_panels, log_scores, log_table, log_texts
 
     split, found, baseline = judgement.split, judgement.evaluation, judgement.baseline
-    metrics = {f"{split}_{name}": value for name, value in found.metrics.items()}
-    for name, (low, high) in found.intervals.items():
-        metrics |= {f"{split}_{name}_low": low, f"{split}_{name}_high": high}
+    metrics = _named(split, found)
+    if augmented := judgement.augmented:
+        metrics |= _named(f"{split}_tta", augmented)
     if baseline:
         metrics |= {f"{split}_pixel_baseline_{name}": value for name, value in baseline.metrics.items()}
     log_scores(client, run_id, metrics, {f"lsml.data.{split}": found.fingerprint})
-    log_panels(client, run_id, found.panels)
-    log_texts(client, run_id, {f"{split}_patches.csv": to_csv([score._asdict() for score in found.patches])})
+    log_panels(client, run_id, judgement.panels)
+    rows = [score._asdict() for score in found.patches]
+    log_texts(client, run_id, {f"{split}_patches.csv": to_csv(rows)})
+    log_table(client, run_id, f"{split}_patches.json", rows)
+    log_files(client, run_id, _figures(found, split))
     if project_run := os.environ.get("MLFLOW_RUN_ID"):
         log_scores(client, project_run, {}, {"lsml.evaluated_run_id": run_id})

@@ -1,14 +1,18 @@
 """MLflow runs: a study as parent, each attempt at a trial as child, single trainings, evaluations."""
 
 import getpass
+import json
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from lsml import __version__
 from lsml.config import OBJECTIVE, Scalar, in_words
@@ -193,6 +197,34 @@ def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, str]) -> No
     with storage_errors(f"files of run {run_id}"):
         for path, text in texts.items():
             client.log_text(run_id, text, path)
+
+
+def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
+    """Writes files by artifact path; one that is there already is replaced."""
+    with storage_errors(f"files of run {run_id}"), tempfile.TemporaryDirectory() as folder:
+        for path, content in files.items():
+            target = Path(folder, path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        client.log_artifacts(run_id, folder)
+
+
+def log_table(client: MlflowClient, run_id: str, path: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Writes rows that all have the columns of the first where MLflow's UI shows a table; replaces one of that path.
+
+    As `MlflowClient.log_table` does, which would append to the table of an evaluation before.
+
+    Args:
+        path: of the artifact, ending in `.json`.
+    """
+    columns = list(rows[0]) if rows else []
+    record = {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}
+    with storage_errors(f"table of run {run_id}"):
+        client.log_text(run_id, json.dumps(record), path)
+        known = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+        entry = {"path": path, "type": "table"}
+        if entry not in known:
+            client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, entry]))
 
 
 def log_panels(client: MlflowClient, run_id: str, panels: Sequence[Panel]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 
 from tests.end_to_end.conftest import Study, client, runs
@@ -36,7 +37,7 @@ print(json.dumps(f1_score(np.stack(masks).ravel(), (probability >= np.float32(th
 @pytest.fixture(scope="module")
 def evaluation(study: Study) -> dict:
     """The first evaluation of the study's best run, as JSON."""
-    done = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--json", "--baseline")
+    done = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--json", "--baseline", "--tta", "d4")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -75,12 +76,39 @@ def test_scores_pictures_and_table_are_on_the_run(study: Study, evaluation: dict
     assert evaluation["metrics"]["f1"] == pytest.approx(2 * hits / max(1, 2 * hits + misses + alarms), abs=1e-9)
 
 
+def test_curves_and_a_table_for_the_ui_are_on_the_run(study: Study, evaluation: dict) -> None:
+    """Three figures, and the patches worst first in a file that pandas reads as MLflow does, once, not appended."""
+    store = client(study.folder)
+    drawn = [entry.path for entry in store.list_artifacts(study.best_run, "test")]
+    assert sorted(drawn) == ["test/f1_over_threshold.png", "test/precision_recall.png", "test/reliability.png"]
+    shown = json.loads(store.get_run(study.best_run).data.tags["mlflow.loggedArtifacts"])
+    assert {"path": "test_patches.json", "type": "table"} in shown
+    path = store.download_artifacts(study.best_run, "test_patches.json", str(study.folder))
+    table = pandas.read_json(path, orient="split")
+    assert sorted(table["id"]) == ["image_1", "image_2", "image_3"]
+    wrong = (table["misses"] + table["false_alarms"]).tolist()
+    assert wrong == sorted(wrong, reverse=True)
+
+
+def test_other_averages_and_orientations_have_names_of_their_own(study: Study, evaluation: dict) -> None:
+    """Means that flatter, and scores with test-time augmentation, stand beside the plain pooled ones."""
+    metrics = client(study.folder).get_run(study.best_run).data.metrics
+    names = {"two_class_mean_f1", "two_class_mean_iou", "per_image_mean_f1"}
+    assert {name: metrics[f"test_{name}"] for name in names} == evaluation["other_averages"]
+    augmented = evaluation["tta"]
+    assert {name: metrics[f"test_tta_{name}"] for name in SCORES} == augmented["metrics"] != evaluation["metrics"]
+    gained = augmented["metrics"]["f1"] - evaluation["metrics"]["f1"]
+    assert augmented["f1_above_plain"]["value"] == pytest.approx(gained, abs=1e-9)
+
+
 def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
     """A second look, through the study's run, is allowed, counted, and recorded with who, when and which model."""
     (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
     first = evaluation["test_openings"]
-    done = lsml(study.folder, "evaluate", "--run-id", parent.info.run_id)
+    done = lsml(study.folder, "evaluate", "--run-id", parent.info.run_id, "--tta", "d4")
     assert done.returncode == 0, done.stderr
+    assert "as some papers report them, are not comparable with the pooled scores above" in done.stdout
+    assert "the threshold was chosen without test-time augmentation" in done.stdout
     assert f"has been opened {first + 1} times by now" in done.stdout
     assert "intervals are unreliable: fewer than 60 patches" in done.stdout
     sizes = ", ".join(rf"\d+ of \d+ {size}" for size in ("up to 0.1 ha", "up to 1 ha", "larger"))
