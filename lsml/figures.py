@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -376,6 +376,28 @@ def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, thresho
     )  # fmt: skip
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+class PanelParts(NamedTuple):
+    """Two of the pictures of a `panel`, uint8 (256, 256, 3)."""
+
+    true_colour: np.ndarray
+    outcome: np.ndarray
+
+
+def panel_parts(picture: np.ndarray) -> PanelParts:
+    """The true colour and the hits, misses and false alarms of a `panel`; all of it, twice, of any other picture.
+
+    Args:
+        picture: uint8 (h, w, 3).
+    """
+    width, height = 2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT
+    if picture.shape != (height, width, 3):
+        return PanelParts(picture, picture)
+    below, right = 2 * _TITLE + _SIDE, 2 * _GAP + _SIDE
+    return PanelParts(
+        picture[_TITLE : _TITLE + _SIDE, _GAP : _GAP + _SIDE], picture[below : below + _SIDE, right : right + _SIDE]
+    )
 
 
 def _composite(image: np.ndarray, bands: Sequence[int]) -> np.ndarray:

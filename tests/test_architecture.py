@@ -21,6 +21,7 @@ LAYERS = (
     ("experiment", "recipe"),
     ("data",),
     ("losses", "metrics", "bootstrap", "figures", "backend", "device", "checkpoint", "crossval", "baseline", "memory"),
+    ("comparison", "side_by_side", "published"),
     ("models",),
     ("fit",),
     ("networks",),

@@ -13,6 +13,7 @@ import numpy as np
 from lsml.config import Scalar, TrainConfig
 from lsml.data.layout import training_patches
 from lsml.data.pack import PackedSplit, Progress, pack_split
+from lsml.data.provenance import Judged, folds_in_words
 from lsml.data.split import Split
 from lsml.data.statistics import BandStatistics, band_statistics
 from lsml.data.training import Steps, replaced_in_words
@@ -94,6 +95,11 @@ class FoldedData(NamedTuple):
     def identity(self) -> dict[str, Scalar]:
         """The fingerprint of the pack, and how it is judged."""
         return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats}
+
+    @property
+    def judged(self) -> Judged:
+        """All patches, each held out once a repeat."""
+        return Judged(folds_in_words(self.folds, self.repeats), self.train.fingerprint)
 
     def steps(self, config: TrainConfig) -> Steps:
         """Every fold of every repeat."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lsml.data.folders import EXPECTED, PatchFiles, block_sizes, dataset_root, layout_of, patches_in, without_links
+from lsml.data.provenance import BLOCK, TAIL, own_split
 from lsml.errors import DataError
 
 __all__ = ["PatchFiles", "TrainingPatches", "TrainingSplits", "training_patches", "training_splits"]
@@ -15,11 +16,15 @@ _FOLDERS = {
 
 
 class TrainingSplits(NamedTuple):
-    """The patches to train on and to validate with; `source` says in words where they come from."""
+    """The patches to train on and to validate with; `source` says in words where they come from.
+
+    `held_out` says how validation was set apart, in words of `lsml.data.provenance`.
+    """
 
     train: tuple[PatchFiles, ...]
     validation: tuple[PatchFiles, ...]
     source: str
+    held_out: str
 
 
 class TrainingPatches(NamedTuple):
@@ -47,7 +52,7 @@ def training_splits(root: Path) -> TrainingSplits:
     validation = patches_in(root, *validation_folders)
     if validation and validation[0].mask is not None:
         source = f"{layout} layout: train from {train_folders[0]}, validation from {validation_folders[0]}"
-        return TrainingSplits(without_links(root, train), without_links(root, validation), source)
+        return TrainingSplits(without_links(root, train), without_links(root, validation), source, own_split(root))
     if len(train) < 2:
         raise DataError(f"dataset {root}", "1 train patch and no validation split", "give at least 2 train patches")
     held_out = max(1, round(0.15 * len(train)))
@@ -57,6 +62,7 @@ def training_splits(root: Path) -> TrainingSplits:
         train[:-held_out],
         train[-held_out:],
         f"{layout} layout: {lack}, so validation is the last 15 % of {train_folders[0]} in numeric order",
+        TAIL,
     )
 
 
@@ -96,4 +102,5 @@ def _bare_splits(root: Path) -> TrainingSplits:
         without_links(root, patches[: sizes.train]),
         without_links(root, patches[sizes.train : end]),
         "bare img and mask: contiguous blocks of 70 % train, 15 % validation and 15 % test in numeric order",
+        BLOCK,
     )

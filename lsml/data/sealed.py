@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lsml.data.folders import PatchFiles, block_sizes, dataset_root, layout_of, patches_in, without_links
+from lsml.data.provenance import BLOCK, own_split
 from lsml.errors import DataError
 
 _FOLDERS = {
@@ -10,6 +11,16 @@ _FOLDERS = {
     "hugging-face": ("images/test", "annotations/test"),
     "bare": ("img", "mask"),
 }
+
+
+def set_apart(root: Path) -> str:
+    """How the test patches below `root` were set apart, in words of `lsml.data.provenance`.
+
+    Raises:
+        DataError: no such folder, or no known layout.
+    """
+    root = dataset_root(root)
+    return BLOCK if layout_of(root) == "bare" else own_split(root)
 
 
 def test_split(root: Path) -> tuple[PatchFiles, ...]:

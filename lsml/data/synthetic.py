@@ -10,6 +10,7 @@ they stand for no particular place. Within this module a patch is drawn on a lar
 that objects cross its edges, and lengths are pixels of `PIXEL_METRES`.
 """
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ import h5py
 import numpy as np
 from scipy import fft, ndimage
 
+from lsml import __version__
 from lsml.bands import CONSTANTS, ELEVATION, PATCH_SHAPE, PATCH_SIZE, PIXEL_METRES, SLOPE
+from lsml.data.provenance import mark_synthetic
 from lsml.errors import ConfigError, DataError
 
 _CANVAS = 160
@@ -109,6 +112,8 @@ def synthesize(
 ) -> None:
     """Writes `out/{TrainData,ValidData,TestData}/{img,mask}/{image,mask}_N.h5`, N from 1 in each split, or nothing.
 
+    A file `synthetic.json` beside them says what they are, so that no score on them is taken for one on real patches.
+
     Args:
         out: a folder that does not exist yet, or is empty.
         train, validation, test: patches in each split.
@@ -133,6 +138,7 @@ def synthesize(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
             unfinished = Path(staging) / "dataset"
             _write_splits(unfinished, counts, seed, progress)
+            mark_synthetic(unfinished, json.dumps({"made_by": f"lsml {__version__}", "seed": seed, **counts}))
             unfinished.replace(out)
     except OSError as error:
         megabytes = sum(counts.values()) * (np.prod(PATCH_SHAPE) * 8 + 20_000) / 1e6

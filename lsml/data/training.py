@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from lsml.config import Scalar, TrainConfig
 from lsml.data.layout import training_splits
 from lsml.data.pack import PackedSplit, Progress, pack_split
+from lsml.data.provenance import UNKNOWN, Judged
 from lsml.data.statistics import BandStatistics
 
 
@@ -28,6 +29,10 @@ class StudyData(Protocol):
         """What makes scores comparable: the fingerprints of the splits and how they are judged."""
 
     @property
+    def judged(self) -> Judged:
+        """What the scores of a trial are of."""
+
+    @property
     def source(self) -> str:
         """Where the patches come from, in words."""
 
@@ -36,12 +41,16 @@ class StudyData(Protocol):
 
 
 class TrainingData(NamedTuple):
-    """Packed train and validation, pickled as two paths and the statistics. Nothing here leads to a test file."""
+    """Packed train and validation, pickled as two paths and the statistics. Nothing here leads to a test file.
+
+    `held_out` says how validation was set apart, in words of `lsml.data.provenance`.
+    """
 
     train: PackedSplit
     validation: PackedSplit
     statistics: BandStatistics
     source: str
+    held_out: str = UNKNOWN
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -52,6 +61,11 @@ class TrainingData(NamedTuple):
     def identity(self) -> dict[str, Scalar]:
         """The fingerprints of both splits."""
         return {"train": self.train.fingerprint, "validation": self.validation.fingerprint}
+
+    @property
+    def judged(self) -> Judged:
+        """The validation patches."""
+        return Judged(self.held_out, self.validation.fingerprint)
 
     def steps(self, config: TrainConfig) -> Steps:
         """Epochs, at most."""
@@ -69,7 +83,8 @@ def prepare(root: Path, cache: Path, progress: Progress | None = None) -> Traini
     splits = training_splits(root)
     train = pack_split("train", splits.train, cache, fill=None, progress=progress)
     validation = pack_split("validation", splits.validation, cache, fill=train.statistics.median, progress=progress)
-    return TrainingData(train, validation, train.statistics, splits.source + replaced_in_words(train, validation))
+    source = splits.source + replaced_in_words(train, validation)
+    return TrainingData(train, validation, train.statistics, source, splits.held_out)
 
 
 def replaced_in_words(*splits: PackedSplit) -> str:

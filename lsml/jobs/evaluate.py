@@ -13,7 +13,8 @@ from lsml.data.folders import layout_of
 from lsml.data.folds import prepare_folds
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.layout import PatchFiles, training_splits
-from lsml.data.sealed import test_split
+from lsml.data.provenance import Judged
+from lsml.data.sealed import set_apart, test_split
 from lsml.data.training import prepare
 from lsml.errors import ConfigError, DataError
 from lsml.evaluate import Evaluation, Patch, Predict, draw, evaluate
@@ -201,6 +202,7 @@ def _figures(found: Evaluation, split: SplitName) -> dict[str, bytes]:
 
 def _log(client: object, run_id: str, judgement: Judgement) -> None:
     from lsml.tracking.runs import log_files, log_panels, log_scores, log_table, log_texts
+    from lsml.tracking.scores import score_tags
 
     split, found, baseline = judgement.split, judgement.evaluation, judgement.baseline
     metrics = _named(split, found)
@@ -208,7 +210,10 @@ def _log(client: object, run_id: str, judgement: Judgement) -> None:
         metrics |= _named(f"{split}_tta", augmented)
     if baseline:
         metrics |= {f"{split}_pixel_baseline_{name}": value for name, value in baseline.metrics.items()}
-    log_scores(client, run_id, metrics, {f"lsml.data.{split}": found.fingerprint})
+    tags = {f"lsml.data.{split}": found.fingerprint}
+    if split == "test":
+        tags |= score_tags("test", Judged(set_apart(Path(judgement.data)), found.fingerprint))
+    log_scores(client, run_id, metrics, tags)
     log_panels(client, run_id, judgement.panels)
     rows = [score._asdict() for score in found.patches]
     log_texts(client, run_id, {f"{split}_patches.csv": to_csv(rows)})

@@ -20,6 +20,7 @@ from lsml.data.pack import PackedSplit
 from lsml.data.training import StudyData
 from lsml.errors import StorageError
 from lsml.tracking.models import log_model
+from lsml.tracking.scores import score_tags
 from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, git_commit, storage_errors
 from lsml.trial import Attempt, Panel, Role, State, TrialOutcome
 
@@ -64,7 +65,7 @@ def common_tags(role: str, name: str) -> dict[str, str]:
 
 def data_tags(data: StudyData, root: str) -> dict[str, str]:
     """Where the patches come from, the fingerprints of the splits and how they are judged."""
-    tags = {DATA_ROOT: root, DATA_SOURCE: data.source}
+    tags = {DATA_ROOT: root, DATA_SOURCE: data.source, **score_tags("validation", data.judged)}
     return tags | {f"{_DATA}{name}": str(value) for name, value in data.identity.items()}
 
 

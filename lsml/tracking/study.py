@@ -10,16 +10,20 @@ from mlflow.exceptions import MlflowException
 
 from lsml.config import Scalar
 from lsml.data.training import StudyData
+from lsml.errors import StorageError
 from lsml.tracking.runs import (
+    BEST_METRIC,
     BEST_RUN,
     NOTE,
     ROLE,
+    STATE,
     STUDY,
     common_tags,
     data_tags,
     describe_run,
     log_scores,
     log_texts,
+    trials_query,
 )
 from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, storage_errors
 
@@ -114,3 +118,28 @@ def end_study_run(client: MlflowClient, run_id: str, status: str) -> None:
 def model_run_id(run: Run) -> str:
     """The run whose model speaks for `run`: a study's best trial, or the run itself."""
     return run.data.tags.get(BEST_RUN, run.info.run_id)
+
+
+def best_trials(client: MlflowClient, study: str, count: int) -> list[Run]:
+    """The runs of the complete trials of a study's search with the highest F1, the best first.
+
+    Of several studies of that name it is the one that was started last.
+
+    Raises:
+        StorageError: no such study, or MLflow cannot be asked.
+    """
+    with storage_errors(f"runs of study '{study}'"):
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        query = f"tags.`{ROLE}` = 'study' and tags.`{STUDY}` = '{study}'"
+        parents = client.search_runs(experiments, query, max_results=1, order_by=["attributes.start_time DESC"])
+        if not parents:
+            raise StorageError(f"study '{study}'", "no such study in MLflow", "lsml study list shows which there are")
+        (parent,) = parents
+        return list(
+            client.search_runs(
+                [parent.info.experiment_id],
+                f"{trials_query(parent.info.run_id)} and tags.`{STATE}` = 'complete'",
+                max_results=count,
+                order_by=[f"metrics.`{BEST_METRIC}` DESC"],
+            )
+        )

@@ -49,6 +49,8 @@ def test_version(tmp_path: Path) -> None:
         (("tune", DEMO, "--data", ".", "--storage", "nonsense"), 3, "dataset"),
         (("train", DEMO, "--data", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("evaluate",), 2, "--run-id"),
+        (("compare",), 2, "give either runs or --study"),
+        (("leaderboard",), 2, "RUN"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
         (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "0.8"), 3, "dataset nowhere: no such folder"),

@@ -181,7 +181,10 @@ def test_an_empty_folder_is_filled_and_a_full_one_refused(tmp_path: Path) -> Non
     """Nothing that exists is touched: an empty folder will do, one with a file in it is an error, as is a file."""
     (tmp_path / "empty").mkdir()
     synthesize(tmp_path / "empty", train=1, validation=1, test=1)
-    assert sorted(path.name for path in (tmp_path / "empty").iterdir()) == ["TestData", "TrainData", "ValidData"]
+    assert sorted(path.name for path in (tmp_path / "empty").iterdir()) == [
+        *("TestData", "TrainData", "ValidData"),
+        "synthetic.json",
+    ]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     for taken in (tmp_path / "full", tmp_path / "full" / "notes.txt"):

@@ -1,0 +1,81 @@
+"""Sets scores of models on the same patches side by side, from counts by patch: without inference."""
+
+import csv
+import io
+from typing import NamedTuple
+
+import numpy as np
+
+from lsml.bootstrap import CONFUSION, Difference, Interval, difference, f1, intervals
+
+_COLUMNS = ("hits", "false_alarms", "misses")
+
+
+class PatchCounts(NamedTuple):
+    """A model's pixels on each patch.
+
+    Attributes:
+        ids: of the patches, in rising order of their text.
+        confusion: TP, FP and FN of each, int64 `(N, 3)`.
+    """
+
+    ids: tuple[str, ...]
+    confusion: np.ndarray
+
+
+class PooledScore(NamedTuple):
+    """One score of the sums over all patches, 0..1, with its interval."""
+
+    value: float
+    interval: Interval
+
+
+def read_counts(text: str) -> PatchCounts:
+    """The table of `lsml.metrics.PatchScore` that stands in `text` as CSV.
+
+    Raises:
+        ValueError: it is not such a table, is empty, or has a patch twice.
+    """
+    rows = sorted(csv.DictReader(io.StringIO(text)), key=lambda row: str(row.get("id")))
+    try:
+        ids = tuple(row["id"] for row in rows)
+        confusion = np.array([[int(row[column]) for column in _COLUMNS] for row in rows], np.int64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"no table of patches: {error}") from None
+    if not ids or len(set(ids)) < len(ids):
+        raise ValueError("no patches" if not ids else "a patch stands in it twice")
+    return PatchCounts(ids, confusion)
+
+
+def disagreement(first: PatchCounts, second: PatchCounts) -> str | None:
+    """Why two tables are not of the same patches judged equally often, as the rest of a sentence; None if they are.
+
+    Landslide pixels of a patch, TP + FN, are the same for every model; those of a trial that was pruned amid its
+    folds are fewer.
+    """
+    if first.ids != second.ids:
+        return f"their tables name different patches ({len(first.ids)} and {len(second.ids)} of them)"
+    landslide = [table.confusion[:, [0, 2]].sum(axis=1) for table in (first, second)]
+    if apart := np.flatnonzero(landslide[0] != landslide[1]).tolist():
+        one, other = (int(pixels[apart[0]]) for pixels in landslide)
+        name = first.ids[apart[0]]
+        return f"one was not judged as often: {name} has {one} landslide pixels in one table and {other} in the other"
+    return None
+
+
+def pooled_scores(counts: PatchCounts) -> dict[str, PooledScore]:
+    """F1, IoU, precision and recall over all pixels, each with its interval by resampled patches."""
+    found = intervals(counts.confusion, CONFUSION)
+    whole = counts.confusion.sum(axis=0, keepdims=True).astype(np.float64)
+    return {name: PooledScore(float(statistic(whole)[0]), found[name]) for name, statistic in CONFUSION.items()}
+
+
+def f1_above(counts: PatchCounts, reference: PatchCounts) -> Difference:
+    """By how much the F1 is higher than that of `reference`, both resampled by the same patches.
+
+    Raises:
+        ValueError: the tables are not of the same patches.
+    """
+    if counts.ids != reference.ids:
+        raise ValueError("the tables are not of the same patches")
+    return difference(counts.confusion, reference.confusion, f1)
