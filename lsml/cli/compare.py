@@ -97,7 +97,7 @@ def _print_comparison(found: "Comparison") -> None:
 
     names = [standing.name for standing in found.standings]
     if found.parameters:
-        rows = [[name, *("" if value is None else value for value in of)] for name, of in found.parameters.items()]
+        rows = [[name, *(_parameter(value) for value in of)] for name, of in found.parameters.items()]
         print_table(["parameters that differ", *names], rows)
     else:
         typer.echo("no parameter differs")
@@ -117,6 +117,16 @@ def _print_comparison(found: "Comparison") -> None:
         typer.echo("what a search has chosen by these scores is flattered by them: lsml evaluate judges unseen patches")
     _warn(found.patches)
     typer.echo(f"drew {found.figure}")
+
+
+def _parameter(value: str | None) -> str:
+    """As MLflow has it, a fraction in four digits."""
+    if value is None or value.isdigit():
+        return value or ""
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def _range(interval: tuple[float, float], sign: str = "") -> str:
@@ -151,7 +161,7 @@ def _print_leaderboard(found: "Leaderboard") -> None:
 
     for board in found.boards:
         title = f"official {board.split} split, {board.patches} patches: F1 of the landslide class, pooled over pixels"
-        print_table(["system", "F1", "", "source"], _rows(board, found.run_id), title=title)
+        print_table(["system", "F1", "uncertainty", "source"], _rows(board, found.run_id), title=title)
         if board.split == "validation":
             typer.echo("this run's threshold, and maybe the run itself, was chosen on these patches: that flatters it")
     for score in found.apart:

@@ -65,6 +65,9 @@ def test_scores_pictures_and_table_are_on_the_run(study: Study, evaluation: dict
     metrics = store.get_run(study.best_run).data.metrics
     assert {name: metrics[f"test_{name}"] for name in SCORES} == evaluation["metrics"]
     assert [metrics["test_f1_low"], metrics["test_f1_high"]] == evaluation["intervals"]["f1"]
+    tags = store.get_run(study.best_run).data.tags
+    assert tags["lsml.score.test.split"] == "the own split of synthetic patches"
+    assert tags["lsml.score.test.patches"] == evaluation["data_fingerprint"]
     images = [entry.path for entry in store.list_artifacts(study.best_run, "images")]
     assert sum("test~" in path and path.endswith(".png") for path in images) == 3
     table = store.download_artifacts(study.best_run, "test_patches.csv", str(study.folder))
