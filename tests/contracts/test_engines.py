@@ -301,7 +301,7 @@ def test_a_study_goes_on_with_its_own_engine_alone(change: Mapping[str, Any], sa
             space=experiment.space,
             base=BASE,
             settings=experiment.study,
-            spec=_spec(experiment, data),  # type: ignore[arg-type]
+            spec=_spec(experiment, data, {}),  # type: ignore[arg-type]
         )
 
     opened(**began)
