@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import queue
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ _NO_PAGES = {"dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
 
 _HANDOVER_SECONDS = 300
 """For a model of a gigabyte over a slow network; a worker that died meanwhile would never answer."""
+
+
+_GONE_SECONDS = 5.0
+"""A worker that dask does not list for so long is gone, and does not come back under its address."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class Workers:
         self._topic = f"lsml-{uuid.uuid4().hex}"
         self._running: dict[int, tuple[str, Future]] = {}
         self._answers: dict[int, Queue] = {}
+        self._missing: dict[str, float] = {}
         self._submitted = itertools.count()
         backend.prepare()
         gpus = gpu_ids()
@@ -204,12 +210,22 @@ class Workers:
         try:
             message = self._inbox.get(timeout=timeout)
         except queue.Empty:
+            self._cancel_orphans()
             return None
         if not isinstance(message, Reported):
             _, future = self._running.pop(message.attempt)
             future.release()
             self._answers.pop(message.attempt).close()
         return message
+
+    def _cancel_orphans(self) -> None:
+        """Ends the attempts on workers that are gone, of which dask tells nothing if they went before they began."""
+        live, now = self._client.scheduler_info(n_workers=-1)["workers"], time.monotonic()
+        for address, future in self._running.values():
+            if address in live:
+                self._missing.pop(address, None)
+            elif now - self._missing.setdefault(address, now) > _GONE_SECONDS:
+                future.cancel()
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
