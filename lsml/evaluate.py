@@ -10,7 +10,7 @@ import numpy as np
 
 from lsml.bootstrap import CONFUSION, Interval, average_precision, intervals
 from lsml.figures import panel
-from lsml.metrics import PatchScore, PooledCounts, coarse_counts, per_image_mean_f1, score_patch
+from lsml.metrics import Confusion, PatchScore, PooledCounts, coarse_counts, per_image_mean_f1, score_patch
 from lsml.objects import ObjectCounts, count_objects
 from lsml.trial import Panel
 
@@ -99,12 +99,15 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
         for _, _, patch, probability in sorted(worst, key=lambda entry: entry[:2], reverse=True)
     ]
     confusion = np.array([(score.hits, score.false_alarms, score.misses) for score in scores])
+    # Not read off the counts: a threshold need not lie on their grid.
+    hits, alarms, misses = (int(pixels) for pixels in confusion.sum(axis=0))
+    pooled = Confusion(hits, alarms, misses, int(counts.pixels.sum()) - hits - alarms - misses)
     of_curves = intervals(np.array(curves), {"average_precision": average_precision})
     return Evaluation(
         threshold=threshold,
-        metrics=counts.scores(threshold) | objects.scores(),
+        metrics=pooled.scores() | counts.scores_of_all_thresholds() | objects.scores(),
         counts=counts,
-        other_averages=_other_averages(counts, scores, threshold),
+        other_averages=_other_averages(pooled, scores),
         objects=objects,
         intervals=intervals(confusion, CONFUSION) | of_curves,
         confusion=confusion,
@@ -127,11 +130,10 @@ def _picture(patch: Patch, probability: np.ndarray, threshold: float, split: str
     return Panel(f"{split}/{patch.id}", panel(patch.image, patch.mask, probability, threshold))
 
 
-def _other_averages(counts: PooledCounts, scores: Sequence[PatchScore], threshold: float) -> dict[str, float]:
-    confusion = counts.at(threshold)
+def _other_averages(pooled: Confusion, scores: Sequence[PatchScore]) -> dict[str, float]:
     return {
-        "two_class_mean_f1": confusion.two_class_mean_f1,
-        "two_class_mean_iou": confusion.two_class_mean_iou,
+        "two_class_mean_f1": pooled.two_class_mean_f1,
+        "two_class_mean_iou": pooled.two_class_mean_iou,
         "per_image_mean_f1": per_image_mean_f1(scores),
     }
 

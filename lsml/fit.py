@@ -15,8 +15,10 @@ from typing import Literal, NamedTuple, Protocol
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import expit
 
 from lsml import checkpoint as checkpoints
+from lsml.calibration import Calibration, calibrate
 from lsml.checkpoint import Checkpoint
 from lsml.config import TrainConfig, TrainingConfig, flatten
 from lsml.data.loader import EpochLoader, steps_per_epoch
@@ -27,7 +29,7 @@ from lsml.device import Arithmetic, choose_arithmetic
 from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
 from lsml.metrics import Metrics, PooledCounts, best_epoch
-from lsml.models.build import build_model, build_networks
+from lsml.models.build import build_network, build_networks, with_probability
 from lsml.models.cost import costs
 from lsml.models.files import ModelFile, export
 from lsml.models.pacing import UNDECAYED, PacedAdamW
@@ -89,8 +91,9 @@ class FitResult:
     """What came of a training run.
 
     Attributes:
-        model: the network of the best weights, float32.
-        threshold: the probability from which a pixel counts as landslide, of the best epoch's best F1.
+        model: the network of the best weights, float32, with the temperature of `calibration`.
+        calibration: fitted to validation by the best weights; its threshold is moved from the one of the best epoch's
+            best F1.
         best_epoch: the first epoch with the highest `val_f1`, from 1.
         metrics: of the best epoch, as its event had them.
         epochs: how many were trained, over all resumes.
@@ -102,7 +105,7 @@ class FitResult:
     """
 
     model: ModelFile
-    threshold: float
+    calibration: Calibration
     best_epoch: int
     metrics: Metrics
     epochs: int
@@ -110,6 +113,11 @@ class FitResult:
     probabilities: np.ndarray
     environment: dict[str, str]
     costs: dict[str, float]
+
+    @property
+    def threshold(self) -> float:
+        """The probability by `model` from which a pixel counts as landslide."""
+        return self.calibration.threshold
 
 
 def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoint: Path | None = None) -> FitResult:
@@ -154,15 +162,20 @@ def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
     """The best weights in a float32 network that gives probabilities, and what it says of validation."""
     best = best_epoch(run.history)
     metrics = dict(run.history[best - 1])
-    model = run.model()
+    network = run.kept()
+    logits, truth = map(np.concatenate, zip(*run.outputs(network, validation), strict=True))
+    counts = PooledCounts()
+    counts.update(truth, expit(logits))
+    calibration = calibrate(counts, metrics["val_threshold"])
+    model = with_probability(network, calibration.temperature)
     return FitResult(
         model=export(model),
-        threshold=metrics["val_threshold"],
+        calibration=calibration,
         best_epoch=best,
         metrics=metrics,
         epochs=len(run.history),
         stopped=stopped,
-        probabilities=np.concatenate([output[..., 0] for output, _ in run.outputs(model, validation)]),
+        probabilities=expit(logits[..., 0] * np.float32(1 / calibration.temperature)),
         environment=run.environment,
         costs=costs(model, validation.batch([0])[0]),
     )
@@ -257,11 +270,15 @@ class TrainingRun:
             _assign(weights, _arrays(weights))
         return loss
 
-    def model(self) -> keras.Model:
-        """The kept weights in a float32 network that gives probabilities."""
-        model = build_model(self._config, self._statistics)
-        model.set_weights(self._kept)
-        return model
+    def kept(self) -> keras.Model:
+        """The kept weights in a float32 network that gives logits."""
+        network = build_network(self._config, self._statistics)
+        network.set_weights(self._kept)
+        return network
+
+    def model(self, temperature: float = 1.0) -> keras.Model:
+        """`kept` with probabilities, its logits divided by `temperature`."""
+        return with_probability(self.kept(), temperature)
 
     def outputs(self, model: keras.Model, split: Split) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What `model` says of the patches of a split in order, and truth: batches of float32 `(B, H, W, 1)`."""

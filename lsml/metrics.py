@@ -134,6 +134,10 @@ class Confusion(NamedTuple):
         """TP / (TP + FP + FN), the Jaccard index of the landslide class."""
         return _ratio(self.true_positive, self.true_positive + self.false_positive + self.false_negative)
 
+    def scores(self) -> dict[str, float]:
+        """`f1`, `iou`, `precision` and `recall`, each 0..1."""
+        return {"f1": self.f1, "iou": self.iou, "precision": self.precision, "recall": self.recall}
+
     @property
     def two_class_mean_f1(self) -> float:
         """The mean of the landslide's and the background's F1; not comparable with `f1`.
@@ -288,15 +292,11 @@ class PooledCounts:
 
         The last one alone is the better the lower.
         """
-        confusion = self.at(threshold)
-        return {
-            "f1": confusion.f1,
-            "iou": confusion.iou,
-            "precision": confusion.precision,
-            "recall": confusion.recall,
-            "average_precision": self.average_precision(),
-            "calibration_error": self.calibration_error(),
-        }
+        return self.at(threshold).scores() | self.scores_of_all_thresholds()
+
+    def scores_of_all_thresholds(self) -> dict[str, float]:
+        """`average_precision` and `calibration_error`, each 0..1."""
+        return {"average_precision": self.average_precision(), "calibration_error": self.calibration_error()}
 
     def _positives(self) -> tuple[np.ndarray, np.ndarray]:
         """False and true positives at every threshold, int64."""

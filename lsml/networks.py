@@ -96,6 +96,7 @@ def refit(
     pack: PackedSplit,
     *,
     epochs: int,
+    temperature: float = 1.0,
     epoch_ended: Callable[[EpochEvent], object],
     checkpoint: Path | None = None,
 ) -> RefitResult:
@@ -103,6 +104,7 @@ def refit(
 
     Args:
         epochs: the learning rate's course ends with the last one.
+        temperature: what the exported network's logits are divided by.
         epoch_ended: hears of every epoch, also of those trained before a resume.
         checkpoint: a file to write after each epoch and to go on from.
 
@@ -122,7 +124,7 @@ def refit(
         epoch_ended(event)
     while len(run.history) < epochs:
         epoch_ended(run.epoch())
-    model = run.model()
+    model = run.model(temperature)
     return RefitResult(
         model=export(model),
         epochs=len(run.history),

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from lsml.calibration import Calibration, calibrate, moved
 from lsml.config import OBJECTIVE, Scalar, TrainConfig
 from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
 from lsml.data.split import Split
 from lsml.data.training import Steps, StudyData, TrainingData
 from lsml.memory import within_memory
-from lsml.metrics import score_patch
+from lsml.metrics import PooledCounts, score_patch
 from lsml.models.files import ModelFile
 from lsml.objects import ObjectCounts, count_objects
 from lsml.tables import to_csv
@@ -98,6 +99,8 @@ class TrialOutcome:
         steps: epochs or folds that it reported, by that noun.
         best_epoch: the epoch of the best value, from 1; the mean over folds where there are folds.
         threshold: the probability from which a pixel counts as landslide, chosen on the same pixels as `value`.
+        temperature: what `model`'s logits are divided by; of folds, what those of a network trained on all patches
+            are to be divided by.
         metrics: all metrics of the best epoch, or over all folds, and `val_object_hit_rate` and `val_object_precision`
             of `lsml.objects.ObjectCounts` at `threshold`.
         environment: device, backend, precision and versions in words, and the SHA-256 of a file of weights.
@@ -114,6 +117,7 @@ class TrialOutcome:
     threshold: float
     metrics: Mapping[str, float]
     environment: Mapping[str, str]
+    temperature: float = 1.0
     model: ModelFile | None = None
     panels: tuple[Panel, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
@@ -164,6 +168,7 @@ def _refitted(task: TrialTask, report: Report, earned: "Earned") -> TrialOutcome
         task.config,
         pack,
         epochs=earned.epochs,
+        temperature=earned.temperature,
         epoch_ended=lambda event: report(event.epoch, event.metrics, event.replayed),
         checkpoint=task.checkpoint,
     )
@@ -172,7 +177,8 @@ def _refitted(task: TrialTask, report: Report, earned: "Earned") -> TrialOutcome
         stopped="finished",
         steps=Steps("epoch", earned.epochs),
         best_epoch=earned.epochs,
-        threshold=earned.threshold,
+        threshold=moved(earned.threshold, earned.temperature),
+        temperature=earned.temperature,
         metrics={OBJECTIVE: earned.value, "val_threshold": earned.threshold},
         environment=_versions(result.environment),
         model=result.model,
@@ -187,11 +193,14 @@ class Earned(NamedTuple):
         value: F1 over all out-of-fold pixels at `threshold`; the network trained on all patches has none of its own.
         threshold: the probability from which a pixel counts as landslide.
         epochs: the mean over folds of the best epoch.
+        temperature: what the logits of the network are divided by, fitted to all out-of-fold pixels; `threshold` is
+            that of the networks in folds, before it.
     """
 
     value: float
     threshold: float
     epochs: int
+    temperature: float = 1.0
 
 
 def pixel_baseline_trial(task: TrialTask, report: Report) -> TrialOutcome:
@@ -237,19 +246,24 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
             return report(event.epoch, event.metrics, event.replayed)
 
     result = fit(task.config, data, _Observer(), checkpoint=task.checkpoint)
-    probabilities = result.probabilities
+    probabilities, threshold = result.probabilities, result.threshold
     return TrialOutcome(
         value=result.metrics[OBJECTIVE],
         stopped=result.stopped,
         steps=Steps("epoch", result.epochs),
         best_epoch=result.best_epoch,
-        threshold=result.threshold,
-        metrics=result.metrics | _object_scores(enumerate(probabilities), data.validation, result.threshold),
+        threshold=threshold,
+        temperature=result.calibration.temperature,
+        metrics={
+            **result.metrics,
+            **_of_calibration(result.calibration),
+            **_object_scores(enumerate(probabilities), data.validation, threshold),
+        },
         environment=_versions(result.environment),
         model=result.model,
         costs=result.costs,
-        panels=_panels(data.validation, probabilities.__getitem__, result.threshold),
-        tables={PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, result.threshold)},
+        panels=_panels(data.validation, probabilities.__getitem__, threshold),
+        tables={PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, threshold)},
     )
 
 
@@ -277,6 +291,10 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
             if (found := result.probability(repeat, index)) is not None:
                 yield index, found
 
+    counts = PooledCounts()
+    for index, found in judged():
+        counts.update(data.train.mask(index), found)
+    calibration = calibrate(counts, result.threshold)
     by_repeat = {f"val_f1_repeat_{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
     return TrialOutcome(
         value=result.value,
@@ -284,7 +302,13 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         steps=Steps("fold", len(result.histories)),
         best_epoch=result.length,
         threshold=result.threshold,
-        metrics={**result.metrics, **_object_scores(judged(), data.train, result.threshold), **by_repeat},
+        temperature=calibration.temperature,
+        metrics={
+            **result.metrics,
+            **_of_calibration(calibration),
+            **_object_scores(judged(), data.train, result.threshold),
+            **by_repeat,
+        },
         environment=_versions(result.environment),
         panels=_panels(data.train, lambda index: result.probability(0, index), result.threshold),
         tables={
@@ -292,6 +316,11 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
             PATCH_TABLE: _patch_table(judged(), data.train, result.threshold),
         },
     )
+
+
+def _of_calibration(calibration: Calibration) -> dict[str, float]:
+    """Beside `val_calibration_error`, which is that before."""
+    return {"val_temperature": calibration.temperature, "val_scaled_calibration_error": calibration.error}
 
 
 def _object_scores(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, threshold: float) -> dict[str, float]:

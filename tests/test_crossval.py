@@ -298,6 +298,14 @@ def test_a_refitted_model_takes_stored_bands(refitted: tuple[RefitResult, Path],
     assert 0 <= probability.min() < probability.max() <= 1
 
 
+def test_a_refitted_model_divides_its_logits(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
+    """At a temperature of 2 the odds of a landslide are the square roots of what they were."""
+    asked = refit(toy_config(), pack, epochs=2, temperature=2.0, epoch_ended=lambda event: None, checkpoint=refitted[1])
+    images, _ = pack.batch([0, 6])
+    plain, halved = (np.asarray(load_bytes(result.model.content)(images)) for result in (refitted[0], asked))
+    np.testing.assert_allclose((halved / (1 - halved)) ** 2, plain / (1 - plain), rtol=1e-4)
+
+
 def test_a_finished_refit_is_not_trained_on(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
     """Called again with its checkpoint it asks for patches only for the statistics, and gives the same weights.
 

@@ -173,7 +173,10 @@ def test_the_result_is_that_of_the_best_epoch(uninterrupted: tuple[FitResult, Li
     scores = [event.metrics["val_f1"] for event in listener.events]
     assert result.best_epoch == 1 + scores.index(max(scores))
     assert result.metrics == listener.events[result.best_epoch - 1].metrics
-    assert result.threshold == result.metrics["val_threshold"]
+    chosen, temperature = result.metrics["val_threshold"], result.calibration.temperature
+    moved = 1 / (1 + ((1 - chosen) / chosen) ** (1 / temperature))
+    assert result.threshold == pytest.approx(moved, rel=1e-6)
+    assert temperature != 1
     assert result.model.sha256 == hashlib.sha256(result.model.content).hexdigest()
 
     split = toy_data().validation

@@ -99,7 +99,9 @@ def _print(judgement: "Judgement") -> None:
         typer.echo(f"F1 above logistic regression: {ahead.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
     if gained := judgement.gained:
         low, high = gained.interval
-        typer.echo(f"F1 of the mean above plain: {gained.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+        typer.echo(
+            f"F1 of eight orientations above plain: {gained.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+        )
         typer.echo("the threshold was chosen without test-time augmentation (--tta d4), and is used with it too")
     if len(found.patches) < LEAST_PATCHES:
         typer.echo(f"intervals are unreliable: fewer than {LEAST_PATCHES} patches")

@@ -86,10 +86,11 @@ def _train(task: TrialTask, data: StudyData, run: "TrainingRun", watcher: TrainW
     outcome = train_trial(task, report)
     if outcome.model is not None:
         return outcome
-    earned = Earned(outcome.value, outcome.threshold, outcome.best_epoch)
+    earned = Earned(outcome.value, outcome.threshold, outcome.best_epoch, outcome.temperature)
 
     def show(step: int, metrics: Mapping[str, float], replayed: bool) -> bool:
         watcher.show_step("training on all patches", step, Steps("epoch", earned.epochs), metrics)
         return True
 
-    return replace(outcome, model=refit_trial(task, show, earned=earned).model)
+    refitted = refit_trial(task, show, earned=earned)
+    return replace(outcome, model=refitted.model, threshold=refitted.threshold)

@@ -71,9 +71,16 @@ def build_model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
 
     It is `build_network` under float32 with a sigmoid on top; the weights are the same, in the same order.
     """
-    network = build_network(config, statistics)
-    probability = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(network.output)
-    return keras.Model(network.input, probability, name=config.model.architecture)
+    return with_probability(build_network(config, statistics))
+
+
+def with_probability(network: keras.Model, temperature: float = 1.0) -> keras.Model:
+    """The layers of a network of logits, which are divided by `temperature`, with a sigmoid on top."""
+    logits = network.output
+    if temperature != 1:
+        logits = keras.layers.Rescaling(1 / temperature, dtype="float32", name="temperature")(logits)
+    probability = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logits)
+    return keras.Model(network.input, probability, name=network.name)
 
 
 def _encoded(

@@ -16,7 +16,7 @@ from lsml.errors import StudyError
 from lsml.experiment import Experiment, StudySettings
 from lsml.study.coordinator import Stage
 from lsml.study.database import complete_trials, cost_in, cost_of, f1_of, run_id_of, slot_of, within
-from lsml.study.slots import Item, ListedSlots, SearchSlots, best_epoch_of, fresh_seed, threshold_of
+from lsml.study.slots import Item, ListedSlots, SearchSlots, best_epoch_of, fresh_seed, temperature_of, threshold_of
 from lsml.trial import Attempt, Earned, Role, TrialFunction, TrialFunctions
 
 RunStage = Callable[[Stage], None]
@@ -138,7 +138,8 @@ class _Later:
     def refit(self, chosen: _Judged) -> str:
         """The run of the chosen configuration's network, trained on all patches."""
         assert chosen.trial is not None
-        earned = Earned(_value(chosen.trial), threshold_of(chosen.trial), best_epoch_of(chosen.trial))
+        trial = chosen.trial
+        earned = Earned(_value(trial), threshold_of(trial), best_epoch_of(trial), temperature_of(trial))
         item = _item(chosen.item.label, chosen.item.config, chosen.item.searched, *earned)
         function = partial(self.functions.refit, earned=earned)
         (done,) = self._run(

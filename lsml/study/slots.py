@@ -42,9 +42,9 @@ from lsml.study.database import (
 from lsml.study.search import make_pruner, make_sampler
 from lsml.trial import Attempt, Role, State, TrialOutcome
 
-_SEARCHED, _REASON, _LOST, _THRESHOLD, _BEST_EPOCH, _ITEMS = (
+_SEARCHED, _REASON, _LOST, _THRESHOLD, _TEMPERATURE, _BEST_EPOCH, _ITEMS = (
     *("searched", "reason", "lost"),
-    *("threshold", "best_epoch", "lsml.items"),
+    *("threshold", "temperature", "best_epoch", "lsml.items"),
 )
 _EXHAUSTED = "lsml.exhausted"
 _TRAINING, _SAMPLING, _CONFIRMING, _SEARCHING = 0, 1, 2, 3
@@ -166,6 +166,7 @@ class Slots(ABC):
         """Ends the slot with its value, and keeps what later stages need."""
         trial = self._trials.pop(attempt.number)
         trial.set_user_attr(_THRESHOLD, outcome.threshold)
+        trial.set_user_attr(_TEMPERATURE, outcome.temperature)
         trial.set_user_attr(_BEST_EPOCH, outcome.best_epoch)
         trial.set_user_attr(STEPS, outcome.steps.total)
         trial.set_user_attr(COSTS, dict(outcome.costs))
@@ -450,6 +451,11 @@ def fresh_seed(seed: int) -> int:
 def threshold_of(trial: FrozenTrial) -> float:
     """The probability from which a pixel counts as landslide, of a complete trial."""
     return float(trial.user_attrs[_THRESHOLD])
+
+
+def temperature_of(trial: FrozenTrial) -> float:
+    """What the logits of a complete trial's network are divided by; 1 where lsml did not know of it yet."""
+    return float(trial.user_attrs.get(_TEMPERATURE, 1.0))
 
 
 def best_epoch_of(trial: FrozenTrial) -> int:

@@ -1,12 +1,14 @@
 """Studies in folds from the command line, with real networks: what they print, register and refuse."""
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from mlflow.models import Model
 
 from tests.end_to_end.conftest import client, runs
 from tests.processes import lsml
@@ -75,6 +77,16 @@ def test_the_registered_run_holds_the_model_and_its_score(study: Study) -> None:
     scores = {r.data.metrics["best_val_f1"]: r.data.metrics["best_val_threshold"] for r in confirmed}
     assert run.data.metrics["best_val_f1"] == max(scores)
     assert run.data.metrics["best_val_threshold"] == scores[max(scores)]
+    # The logits of the model, and so that of its threshold, are divided by the temperature that the folds gave.
+    chosen = max((r.data.metrics for r in confirmed), key=lambda metrics: metrics["best_val_f1"])
+    (output,) = run.outputs.model_outputs
+    model = Model.load(store.get_logged_model(output.model_id).artifact_location)
+    moved = _logit(model.metadata["lsml.threshold"]) * chosen["best_val_temperature"]
+    assert moved == pytest.approx(_logit(chosen["best_val_threshold"]), abs=1e-3)
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def test_a_trial_reports_folds_and_keeps_every_epoch_of_them(study: Study) -> None:
