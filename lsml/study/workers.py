@@ -25,7 +25,9 @@ from lsml.trial import TrialFunction, TrialOutcome, TrialTask
 
 # A trial that takes its worker down must not be given to the next one: the coordinator decides.
 # A daemonic worker may not start processes of its own. Trials are placed by the coordinator alone.
+# A busy machine takes longer than dask's 15 seconds to bring up the successor of a worker that died.
 _DASK_SETTINGS = {
+    "distributed.deploy.lost-worker-timeout": "60s",
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,
     "distributed.worker.daemon": False,
@@ -211,6 +213,7 @@ class Workers:
             message = self._inbox.get(timeout=timeout)
         except queue.Empty:
             self._cancel_orphans()
+            self._replace_missing()
             return None
         if not isinstance(message, Reported):
             _, future = self._running.pop(message.attempt)
@@ -226,6 +229,11 @@ class Workers:
                 self._missing.pop(address, None)
             elif now - self._missing.setdefault(address, now) > _GONE_SECONDS:
                 future.cancel()
+
+    def _replace_missing(self) -> None:
+        """Starts workers anew that dask has given up, because their successors took too long."""
+        if len(self._cluster.workers) < self.count:
+            self._cluster.scale(self.count)
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event

@@ -1,9 +1,14 @@
 """The workers themselves: what becomes of a trial whose worker is gone before it began."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from lsml.config import TrainConfig
+from lsml.study import workers as module
 from lsml.study.workers import Lost, Workers
 from lsml.trial import Report, TrialOutcome, TrialTask
 
@@ -12,7 +17,7 @@ def _never(task: TrialTask, report: Report) -> TrialOutcome:
     raise AssertionError("there is no worker to run this")
 
 
-def test_a_trial_for_a_worker_that_is_gone_is_lost(tmp_path: Path, monkeypatch) -> None:
+def test_a_trial_for_a_worker_that_is_gone_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Handed to an address at which no worker lives, an attempt comes back as lost, and does not wait for ever."""
     monkeypatch.chdir(tmp_path)
     with Workers(1, scratch=tmp_path) as workers:
@@ -22,3 +27,24 @@ def test_a_trial_for_a_worker_that_is_gone_is_lost(tmp_path: Path, monkeypatch) 
             message = workers.next(0.2)
     assert isinstance(message, Lost)
     assert message.attempt == 7
+
+
+def test_a_worker_whose_successor_takes_too_long_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dask gives up a place for a worker where nobody came back in time; the study has to get a worker all the same.
+
+    No process starts within the tenth of a second that dask is given here.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(module._DASK_SETTINGS, "distributed.deploy.lost-worker-timeout", "100ms")
+    with Workers(1, scratch=tmp_path) as workers:
+        workers.devices()
+        (before,) = workers.pids()
+        os.kill(before, signal.SIGKILL)
+        found, end = [before], time.monotonic() + 100
+        while (found in ([], [before]) or not workers.free()) and time.monotonic() < end:
+            workers.next(0.2)
+            found = workers.pids()
+        assert workers.free()
+        assert found not in ([], [before])
