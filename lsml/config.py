@@ -128,6 +128,14 @@ class ModelConfig(Section):
         "in the decoder: none, a gate on each skip (Oktay et al. 2018), "
         "or channels weighted after each level (Hu et al. 2018)",
     )
+    members: int = _field(
+        1,
+        "networks trained side by side from weights of their own, whose mean probability is the answer "
+        "(deep ensembles, Lakshminarayanan et al. 2017); each costs as much again to train and to apply",
+        unit="networks",
+        ge=1,
+        le=16,
+    )
     deep_supervision: bool = _field(
         False,
         "the decoder's coarser levels give logits of their own, which count in the loss while training: "

@@ -21,7 +21,7 @@ from lsml import checkpoint as checkpoints
 from lsml.calibration import Calibration, calibrate
 from lsml.checkpoint import Checkpoint
 from lsml.config import TrainConfig, TrainingConfig, flatten
-from lsml.data.loader import EpochLoader, steps_per_epoch
+from lsml.data.loader import EpochLoader, SideBySideLoader, steps_per_epoch
 from lsml.data.split import Split
 from lsml.data.statistics import BandStatistics
 from lsml.data.training import TrainingData
@@ -29,9 +29,10 @@ from lsml.device import Arithmetic, choose_arithmetic
 from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
 from lsml.metrics import Metrics, PooledCounts, best_epoch
-from lsml.models.build import build_network, build_networks, with_probability
+from lsml.models.build import Networks, build_network, build_networks, with_probability
 from lsml.models.cost import costs
 from lsml.models.files import ModelFile, export
+from lsml.models.members import MembersLoss, member_seeds
 from lsml.models.pacing import UNDECAYED, PacedAdamW
 from lsml.models.pretrained import carry
 from lsml.models.supervision import SupervisedLoss
@@ -215,13 +216,15 @@ class TrainingRun:
         self._path, self._pause, self._saved = checkpoint, checkpoint_seconds, time.monotonic()
         self.arithmetic = choose_arithmetic(config.training)
         self._loss = CompoundLoss(config.loss)
-        self.network, self._trained = build_networks(config, statistics, precision=self.arithmetic.precision)
-        carried = carry(config, self.network) if config.model.pretrained else frozenset()
+        networks = build_networks(config, statistics, precision=self.arithmetic.precision)
+        self.network, self._trained = networks.judged, networks.trained
+        carried = _carried(config, networks)
         self._steps = steps_per_epoch(len(train), config.training.batch_size, asked=config.training.steps_per_epoch)
         self._optimizer = _optimizer(config.training, self._steps, carried)
         # Built here, because keras would trace the training step twice otherwise, and to restore its state.
         self._optimizer.build(self._trained.trainable_variables)
-        loss = self._loss if self._trained is self.network else SupervisedLoss(self._loss)
+        alone = self._trained is self.network
+        loss = self._loss if alone else MembersLoss(SupervisedLoss(self._loss), len(networks.members))
         # What is judged is compiled by XLA like what is trained, also where they are two.
         self.network.jit_compile = self.arithmetic.xla
         self._trained.compile(self._optimizer, loss, jit_compile=self.arithmetic.xla)
@@ -257,7 +260,7 @@ class TrainingRun:
         self._save()
         return EpochEvent(number, dict(metrics), replayed=False)
 
-    def _train(self, loader: EpochLoader) -> float:
+    def _train(self, loader: EpochLoader | SideBySideLoader) -> float:
         """One pass over the loader's batches; gives their mean loss."""
         weights = self._trained.trainable_variables
         if self._last:
@@ -289,18 +292,24 @@ class TrainingRun:
             kept = min(size, len(split) - start)
             yield np.asarray(model.predict_on_batch(images))[:kept], truth[:kept]
 
-    def _loader(self, epoch: int) -> EpochLoader:
+    def _loader(self, epoch: int) -> EpochLoader | SideBySideLoader:
+        """What each member sees of the epoch, in an order and an augmentation of its own."""
+        seeds = member_seeds(self._config.seed, self._config.model.members)
+        loaders = [self._loader_of(seed, epoch, len(seeds)) for seed in seeds]
+        return loaders[0] if len(loaders) == 1 else SideBySideLoader(loaders)
+
+    def _loader_of(self, seed: int, epoch: int, members: int) -> EpochLoader:
         # A CPU's cores are the network's; a GPU would wait for one thread's augmentation.
-        workers = min(GPU_LOADER_THREADS, os.cpu_count() or 1) if self.arithmetic.device.kind == "gpu" else 1
+        threads = min(GPU_LOADER_THREADS, os.cpu_count() or 1) if self.arithmetic.device.kind == "gpu" else 1
         return EpochLoader(
             self._train_split,
             epoch=epoch,
             batch_size=self._config.training.batch_size,
             augment=self._config.augment,
-            seed=self._config.seed,
+            seed=seed,
             steps=self._steps,
             landslide_share=self._config.training.landslide_share,
-            workers=workers,
+            workers=max(1, threads // members),
         )
 
     def _judge(self, epoch: int, split: Split) -> Metrics:
@@ -336,7 +345,14 @@ class TrainingRun:
         self.history = [dict(metrics) for metrics in found.history]
 
 
-def train_pass(network: keras.Model, loader: EpochLoader) -> float:
+def _carried(config: TrainConfig, networks: Networks) -> frozenset[str]:
+    """Gives each member its pretrained weights, where there are any, and the paths of the variables that have them."""
+    if not config.model.pretrained:
+        return frozenset()
+    return frozenset().union(*(carry(config, member) for member in networks.members))
+
+
+def train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader) -> float:
     """Trains a compiled network on the loader's batches; gives the mean of their losses.
 
     Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two

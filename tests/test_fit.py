@@ -242,10 +242,10 @@ def run_until_killed(path: str) -> None:
     fit(toy_config(), data, Killer(data, epoch=2), checkpoint=Path(path))
 
 
-def test_deep_supervision_resumes_to_the_last_digit(tmp_path: Path) -> None:
-    """Its heads train, are in the checkpoint and not in the model; the events have the same metrics as others."""
+def test_supervised_networks_side_by_side_resume_to_the_last_digit(tmp_path: Path) -> None:
+    """All heads train, are in the checkpoint and not in the model; the events have the same metrics as others."""
     path = tmp_path / "supervised.checkpoint"
-    config = toy_config(model__deep_supervision=True, model__attention="gate", training__epochs=3)
+    config = toy_config(model__members=2, model__deep_supervision=True, model__attention="gate", training__epochs=3)
     whole, rest = Listener(), Listener()
     expected = fit(config, toy_data(), whole)
     fit(config, toy_data(), Listener(last=2), checkpoint=path)
@@ -255,7 +255,9 @@ def test_deep_supervision_resumes_to_the_last_digit(tmp_path: Path) -> None:
     assert untimed(rest.events) == untimed(whole.events)
     assert all(np.array_equal(a, b) for a, b in zip(weights_of(resumed), weights_of(expected), strict=True))
     assert set(whole.events[0].metrics) == METRICS
-    assert not any(layer.name == "logits1" for layer in load_bytes(resumed.model.content).layers)
+    members = [layer for layer in load_bytes(resumed.model.content).layers if isinstance(layer, keras.Model)]
+    assert len(members) == 2
+    assert not any(layer.name == "logits1" for member in members for layer in member.layers)
     assert whole.events[-1].metrics["loss"] < whole.events[0].metrics["loss"]
 
 

@@ -1,7 +1,7 @@
 """Batches of one training epoch: shuffled, augmented, every one of the same shape."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -89,6 +89,28 @@ class EpochLoader:
         images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
         truth = masks[..., None].astype(np.float32)
         return augment.mix(images, truth, seed=self._seed, epoch=self._epoch, step=index)
+
+
+class SideBySideLoader:
+    """The batches of several loaders, step by step: bands of each as they are, masks one after the other.
+
+    Args:
+        loaders: of equal length, at least one.
+    """
+
+    def __init__(self, loaders: Sequence[EpochLoader]) -> None:
+        self._loaders = loaders
+
+    @property
+    def n_patches(self) -> int:
+        """Patches in all batches of the epoch."""
+        return sum(loader.n_patches for loader in self._loaders)
+
+    def __iter__(self) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
+        """In order, as many stored bands `(B, H, W, 14)` as there are loaders, and masks `(loaders * B, H, W, 1)`."""
+        for batches in zip(*self._loaders, strict=True):
+            images, masks = zip(*batches, strict=True)
+            yield images, np.concatenate(masks)
 
 
 def steps_per_epoch(n_patches: int, batch_size: int, *, asked: int = 0) -> int:

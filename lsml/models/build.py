@@ -13,6 +13,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import plain, resnet
 from lsml.models.inputs import features_of
+from lsml.models.members import mean_logits, member_seeds, side_by_side
 from lsml.models.pretrained import stem_input
 from lsml.models.supervision import supervise
 from lsml.models.unet import decoder, head
@@ -27,19 +28,22 @@ class Networks(NamedTuple):
     Attributes:
         judged: to logits float32 `(B, H, W, 1)`; what it becomes is exported.
         trained: with deep supervision to logits of all levels, `(B, H, W, levels)`, from heads that `judged` does
-            not have; otherwise it is `judged`.
+            not have, and with several members their `side_by_side`; otherwise it is `judged`.
+        members: whose mean probability `judged` gives, each to logits `(B, H, W, 1)`; `judged` where there is one.
     """
 
     judged: keras.Model
     trained: keras.Model
+    members: tuple[keras.Model, ...]
 
 
 def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> Networks:
     """The network to judge and the one to train.
 
     H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone;
-    those of `judged` are the same with deep supervision and without. Pretrained weights are not read here: the
-    network has the layers for them, and `lsml.models.pretrained.carry` brings them.
+    those of `judged` are the same with deep supervision and without, and those of the first of several members are
+    those of a network alone. Pretrained weights are not read here: the members have the layers for them, and
+    `lsml.models.pretrained.carry` brings them.
 
     Args:
         precision: dtype policy of the layers between input scaling and logits, `float32` or `mixed_bfloat16`.
@@ -47,18 +51,31 @@ def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision
     Raises:
         ConfigError: no band and no index is left to look at, or the pretrained weights do not suit the rest.
     """
-    seeds, model = _seeds(config.seed), config.model
+    name, seeds = config.model.architecture, member_seeds(config.seed, config.model.members)
+    if len(seeds) == 1:
+        return _single(config, statistics, precision, config.seed, name)
+    members = [
+        _single(config, statistics, precision, seed, f"{name}_{number}") for number, seed in enumerate(seeds, start=1)
+    ]
+    stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
+    judged = keras.Model(stored, mean_logits([member.judged(stored) for member in members]), name=name)
+    trained = side_by_side([member.trained for member in members])
+    return Networks(judged, trained, tuple(member.judged for member in members))
+
+
+def _single(config: TrainConfig, statistics: BandStatistics, precision: str, seed: int, name: str) -> Networks:
+    seeds, model = _seeds(seed), config.model
     blocks = Blocks(model, seeds, precision)
     stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
     inputs = features_of(stored, config.input, statistics)
     features, filters = _encoded(inputs, config, statistics, blocks)
     decoded = decoder(features, filters, blocks)
     logits = head(decoded[0], seeds)
-    judged = keras.Model(stored, logits, name=model.architecture)
+    judged = keras.Model(stored, logits, name=name)
     if not model.deep_supervision or len(decoded) == 1:
-        return Networks(judged, judged)
-    trained = keras.Model(stored, supervise(logits, decoded, seeds), name=f"{model.architecture}_supervised")
-    return Networks(judged, trained)
+        return Networks(judged, judged, (judged,))
+    trained = keras.Model(stored, supervise(logits, decoded, seeds), name=f"{name}_supervised")
+    return Networks(judged, trained, (judged,))
 
 
 def build_network(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> keras.Model:

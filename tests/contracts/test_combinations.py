@@ -49,7 +49,9 @@ def _networks(config: TrainConfig, statistics: BandStatistics) -> Iterator[tuple
     Without them logits are in the hundreds, and probabilities all the same.
     """
     if config.model.deep_supervision:
-        found = [(_with_sigmoid(network), network.output.shape[-1]) for network in build_networks(config, statistics)]
+        found = [
+            (_with_sigmoid(network), network.output.shape[-1]) for network in build_networks(config, statistics)[:2]
+        ]
     else:
         found = [(build_model(config, statistics), 1)]
     for network, levels in found:

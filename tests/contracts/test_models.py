@@ -14,6 +14,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.build import build_model, build_network, build_networks
 from lsml.models.files import export, load_bytes
+from lsml.models.members import MembersLoss
 from lsml.models.supervision import SupervisedLoss
 from tests.processes import WITHOUT_LSML
 
@@ -77,7 +78,13 @@ Without those weights their normalisations' moments are far off, and their logit
 `tests/models/test_pretrained.py` looks at it with weights.
 """
 
-NETWORKS = {f"{row[0]}-{row[1]}": _values(*row) for row in COVER} | STEMS
+SEVERAL: dict[str, dict[str, Scalar]] = {
+    "two unets": _values(*COVER[1]) | {"model.members": 2},
+    "two resnet18": _values(*COVER[5]) | {"model.members": 2},
+}
+"""Networks side by side, with deep supervision and without."""
+
+NETWORKS = {f"{row[0]}-{row[1]}": _values(*row) for row in COVER} | STEMS | SEVERAL
 
 STRANGER = """
 import sys
@@ -129,16 +136,17 @@ def test_probabilities_have_the_shape_of_the_patches(config: TrainConfig, statis
 
 def test_gradient_steps_lower_the_loss(config: TrainConfig, statistics: BandStatistics) -> None:
     """Some steps on one batch, whose landslide is a brighter square, take off a tenth of the loss or more."""
-    judged, trained = build_networks(with_values(config, {"model.dropout": 0.0}), statistics)
+    judged, trained, members = build_networks(with_values(config, {"model.dropout": 0.0}), statistics)
     loss = CompoundLoss(LossConfig())
     trained.compile(
         keras.optimizers.AdamW(RATES[config.model.normalization]),
-        loss if trained is judged else SupervisedLoss(loss),
+        loss if trained is judged else MembersLoss(SupervisedLoss(loss), len(members)),
         run_eagerly=EAGER,
     )
     truth = np.zeros((2, 64, 64, 1), "float32")
     truth[:, 16:48, 16:48] = 1
-    bands = _bands(2, 64, 64) + 2 * truth
+    bands = [_bands(2, 64, 64) + 2 * truth] * len(members)
+    truth = np.concatenate([truth] * len(members))
     losses = []
     for _ in range(STEPS[config.model.normalization]):
         trained.reset_metrics()
@@ -173,9 +181,10 @@ def test_bfloat16_ends_in_float32_logits(config: TrainConfig, statistics: BandSt
     The tolerance is that of bfloat16's 8 bits in some dozen layers; networks of other weights lie .3 apart.
     """
     network = build_network(config, statistics, precision="mixed_bfloat16")
-    *convolutions, last = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
-    assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
-    assert last.name == network.layers[-1].name == "logits"
+    for member in build_networks(config, statistics, precision="mixed_bfloat16").members:
+        *convolutions, last = [layer for layer in member.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
+        assert last.name == member.layers[-1].name == "logits"
     assert keras.config.dtype_policy().name == "float32"
 
     logits = _answer(network, _bands(1, 32, 32))

@@ -7,7 +7,7 @@ import pytest
 
 from lsml.bands import ELEVATION
 from lsml.config import AugmentConfig
-from lsml.data.loader import EpochLoader
+from lsml.data.loader import EpochLoader, SideBySideLoader
 
 EVERY = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
 
@@ -191,3 +191,18 @@ def test_cutmix_is_between_the_patches_of_a_batch() -> None:
         mixed += sum(len(np.unique(patch)) > 1 for patch in patches)
     # Of 40, all but those whose rectangle is less than a pixel, or the whole patch.
     assert mixed > 30
+
+
+def test_loaders_side_by_side_give_each_its_own_and_all_masks() -> None:
+    """Step by step the bands of either, as they would come alone, and the masks one after the other."""
+    loaders = [_loader(12, seed=seed) for seed in (1, 2)]
+    joined = SideBySideLoader(loaders)
+    assert joined.n_patches == 24
+    steps = list(joined)
+    assert len(steps) == 3
+    for index, (images, masks) in enumerate(steps):
+        alone = [loader[index] for loader in loaders]
+        for found, (expected, _) in zip(images, alone, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(masks, np.concatenate([truth for _, truth in alone]))
+    assert not np.array_equal(steps[0][0][0], steps[0][0][1])

@@ -14,7 +14,7 @@ from lsml.config import Scalar, TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.data.training import TrainingData
 from lsml.errors import ConfigError, ModelError
-from lsml.fit import FitResult, fit
+from lsml.fit import FitResult, TrainingRun, fit, last_epoch
 from lsml.models.build import build_network
 from lsml.models.files import load_bytes
 from lsml.models.pacing import PacedAdamW
@@ -280,6 +280,17 @@ np.save("kernel.npy", model.get_layer("conv2_block1_1_conv").get_weights()[0])
 """
     subprocess.run([sys.executable, "-I", "-c", WITHOUT_LSML + script], cwd=tmp_path, check=True, timeout=300)
     np.testing.assert_allclose(np.load(tmp_path / "kernel.npy"), carried, rtol=0, atol=1e-6)
+
+
+def test_every_member_starts_from_the_file(weights: Path) -> None:
+    """Of several networks each has the file's encoder, and a decoder of its own."""
+    config = _config(weights, model__depth=2, model__members=2)
+    run = TrainingRun(config, Squares("train", 8), STATISTICS, validation=None, keep=last_epoch, checkpoint=None)
+    first, second = (_kernels(layer) for layer in run.network.layers if isinstance(layer, keras.Model))
+    expected = _kernels(_carried(with_values(config, {"model.members": 1}), STATISTICS))
+    np.testing.assert_array_equal(first[0], expected[0])
+    np.testing.assert_array_equal(second[0], expected[0])
+    assert not np.array_equal(first[1], second[1])
 
 
 def test_a_changed_file_is_another_run(weights: Path, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Several networks as one: trained side by side, each with a seed of its own, and judged by their mean.
+
+Networks that differ in nothing but their seeds err in different places, so that the mean of their probabilities errs
+less than one of them (Lakshminarayanan et al. 2017, "Simple and scalable predictive uncertainty estimation using deep
+ensembles"). A seed sets the initial weights, dropout, and the order and augmentation of the patches.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import KerasTensor, layers, ops
+
+MEMBERS_STREAM = 4
+"""Keeps the members' seeds apart from other numbers of the same seed (weights and order 1, augmentation 2, folds 3)."""
+
+
+def member_seeds(seed: int, members: int) -> list[int]:
+    """A seed for each member, in 0..2**31-1 but for the first, which is `seed`: it is the network that is alone."""
+    sequences = (np.random.SeedSequence(seed, spawn_key=(MEMBERS_STREAM, member)) for member in range(1, members))
+    return [seed, *(int(sequence.generate_state(1)[0] >> 1) for sequence in sequences)]
+
+
+def mean_logits(logits: Sequence[KerasTensor]) -> KerasTensor:
+    """The logits of the mean of the members' probabilities, float32 `(B, H, W, 1)`.
+
+    With p the mean, they are log p - log(1 - p), each of which is the log of a sum of exponentials: finite also where
+    float32 has no probability short of 1.
+
+    Args:
+        logits: of each member, float32 `(B, H, W, 1)`.
+    """
+    side_by_side = layers.Concatenate(dtype="float32", name="members")(list(logits))
+    landslide, background = (
+        ops.logsumexp(ops.log_sigmoid(signed), axis=-1, keepdims=True) for signed in (side_by_side, -side_by_side)
+    )
+    return landslide - background
+
+
+def side_by_side(members: Sequence[keras.Model]) -> keras.Model:
+    """One network of all members, to train: each answers for patches of its own.
+
+    It takes as many arrays of stored bands `(B, H, W, 14)` as there are members, and gives what each member says of
+    its own, one after the other: `(members * B, H, W, any)`.
+    """
+    stored = [keras.Input(member.input_shape[1:], dtype="float32", name=f"bands_{member.name}") for member in members]
+    answers = [member(own) for member, own in zip(members, stored, strict=True)]
+    name = f"{members[0].name}_side_by_side"
+    return keras.Model(stored, keras.layers.Concatenate(axis=0, dtype="float32")(answers), name=name)
+
+
+class MembersLoss(keras.losses.Loss):  # type: ignore[misc]
+    """The mean over the members of a loss, each on its own part of what `side_by_side` gives.
+
+    Truth is `(members * B, H, W, 1)`, logits are `(members * B, H, W, any)`.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, members: int) -> None:
+        super().__init__(name="members", dtype="float32")
+        self._loss, self._members = loss, members
+
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
+        """The loss as a scalar."""
+        parts = zip(*(ops.split(side, self._members, axis=0) for side in (y_true, y_pred)), strict=True)
+        return sum(self._loss(truth, logits) for truth, logits in parts) / self._members
