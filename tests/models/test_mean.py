@@ -1,0 +1,116 @@
+"""The weighted mean of networks: its values by hand, its weights, and its file where lsml is not installed."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from lsml.config import TrainConfig, with_values
+from lsml.data.statistics import BandStatistics
+from lsml.models.build import build_model
+from lsml.models.files import export, load_bytes
+from lsml.models.mean import weighted_mean
+from tests.processes import WITHOUT_LSML
+
+STRANGER = """
+import sys
+import keras, numpy as np
+
+np.save("said.npy", np.asarray(keras.saving.load_model("mean.keras").predict_on_batch(np.load("bands.npy"))))
+assert "lsml" not in sys.modules
+"""
+
+
+def _constant(probability: float) -> keras.Model:
+    """A network with 15 weights that says `probability` everywhere, under the name that all of them have."""
+    bands = keras.Input((None, None, 14))
+    bias = keras.initializers.Constant(probability)
+    said = keras.layers.Conv2D(1, 1, kernel_initializer="zeros", bias_initializer=bias)(bands)
+    return keras.Model(bands, said, name="unet")
+
+
+def _bands(*size: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 4, (*size, 14)).astype("float32")
+
+
+def test_shares_are_the_weights_over_their_sum() -> None:
+    """0.2, 0.4 and 0.8 with weights 1, 2 and 1 are (0.2 + 2 * 0.4 + 0.8) / 4 = 0.45; ten times the weights too."""
+    members = [_constant(0.2), _constant(0.4), _constant(0.8)]
+    for weights in ((1, 2, 1), (10, 20, 10), (0.25, 0.5, 0.25)):
+        said = np.asarray(weighted_mean(members, weights)(_bands(2, 3, 5)))
+        assert said.shape == (2, 3, 5, 1)
+        assert said.dtype == np.float32
+        np.testing.assert_allclose(said, 0.45, rtol=0, atol=1e-6)
+
+
+def test_the_mean_of_one_is_what_it_says() -> None:
+    """A single network keeps its answer, whatever its weight."""
+    np.testing.assert_array_equal(np.asarray(weighted_mean([_constant(0.25)], [3])(_bands(1, 2, 2))), np.float32(0.25))
+
+
+def test_the_mean_never_exceeds_one() -> None:
+    """Of networks that are all certain it is 1 at most, however their shares round: by up to 60 sevenths, ninths..."""
+    for count in (3, 7, 49, 60):
+        said = np.asarray(weighted_mean([_constant(1.0) for _ in range(count)], [1] * count)(_bands(1, 1, 1)))
+        assert 1 - 1e-5 < said.item() <= 1
+
+
+def test_a_member_that_counts_twice_is_in_the_file_once(tmp_path: Path) -> None:
+    """Two members with weights 2 and 1 have 2 * 15 weights, and the file names two nested networks."""
+    mean = weighted_mean([_constant(0.3), _constant(0.9)], [2, 1])
+    assert mean.count_params() == 30
+    np.testing.assert_allclose(np.asarray(mean(_bands(1, 1, 1))), 0.5, rtol=0, atol=1e-6)
+    with zipfile.ZipFile(BytesIO(export(mean).content)) as archive:
+        layers = json.loads(archive.read("config.json"))["config"]["layers"]
+    assert [layer["name"] for layer in layers if layer["class_name"] == "Functional"] == ["member_1", "member_2"]
+
+
+def test_the_file_is_let_in_and_loads_where_lsml_cannot_be_imported(statistics: BandStatistics, tmp_path: Path) -> None:
+    """From one file come networks of two architectures and depths, and the mean of what each says, under JAX too."""
+    values = [{"model.architecture": "unet", "model.depth": 1}, {"model.architecture": "resnet_unet", "model.depth": 2}]
+    members = [
+        build_model(with_values(TrainConfig(), {"model.filters": 4, "seed": seed, **each}), statistics)
+        for seed, each in enumerate(values)
+    ]
+    bands = _bands(2, 16, 32)
+    first, second = (model.predict_on_batch(bands) for model in members)
+    expected = 0.75 * first + 0.25 * second
+    content = export(weighted_mean(members, [3, 1])).content
+    np.testing.assert_allclose(load_bytes(content).predict_on_batch(bands), expected, rtol=0, atol=1e-6)
+
+    (tmp_path / "mean.keras").write_bytes(content)
+    np.save(tmp_path / "bands.npy", bands)
+    pythons = {keras.backend.backend(): sys.executable}
+    if jax := os.environ.get("LSML_JAX_PYTHON"):
+        pythons["jax"] = jax
+    for backend, python in pythons.items():
+        environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": ""}
+        script = WITHOUT_LSML + STRANGER
+        subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=200)
+        np.testing.assert_allclose(np.load(tmp_path / "said.npy"), expected, rtol=0, atol=1e-5, err_msg=backend)
+
+
+@pytest.mark.parametrize(
+    ("weights", "why"),
+    [([1], "2 networks and 1 weights"), ([1, 0], "not all positive"), ([1, float("nan")], "not all positive")],
+)
+def test_weights_that_are_none_are_refused(weights: list[float], why: str) -> None:
+    """One positive number for each network, or a ValueError that says what came instead."""
+    with pytest.raises(ValueError, match=why):
+        weighted_mean([_constant(0.5), _constant(0.5)], weights)
+
+
+def test_no_networks_and_the_same_twice_are_refused() -> None:
+    """Nothing has no mean; a network that counts twice has twice the weight."""
+    with pytest.raises(ValueError, match="0 networks"):
+        weighted_mean([], [])
+    network = _constant(0.5)
+    with pytest.raises(ValueError, match="given twice"):
+        weighted_mean([network, network], [1, 1])
