@@ -255,6 +255,11 @@ class StudySettings(Section):
         unit="parameters or ms",
         gt=0,
     )
+    keep_probabilities: bool = _setting(
+        False,
+        "keeps each trial's validation probabilities with its run, a byte a pixel before compression, so that "
+        "lsml ensemble need not predict them anew; not with data.folds",
+    )
     engine: Literal["optuna", "keras-tuner"] = _setting(
         "optuna", "what chooses and ends trials: study.sampler and study.pruner of Optuna, or study.tuner of KerasTuner"
     )
@@ -312,6 +317,11 @@ class _ExperimentFile(Section):
             raise ValueError("study.confirm without data.folds: give data.folds too")
         return self
 
+    @model_validator(mode="after")
+    def _probabilities_of_one_model(self) -> Self:
+        _check_kept(self.study, self.data)
+        return self
+
 
 class Experiment(Section):
     """One experiment, validated: nothing in it can fail for its form once a study runs."""
@@ -331,6 +341,7 @@ class Experiment(Section):
         """
         given = {key: value for key, value in changes.items() if value is not None}
         study = validate(StudySettings, self.study.model_dump() | given, "study")
+        _check_kept(study, self.data)
         return self.model_copy(update={"study": study})
 
     def with_fields(self, values: dict[str, Scalar]) -> "Experiment":
@@ -367,6 +378,15 @@ class Experiment(Section):
         epochs = Dimension(low=1, high=max(longest, base))
         study = self.study.model_copy(update={"tuner": tuner.model_copy(update={"max_epochs": longest})})
         return self.model_copy(update={"space": Space({**self.space.dimensions, EPOCHS: epochs}), "study": study})
+
+
+def _check_kept(study: StudySettings, data: DataEntry) -> None:
+    if study.keep_probabilities and data.folds is not None:
+        raise ConfigError(
+            "study.keep_probabilities",
+            "data.folds leaves no model of each trial that an ensemble could be made of",
+            "leave out one of them",
+        )
 
 
 def check_sampler(sampler: SamplerSettings, space: Space) -> None:

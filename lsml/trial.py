@@ -16,6 +16,7 @@ from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
 from lsml.data.split import Split
 from lsml.data.training import Steps, StudyData, TrainingData
+from lsml.kept import PROBABILITIES, pack
 from lsml.memory import within_memory
 from lsml.metrics import PooledCounts, score_patch
 from lsml.models.files import ModelFile
@@ -74,6 +75,7 @@ class TrialTask:
     config: TrainConfig
     data: StudyData
     checkpoint: Path | None
+    keep_probabilities: bool = False
 
 
 class Panel(NamedTuple):
@@ -107,6 +109,7 @@ class TrialOutcome:
         model: None where folds left many networks and none that saw all patches.
         panels: pictures of patches that the network did not train on.
         tables: CSV texts by file name.
+        files: other contents by file name.
         costs: of a network, `parameters` and `latency_ms`, see `lsml.models.cost.costs`.
     """
 
@@ -121,6 +124,7 @@ class TrialOutcome:
     model: ModelFile | None = None
     panels: tuple[Panel, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -264,7 +268,12 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         costs=result.costs,
         panels=_panels(data.validation, probabilities.__getitem__, threshold),
         tables={PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, threshold)},
+        files=_kept(data.validation, probabilities) if task.keep_probabilities else {},
     )
+
+
+def _kept(split: PackedSplit, probabilities: np.ndarray) -> dict[str, bytes]:
+    return {PROBABILITIES: pack(split.ids, split.fingerprint, probabilities)}
 
 
 def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> TrialOutcome:

@@ -45,6 +45,10 @@ def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) 
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
         (GOOD + "spaces: {}", "unknown key 'spaces'; did you mean 'space'?"),
         (GOOD + "study: {trails: 3}", "unknown key 'study.trails'; did you mean 'trials'?"),
+        (
+            GOOD.replace("somewhere", "somewhere, folds: 4") + "study: {keep_probabilities: true}",
+            "study.keep_probabilities: data.folds leaves no model of each trial",
+        ),
         (GOOD + "study: {pruner: medain}", "study.pruner: no such name 'medain'; did you mean 'median'?"),
         (GOOD + "study: {pruner: {name: median, reduction: 3}}", "study.pruner: unknown key 'reduction'"),
         (GOOD + "study: {pruner: {name: hyperband}}", "study.pruner: max_epochs: field required"),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lsml import __version__
-from lsml.cli import compare, config, data, doctor, evaluate, predict, reproduce, study, train, tune, ui
+from lsml.cli import compare, config, data, doctor, ensemble, evaluate, predict, reproduce, study, train, tune, ui
 from lsml.cli.fields import CommandWithFields
 from lsml.errors import Interrupted, LsmlError
 
@@ -40,6 +40,7 @@ app.command("train", cls=CommandWithFields)(train.train)
 app.command("tune", cls=CommandWithFields)(tune.tune)
 app.add_typer(study.app, name="study", help="List studies and look into one.")
 app.command("evaluate")(evaluate.evaluate)
+app.command("ensemble")(ensemble.ensemble)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(compare.leaderboard)
 app.command("predict")(predict.predict)

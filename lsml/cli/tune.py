@@ -41,6 +41,9 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    keep_probabilities: Annotated[
+        bool, typer.Option("--keep-probabilities", help="keep each trial's validation probabilities, for lsml ensemble")
+    ] = False,
     require_gpu: options.RequireGpu = False,
     assignments: options.Set = None,
 ) -> None:
@@ -51,7 +54,9 @@ def tune(
     from lsml.jobs.tune import DEFAULT_STORAGE
     from lsml.jobs.tune import tune as job
 
-    loaded = load_experiment(Path(experiment)).with_settings(trials=trials, seed=seed, workers=workers, engine=engine)
+    loaded = load_experiment(Path(experiment)).with_settings(
+        trials=trials, seed=seed, workers=workers, engine=engine, keep_probabilities=keep_probabilities or None
+    )
     loaded = loaded.with_fields(parse_assignments(assignments or []))
     with Reporter() as reporter:
         result = job(

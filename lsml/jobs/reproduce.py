@@ -60,7 +60,7 @@ def reproduce(run_id: str, *, data: Path | None, watcher: "TrainWatcher") -> Rep
     run = find_run(open_client(), run_id)
     _check_trained(run)
     config = from_parameters(run.data.params)
-    patches = _patches(run.data.tags, data, watcher.step)
+    patches = patches_of(run.data.tags, data, watcher.step)
     pruned_after = _steps(run) if run.data.tags.get("lsml.stopped") == "pruned" else None
     backend.load_keras()
 
@@ -100,7 +100,7 @@ def _steps(run: Any) -> int:
     return int(metrics["folds"] if "folds" in metrics else metrics["epochs"])
 
 
-def _patches(tags: Mapping[str, str], given: Path | None, progress: Progress) -> StudyData:
+def patches_of(tags: Mapping[str, str], given: Path | None, progress: Progress) -> StudyData:
     """The patches that a run was trained on.
 
     Raises:

@@ -208,6 +208,7 @@ class _Study:
                 slots=self.slots,
                 function=lambda attempt: self.functions.search,
                 steps=lambda attempt: self.data.steps(attempt.config),
+                keep_probabilities=self.experiment.study.keep_probabilities,
             )
         )
         if not isinstance(self.data, FoldedData):

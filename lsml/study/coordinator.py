@@ -56,6 +56,7 @@ class Stage:
         slots: what is to be done.
         function: what a worker runs for an attempt.
         steps: what an attempt reports if nothing ends it early.
+        keep_probabilities: whether its attempts hand over what they say of the validation patches.
     """
 
     role: Role
@@ -63,6 +64,7 @@ class Stage:
     slots: Slots
     function: Callable[[Attempt], TrialFunction]
     steps: Callable[[Attempt], Steps]
+    keep_probabilities: bool = False
 
 
 class Coordinator:
@@ -134,7 +136,7 @@ class Coordinator:
             self._slots.remember_run(attempt, run_id)
             self._out[attempt.number] = (attempt, run_id)
             self._watcher.trial_started(attempt, self._stage.steps(attempt))
-            task = TrialTask(attempt.config, self._data, self._checkpoint(attempt))
+            task = TrialTask(attempt.config, self._data, self._checkpoint(attempt), self._stage.keep_probabilities)
             self._workers.submit(attempt.number, self._stage.function(attempt), task, address)
         return bool(self._out) or self._slots.ended() < len(self._slots.wanted())
 

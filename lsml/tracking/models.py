@@ -148,6 +148,25 @@ def register(client: MlflowClient, run_id: str, name: str, *, aliases: Sequence[
     return str(number)
 
 
+def has_model(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run that is not deleted has a model that is not.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    with storage_errors(f"model of run {run_id}"):
+        run = client.get_run(run_id)
+        if run.info.lifecycle_stage != "active" or not run.outputs or not run.outputs.model_outputs:
+            return False
+        try:
+            client.get_logged_model(run.outputs.model_outputs[0].model_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+    return True
+
+
 def fetch(client: MlflowClient, run_id: str, folder: Path) -> StoredModel:
     """Downloads the run's model below `folder` and checks it against its record.
 

@@ -37,7 +37,7 @@ _DATA = "lsml.data."
 TRAIN, FOLDS, REPEATS = f"{_DATA}train", f"{_DATA}folds", f"{_DATA}repeats"
 BEST_METRIC = f"best_{OBJECTIVE}"
 NOTE = "mlflow.note.content"
-_PARENT = "mlflow.parentRunId"
+PARENT = "mlflow.parentRunId"
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "superseded": "KILLED"}
 # Tableau's twenty colours, the strong ones first: MLflow draws its own from a few by chance, and gives one twice.
 _COLOURS = (
@@ -113,7 +113,7 @@ class TrialRecorder:
             "mlflow.runName": name if attempt.ordinal == 1 else f"{name}.{attempt.ordinal}",
             "mlflow.runColor": _COLOURS[attempt.slot % len(_COLOURS)],
             NOTE: ", ".join(f"{field}={in_words(value)}" for field, value in attempt.searched.items()),
-            _PARENT: self._parent.info.run_id,
+            PARENT: self._parent.info.run_id,
             STUDY: self._study,
             SLOT: str(attempt.slot),
             ATTEMPT: str(attempt.ordinal),
@@ -153,7 +153,7 @@ def trials_query(parent_run_id: str) -> str:
 
 
 def _children(parent_run_id: str, role: Role) -> str:
-    return f"tags.`{_PARENT}` = '{parent_run_id}' and tags.`{ROLE}` = '{role}'"
+    return f"tags.`{PARENT}` = '{parent_run_id}' and tags.`{ROLE}` = '{role}'"
 
 
 def describe_run(client: MlflowClient, run_id: str, params: Mapping[str, Scalar], data: StudyData, root: str) -> None:
@@ -182,6 +182,8 @@ def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> Non
         # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
         client.log_batch(run_id, metrics=_metrics(best, 0), tags=_run_tags(tags))
     log_texts(client, run_id, outcome.tables)
+    if outcome.files:
+        log_files(client, run_id, outcome.files)
     log_panels(client, run_id, outcome.panels)
     if outcome.model is not None:
         log_model(client, run_id, outcome.model, threshold=outcome.threshold, backend=outcome.environment["backend"])
@@ -276,7 +278,7 @@ class TrainingRun:
             if project_run:
                 # Below it, not in it: `mlflow run` has logged the entry point's own parameters there.
                 experiment = client.get_run(project_run).info.experiment_id
-                tags |= {_PARENT: project_run}
+                tags |= {PARENT: project_run}
             else:
                 experiment = experiment_id(client, os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT)
             self.id = client.create_run(experiment, tags=tags).info.run_id

@@ -51,6 +51,7 @@ def test_version(tmp_path: Path) -> None:
         (("evaluate",), 2, "--run-id"),
         (("compare",), 2, "give either runs or --study"),
         (("leaderboard",), 2, "RUN"),
+        (("ensemble", "demo", "--members", "1"), 2, "--members"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
         (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "0.8"), 3, "dataset nowhere: no such folder"),

@@ -115,6 +115,14 @@ def test_patches_that_were_trained_on_are_no_test(study: Study, dataset: Path) -
     assert json.loads(judged.stdout)["n_patches"] == 3
 
 
+def test_there_is_no_ensemble_of_trials_in_folds(study: Study) -> None:
+    """Exit code 2 and one line: folds leave no model of each trial, and what would."""
+    refused = lsml(study.folder, "ensemble", "few")
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert "folds, which leave many networks and no model of each trial; tune without data.folds" in line
+
+
 def test_a_trial_in_folds_names_the_run_that_has_the_model(study: Study, dataset: Path) -> None:
     """Exit code 5 for a trial's run, and the study's run as the one to give instead; `study show` names the model's."""
     (trial, *_) = runs(study.folder, "tags.`lsml.role` = 'trial'")

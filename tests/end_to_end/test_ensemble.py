@@ -1,0 +1,305 @@
+"""An ensemble of a finished study: selected, killed at every step, registered, judged and compared as one model."""
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from lsml.bands import PATCH_SHAPE
+from tests.end_to_end.conftest import Study, client, runs
+from tests.end_to_end.test_evaluate import LOAD_AND_SCORE
+from tests.processes import WITHOUT_LSML, environment, lsml
+
+# Every column of MLflow's database that says where a study's files are.
+PLACES = {
+    "experiments": ["artifact_location"],
+    "runs": ["artifact_uri"],
+    "logged_models": ["artifact_location"],
+    "model_versions": ["source", "storage_location"],
+}
+
+# Where an attempt is killed, right after the call, and what is then still owed.
+STEPS = [
+    "lsml.tracking.ensemble.open_ensemble_run",  # an empty run
+    "lsml.tracking.ensemble.log_scores",  # a run with scores and no model
+    "lsml.tracking.ensemble.log_model",  # all is there, the run is open
+    "lsml.tracking.ensemble.close_run",  # not registered
+    "lsml.tracking.models.register",
+]
+
+
+class Killed(BaseException):
+    """Nothing after it is done, as after a SIGKILL; here, so that five attempts load Keras once."""
+
+
+class Made(NamedTuple):
+    """A study of its own and the ensemble of it, made in six attempts, of which five were killed."""
+
+    folder: Path
+    data: Path
+    found: Any
+    reached: list[str]
+
+
+@pytest.fixture(scope="module")
+def folder(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished study in a folder of its own, with one more trial, which keeps its probabilities."""
+    copy = tmp_path_factory.mktemp("ensemble") / "study"
+    shutil.copytree(study.folder, copy)
+    with contextlib.closing(sqlite3.connect(copy / "mlflow.db")) as database, database:
+        for table, columns in PLACES.items():
+            for column in columns:
+                change = f"update {table} set {column} = replace({column}, ?, ?)"
+                database.execute(change, (str(study.folder), str(copy)))
+    more = ("--data", str(study.data), "--study", "first", "--trials", "4", "--keep-probabilities")
+    done = lsml(copy, "tune", "experiment.yaml", *more)
+    assert done.returncode == 0, done.stderr
+    return copy
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """This process as one of lsml's in `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.chdir(folder)
+        yield patch
+
+
+def trials(folder: Path) -> list[Any]:
+    """The runs of the study's complete trials, the best first."""
+    found = runs(folder, "tags.`lsml.role` = 'trial' and tags.`lsml.state` = 'complete'")
+    return sorted(found, key=lambda run: (-run.data.metrics["best_val_f1"], int(run.data.tags["lsml.trial"])))
+
+
+def ensembles(folder: Path) -> list[Any]:
+    """The runs of ensembles."""
+    return runs(folder, "tags.`lsml.role` = 'ensemble'")
+
+
+def validation(data: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, images float32 and masks of the validation patches."""
+    from lsml.data.hdf5 import read_image, read_mask
+
+    ids = [f"image_{number}" for number in (1, 2, 3)]
+    images = [read_image(data / "ValidData" / "img" / f"{name}.h5").astype(np.float32) for name in ids]
+    masks = [read_mask(data / "ValidData" / "mask" / f"{name.replace('image', 'mask')}.h5") for name in ids]
+    return ids, np.stack(images), np.stack(masks)
+
+
+def model_of(folder: Path, run_id: str) -> Any:
+    """The network of a run."""
+    from lsml.jobs.models import load_model
+
+    with inside(folder):
+        return load_model(client(folder), run_id)
+
+
+def kept_by_hand(masks: np.ndarray) -> list[np.ndarray]:
+    """What three models say, such that the best mean is twice the first and once the second, by tests/test_ensemble.py.
+
+    A fifth of the landslide's pixels each are that example's first and second, as many pixels of the background its
+    third and fourth; in all others the models are right.
+    """
+    said = [np.where(masks == 1, 0.9, 0.01).astype(np.float32).ravel() for _ in range(3)]
+    landslide, background = np.flatnonzero(masks == 1), np.flatnonzero(masks == 0)
+    count = len(landslide) // 5
+    groups = [landslide[:count], landslide[count : 2 * count], background[:count], background[-count:]]
+    rows = ([0.2, 0.7, 0.2, 0.5], [0.9, 0.1, 0.7, 0.2], [0.1, 0.7, 0.4, 0.1])
+    for one, values in zip(said, rows, strict=True):
+        for pixels, value in zip(groups, values, strict=True):
+            one[pixels] = value
+    return [one.reshape(masks.shape) for one in said]
+
+
+def make(folder: Path, **options: Any) -> Any:
+    """The ensemble, by the job behind the command."""
+    from lsml.jobs.ensemble import ensemble
+
+    with inside(folder):
+        return ensemble(
+            "first", **{"most": 8, "name": None, "storage": None, "data": None, "progress": lambda *_: None} | options
+        )
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The ensemble of trials whose kept probabilities are made by hand, killed after every step of its recording."""
+    import importlib
+
+    from lsml.kept import PROBABILITIES, pack
+
+    ids, _, masks = validation(study.data)
+    said = kept_by_hand(masks)
+    for place, run in enumerate(trials(folder)):
+        path = tmp_path_factory.mktemp("kept") / PROBABILITIES
+        path.write_bytes(pack(ids, run.data.tags["lsml.data.validation"], said[min(place, 2)]))
+        client(folder).log_artifact(run.info.run_id, str(path))
+    reached = []
+    for step in STEPS:
+        module, _, name = step.rpartition(".")
+        owner = importlib.import_module(module)
+        original = getattr(owner, name)
+
+        def dying(*args: Any, _original: Any = original, _step: str = step, **options: Any) -> None:
+            _original(*args, **options)
+            reached.append(_step)
+            raise Killed
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, dying)
+            with contextlib.suppress(Killed):
+                make(folder)
+    return Made(folder, study.data, make(folder), reached)
+
+
+def test_kept_probabilities_are_what_the_model_says(folder: Path, study: Study) -> None:
+    """A trial that was asked to keeps its patches, in their order, and what its model says of them, to one level."""
+    from lsml.kept import PROBABILITIES, quantise, unpack
+
+    store = client(folder)
+    keeping = [run for run in runs(folder, "tags.`lsml.role` = 'trial'") if int(run.data.tags["lsml.slot"]) == 3]
+    (run,) = keeping
+    kept = unpack(Path(store.download_artifacts(run.info.run_id, PROBABILITIES)).read_bytes())
+    ids, images, _ = validation(study.data)
+    assert (list(kept.ids), kept.levels.shape) == (ids, (3, *PATCH_SHAPE[:2]))
+    assert kept.fingerprint == run.data.tags["lsml.data.validation"]
+    said = quantise(np.asarray(model_of(folder, run.info.run_id).network.predict_on_batch(images))[..., 0])
+    # Training may judge in bfloat16, and a probability may lie on the border of two levels.
+    assert np.abs(kept.levels.astype(int) - said).max() <= 4
+    others = [other for other in runs(folder, "tags.`lsml.role` = 'trial'") if other.info.run_id != run.info.run_id]
+    assert len(others) == 3
+    for other in others:
+        assert PROBABILITIES not in {entry.path for entry in store.list_artifacts(other.info.run_id)}
+
+
+def test_every_kill_happened_and_nothing_was_done_twice(made: Made) -> None:
+    """Six attempts leave one run below the study's, ended, with one model, and one version with the alias."""
+    assert made.reached == STEPS
+    (run,) = ensembles(made.folder)
+    (parent,) = runs(made.folder, "tags.`lsml.role` = 'study'")
+    assert (run.info.run_id, run.info.status) == (made.found.run_id, "FINISHED")
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert len(run.outputs.model_outputs) == 1
+    store = client(made.folder)
+    versions = [v for v in store.search_model_versions("name='tiny'") if v.run_id == run.info.run_id]
+    assert [str(v.version) for v in versions] == [made.found.version]
+    assert store.get_model_version_by_alias("tiny", "ensemble").run_id == run.info.run_id
+    assert store.get_model_version_by_alias("tiny", "candidate").run_id != run.info.run_id
+
+
+def test_the_members_are_those_that_hands_would_pick(made: Made) -> None:
+    """The best trial counts twice, the second once; its run says so, and what the same patches cannot prove."""
+    first, second, *_ = trials(made.folder)
+    assert [(m.run_id, m.weight) for m in made.found.members] == [(first.info.run_id, 2), (second.info.run_id, 1)]
+    (run,) = ensembles(made.folder)
+    params = run.data.params
+    assert (params["ensemble.member_1.run_id"], params["ensemble.member_1.weight"]) == (first.info.run_id, "2")
+    assert (params["ensemble.member_2.run_id"], params["ensemble.member_2.weight"]) == (second.info.run_id, "1")
+    assert "too good" in run.data.tags["mlflow.note.content"]
+    metrics = run.data.metrics
+    costs = sum(trial.data.metrics["parameters"] for trial in (first, second))
+    assert metrics["parameters"] == made.found.parameters == costs
+    assert metrics["latency_ms"] > 0
+    assert metrics["best_val_f1"] == made.found.f1
+
+
+def test_the_registered_model_is_the_weighted_mean(made: Made) -> None:
+    """Of the members' own answers, (2 a + b) / 3; its F1 and its threshold are those of that mean."""
+    from lsml.metrics import PooledCounts
+
+    _, images, masks = validation(made.data)
+    a, b = (model_of(made.folder, m.run_id).network.predict_on_batch(images) for m in made.found.members)
+    loaded = model_of(made.folder, made.found.run_id)
+    said = np.asarray(loaded.network.predict_on_batch(images))
+    np.testing.assert_allclose(said, (2 * a + b) / 3, rtol=0, atol=1e-6)
+    counts = PooledCounts()
+    counts.update(masks, said[..., 0])
+    assert loaded.threshold == made.found.threshold == pytest.approx(counts.best_threshold(), abs=1e-6)
+    assert made.found.f1 == pytest.approx(counts.at(loaded.threshold).f1, abs=1e-6)
+
+
+def test_the_command_finds_what_there_is(made: Made) -> None:
+    """Once more from the command line: the same run and version, what flatters it said, and what to type next."""
+    done = lsml(made.folder, "ensemble", "first")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"ensemble run: {made.found.run_id}"
+    assert f"registered: tiny version {made.found.version} (alias ensemble)" in done.stdout
+    assert "chosen on these very patches" in done.stdout
+    assert f"lsml compare {made.found.best_run_id} {made.found.run_id}" in done.stdout
+    assert len(ensembles(made.folder)) == 1
+
+
+def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) -> None:
+    """By its alias, on the test split, where MLflow alone without lsml has the same F1; and beside the best trial."""
+    from lsml.jobs.compare import compare
+    from lsml.jobs.evaluate import judge
+
+    with inside(made.folder):
+        judged = judge(
+            run_id=None,
+            model="tiny@ensemble",
+            split="test",
+            tta="none",
+            data=None,
+            baseline=False,
+            progress=lambda *_: None,
+        )
+    assert (judged.run_id, len(judged.evaluation.patches)) == (made.found.run_id, 3)
+    stranger = subprocess.run(
+        [
+            *(sys.executable, "-c", WITHOUT_LSML + LOAD_AND_SCORE),
+            *(f"sqlite:///{made.folder / 'mlflow.db'}", "models:/tiny@ensemble", str(made.data)),
+        ],
+        cwd=made.folder.parent,
+        env=environment() | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert stranger.returncode == 0, stranger.stderr
+    assert float(stranger.stdout.splitlines()[-1]) == pytest.approx(judged.evaluation.metrics["f1"], abs=1e-6)
+
+    best = made.found.best_run_id
+    with inside(made.folder):
+        compared = compare([best, made.found.run_id], study=None, top=5, split="validation", out=tmp_path / "both.png")
+    ahead = {standing.run_id: standing.ahead for standing in compared.standings}
+    assert ahead[best] is None
+    assert -1 < ahead[made.found.run_id].value < 1
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_kept_probabilities_the_models_are_asked(made: Made) -> None:
+    """The same selection as by hand from what each model says; models that are gone are left out; one is too few."""
+    from lsml.ensemble import select
+    from lsml.errors import StudyError
+    from lsml.kept import PROBABILITIES, quantise
+
+    store = client(made.folder)
+    _, images, masks = validation(made.data)
+    found = trials(made.folder)
+    for run in found:
+        folder = run.info.artifact_uri.removeprefix("file://")
+        (Path(folder) / PROBABILITIES).unlink()
+    networks = [model_of(made.folder, run.info.run_id).network for run in found]
+    levels = [quantise(np.asarray(network.predict_on_batch(images))[..., 0]) for network in networks]
+    weights = select(levels, masks, most=3).weights
+    if sum(weight > 0 for weight in weights) > 1:
+        members = {m.run_id: m.weight for m in make(made.folder, most=3, name="other").members}
+        expected = {run.info.run_id: weight for run, weight in zip(found, weights, strict=True) if weight}
+        assert members == expected
+    else:
+        with pytest.raises(StudyError, match=r"no mean of its \d models has a higher F1 on validation than trial"):
+            make(made.folder, most=3, name="other")
+    for run in found[1:]:
+        store.delete_run(run.info.run_id)
+    with pytest.raises(StudyError, match="1 of its complete trials have a model, and an ensemble needs two"):
+        make(made.folder)
