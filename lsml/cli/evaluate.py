@@ -130,7 +130,7 @@ def _print_other_averages(judgement: "Judgement") -> None:
 
 def _print_looks(looks: int) -> None:
     times = "for the first time" if looks == 1 else f"{looks} times by now"
-    typer.echo(f"this test split has been opened {times} for this study")
+    typer.echo(f"opening {looks} of the test split: it has been opened {times} for this study or model")
 
 
 def _between(found: "Evaluation", name: str) -> str:

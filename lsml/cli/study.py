@@ -1,6 +1,6 @@
 """`lsml study`: list studies and look into one."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,8 +60,25 @@ def show(
         print_standings(found["standings"])
     if len(found["champions"]) > 1:
         print_champions(found["champions"])
+    _print_openings(found)
     if found["best_run_id"]:
         typer.echo(f"best run: {found['best_run_id']}")
+
+
+def _print_openings(found: dict[str, Any]) -> None:
+    openings = found["test_openings"]
+    if openings is None:
+        typer.echo(f"test split: how often it was opened is unknown: {found['test_openings_unknown']}")
+        return
+    if not openings:
+        typer.echo("test split never opened")
+        return
+    typer.echo(f"test split opened {len(openings)} {'time' if len(openings) == 1 else 'times'}:")
+    for opening in openings:
+        fingerprint = opening["data_fingerprint"]
+        data = f"data {fingerprint[:12]}" if fingerprint else "data unknown: cut off before its end"
+        code = f", code {opening['code_commit'][:12]}" if opening["code_commit"] else ""
+        typer.echo(f"  {opening['when']} by {opening['who']}, {opening['model']}, {data}{code}")
 
 
 def _print_json(value: object) -> None:

@@ -140,7 +140,7 @@ class _Conclusion:
         """Fills the study's run, and gives the addresses of its two pages."""
         from lsml.study.report import Objectives, figures, importances, note
         from lsml.tracking.pages import run_page, study_pages, ui_address
-        from lsml.tracking.runs import BEST_METRIC, BEST_RUN
+        from lsml.tracking.runs import BEST_METRIC, BEST_RUN, REGISTERED
         from lsml.tracking.study import log_study
         from lsml.tracking.views import save_study_view
 
@@ -159,7 +159,7 @@ class _Conclusion:
             client,
             parent.info.run_id,
             metrics={BEST_METRIC: choice.value, **{f"trials_{state}": n for state, n in self.counts.items()}},
-            tags={BEST_RUN: choice.run_id, "lsml.registered": self.registered},
+            tags={BEST_RUN: choice.run_id, REGISTERED: self.registered},
             note=note(
                 study=self.study,
                 description=self.experiment.description,

@@ -37,7 +37,7 @@ class Judgement:
     Attributes:
         run_id: the run that was asked for; `model_run_id` the one whose model was judged.
         panels: pictures of the worst patches, worst first, and of the median ones.
-        looks: how often this test split has been opened by the study so far, this time included; None where it was
+        looks: how often this test split has been opened for the study so far, this time included; None where it was
             the validation split, which is not sealed.
         augmented: what the model says of the same patches averaged over their eight orientations, at the same
             threshold, which was chosen without that; None where it was not asked for.
@@ -79,7 +79,7 @@ def judge(
 
     The model is that of a run, or `NAME@ALIAS` or `NAME/VERSION` of the registry, whose scores go to the run that it
     came from. A study's run speaks for its best trial, and the scores go to both. Only the test split is sealed: only
-    its opening is recorded.
+    its opening is recorded, before the first of its patches is read.
 
     Raises:
         ConfigError: neither or both of run and model; or the validation split of a model that was trained in folds.
@@ -88,7 +88,7 @@ def judge(
         DataError: no such split, or patches that cannot be used.
     """
     check_one_of(run_id, model)
-    from lsml.tracking.ledger import record_opening
+    from lsml.tracking.ledger import ledger_of
     from lsml.tracking.runs import DATA_ROOT, find_run
     from lsml.tracking.store import open_client
     from lsml.tracking.study import model_run_id
@@ -102,11 +102,14 @@ def judge(
     files = test_split(root) if split == "test" else training_splits(root).validation
     patches = Patches(files, split, progress)
     predict = loaded.network.predict_on_batch
+    ledger = ledger_of(client, run) if split == "test" else None
+    opening = ledger.record(run, model_sha256=loaded.sha256, data=str(root)) if ledger else None
     found = evaluate(predict, patches, loaded.threshold, split=split)
-    panels = found.panels + _median_panels(predict, found, patches)
     looks = None
-    if split == "test":
-        looks = record_opening(client, run, model_sha256=loaded.sha256, fingerprint=found.fingerprint)
+    if ledger and opening:
+        ledger.complete(opening, found.fingerprint)
+        looks = ledger.looks(found.fingerprint)
+    panels = found.panels + _median_panels(predict, found, patches)
     augmented = evaluate(over_symmetries(predict), patches, loaded.threshold, split=split) if tta == "d4" else None
     simple = _baseline(root, patches, progress) if baseline else None
     judgement = Judgement(asked.info.run_id, run.info.run_id, str(root), split, found, panels, looks, augmented, simple)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lsml.errors import StorageError
 from lsml.jobs.tune import DEFAULT_STORAGE
 from lsml.study.database import (
     CountedStudy,
@@ -40,7 +41,7 @@ def _summary(study: CountedStudy) -> dict[str, Any]:
 
 
 def show_study(name: str, storage: str | None) -> dict[str, Any]:
-    """Every attempt of a study with its parameters and run, the importances and the best run.
+    """Every attempt of a study with its parameters and run, the importances, the best run and every look at test.
 
     Raises:
         ConfigError: no such study.
@@ -48,6 +49,7 @@ def show_study(name: str, storage: str | None) -> dict[str, Any]:
     """
     study = load_study(storage or DEFAULT_STORAGE, name)
     rows, result = table(study), result_of(study) or {}
+    openings, unknown = _test_openings(parent_run_of(study))
     return {
         "study": name,
         "study_run_id": parent_run_of(study),
@@ -59,7 +61,26 @@ def show_study(name: str, storage: str | None) -> dict[str, Any]:
         "cost": cost_metric(study),
         "front": result.get("front", []),
         "importance": importances(study),
+        "test_openings": openings,
+        "test_openings_unknown": unknown,
     }
+
+
+def _test_openings(study_run_id: str | None) -> tuple[list[dict[str, Any]] | None, str]:
+    """Every opening of the test split for a study; None and why, where MLflow cannot tell."""
+    if study_run_id is None:
+        return [], ""
+    from lsml.tracking.ledger import ledger_of
+    from lsml.tracking.runs import find_run
+    from lsml.tracking.store import open_client
+
+    try:
+        client = open_client()
+        openings = ledger_of(client, find_run(client, study_run_id)).openings()
+    except StorageError as error:
+        # The attempts are in the study's database, and can be shown without MLflow.
+        return None, str(error)
+    return [opening._asdict() for opening in openings], ""
 
 
 def _best_run(study: CountedStudy) -> str | None:

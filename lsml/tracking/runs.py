@@ -33,6 +33,7 @@ STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
     "lsml.trial",
 )
 BEST_RUN, DATA_ROOT, DATA_SOURCE = "lsml.best_run_id", "lsml.data.root", "lsml.data.source"
+REGISTERED = "lsml.registered"
 _DATA = "lsml.data."
 TRAIN, FOLDS, REPEATS = f"{_DATA}train", f"{_DATA}folds", f"{_DATA}repeats"
 BEST_METRIC = f"best_{OBJECTIVE}"

@@ -3,8 +3,10 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas
@@ -31,6 +33,15 @@ for path in sorted(glob.glob(sys.argv[3] + "/TestData/img/*.h5")):
 probability = model.predict(np.stack(images).astype("float32"))[..., 0]
 threshold = model.metadata.metadata["lsml.threshold"]
 print(json.dumps(f1_score(np.stack(masks).ravel(), (probability >= np.float32(threshold)).ravel())))
+"""
+
+# Ends the process in the moment in which it opens a file of the test split.
+DIES_AT_TEST_PATCH = """
+import os, sys
+def hook(event, arguments):
+    if event == "open" and "/TestData/" in str(arguments[0]):
+        os._exit(9)
+sys.addaudithook(hook)
 """
 
 
@@ -112,20 +123,53 @@ def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
     assert done.returncode == 0, done.stderr
     assert "as some papers report them, are not comparable with the pooled scores above" in done.stdout
     assert "the threshold was chosen without test-time augmentation" in done.stdout
-    assert f"has been opened {first + 1} times by now" in done.stdout
+    assert f"opening {first + 1} of the test split: it has been opened {first + 1} times by now" in done.stdout
     assert "intervals are unreliable: fewer than 60 patches" in done.stdout
     sizes = ", ".join(rf"\d+ of \d+ {size}" for size in ("up to 0.1 ha", "up to 1 ha", "larger"))
     assert re.search(rf"^landslides hit \(half of their pixels\): {sizes}$", done.stdout, re.MULTILINE)
     store = client(study.folder)
-    record = store.download_artifacts(parent.info.run_id, "test_openings.json", str(study.folder))
-    entries = json.loads(Path(record).read_text())["openings"]
+    entries = _openings(study.folder)
     assert len(entries) == first + 1
     assert {entry["run_id"] for entry in entries} == {study.best_run}
+    assert {entry["model"] for entry in entries} == {"tiny/1"}
     assert {entry["data_fingerprint"] for entry in entries} == {evaluation["data_fingerprint"]}
-    assert all("@" in entry["who"] and entry["when"] and len(entry["model_sha256"]) == 64 for entry in entries)
+    assert all("@" in entry["who"] and len(entry["model_sha256"]) == 64 for entry in entries)
+    assert all(datetime.fromisoformat(entry["when"]).tzinfo == UTC for entry in entries)
     # The study's run shows the scores of its best trial too.
     metrics = store.get_run(parent.info.run_id).data.metrics
     assert metrics["test_f1"] == evaluation["metrics"]["f1"]
+
+
+def test_a_killed_evaluation_leaves_its_opening(study: Study, evaluation: dict, tmp_path: Path) -> None:
+    """Of the registered model, killed as it opens the first test patch: one opening more, without a fingerprint.
+
+    The count is MLflow's: with none of lsml's own files beside the databases `study show` tells of it.
+    """
+    before = len(_openings(study.folder))
+    (tmp_path / "sitecustomize.py").write_text(DIES_AT_TEST_PATCH)
+    killed = lsml(study.folder, "evaluate", "--model", "tiny@candidate", env=environment(tmp_path))
+    assert killed.returncode == 9, killed.stderr
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("mlflow.db", "optuna.db"):
+        shutil.copy(study.folder / name, elsewhere)
+    shown = lsml(elsewhere, "study", "show", "first")
+    assert f"test split opened {before + 1} times:" in shown.stdout
+    assert "tiny/1, data unknown: cut off before its end" in shown.stdout
+    entries = _openings(elsewhere)
+    assert [entry["data_fingerprint"] for entry in entries[-2:]] == [evaluation["data_fingerprint"], None]
+    # Both places have all of it.
+    store = client(study.folder)
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    tags = (parent.data.tags, store.get_registered_model("tiny").tags)
+    held = [{key: value for key, value in of.items() if key.startswith("lsml.test_opening.")} for of in tags]
+    assert held[0] == held[1] != {}
+
+
+def _openings(folder: Path) -> list[dict]:
+    shown = lsml(folder, "study", "show", "first", "--json")
+    assert shown.returncode == 0, shown.stderr
+    return list(json.loads(shown.stdout)["test_openings"])
 
 
 def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
@@ -154,8 +198,7 @@ def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
 
 def test_a_registered_model_on_validation_leaves_the_seal_alone(study: Study, evaluation: dict) -> None:
     """The scores go to the run that the version came from, agree with its training's, and no opening is added."""
-    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
-    before = parent.data.tags["lsml.test_openings"]
+    before = _openings(study.folder)
     done = lsml(study.folder, "evaluate", "--model", "models:/tiny@candidate", "--split", "valid", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -166,7 +209,7 @@ def test_a_registered_model_on_validation_leaves_the_seal_alone(study: Study, ev
     # Training judges in the precision that suits the device, which moves F1 by some thousandths.
     assert found["metrics"]["f1"] == pytest.approx(run.data.metrics["best_val_f1"], abs=0.02)
     assert run.data.tags["lsml.data.valid"] == found["data_fingerprint"] != evaluation["data_fingerprint"]
-    assert client(study.folder).get_run(parent.info.run_id).data.tags["lsml.test_openings"] == before
+    assert _openings(study.folder) == before
 
 
 def test_a_run_and_a_registered_model_at_once_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""The record of test openings in a real MLflow store: what counts, what is written at once, what is left out."""
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsml.tracking.ledger import Ledger, ledger_of
+from lsml.tracking.runs import PARENT, REGISTERED, ROLE, find_run
+from lsml.tracking.store import open_client
+
+AT_ONCE = 6
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of an empty store of this test's own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    return open_client()
+
+
+def trial_of_a_study(client: Any) -> Any:
+    """A trial's run below a study's run whose model is registered as `known`."""
+    client.create_registered_model("known")
+    study = client.create_run("0", tags={ROLE: "study", REGISTERED: "known/1"}).info.run_id
+    return find_run(client, client.create_run("0", tags={ROLE: "trial", PARENT: study}).info.run_id)
+
+
+def record(run_id: str, fingerprint: str) -> None:
+    """One opening, by a process of its own."""
+    client = open_client()
+    run = find_run(client, run_id)
+    ledger = ledger_of(client, run)
+    ledger.complete(ledger.record(run, model_sha256="0" * 64, data="patches"), fingerprint)
+
+
+def test_openings_at_once_are_all_kept(store: Any) -> None:
+    """Six processes that open at the same time leave six openings, in the study's run and in the registered model."""
+    run = trial_of_a_study(store)
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=record, args=(run.info.run_id, "f" * 64)) for _ in range(AT_ONCE)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    ledger = ledger_of(store, run)
+    assert ledger.models == ("known",)
+    assert len(ledger.openings()) == ledger.looks("f" * 64) == AT_ONCE
+    for holder in (Ledger(store, run.data.tags[PARENT], ()), Ledger(store, run.info.run_id, ("known",))):
+        assert len(holder.openings()) == AT_ONCE
+
+
+def test_an_opening_that_does_not_say_which_patches_counts(store: Any) -> None:
+    """Of one opening of each of two splits and one that was cut off, each split was seen twice at most."""
+    run = trial_of_a_study(store)
+    ledger = ledger_of(store, run)
+    for fingerprint in ("a" * 64, None, "b" * 64):
+        opening = ledger.record(run, model_sha256="0" * 64, data="patches")
+        if fingerprint:
+            ledger.complete(opening, fingerprint)
+    assert (ledger.looks("a" * 64), ledger.looks("b" * 64), ledger.looks("c" * 64)) == (2, 2, 1)
+    assert {opening.model for opening in ledger.openings()} == {f"run {run.info.run_id}"}
+
+
+def test_the_record_outlives_the_registered_model(store: Any) -> None:
+    """A model removed from the registry takes no opening along and keeps none from being written."""
+    run = trial_of_a_study(store)
+    ledger_of(store, run).record(run, model_sha256="0" * 64, data="patches")
+    store.delete_registered_model("known")
+    ledger = ledger_of(store, run)
+    ledger.record(run, model_sha256="0" * 64, data="patches")
+    assert ledger.models == ()
+    assert len(ledger.openings()) == 2
+
+
+def test_a_training_outside_a_study_keeps_its_own_record(store: Any) -> None:
+    """Also below the run that `mlflow run` made for it, which other trainings may share."""
+    project = store.create_run("0").info.run_id
+    runs = [find_run(store, store.create_run("0", tags={ROLE: "train", PARENT: project}).info.run_id) for _ in "ab"]
+    ledger_of(store, runs[0]).record(runs[0], model_sha256="0" * 64, data="patches")
+    assert [len(ledger_of(store, run).openings()) for run in runs] == [1, 0]
