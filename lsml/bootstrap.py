@@ -60,10 +60,12 @@ def intervals(counts: np.ndarray, statistics: Mapping[str, Statistic], *, seed: 
 def difference(first: np.ndarray, second: np.ndarray, statistic: Statistic, *, seed: int = 0) -> Difference:
     """How one statistic differs between two tables of counts `(N, K)` of the same patches in the same order.
 
+    K may differ where the statistic takes that.
+
     Raises:
-        ValueError: there is no patch, or the tables differ in shape.
+        ValueError: there is no patch, or the tables differ in length.
     """
-    if first.shape != second.shape:
+    if len(first) != len(second):
         raise ValueError(f"counts of shape {first.shape} and {second.shape} are not of the same patches")
     drawn = statistic(_resampled(first, seed)) - statistic(_resampled(second, seed))
     higher = float(np.mean(drawn > 0) + np.mean(drawn == 0) / 2)

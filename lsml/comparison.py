@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,3 +80,25 @@ def f1_above(counts: PatchCounts, reference: PatchCounts) -> Difference:
     if counts.ids != reference.ids:
         raise ValueError("the tables are not of the same patches")
     return difference(counts.confusion, reference.confusion, f1)
+
+
+def mean_f1_above(tables: Sequence[PatchCounts], references: Sequence[PatchCounts]) -> Difference:
+    """By how much the mean F1 of some tables is higher than that of others, all resampled by the same patches.
+
+    With one table on each side it is `f1_above`. The interval tells how far other patches would move the difference,
+    not how far other seeds would.
+
+    Raises:
+        ValueError: the tables are not all of the same patches.
+    """
+    both = [*tables, *references]
+    if any(table.ids != both[0].ids for table in both):
+        raise ValueError("the tables are not of the same patches")
+
+    def mean(sums: np.ndarray) -> np.ndarray:
+        return np.mean([f1(part) for part in np.split(sums, sums.shape[1] // 3, axis=1)], axis=0)
+
+    def one_side(side: Sequence[PatchCounts]) -> np.ndarray:
+        return np.hstack([table.confusion for table in side])
+
+    return difference(one_side(tables), one_side(references), mean)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lsml.bootstrap import CONFUSION, Interval, average_precision, intervals
+from lsml.data.pack import PackedSplit
+from lsml.errors import ModelError
 from lsml.figures import panel
 from lsml.metrics import Confusion, PatchScore, PooledCounts, coarse_counts, per_image_mean_f1, score_patch
 from lsml.objects import ObjectCounts, count_objects
@@ -115,6 +117,25 @@ def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, sp
         panels=tuple(pictures),
         fingerprint=digest.hexdigest(),
     )
+
+
+def score_split(predict: Predict, split: PackedSplit, threshold: float) -> tuple[PatchScore, ...]:
+    """How each patch of a split came out, where a probability of at least `threshold` is called landslide.
+
+    Raises:
+        ModelError: a probability is not in 0..1.
+    """
+    scores = []
+    for start in range(0, len(split), _BATCH):
+        indices = range(start, min(start + _BATCH, len(split)))
+        found = np.asarray(predict(split.batch(indices)[0]))[..., 0]
+        if not ((found >= 0) & (found <= 1)).all():
+            raise ModelError("the model", "gives probabilities that are not in 0..1", "train it again")
+        scores += [
+            score_patch(split.ids[index], split.mask(index), probability, threshold)
+            for index, probability in zip(indices, found, strict=True)
+        ]
+    return tuple(scores)
 
 
 def draw(predict: Predict, patches: Sequence[Patch], threshold: float, *, split: str) -> tuple[Panel, ...]:

@@ -1,14 +1,17 @@
 """The record of test openings in a real MLflow store: what counts, what is written at once, what is left out."""
 
-import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lsml.tracking.ledger import Ledger, ledger_of
-from lsml.tracking.runs import PARENT, REGISTERED, ROLE, find_run
+from lsml.tracking.runs import OF_RUN, PARENT, REGISTERED, ROLE, find_run
 from lsml.tracking.store import open_client
+from tests.processes import environment
 
 AT_ONCE = 6
 
@@ -28,23 +31,34 @@ def trial_of_a_study(client: Any) -> Any:
     return find_run(client, client.create_run("0", tags={ROLE: "trial", PARENT: study}).info.run_id)
 
 
-def record(run_id: str, fingerprint: str) -> None:
-    """One opening, by a process of its own."""
-    client = open_client()
-    run = find_run(client, run_id)
-    ledger = ledger_of(client, run)
-    ledger.complete(ledger.record(run, model_sha256="0" * 64, data="patches"), fingerprint)
+# Forks before the first database is opened: SQLite does not survive a fork with one open.
+AT_ONCE_SCRIPT = """
+import os, sys
+from lsml.tracking.ledger import ledger_of
+from lsml.tracking.runs import find_run
+from lsml.tracking.store import open_client
+
+run_id, count = sys.argv[1], int(sys.argv[2])
+children = []
+for _ in range(count):
+    child = os.fork()
+    if child == 0:
+        client = open_client()
+        run = find_run(client, run_id)
+        ledger = ledger_of(client, run)
+        ledger.complete(ledger.record(run, model_sha256="0" * 64, data="patches"), "f" * 64)
+        os._exit(0)
+    children.append(child)
+assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+"""
 
 
 def test_openings_at_once_are_all_kept(store: Any) -> None:
     """Six processes that open at the same time leave six openings, in the study's run and in the registered model."""
     run = trial_of_a_study(store)
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=record, args=(run.info.run_id, "f" * 64)) for _ in range(AT_ONCE)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    command = [sys.executable, "-c", AT_ONCE_SCRIPT, run.info.run_id, str(AT_ONCE)]
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    subprocess.run(command, env=environment(MLFLOW_TRACKING_URI=uri), check=True, timeout=100)
     ledger = ledger_of(store, run)
     assert ledger.models == ("known",)
     assert len(ledger.openings()) == ledger.looks("f" * 64) == AT_ONCE
@@ -76,8 +90,10 @@ def test_the_record_outlives_the_registered_model(store: Any) -> None:
 
 
 def test_a_training_outside_a_study_keeps_its_own_record(store: Any) -> None:
-    """Also below the run that `mlflow run` made for it, which other trainings may share."""
+    """Also below the run that `mlflow run` made for it, which others may share; its refit shares the record."""
     project = store.create_run("0").info.run_id
     runs = [find_run(store, store.create_run("0", tags={ROLE: "train", PARENT: project}).info.run_id) for _ in "ab"]
     ledger_of(store, runs[0]).record(runs[0], model_sha256="0" * 64, data="patches")
     assert [len(ledger_of(store, run).openings()) for run in runs] == [1, 0]
+    refit = find_run(store, store.create_run("0", tags={ROLE: "refit", OF_RUN: runs[0].info.run_id}).info.run_id)
+    assert len(ledger_of(store, refit).openings()) == 1

@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from lsml import __version__
-from lsml.cli import compare, config, data, doctor, ensemble, evaluate, predict, reproduce, study, train, tune, ui
+from lsml.cli import (
+    compare,
+    config,
+    data,
+    doctor,
+    ensemble,
+    evaluate,
+    predict,
+    promote,
+    refit,
+    reproduce,
+    study,
+    train,
+    tune,
+    ui,
+)
 from lsml.cli.fields import CommandWithFields
 from lsml.errors import Interrupted, LsmlError
 
@@ -44,6 +59,9 @@ app.command("ensemble")(ensemble.ensemble)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(compare.leaderboard)
 app.command("predict")(predict.predict)
+app.command("refit")(refit.refit)
+app.command("promote")(promote.promote)
+app.command("rollback")(promote.rollback)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(config.app, name="config", help="Look up hyperparameters and settings, check an experiment file.")
 app.command("doctor")(doctor.doctor)

@@ -18,7 +18,7 @@ class Steps(NamedTuple):
 
 
 class StudyData(Protocol):
-    """All that the trials of a study see: `TrainingData`, or `lsml.data.folds.FoldedData`."""
+    """All that a training sees: `TrainingData`, `WholeData`, or `lsml.data.folds.FoldedData`."""
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -85,6 +85,46 @@ def prepare(root: Path, cache: Path, progress: Progress | None = None) -> Traini
     validation = pack_split("validation", splits.validation, cache, fill=train.statistics.median, progress=progress)
     source = splits.source + replaced_in_words(train, validation)
     return TrainingData(train, validation, train.statistics, source, splits.held_out)
+
+
+class WholeData(NamedTuple):
+    """Train and validation in one pack, for a model that learns from both: nothing is left to judge it on."""
+
+    train: PackedSplit
+    source: str
+
+    @property
+    def splits(self) -> tuple[PackedSplit, ...]:
+        """The one pack."""
+        return (self.train,)
+
+    @property
+    def identity(self) -> dict[str, Scalar]:
+        """The fingerprint of the pack."""
+        return {"train_and_validation": self.train.fingerprint}
+
+    @property
+    def judged(self) -> Judged:
+        """Nothing."""
+        return Judged(UNKNOWN, UNKNOWN)
+
+    def steps(self, config: TrainConfig) -> Steps:
+        """Epochs."""
+        return Steps("epoch", config.training.epochs)
+
+
+def prepare_whole(root: Path, cache: Path, progress: Progress | None = None) -> WholeData:
+    """Packs the train and validation patches of the dataset at `root` together, or opens the pack made before.
+
+    NaN and inf become the median that their band has over both.
+
+    Raises:
+        DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
+    """
+    splits = training_splits(root)
+    files = (*splits.train, *splits.validation)
+    pack = pack_split("train-and-validation", files, cache, fill=None, progress=progress)
+    return WholeData(pack, f"{splits.source}; trained on both{replaced_in_words(pack)}")
 
 
 def replaced_in_words(*splits: PackedSplit) -> str:

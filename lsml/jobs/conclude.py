@@ -141,7 +141,7 @@ class _Conclusion:
         from lsml.study.report import Objectives, figures, importances, note
         from lsml.tracking.pages import run_page, study_pages, ui_address
         from lsml.tracking.runs import BEST_METRIC, BEST_RUN, REGISTERED
-        from lsml.tracking.study import log_study
+        from lsml.tracking.study import STANDINGS, log_study
         from lsml.tracking.views import save_study_view
 
         choice, space, importance = self.choice, self.experiment.space, importances(self.search)
@@ -180,7 +180,7 @@ class _Conclusion:
                 "study/base.json": flatten(self.experiment.base),
                 "study/importance.json": importance,
             }
-            | ({"study/standings.json": standings} if standings else {})
+            | ({STANDINGS: standings} if standings else {})
             | ({"study/front.json": list(self.front)} if self.front else {}),
         )
         address = ui_address()

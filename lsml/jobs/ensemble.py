@@ -19,8 +19,7 @@ from lsml.errors import ConfigError, StorageError, StudyError
 from lsml.evaluate import Evaluation, Patch, draw, evaluate
 from lsml.experiment import check_name
 from lsml.jobs.models import load_model
-from lsml.jobs.reproduce import patches_of
-from lsml.jobs.sources import STATE_FOLDER, Progress
+from lsml.jobs.sources import STATE_FOLDER, Progress, recorded_data
 from lsml.jobs.tune import DEFAULT_STORAGE
 from lsml.kept import quantise, unpack
 from lsml.metrics import PooledCounts
@@ -122,7 +121,7 @@ def ensemble(
             "tune without data.folds, on patches enough for a validation split",
         )
     with _lock(study):
-        patches = patches_of(parent.data.tags, data, progress)
+        patches = recorded_data(parent.data.tags, data, progress)
         assert isinstance(patches, TrainingData)
         candidates = _candidates(client, search, patches.validation, progress)
         if len(candidates) < 2:

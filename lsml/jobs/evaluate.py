@@ -127,8 +127,14 @@ def _root(recorded: str | None, given: Path | None) -> Path:
 
 def _check_unseen(root: Path, tags: Mapping[str, str], split: SplitName) -> None:
     """A bare pair of folders keeps blocks for validation and test, unless all of it was trained on in folds."""
-    from lsml.tracking.runs import FOLDS, TRAIN
+    from lsml.tracking.runs import FOLDS, TRAIN, TRAINED_ON
 
+    if split == "valid" and TRAINED_ON in tags:
+        raise ConfigError(
+            "--split valid",
+            f"the model was trained on {tags[TRAINED_ON]}, these patches among them",
+            "earned_val_f1 of its run is the score of the model that had not seen them; judge it with --split test",
+        )
     if FOLDS not in tags:
         return
     if split == "valid":

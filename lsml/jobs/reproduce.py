@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from lsml import backend
 from lsml.config import from_parameters
-from lsml.data.folds import prepare_folds
-from lsml.data.training import StudyData, prepare
-from lsml.errors import ConfigError, DataError
-from lsml.jobs.sources import Progress, pack_cache
+from lsml.errors import ConfigError
+from lsml.jobs.sources import recorded_data
 from lsml.trial import TrialTask, train_trial
 
 if TYPE_CHECKING:
     from lsml.jobs.train import TrainWatcher
 
-_TRAINED = ("trial", "confirm", "train")
+_TRAINED = ("trial", "confirm", "train", "repeat")
 _ENVIRONMENT = ("device_name", "backend", "precision", "xla", "keras", "machine")
 
 
@@ -60,7 +58,7 @@ def reproduce(run_id: str, *, data: Path | None, watcher: "TrainWatcher") -> Rep
     run = find_run(open_client(), run_id)
     _check_trained(run)
     config = from_parameters(run.data.params)
-    patches = patches_of(run.data.tags, data, watcher.step)
+    patches = recorded_data(run.data.tags, data, watcher.step)
     pruned_after = _steps(run) if run.data.tags.get("lsml.stopped") == "pruned" else None
     backend.load_keras()
 
@@ -98,30 +96,3 @@ def _steps(run: Any) -> int:
     """Epochs or folds that the run reported."""
     metrics = run.data.metrics
     return int(metrics["folds"] if "folds" in metrics else metrics["epochs"])
-
-
-def patches_of(tags: Mapping[str, str], given: Path | None, progress: Progress) -> StudyData:
-    """The patches that a run was trained on.
-
-    Raises:
-        DataError: they are not there, or their fingerprint is another.
-    """
-    from lsml.tracking.runs import DATA_ROOT, FOLDS, REPEATS, data_tags
-
-    root = given or Path(tags.get(DATA_ROOT, ""))
-    if not root.is_dir():
-        raise DataError(f"dataset {root}", "no such folder", "give its path with --data DIR")
-    root = root.resolve()
-    patches: StudyData
-    if FOLDS in tags:
-        patches = prepare_folds(
-            root, pack_cache(), folds=int(tags[FOLDS]), repeats=int(tags[REPEATS]), progress=progress
-        )
-    else:
-        patches = prepare(root, pack_cache(), progress)
-    found = data_tags(patches, str(root))
-    others = [name for name in ("lsml.data.train", "lsml.data.validation") if tags.get(name) != found.get(name)]
-    if others:
-        names = " and ".join(name.rpartition(".")[2] for name in others)
-        raise DataError(f"dataset {root}", f"its {names} patches are not those of the run", "give them with --data DIR")
-    return patches

@@ -1,6 +1,6 @@
 """Where a job's patches come from: a folder, or the synthetic dataset, made on first use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filelock import FileLock
@@ -41,6 +41,44 @@ def prepare_data(entry: DataEntry, root: Path, cache: Path, progress: Progress) 
     if entry.folds is None:
         return prepare(root, cache, progress)
     return prepare_folds(root, cache, folds=entry.folds, repeats=entry.repeats, progress=progress)
+
+
+def recorded_root(tags: Mapping[str, str], given: Path | None) -> Path:
+    """The folder of the patches that a run with these tags was trained on: `given`, else where they lay then.
+
+    Raises:
+        DataError: the folder does not exist.
+    """
+    from lsml.tracking.runs import DATA_ROOT
+
+    root = given or Path(tags.get(DATA_ROOT, ""))
+    if not root.is_dir():
+        raise DataError(f"dataset {root}", "no such folder", "give its path with --data DIR")
+    return root.resolve()
+
+
+def recorded_data(tags: Mapping[str, str], given: Path | None, progress: Progress) -> StudyData:
+    """The patches that a run was trained on.
+
+    Raises:
+        DataError: they are not there, or their fingerprint is another.
+    """
+    from lsml.tracking.runs import FOLDS, REPEATS, data_tags
+
+    root = recorded_root(tags, given)
+    patches: StudyData
+    if FOLDS in tags:
+        patches = prepare_folds(
+            root, pack_cache(), folds=int(tags[FOLDS]), repeats=int(tags[REPEATS]), progress=progress
+        )
+    else:
+        patches = prepare(root, pack_cache(), progress)
+    found = data_tags(patches, str(root))
+    others = [name for name in ("lsml.data.train", "lsml.data.validation") if tags.get(name) != found.get(name)]
+    if others:
+        names = " and ".join(name.rpartition(".")[2] for name in others)
+        raise DataError(f"dataset {root}", f"its {names} patches are not those of the run", "give them with --data DIR")
+    return patches
 
 
 def _synthetic(settings: SyntheticData, progress: Progress) -> Path:

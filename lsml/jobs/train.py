@@ -1,6 +1,7 @@
 """One training outside a study, written down as one MLflow run."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -49,14 +50,29 @@ def train(
     config = experiment.base if seed is None else experiment.base.model_copy(update={"seed": seed})
     root = data_root(experiment.data, data, watcher.step)
     patches = prepare_data(experiment.data, root, pack_cache(), watcher.step)
-    from lsml.tracking.runs import TrainingRun
+    from lsml.tracking.runs import EXPERIMENT, TrainingRun
     from lsml.tracking.store import open_client
 
-    run = TrainingRun(open_client(), name=experiment.name, params=flatten(config), data=patches, root=str(root))
-    try:
+    run = TrainingRun(
+        open_client(),
+        name=experiment.name,
+        params=flatten(config),
+        data=patches,
+        root=str(root),
+        tags={EXPERIMENT: experiment.name},
+    )
+    with closing(run):
         backend.load_keras()
         outcome = _train(TrialTask(config, patches, checkpoint=None), patches, run, watcher)
         run.outcome(outcome)
+    return TrainResult(run.id, outcome)
+
+
+@contextlib.contextmanager
+def closing(run: "TrainingRun") -> Iterator[None]:
+    """Closes the run of a training as what it came to, with the reason where it failed or was interrupted."""
+    try:
+        yield
     except Interrupted as signal:
         run.closed("superseded", f"interrupted by {signal.name}")
         raise
@@ -64,7 +80,6 @@ def train(
         run.closed("failed", in_one_line(error))
         raise
     run.closed("complete", "")
-    return TrainResult(run.id, outcome)
 
 
 def _check_gpu() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
@@ -127,6 +127,7 @@ def register(client: MlflowClient, run_id: str, name: str, *, aliases: Sequence[
     The aliases then point to it, and to no other version.
 
     Raises:
+        ModelError: the run has no model.
         StorageError: MLflow refuses.
     """
     with storage_errors(f"registered model {name}"):
@@ -139,7 +140,7 @@ def register(client: MlflowClient, run_id: str, name: str, *, aliases: Sequence[
         if known:
             number = min(int(v.version) for v in known)
         else:
-            model_id = client.get_run(run_id).outputs.model_outputs[0].model_id
+            model_id = _model_id(client.get_run(run_id))
             source = client.get_logged_model(model_id).artifact_location
             created = client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
             number = int(created.version)
@@ -167,21 +168,28 @@ def has_model(client: MlflowClient, run_id: str) -> bool:
     return True
 
 
+def version_of(client: MlflowClient, run_id: str) -> tuple[str, str] | None:
+    """Name and number of the version that was first registered of a run's model; None where there is none.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    with storage_errors(f"registered model of run {run_id}"):
+        known = client.search_model_versions(f"run_id='{run_id}'")
+    first = min(known, key=lambda found: (found.name, int(found.version)), default=None)
+    return None if first is None else (str(first.name), str(first.version))
+
+
 def fetch(client: MlflowClient, run_id: str, folder: Path) -> StoredModel:
     """Downloads the run's model below `folder` and checks it against its record.
 
     Raises:
         ModelError: the run has no model, or its bytes are not those that were logged.
     """
-    run = client.get_run(run_id)
-    outputs = run.outputs
-    if not outputs or not outputs.model_outputs:
-        study = run.data.tags.get("mlflow.parentRunId")
-        fix = f"its study's run speaks for the registered model: {study}" if study else "lsml study list names others"
-        raise ModelError(f"run {run_id}", "has no model", fix)
+    model_id = _model_id(client.get_run(run_id))
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with storage_errors(f"model of run {run_id}"):
-        uri = f"models:/{outputs.model_outputs[0].model_id}"
+        uri = f"models:/{model_id}"
         path = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri()))
     metadata = Model.load(str(path / MLMODEL_FILE_NAME)).metadata or {}
     if "lsml.threshold" not in metadata or not (path / _FILE).is_file():
@@ -190,6 +198,15 @@ def fetch(client: MlflowClient, run_id: str, folder: Path) -> StoredModel:
     if found != metadata["lsml.sha256"]:
         raise ModelError(f"model of run {run_id}", "its SHA-256 differs from its record", "train it again")
     return StoredModel(path / _FILE, float(metadata["lsml.threshold"]), found)
+
+
+def _model_id(run: Run) -> str:
+    outputs = run.outputs
+    if not outputs or not outputs.model_outputs:
+        study = run.data.tags.get("mlflow.parentRunId")
+        fix = f"its study's run speaks for the registered model: {study}" if study else "lsml study list names others"
+        raise ModelError(f"run {run.info.run_id}", "has no model", fix)
+    return str(outputs.model_outputs[0].model_id)
 
 
 def registered_run(client: MlflowClient, reference: str) -> str:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
@@ -33,7 +34,8 @@ STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
     "lsml.trial",
 )
 BEST_RUN, DATA_ROOT, DATA_SOURCE = "lsml.best_run_id", "lsml.data.root", "lsml.data.source"
-REGISTERED = "lsml.registered"
+REGISTERED, EXPERIMENT = "lsml.registered", "lsml.experiment"
+OF_RUN, TRAINED_ON = "lsml.of_run_id", "lsml.trained_on"
 _DATA = "lsml.data."
 TRAIN, FOLDS, REPEATS = f"{_DATA}train", f"{_DATA}folds", f"{_DATA}repeats"
 BEST_METRIC = f"best_{OBJECTIVE}"
@@ -266,17 +268,45 @@ def log_scores(client: MlflowClient, run_id: str, metrics: Mapping[str, float], 
         client.log_batch(run_id, metrics=_metrics(metrics, 0), tags=_run_tags(tags))
 
 
+def trained_again(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> list[Run]:
+    """The trainings of a run's configuration after it that have these tags, the oldest first.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in {OF_RUN: run.info.run_id, **tags}.items())
+    with storage_errors(f"trainings of run {run.info.run_id} again"):
+        found = client.search_runs([run.info.experiment_id], query, max_results=1000)
+    return sorted(found, key=lambda again: again.info.start_time)
+
+
 class TrainingRun:
-    """The MLflow run of one training outside a study."""
+    """The MLflow run of one training that is no trial: a run of its own, or one below another.
+
+    Args:
+        below: the run of the study that it belongs to.
+        tags: more of them, in the place of those that such a run has by itself.
+    """
 
     def __init__(
-        self, client: MlflowClient, *, name: str, params: Mapping[str, Scalar], data: StudyData, root: str
+        self,
+        client: MlflowClient,
+        *,
+        name: str,
+        params: Mapping[str, Scalar],
+        data: StudyData,
+        root: str,
+        below: Run | None = None,
+        tags: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._client = client
         project_run = os.environ.get("MLFLOW_RUN_ID")
-        tags = common_tags("train", name) | data_tags(data, root)
+        tags = {**common_tags("train", name), **data_tags(data, root), **tags}
         with storage_errors("MLflow run"):
-            if project_run:
+            if below:
+                experiment = below.info.experiment_id
+                tags |= {PARENT: below.info.run_id}
+            elif project_run:
                 # Below it, not in it: `mlflow run` has logged the entry point's own parameters there.
                 experiment = client.get_run(project_run).info.experiment_id
                 tags |= {PARENT: project_run}

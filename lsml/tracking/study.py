@@ -1,7 +1,10 @@
 """The MLflow run of a study: opened or found again, filled with the study's figures, closed."""
 
+import json
 import os
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -28,6 +31,7 @@ from lsml.tracking.runs import (
 from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, storage_errors
 
 RESUMES = "lsml.resumes_run_id"
+STANDINGS = "study/standings.json"
 _IDENTITY = "lsml.identity"
 
 
@@ -113,6 +117,17 @@ def end_study_run(client: MlflowClient, run_id: str, status: str) -> None:
     """Closes the study's run as FINISHED, FAILED or KILLED."""
     with storage_errors("MLflow run of the study"):
         client.set_terminated(run_id, status)
+
+
+def judged_run_id(client: MlflowClient, run_id: str) -> str:
+    """Of a study in folds, by its run: the run that judged in folds the configuration of what it registered.
+
+    Raises:
+        StorageError: the study has not ended, or MLflow cannot be asked.
+    """
+    with storage_errors(f"standings of study {run_id}"), tempfile.TemporaryDirectory() as folder:
+        path = client.download_artifacts(run_id, STANDINGS, folder)
+        return str(json.loads(Path(path).read_text(encoding="utf-8"))[0]["run_id"])
 
 
 def model_run_id(run: Run) -> str:

@@ -14,7 +14,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     for arguments in ((), ("--help",)):
         done = lsml(tmp_path, *arguments)
         assert done.returncode == 0
-        for command in ("data", "train", "tune", "study", "evaluate"):
+        for command in ("data", "train", "tune", "study", "evaluate", "refit", "promote", "rollback"):
             assert command in done.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -52,6 +52,9 @@ def test_version(tmp_path: Path) -> None:
         (("compare",), 2, "give either runs or --study"),
         (("leaderboard",), 2, "RUN"),
         (("ensemble", "demo", "--members", "1"), 2, "--members"),
+        (("promote", "x", "--repeats", "-1"), 2, "--repeats"),
+        (("rollback",), 2, "NAME"),
+        (("refit", "x", "--on", "test"), 2, "--on"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
         (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "0.8"), 3, "dataset nowhere: no such folder"),

@@ -1,0 +1,132 @@
+"""After a study: its best trained on all patches, held against the champion, with every opened file watched."""
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import AUDIT, Study, client, runs
+from tests.processes import environment
+
+# All commands in one process, which loads Keras once; what each printed and left with, as JSON.
+COMMANDS = """
+import contextlib, io, json, sys
+from lsml.cli.main import main
+
+best, data = sys.argv[1:]
+found = {}
+
+def call(name, *arguments):
+    said, complaint = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
+        code = main(list(arguments))
+    found[name] = {"code": code, "said": said.getvalue(), "complaint": complaint.getvalue()}
+    return said.getvalue()
+
+short = ("--set", "training.epochs=1", "--set", "training.learning_rate=1e-6")
+poor = call("train", "train", "experiment.yaml", "--data", data, *short).split()[-1]
+call("first", "promote", best, "--json")
+call("worse", "promote", poor)
+refit = json.loads(call("refit", "refit", best, "--json"))["run_id"]
+call("refit again", "refit", best, "--json")
+call("seen", "evaluate", "--run-id", refit, "--split", "valid")
+call("repeats", "promote", refit, "--repeats", "2", "--json")
+call("same again", "promote", best, "--json")
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def done(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the commands said, in a folder with the study's databases and none of lsml's own files."""
+    folder = tmp_path_factory.mktemp("promoted")
+    for name in ("mlflow.db", "optuna.db", "experiment.yaml"):
+        shutil.copy(study.folder / name, folder)
+    (folder / "audit").mkdir()
+    (folder / "audit" / "sitecustomize.py").write_text(AUDIT)
+    log = folder / "opened.txt"
+    process = subprocess.run(
+        [sys.executable, "-c", COMMANDS, study.best_run, str(study.data)],
+        cwd=folder,
+        env=environment(folder / "audit", LSML_TEST_AUDIT=str(log)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    said = json.loads(process.stdout.splitlines()[-1])
+    return {"folder": folder, "opened": log.read_text().splitlines(), **said}
+
+
+def test_no_test_file_is_opened_after_a_study_either(study: Study, done: dict[str, Any]) -> None:
+    """By train, refit and promote, and by the processes that they start: train and validation only."""
+    below = [path for path in done["opened"] if path.startswith(str(study.data))]
+    assert any("/TrainData/mask/" in path for path in below)
+    assert any("/ValidData/img/" in path for path in below)
+    assert not any("/TestData/" in path for path in below)
+
+
+def test_the_registered_file_is_judged_in_a_fresh_process(done: dict[str, Any]) -> None:
+    """The study's best becomes the first champion: on three patches the file calls each pixel as its run did."""
+    assert done["first"]["code"] == 0, done["first"]["complaint"]
+    found = json.loads(done["first"]["said"])
+    assert (found["model"], found["version"], found["verdict"]) == ("tiny", "1", "promoted")
+    assert found["reload"].startswith("loads, and calls 0 of 49152 validation pixels otherwise (tensorflow, ")
+
+
+def test_a_model_that_learnt_nothing_is_refused(done: dict[str, Any]) -> None:
+    """One epoch at a rate of a millionth: registered, worse, exit code 6, and the champion stays."""
+    assert done["train"]["code"] == 0, done["train"]["complaint"]
+    assert done["worse"]["code"] == 6, done["worse"]["complaint"]
+    assert "refused: tiny version 2: worse: " in done["worse"]["said"]
+    assert "intervals are unreliable: fewer than 60 patches" in done["worse"]["said"]
+    version = client(done["folder"]).get_model_version("tiny", "2")
+    assert version.tags["lsml.promotion.verdict"] == "refused"
+    assert version.tags["lsml.promotion.champion_before"] == "1"
+
+
+def test_a_refit_is_registered_without_a_score_of_its_own(study: Study, done: dict[str, Any]) -> None:
+    """Below the same study, as long as its best epoch, at its threshold; a second time nothing is done."""
+    assert done["refit"]["code"] == 0, done["refit"]["complaint"]
+    found = json.loads(done["refit"]["said"])
+    assert json.loads(done["refit again"]["said"]) == found
+    assert (found["of_run_id"], found["patches"], found["version"]) == (study.best_run, 9, "3")
+    store = client(done["folder"])
+    best, final = store.get_run(study.best_run), store.get_run(found["run_id"])
+    assert final.data.tags["mlflow.parentRunId"] == best.data.tags["mlflow.parentRunId"]
+    assert (final.data.tags["lsml.role"], final.data.tags["lsml.state"]) == ("refit", "complete")
+    assert (final.data.tags["lsml.of_run_id"], final.data.tags["lsml.trained_on"]) == (study.best_run, "train+valid")
+    assert final.data.metrics["epochs"] == found["epochs"] == best.data.metrics["best_epoch"]
+    # The best epoch's threshold, where the temperature that divides the logits moves it.
+    chosen, temperature = best.data.metrics["best_val_threshold"], best.data.metrics["best_val_temperature"]
+    moved = 1 / (1 + ((1 - chosen) / chosen) ** (1 / temperature))
+    assert found["threshold"] == pytest.approx(moved, rel=1e-6)
+    assert final.data.metrics["earned_val_f1"] == best.data.metrics["best_val_f1"]
+    assert not any(name.startswith(("best_val_", "val_")) for name in final.data.metrics)
+    assert len(runs(done["folder"], "tags.`lsml.role` = 'refit'")) == 1
+    assert done["seen"]["code"] == 2
+    assert "the model was trained on train+valid, these patches among them" in done["seen"]["complaint"]
+
+
+def test_fresh_seeds_have_a_say(study: Study, done: dict[str, Any]) -> None:
+    """Two trainings with other seeds below the study; what they say of the refit decides, and stands in its tags."""
+    assert done["repeats"]["code"] in (0, 6), done["repeats"]["complaint"]
+    found = json.loads(done["repeats"]["said"])
+    assert (found["version"], found["judged_run_id"]) == ("3", study.best_run)
+    assert "gives probabilities of 3 patches; it was trained on them" in found["reload"]
+    # By its own table the refit is what the champion is; so the seeds decide.
+    assert found["ahead"]["value"] == 0
+    value, (_, high) = found["repeats"]["value"], found["repeats"]["interval"]
+    assert (found["verdict"] == "refused") == (value < -0.005 or high < 0)
+    again = runs(done["folder"], "tags.`lsml.role` = 'repeat'")
+    parent = client(done["folder"]).get_run(study.best_run).data.tags["mlflow.parentRunId"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in again} == {parent}
+    assert {run.data.tags["lsml.of_run_id"] for run in again} == {study.best_run}
+    assert len({run.data.params["seed"] for run in again}) == len(again) == 2
+    champion = client(done["folder"]).get_model_version_by_alias("tiny", "champion").version
+    # The last command made the study's best champion again, where it no longer was.
+    assert (str(champion), done["same again"]["code"]) == ("1", 0)
