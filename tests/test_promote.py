@@ -18,14 +18,16 @@ from lsml.data.folds import prepare_folds
 from lsml.data.synthetic import synthesize
 from lsml.data.training import Steps, StudyData, TrainingData, prepare, prepare_whole
 from lsml.errors import ConfigError, DataError, ModelError, StorageError
+from lsml.jobs.again import Training, train_again
 from lsml.jobs.promote import Promotion, promote, rollback
 from lsml.jobs.refit import refit
 from lsml.models.files import ModelFile
 from lsml.tables import to_csv
 from lsml.tracking.champions import CHAMPION
-from lsml.tracking.runs import EXPERIMENT, OF_RUN, ROLE, TrainingRun
+from lsml.tracking.runs import EXPERIMENT, OF_RUN, PARENT, ROLE, TrainingRun, find_run, trained_again
 from lsml.tracking.store import open_client
-from lsml.trial import PATCH_TABLE, TrialOutcome
+from lsml.tracking.study import STANDINGS
+from lsml.trial import PATCH_TABLE, Report, TrialOutcome, TrialTask
 from tests.processes import environment
 from tests.run_promoted import Silent, state, unmoved
 
@@ -183,6 +185,64 @@ def test_the_run_of_its_configuration_speaks_for_a_refit(store: Store) -> None:
     same = promoted(good, GOOD)
     assert (same.verdict, same.ahead and same.ahead.value) == ("promoted", 0.0)
     assert store.champion("final") == same.version
+
+
+def test_the_out_of_fold_table_speaks_for_a_study_in_folds(store: Store) -> None:
+    """What such a study registers was judged on nothing; the run at the head of its standings was, and decides."""
+    folds = prepare_folds(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
+    verdicts = []
+    for rows in (GOOD, POOR):
+        study = store.client.create_run("0", tags={ROLE: "study"}).info.run_id
+        store.client.log_param(study, "study.experiment", "in-folds")
+        below = {PARENT: study}
+        confirmed = store.trained("in-folds", rows, folds, model=False, tags={ROLE: "confirm", **below})
+        store.client.log_dict(study, [{"what": "base", "run_id": confirmed}], STANDINGS)  # type: ignore[arg-type]
+        found = promoted(store.trained("in-folds", None, folds, tags={ROLE: "refit", **below}), rows)
+        assert found.judged_run_id == confirmed
+        assert "it was trained on them" in found.reload
+        verdicts.append(found.verdict)
+    assert verdicts == ["promoted", "refused"]
+
+
+def test_a_training_again_that_was_killed_is_found_and_gone_on_with(store: Store) -> None:
+    """Its open run is closed as superseded, its checkpoint is there; once it is complete nothing is trained."""
+    run = find_run(store.client, store.trained("twice", GOOD))
+    training = Training(
+        of=run,
+        below=None,
+        role="repeat",
+        number=1,
+        title="twice repeat 1",
+        config=TrainConfig(),
+        data=store.data,
+        root=store.folder / "made",
+        tags={},
+        scores={"threshold": 0.5},
+    )
+    calls = []
+
+    def trained(task: TrialTask, report: Report) -> TrialOutcome:
+        assert task.checkpoint
+        calls.append(task.checkpoint.exists())
+        report(1, {"loss": 1.0}, False)
+        task.checkpoint.write_text("epoch 1")
+        if len(calls) == 1:
+            # As a kill does, it passes all that would close the run.
+            raise KeyboardInterrupt
+        return _outcome(GOOD, None)
+
+    def again() -> str:
+        return train_again(store.client, training, trained, steps=Steps("epoch", 1), watcher=Silent())
+
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    done = again()
+    assert again() == done
+    assert calls == [False, True]
+    tags = [found.data.tags for found in trained_again(store.client, run, training.identity)]
+    assert [found["lsml.state"] for found in tags] == ["superseded", "complete"]
+    assert {found[EXPERIMENT] for found in tags} == {"twice"}
+    assert find_run(store.client, done).data.metrics["threshold"] == 0.5
 
 
 def test_rollback_goes_back_as_far_as_there_were_champions(store: Store) -> None:
