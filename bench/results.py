@@ -75,7 +75,7 @@ def demo(given: argparse.Namespace) -> None:
 
 def few_patches(given: argparse.Namespace) -> None:
     """Out-of-fold F1 of a configuration, the public recipe and the logistic regression."""
-    from lsml.baseline import PixelRegression
+    from lsml.baseline import PixelLearner
     from lsml.networks import Network
 
     experiment = load_experiment(EXPERIMENTS / "few_patches.yaml")
@@ -85,7 +85,7 @@ def few_patches(given: argparse.Namespace) -> None:
     rows = {
         f"few_patches, {'tuned' if given.run else 'base'}": _fold_score(Network(config), data),
         "six-input U-Net of public notebooks": _fold_score(Network(PUBLIC_RECIPE), data),
-        "logistic regression on single pixels": _fold_score(PixelRegression(), data),
+        "logistic regression on single pixels": _fold_score(PixelLearner(), data),
     }
     _table(f"out-of-fold F1, {data.folds} folds x {data.repeats} repeats", rows, range(1, given.seeds + 1))
 

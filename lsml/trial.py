@@ -2,8 +2,10 @@
 
 import itertools
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -24,6 +26,7 @@ from lsml.objects import ObjectCounts, count_objects
 from lsml.tables import to_csv
 
 if TYPE_CHECKING:
+    from lsml.baseline import Kind, PixelLearner
     from lsml.crossval import Learner
 
 Role = Literal["trial", "confirm", "refit", "baseline"]
@@ -207,11 +210,15 @@ class Earned(NamedTuple):
     temperature: float = 1.0
 
 
-def pixel_baseline_trial(task: TrialTask, report: Report) -> TrialOutcome:
-    """Judges the per-pixel logistic regression in the folds of the task's data."""
-    from lsml.baseline import PixelRegression
+def pixel_baseline_trial(task: TrialTask, report: Report, *, kind: "Kind" = "regression") -> TrialOutcome:
+    """Judges a classifier of single pixels in the folds of the task's data, or, fitted to train, on validation."""
+    from lsml.baseline import PixelLearner
 
-    return _cross_validated(PixelRegression(), task, report)
+    learner = PixelLearner(kind)
+    if isinstance(task.data, FoldedData):
+        return _cross_validated(learner, task, report)
+    assert isinstance(task.data, TrainingData)
+    return _validated(learner, task.data, task.config.seed, report)
 
 
 def public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
@@ -230,6 +237,7 @@ class TrialFunctions:
         search: one configuration; also to confirm it.
         refit: one configuration on all patches.
         baselines: what a network has to beat, by name.
+        fold_baselines: what it has to beat besides where patches are judged in folds.
     """
 
     search: TrialFunction = train_trial
@@ -237,8 +245,12 @@ class TrialFunctions:
     baselines: Mapping[str, TrialFunction] = field(
         default_factory=lambda: {
             "logistic regression on single pixels": pixel_baseline_trial,
-            "six-input U-Net of public notebooks": public_recipe_trial,
+            "gradient boosting on single pixels": partial(pixel_baseline_trial, kind="boosting"),
+            "NDVI and slope threshold": partial(pixel_baseline_trial, kind="rule"),
         }
+    )
+    fold_baselines: Mapping[str, TrialFunction] = field(
+        default_factory=lambda: {"six-input U-Net of public notebooks": public_recipe_trial}
     )
 
 
@@ -330,6 +342,31 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
 def _of_calibration(calibration: Calibration) -> dict[str, float]:
     """Beside `val_calibration_error`, which is that before."""
     return {"val_temperature": calibration.temperature, "val_scaled_calibration_error": calibration.error}
+
+
+def _validated(learner: "PixelLearner", data: TrainingData, seed: int, report: Report) -> TrialOutcome:
+    """Fitted to train once, judged on validation patches as a network is."""
+    started, validation = time.perf_counter(), data.validation
+    fitted = learner.fit(data.train, seed)
+    seconds = time.perf_counter() - started
+    probabilities = np.stack([fitted.predict(validation.image(i)[None])[0, ..., 0] for i in range(len(validation))])
+    counts = PooledCounts()
+    for index, probability in enumerate(probabilities):
+        counts.update(validation.mask(index), probability)
+    threshold = counts.best_threshold()
+    metrics = {f"val_{name}": value for name, value in counts.scores(threshold).items()} | {"val_threshold": threshold}
+    report(1, metrics | {"fit_seconds": seconds}, False)
+    return TrialOutcome(
+        value=metrics[OBJECTIVE],
+        stopped="finished",
+        steps=Steps("fit", 1),
+        best_epoch=1,
+        threshold=threshold,
+        metrics=metrics | _object_scores(enumerate(probabilities), validation, threshold),
+        environment=_versions(learner.environment()),
+        panels=_panels(validation, probabilities.__getitem__, threshold),
+        tables={PATCH_TABLE: _patch_table(enumerate(probabilities), validation, threshold)},
+    )
 
 
 def _object_scores(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, threshold: float) -> dict[str, float]:

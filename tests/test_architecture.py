@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up; a module may import its own layer and everything before it.
 LAYERS = (
-    ("lsml", "errors", "bands", "durable", "tables", "objects"),
+    ("lsml", "errors", "bands", "durable", "tables", "objects", "bare_slope"),
     ("strict_yaml",),
     ("config",),
     ("space",),

@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from lsml import networks
-from lsml.baseline import PixelRegression
+from lsml.baseline import PixelLearner
 from lsml.config import TrainConfig, with_values
 from lsml.crossval import UNSEEN, CrossValidation, FoldEvent, Learner, Metrics, cross_validate, mean_best_length
 from lsml.data.folds import FoldData, fold_data, prepare_folds
@@ -244,7 +244,7 @@ def test_a_killed_run_resumes_to_the_last_digit(
 
 def test_nothing_is_pruned_after_the_last_fold(pack: PackedSplit) -> None:
     """False after the second of two folds ends what is over anyway."""
-    learner = PixelRegression()
+    learner = PixelLearner()
     listener = Listener(last=2)
     result = cross_validate(learner, pack, seed=0, folds=2, repeats=1, observer=listener)
     assert (result.stopped, len(result.repeat_f1)) == ("finished", 1)
@@ -351,7 +351,9 @@ class Judged(NamedTuple):
 
 LEARNERS = {
     "network": Network(toy_config(training__epochs=2)),
-    "pixel regression": PixelRegression(),
+    "pixel regression": PixelLearner(),
+    "pixel boosting": PixelLearner("boosting"),
+    "NDVI and slope": PixelLearner("rule"),
 }
 
 
@@ -389,7 +391,7 @@ def test_what_an_event_tells_is_what_the_learner_has(judged: Judged) -> None:
     scores = {f"val_{name}" for name in (*ratios, "threshold")}
     own = {
         Network: {"loss", "val_loss", "fold_best_epoch"},
-        PixelRegression: set(),
+        PixelLearner: set(),
     }[type(judged.learner)]
     for event, history in zip(judged.events, judged.result.histories, strict=True):
         assert set(event.metrics) == scores | {"fold_f1", "fold_seconds"} | own
@@ -419,7 +421,8 @@ def test_every_learner_resumes_after_a_fold(judged: Judged, tmp_path: Path) -> N
     [
         (Network(toy_config()), Network(toy_config(model__dropout=0.2))),
         (Network(toy_config()), Network(PUBLIC_RECIPE)),
-        (PixelRegression(), Network(toy_config())),
+        (PixelLearner(), Network(toy_config())),
+        (PixelLearner("boosting"), PixelLearner("rule")),
     ],
 )
 def test_a_key_tells_results_apart(learner: Learner, other: Learner, four: PackedSplit) -> None:

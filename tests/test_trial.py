@@ -1,4 +1,4 @@
-"""What a trial says of the objects that it found, with the regression on pixels for a network."""
+"""What a trial says of the patches that it judged, with classifiers of pixels for a network."""
 
 import csv
 import io
@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from lsml.baseline import PixelRegression
+from lsml.baseline import Kind, PixelLearner
 from lsml.config import TrainConfig
 from lsml.crossval import CrossValidation, cross_validate
 from lsml.data.folds import FoldedData, prepare_folds
 from lsml.data.synthetic import synthesize
+from lsml.data.training import TrainingData, prepare
+from lsml.metrics import PooledCounts
 from lsml.trial import PATCH_TABLE, TrialOutcome, TrialTask, pixel_baseline_trial
 
 Stop = Callable[[int], bool]
@@ -36,7 +38,7 @@ def _judged(data: FoldedData, go_on: Stop) -> tuple[TrialOutcome, CrossValidatio
     outcome = pixel_baseline_trial(
         TrialTask(TrainConfig(), data, checkpoint=None), lambda step, metrics, replayed: go_on(step)
     )
-    again = cross_validate(PixelRegression(), data.train, seed=0, folds=2, repeats=2, observer=_Observer())
+    again = cross_validate(PixelLearner(), data.train, seed=0, folds=2, repeats=2, observer=_Observer())
     return outcome, again
 
 
@@ -79,3 +81,33 @@ def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
     first = rows[0]
     pixels = 2 * int(first["hits"]) + int(first["misses"]) + int(first["false_alarms"])
     assert float(first["f1"]) == pytest.approx(2 * int(first["hits"]) / pixels)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    """Six patches to train on, three to validate on."""
+    root = tmp_path_factory.mktemp("split") / "data"
+    synthesize(root, train=6, validation=3, test=1, seed=4)
+    return prepare(root, root.parent / "cache")
+
+
+@pytest.mark.parametrize("kind", ["regression", "boosting", "rule"])
+def test_a_baseline_is_validated_as_a_network_is(split: TrainingData, kind: Kind) -> None:
+    """Fitted to train alone; its metrics, at the threshold of the best F1 on validation, those of a network's run."""
+    told = []
+    outcome = pixel_baseline_trial(
+        TrialTask(TrainConfig(seed=3), split, checkpoint=None), lambda *event: told.append(event) or True, kind=kind
+    )
+    fitted, counts = PixelLearner(kind).fit(split.train, 3), PooledCounts()
+    for index in range(3):
+        counts.update(split.validation.mask(index), fitted.predict(split.validation.image(index)[None])[0, ..., 0])
+    assert outcome.threshold == counts.best_threshold()
+    assert outcome.value == outcome.metrics["val_f1"] == counts.at(outcome.threshold).f1 > 0.1
+    ratios = ("f1", "iou", "precision", "recall", "average_precision", "calibration_error", "threshold")
+    objects = ("object_hit_rate", "object_precision")
+    assert set(outcome.metrics) == {f"val_{name}" for name in (*ratios, *objects)}
+    assert [(step, replayed) for step, _, replayed in told] == [(1, False)]
+    rows = list(csv.DictReader(io.StringIO(outcome.tables[PATCH_TABLE])))
+    assert [row["id"] for row in rows] == list(split.validation.ids)
+    assert sum(int(row["hits"]) for row in rows) == counts.at(outcome.threshold).true_positive
+    assert (outcome.steps, outcome.model, len(outcome.panels)) == (("fit", 1), None, 3)

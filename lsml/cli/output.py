@@ -30,15 +30,26 @@ def print_table(columns: list[str], rows: list[list[str]], *, title: str = "") -
 
 def print_standings(standings: Sequence[Mapping[str, Any]]) -> None:
     """How the competitors of a study in folds did; the first is what it registered."""
+    _print_ranked("on patches held out in folds", "registered, trained on all patches", standings)
+
+
+def print_baselines(label: str, f1: float, run_id: str, baselines: Sequence[Mapping[str, Any]]) -> None:
+    """What a study registered, and beside it what a network has to beat, on the same validation patches."""
+    registered = {"what": label, "f1": f1, "run_id": run_id, "reason": ""}
+    _print_ranked("on validation patches: what a network has to beat", "registered", [registered, *baselines])
+
+
+def _print_ranked(where: str, registered: str, standings: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         [
             entry["what"],
             f"failed: {entry['reason']}" if entry["f1"] is None else f"{entry['f1']:.4f}",
-            (entry["reason"] if entry["f1"] is not None else "") if number else "registered, trained on all patches",
+            (entry["reason"] if entry["f1"] is not None else "") if number else registered,
+            entry["run_id"] or "",
         ]
         for number, entry in enumerate(standings)
     ]
-    print_table(["on patches held out in folds", "F1 pooled over pixels", ""], rows)
+    print_table([where, "F1 pooled over pixels", "", "run"], rows)
 
 
 def print_front(front: Sequence[Mapping[str, Any]], metric: str) -> None:

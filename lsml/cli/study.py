@@ -41,7 +41,7 @@ def show(
     if json:
         _print_json(found)
         return
-    from lsml.cli.output import print_champions, print_front, print_standings, print_table
+    from lsml.cli.output import print_baselines, print_champions, print_front, print_standings, print_table
     from lsml.config import in_words
 
     cost = [found["cost"]] if found["cost"] else []
@@ -58,6 +58,8 @@ def show(
         print_front(found["front"], found["cost"])
     if found["standings"]:
         print_standings(found["standings"])
+    elif found["baselines"]:
+        print_baselines(found["label"], found["best_f1"], found["best_run_id"], found["baselines"])
     if len(found["champions"]) > 1:
         print_champions(found["champions"])
     _print_openings(found)

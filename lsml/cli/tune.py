@@ -48,7 +48,7 @@ def tune(
     assignments: options.Set = None,
 ) -> None:
     """Tune: run a study, or go on with it, and register its best trial."""
-    from lsml.cli.output import Reporter, print_champions, print_front, print_standings
+    from lsml.cli.output import Reporter, print_baselines, print_champions, print_front, print_standings
     from lsml.config import parse_assignments
     from lsml.experiment import load_experiment
     from lsml.jobs.tune import DEFAULT_STORAGE
@@ -78,9 +78,11 @@ def tune(
         print_front(result.front, result.cost)
     if result.standings:
         print_standings(result.standings)
-        _print_warnings(result)
     else:
         typer.echo(f"best validation F1{_limited(result)}: {result.best_value:.4f} (pooled over pixels)")
+        if result.baselines:
+            print_baselines(result.label, result.best_value, result.best_run_id, result.baselines)
+    _print_warnings(result)
     typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
     if len(result.champions) > 1:
         print_champions(result.champions)
@@ -98,8 +100,8 @@ def _print_warnings(result: "TuneResult") -> None:
     """What a user must know before using what was registered."""
     if result.label == "base":
         typer.echo("no tuned configuration was better than the base with a fresh seed: the base is registered")
-    first, *others = result.standings
-    better = [str(entry["what"]) for entry in others if (entry["f1"] or 0) > first["f1"] and not entry["reason"]]
+    others = result.standings or result.baselines
+    better = [str(e["what"]) for e in others if (e["f1"] or 0) > result.best_value and not e["reason"]]
     if better:
         typer.echo(f"warning: what is registered does worse than: {', '.join(better)}")
 

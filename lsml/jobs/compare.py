@@ -12,6 +12,7 @@ from lsml.errors import ConfigError, DataError
 from lsml.experiment import check_name
 
 _MOST_PICTURES = 4
+_BASELINE = "baseline"
 
 
 class Standing(NamedTuple):
@@ -212,9 +213,11 @@ def _compared(client: Any, contenders: Sequence[_Contender], split: ScoredSplit,
 
 
 def _differing(params: Sequence[Mapping[str, str]]) -> dict[str, list[str | None]]:
+    """A baseline has one parameter, its name: those of networks are listed where networks differ in them."""
+    networks = [values for values in params if _BASELINE not in values]
     names = sorted({name for values in params for name in values})
-    found = {name: [values.get(name) for values in params] for name in names}
-    return {name: values for name, values in found.items() if len(set(values)) > 1}
+    differ = [n for n in names if len({values.get(n) for values in (params if n == _BASELINE else networks)}) > 1]
+    return {name: [values.get(name) for values in params] for name in differ}
 
 
 def _draw(client: Any, comparison: Comparison) -> None:

@@ -23,6 +23,7 @@ class TuneResult:
         label: where that configuration comes from, such as `trial 3` or `base`.
         standings: how all competitors did in the folds, the registered one first: `what`, `f1`, `run_id`, `reason`;
             empty where there are no folds.
+        baselines: likewise of what a network has to beat, judged on validation patches or in the folds.
         champions: the best of each architecture, where that was searched and trials have models: `architecture`,
             `f1`, `state`, `run_id`, `version`; each version has its architecture as alias.
         counts: how many of the study's trials ended complete, pruned or failed.
@@ -50,6 +51,7 @@ class TuneResult:
     cost: str | None = None
     limit: float | None = None
     front: Sequence[Mapping[str, Any]] = ()
+    baselines: Sequence[Mapping[str, Any]] = ()
 
 
 def conclude(
@@ -96,6 +98,7 @@ def conclude(
         cost=settings.cost,
         limit=settings.limit,
         front=best_front,
+        baselines=[asdict(standing) for standing in choice.baselines],
     )
 
 
@@ -155,6 +158,7 @@ class _Conclusion:
         links = {"all trials compared": pages.trials, "the best side by side": pages.best}
         links["the registered model's run"] = run_page(parent.info.experiment_id, choice.run_id)
         standings = [asdict(standing) for standing in choice.standings]
+        baselines = [asdict(standing) for standing in choice.baselines]
         log_study(
             client,
             parent.info.run_id,
@@ -181,6 +185,7 @@ class _Conclusion:
                 "study/importance.json": importance,
             }
             | ({STANDINGS: standings} if standings else {})
+            | ({"study/baselines.json": baselines} if baselines else {})
             | ({"study/front.json": list(self.front)} if self.front else {}),
         )
         address = ui_address()

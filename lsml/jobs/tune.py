@@ -86,8 +86,8 @@ def tune(
             spec=_spec(experiment, patches, weights),
         )
         known = result_of(slots.study)
-        # Another limit asks for another choice among the same trials.
-        chosen = known and known.get("limit") == experiment.study.limit
+        # Another limit asks for another choice among the same trials; studies from before they had baselines get them.
+        chosen = known and known.get("limit") == experiment.study.limit and "baselines" in known
         if known and chosen and slots.ended() >= len(slots.wanted()):
             return TuneResult(**known | {"fresh": False})
         return _Study(experiment, study, storage, slots, patches, root, folder, watcher, functions).run(require_gpu)
@@ -211,17 +211,15 @@ class _Study:
                 keep_probabilities=self.experiment.study.keep_probabilities,
             )
         )
-        if not isinstance(self.data, FoldedData):
-            return choose_best(self.slots, self.experiment.study, self.name)
-        return choose_in_folds(
-            self.slots,
-            self.data,
-            self.experiment,
-            study=self.name,
-            storage=self.storage,
-            functions=self.functions,
-            run_stage=runner.announce_and_run,
-        )
+        given: Any = {
+            "study": self.name,
+            "storage": self.storage,
+            "functions": self.functions,
+            "run_stage": runner.announce_and_run,
+        }
+        if isinstance(self.data, FoldedData):
+            return choose_in_folds(self.slots, self.data, self.experiment, **given)
+        return choose_best(self.slots, self.data, self.experiment, **given)
 
     def _open_parent(self, client: Any, workers: int) -> Any:
         from lsml.tracking.study import open_study_run
@@ -276,7 +274,7 @@ class _StageRunner:
         """Runs a stage to its end."""
         from lsml.tracking.runs import TrialRecorder
 
-        study = self.study
+        study, settings = self.study, self.study.experiment.study
         recorder = TrialRecorder(
             self.client, self.parent, role=stage.role, study=study.name, data=study.data, root=str(study.root)
         )
@@ -286,6 +284,7 @@ class _StageRunner:
             recorder=recorder,
             watcher=study.watcher,
             data=study.data,
-            max_failures=study.experiment.study.max_failures,
+            # A baseline that fails is shown as failed: it is not worth a study.
+            max_failures=len(stage.slots.wanted()) + 1 if stage.role == "baseline" else settings.max_failures,
             folder=study.folder,
         ).run()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from lsml.config import COST_UNITS, TrainConfig, amount, flatten, with_values
 from lsml.data.folds import FoldedData
-from lsml.data.training import Steps
+from lsml.data.training import Steps, StudyData
 from lsml.errors import StudyError
 from lsml.experiment import Experiment, StudySettings
 from lsml.study.coordinator import Stage
@@ -25,7 +25,7 @@ RunStage = Callable[[Stage], None]
 
 @dataclass(frozen=True)
 class Standing:
-    """One competitor in the folds, and how it did.
+    """One competitor, judged on validation patches or in folds, and how it did.
 
     Attributes:
         what: names it.
@@ -49,22 +49,36 @@ class Choice:
         value: F1 of its configuration, in 0..1.
         label: where the configuration comes from, such as `trial 3` or `base`.
         standings: how all competitors did in the folds, the chosen one first; empty where there are no folds.
+        baselines: how what a network has to beat did, judged on the same patches as the network.
     """
 
     run_id: str
     value: float
     label: str
     standings: tuple[Standing, ...] = ()
+    baselines: tuple[Standing, ...] = ()
 
 
-def choose_best(search: SearchSlots, settings: StudySettings, study: str) -> Choice:
-    """The best trial of the search within `study.limit`, whose own run has the model.
+def choose_best(
+    search: SearchSlots,
+    data: StudyData,
+    experiment: Experiment,
+    *,
+    study: str,
+    storage: str,
+    functions: TrialFunctions,
+    run_stage: RunStage,
+) -> Choice:
+    """The best trial of the search within `study.limit`, whose own run has the model; beside it the baselines.
 
     Raises:
         StudyError: no trial completed, or none within the limit.
     """
-    best = _ranked(search, settings, study)[0]
-    return Choice(str(run_id_of(best)), _value(best), f"trial {slot_of(best)}")
+    best = _ranked(search, experiment.study, study)[0]
+    later = _Later(experiment, data, study, storage, functions, run_stage)
+    base = with_values(experiment.base, {"seed": fresh_seed(experiment.study.seed)})
+    beaten = later.baselines(base, functions.baselines, "judging on validation patches", Steps("fit", 1))
+    return Choice(str(run_id_of(best)), _value(best), f"trial {slot_of(best)}", baselines=beaten)
 
 
 def choose_in_folds(
@@ -101,8 +115,10 @@ def choose_in_folds(
     chosen = _winner(judged, study)
     run_id = later.refit(chosen)
     others = [_standing(entry) for entry in judged if entry is not chosen]
-    standings = (_standing(chosen), *others, *later.baselines(base))
-    return Choice(run_id, _value(chosen.trial), chosen.item.label, standings)
+    functions_in_folds = {**functions.baselines, **functions.fold_baselines}
+    beaten = later.baselines(base, functions_in_folds, "judging in the same folds", data.steps(base))
+    standings = (_standing(chosen), *others, *beaten)
+    return Choice(run_id, _value(chosen.trial), chosen.item.label, standings, beaten)
 
 
 class _Judged(NamedTuple):
@@ -118,7 +134,7 @@ class _Later:
     """The stages after the search."""
 
     experiment: Experiment
-    data: FoldedData
+    data: StudyData
     study: str
     storage: str
     functions: TrialFunctions
@@ -144,7 +160,7 @@ class _Later:
         function = partial(self.functions.refit, earned=earned)
         (done,) = self._run(
             "refit",
-            f"training the configuration of {item.label} on all {len(self.data.train)} patches",
+            f"training the configuration of {item.label} on all {len(self.data.splits[0])} patches",
             [item],
             function=lambda attempt: function,
             steps=lambda attempt: Steps("epoch", earned.epochs),
@@ -154,18 +170,18 @@ class _Later:
             raise StudyError(what, f"training on all patches failed: {done.reason}", "run the same command again")
         return str(run_id_of(done.trial))
 
-    def baselines(self, config: TrainConfig) -> list[Standing]:
-        """What a network has to beat, in the same folds."""
-        names = self.functions.baselines
-        items = [Item(name, name, config, {}, {"baseline": name}) for name in names]
+    def baselines(
+        self, config: TrainConfig, functions: Mapping[str, TrialFunction], title: str, steps: Steps
+    ) -> tuple[Standing, ...]:
+        """What a network has to beat, on the patches that it is judged on."""
         judged = self._run(
             "baseline",
-            "judging in the same folds what a network has to beat",
-            items,
-            function=lambda attempt: names[attempt.label],
-            steps=lambda attempt: self.data.steps(attempt.config),
+            f"{title} what a network has to beat",
+            [Item(name, name, config, {}, {"baseline": name}) for name in functions],
+            function=lambda attempt: functions[attempt.label],
+            steps=lambda attempt: steps,
         )
-        return [_standing(entry) for entry in judged]
+        return tuple(_standing(entry) for entry in judged)
 
     def _run(
         self,

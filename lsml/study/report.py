@@ -250,8 +250,15 @@ def _on_front(objectives: Objectives) -> list[str]:
 def _on_validation(choice: Choice, registered: str) -> list[str]:
     return [
         f"**Best validation F1 {choice.value:.4f}** (pooled over pixels) in {choice.label}, run `{choice.run_id}`, "
-        f"registered as `{registered}`."
+        f"registered as `{registered}`.",
+        *(["", *_to_beat(choice)] if choice.baselines else []),
     ]
+
+
+def _to_beat(choice: Choice) -> list[str]:
+    registered = Standing(f"{choice.label}, **registered**", choice.value, choice.run_id)
+    rows = [f"| {s.what} | {_score(s)} | `{s.run_id or ''}` |" for s in (registered, *choice.baselines)]
+    return ["| what a network has to beat | validation F1 | run |", "|---|---|---|", *rows, ""]
 
 
 def _by_architecture(champions: Sequence[Mapping[str, Any]]) -> list[str]:

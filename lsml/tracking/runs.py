@@ -47,6 +47,8 @@ _COLOURS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
     *("#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5"),
 )
+# Greys, so that a glance tells what a network has to beat from the networks.
+_BASELINE_COLOURS = ("#000000", "#555555", "#8a8a8a", "#b8b8b8")
 _SHOWN_DIGEST = 32
 _MAX_TAG = 4900
 
@@ -112,9 +114,10 @@ class TrialRecorder:
         """Opens the attempt's run and gives its id."""
         title = f"{attempt.slot:03d}" if self._role == "trial" else attempt.title.replace(" ", "-")
         name = f"{self._study}-{title}"
+        colours = _BASELINE_COLOURS if self._role == "baseline" else _COLOURS
         tags = self._tags | {
             "mlflow.runName": name if attempt.ordinal == 1 else f"{name}.{attempt.ordinal}",
-            "mlflow.runColor": _COLOURS[attempt.slot % len(_COLOURS)],
+            "mlflow.runColor": colours[attempt.slot % len(colours)],
             NOTE: ", ".join(f"{field}={in_words(value)}" for field, value in attempt.searched.items()),
             PARENT: self._parent.info.run_id,
             STUDY: self._study,
@@ -153,6 +156,12 @@ class TrialRecorder:
 def trials_query(parent_run_id: str) -> str:
     """MLflow's search expression for the trials of a study's search, without those that a later one replaced."""
     return f"{_children(parent_run_id, 'trial')} and tags.`{STATE}` != 'superseded'"
+
+
+def competitors_query(parent_run_id: str) -> str:
+    """MLflow's search expression for those trials and for the baselines, which its language has no OR for."""
+    others = " and ".join(f"tags.`{ROLE}` != '{role}'" for role in ("confirm", "refit"))
+    return f"tags.`{PARENT}` = '{parent_run_id}' and {others} and tags.`{STATE}` != 'superseded'"
 
 
 def _children(parent_run_id: str, role: Role) -> str:

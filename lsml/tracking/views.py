@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lsml.config import OBJECTIVE
-from lsml.tracking.runs import BEST_METRIC, STATE, trials_query
+from lsml.tracking.runs import BEST_METRIC, ROLE, STATE, competitors_query
 from lsml.tracking.store import storage_errors
 
 _TAG = "mlflow.sharedViewState."
@@ -47,7 +47,7 @@ def has_view(client: MlflowClient, experiment_id: str, key: str) -> bool:
 
 
 def save_study_view(client: MlflowClient, parent: Run, *, study: str, best_run: str, searched: Sequence[str]) -> None:
-    """Saves the view of a study's trials under the id of its run, in place of an earlier one.
+    """Saves the view of a study's trials and baselines under the id of its run, in place of an earlier one.
 
     Args:
         parent: the study's run.
@@ -57,7 +57,7 @@ def save_study_view(client: MlflowClient, parent: Run, *, study: str, best_run: 
     Raises:
         StorageError: MLflow cannot store it.
     """
-    state = _state(trials_query(parent.info.run_id), searched, _picture_keys(client, best_run, "validation"))
+    state = _state(competitors_query(parent.info.run_id), searched, _picture_keys(client, best_run, "validation"))
     packed = base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode())).decode()
     now = int(time.time() * 1000)
     tag = {"name": f"{study}: which trial is better, and where", "createdAt": now, "updatedAt": now}
@@ -73,7 +73,7 @@ def _state(query: str, searched: Sequence[str], pictures: Sequence[str]) -> dict
     columns = [
         *(f"metrics.`{metric}`" for metric in (BEST_METRIC, "best_val_precision", "best_val_recall")),
         *(f"params.`{parameter}`" for parameter in searched),
-        f"tags.`{STATE}`",
+        *(f"tags.`{tag}`" for tag in (STATE, ROLE)),
     ]
     return {
         "searchFilter": query,

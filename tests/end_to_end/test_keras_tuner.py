@@ -30,7 +30,7 @@ def folder(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_with_keras_tuner_is_like_any_other(folder: Path) -> None:
     """Runs below one parent, the best registered, the table among the artifacts, and all trials told to the user."""
     (parent,) = runs(folder, "tags.`lsml.role` = 'study'")
-    children = runs(folder, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    children = runs(folder, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`lsml.role` = 'trial'")
     # With trials of one epoch there is one bracket with one trial; it is gone through twice, and there is the base.
     assert len(children) == 3
     assert {child.info.status for child in children} == {"FINISHED"}

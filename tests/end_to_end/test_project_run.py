@@ -50,7 +50,7 @@ def test_a_study_is_the_projects_run_and_a_resumed_one_links_to_it(project: Path
     (parent,) = runs(project, "tags.`lsml.role` = 'study'")
     (resumed,) = runs(project, f"tags.`lsml.resumes_run_id` = '{parent.info.run_id}'")
     assert {run.data.tags["mlflow.project.entryPoint"] for run in (parent, resumed)} == {"tune"}
-    children = runs(project, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    children = runs(project, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`lsml.role` = 'trial'")
     assert sorted(run.data.tags["lsml.slot"] for run in children) == ["0", "1", "2"]
     assert {run.info.status for run in (*children, parent, resumed)} <= {"FINISHED", "KILLED"}
 

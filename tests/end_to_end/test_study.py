@@ -31,7 +31,7 @@ def test_no_test_file_is_opened(study: Study) -> None:
 def test_trials_are_children_of_the_study(study: Study) -> None:
     """Three children below one parent, FINISHED or KILLED as their trials were complete or pruned."""
     (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
-    children = runs(study.folder, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    children = runs(study.folder, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`lsml.role` = 'trial'")
     assert parent.info.status == "FINISHED"
     assert len(children) == 3
     for child in children:
@@ -40,6 +40,26 @@ def test_trials_are_children_of_the_study(study: Study) -> None:
     assert parent.data.tags["lsml.best_run_id"] == study.best_run
     assert {"study.name", "study.seed", "study.trials"} <= parent.data.params.keys()
     assert all(name.startswith("study.") for name in parent.data.params)
+
+
+def test_what_a_network_has_to_beat_stands_beside_the_best(study: Study) -> None:
+    """Three baselines judged on the same patches: printed with their runs, compared with a network, warned of."""
+    rows = re.findall(r"^│ (.+?) +│ +(\d\.\d{4}) │ (.*?) +│ +([0-9a-f]{32}) │$", study.output, re.MULTILINE)
+    names = ["logistic regression on single pixels", "gradient boosting on single pixels", "NDVI and slope threshold"]
+    assert [row[0] for row in rows[1:]] == names
+    assert (rows[0][2].strip(), rows[0][3]) == ("registered", study.best_run)
+    better = [what for what, f1, *_ in rows[1:] if float(f1) > float(rows[0][1])]
+    assert (f"warning: what is registered does worse than: {', '.join(better)}" in study.output) == bool(better)
+    store = client(study.folder)
+    for what, f1, _, run_id in rows[1:]:
+        run = store.get_run(run_id)
+        assert (run.data.tags["lsml.role"], run.data.params) == ("baseline", {"baseline": what})
+        assert f"{run.data.metrics['best_val_f1']:.4f}" == f1
+    shown = json.loads(lsml(study.folder, "study", "show", "first", "--json").stdout)
+    assert [entry["run_id"] for entry in shown["baselines"]] == [row[3] for row in rows[1:]]
+    done = lsml(study.folder, "compare", study.best_run, rows[1][3], "--json")
+    assert done.returncode == 0, done.stderr
+    assert [run["parameters"].keys() for run in json.loads(done.stdout)["runs"]] == [{"baseline"}] * 2
 
 
 def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:

@@ -104,7 +104,7 @@ def test_the_server_answers_on_loopback_only(study: Study, ui: Ui) -> None:
 
 
 def test_the_page_lists_the_trials_of_the_study_by_falling_f1(study: Study, ui: Ui) -> None:
-    """The view's own filter and order, put to MLflow, give the three trials without the parent, the best first."""
+    """The view's own filter and order, put to MLflow, give trials and baselines without the parent, the best first."""
     (line,) = [line for line in ui.lines if line.startswith("trials of study first compared: ")]
     address = line.rpartition(": ")[2]
     (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
@@ -116,7 +116,8 @@ def test_the_page_lists_the_trials_of_the_study_by_falling_f1(study: Study, ui: 
         [parent.info.experiment_id], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"]
     )
     scores = [run.data.metrics["best_val_f1"] for run in listed]
-    assert len(scores) == 3
+    roles = [run.data.tags["lsml.role"] for run in listed]
+    assert (roles.count("trial"), roles.count("baseline"), len(roles)) == (3, 3, 6)
     assert scores == sorted(scores, reverse=True)
     assert parent.info.run_id not in {run.info.run_id for run in listed}
 

@@ -146,5 +146,7 @@ def _maybe_die(epoch: int) -> None:
     os.kill(os.getpid(), 9)
 
 
-FUNCTIONS = TrialFunctions(search=sleeping, refit=refitting, baselines={"simple": simple, "broken": failing})
+FUNCTIONS = TrialFunctions(
+    search=sleeping, refit=refitting, baselines={"simple": simple, "broken": failing}, fold_baselines={}
+)
 """For studies with and without folds."""

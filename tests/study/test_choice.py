@@ -8,6 +8,7 @@ from lsml.errors import StudyError
 from lsml.experiment import load_experiment
 from lsml.jobs.conclude import TuneResult
 from lsml.jobs.tune import tune
+from lsml.study.database import load_study, note_result, result_of
 from lsml.trial import TrialFunctions
 
 from .conftest import EXPERIMENT, client, runs
@@ -104,14 +105,55 @@ def test_more_trials_confirm_only_what_is_new(experiment: Path, patches: Path) -
 
 def test_a_study_whose_refit_fails_says_so_and_goes_on_later(experiment: Path, patches: Path) -> None:
     """Exit code 6 with the reason; the same command tries that again, and nothing else."""
-    broken = TrialFunctions(search=sleeping, refit=_failing_refit, baselines={})
+    broken = TrialFunctions(search=sleeping, refit=_failing_refit, baselines={}, fold_baselines={})
     with pytest.raises(StudyError, match="training on all patches failed: ValueError: loss is nan"):
         run(experiment, patches, broken)
     before = len(runs())
-    result = run(experiment, patches, TrialFunctions(search=sleeping, refit=refitting, baselines={}))
+    result = run(experiment, patches, TrialFunctions(search=sleeping, refit=refitting, baselines={}, fold_baselines={}))
     assert len(runs()) == before + 1
     assert client().get_run(result.best_run_id).info.run_name.endswith(".2")
 
 
 def _failing_refit(task: object, report: object, *, earned: object) -> None:
     failing(task, report)  # type: ignore[arg-type]
+
+
+def test_a_study_with_a_validation_set_has_baselines_too(folder: Path, patches: Path) -> None:
+    """Below the study's run, of the role baseline, in the result, in the description, and not among the trials."""
+    result = run(folder / "experiment.yaml", patches, trials=2)
+    simple, broken = result.baselines
+    assert (simple["what"], simple["f1"], broken["what"], broken["f1"]) == ("simple", 0.4, "broken", None)
+    assert broken["reason"] == "ValueError: loss is nan in epoch 2"
+    assert (result.standings, sum(result.counts.values())) == ([], 2)
+    judged = client().get_run(simple["run_id"])
+    (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
+    assert judged.data.tags["lsml.role"] == "baseline"
+    assert judged.data.tags["mlflow.parentRunId"] == parent.info.run_id == result.study_run_id
+    assert judged.data.params == {"baseline": "simple"}
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"| simple | 0.4000 | `{simple['run_id']}` |" in note
+    assert f"| {result.label}, **registered** | {result.best_value:.4f} | `{result.best_run_id}` |" in note
+
+
+def test_a_study_from_before_there_were_baselines_gets_them(folder: Path, patches: Path) -> None:
+    """The same command again judges them and trains nothing; a third time there is nothing to do."""
+    path = folder / "experiment.yaml"
+    first = run(path, patches, TrialFunctions(search=sleeping, baselines={}), trials=2)
+    study = load_study(STORAGE, "s")
+    note_result(study, {name: value for name, value in (result_of(study) or {}).items() if name != "baselines"})
+    before = len(runs())
+    second = run(path, patches, trials=2)
+    assert len(runs()) == before + 2
+    assert [entry["what"] for entry in second.baselines] == ["simple", "broken"]
+    assert (second.best_run_id, second.version) == (first.best_run_id, first.version)
+    assert not run(path, patches, trials=2).fresh
+    assert len(runs()) == before + 2
+
+
+def test_failing_baselines_end_no_study(folder: Path, patches: Path) -> None:
+    """Where one failed trial is one too many, two failed baselines are still only shown as failed."""
+    path = folder / "experiment.yaml"
+    path.write_text(path.read_text().replace("trials: 4", "trials: 4\n  max_failures: 1"))
+    both = {"one": failing, "two": failing}
+    result = run(path, patches, TrialFunctions(search=sleeping, baselines=both), trials=1)
+    assert [entry["f1"] for entry in result.baselines] == [None, None]

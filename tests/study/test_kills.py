@@ -15,6 +15,7 @@ STEPS = [
     "TrialRecorder.outcome:1",  # all of the trial is in MLflow, nothing told to the database
     "Slots.complete:1",  # told, but its run is still open
     "TrialRecorder.closed:1",
+    "Slots.fail:1",  # the search is done, and a baseline that fails is told to the database alone
     "models.register:1",  # registered, but not written down on the study's run
     "views.save_study_view:1",
     "study.log_study:1",
@@ -36,6 +37,15 @@ def test_a_coordinator_killed_at_every_step_changes_nothing(folder: Path, patche
     assert {entry["state"] for entry in attempts("killed")} <= {"complete", "pruned", "superseded"}
     assert runs("RUNNING") == []
     same_curves(counted("killed"), counted("quiet"))
+    assert _ended("killed") == _ended("quiet")
+    assert (
+        _standings("killed", "baselines")
+        == _standings("quiet", "baselines")
+        == [
+            ("simple", 0.4, ""),
+            ("broken", None, "ValueError: loss is nan in epoch 2"),
+        ]
+    )
     # Nothing was done twice in MLflow either: one study run each, and one version per study's best run.
     studies = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
     assert sorted(run.data.tags["lsml.study"] for run in studies) == ["killed", "quiet"]
@@ -97,12 +107,12 @@ def _ended(study: str) -> dict[str, int]:
     return {role: roles.count(role) for role in ("trial", "confirm", "refit", "baseline")}
 
 
-def _standings(study: str) -> list[tuple[str, float | None, str]]:
+def _standings(study: str, field: str = "standings") -> list[tuple[str, float | None, str]]:
     from lsml.study.database import load_study, result_of
 
     result = result_of(load_study("sqlite:///optuna.db", study))
     assert result
-    return [(entry["what"], entry["f1"], entry["reason"]) for entry in result["standings"]]
+    return [(entry["what"], entry["f1"], entry["reason"]) for entry in result[field]]
 
 
 def test_a_lost_worker_is_replaced_and_its_trial_goes_on(folder: Path, patches: Path, monkeypatch) -> None:

@@ -55,9 +55,8 @@ class Watcher:
 def run(data: Path, function: TrialFunction, watcher: Watcher, **settings: Any) -> TuneResult:
     """One study of the test experiment in the current folder."""
     experiment = load_experiment(Path("experiment.yaml")).with_settings(**settings)
-    return tune(
-        experiment, study="s", data=data, storage=STORAGE, watcher=watcher, functions=TrialFunctions(search=function)
-    )
+    functions = TrialFunctions(search=function, baselines={})
+    return tune(experiment, study="s", data=data, storage=STORAGE, watcher=watcher, functions=functions)
 
 
 def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
@@ -228,7 +227,9 @@ def test_four_processes_that_start_at_once_do_not_harm_each_other(folder: Path, 
         assert "already in use" not in err
     assert [len(counted(name)) for name in "abcd"] == [1, 1, 1, 1]
     assert len({run.info.experiment_id for run in runs()}) == 1
-    assert {run.info.status for run in runs()} == {"FINISHED"}
+    # One of the two baselines fails in each.
+    assert [run.data.tags["lsml.role"] for run in runs("FAILED")] == ["baseline"] * 4
+    assert runs("RUNNING") == []
 
 
 @pytest.mark.parametrize("url", ["nonsense", "postgresql://me:hunter2@127.0.0.1:1/none", "sqlite:////none/there.db"])
@@ -242,7 +243,7 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder:
             data=patches,
             storage=url,
             watcher=Watcher(),
-            functions=TrialFunctions(search=sleeping),
+            functions=TrialFunctions(search=sleeping, baselines={}),
         )
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
