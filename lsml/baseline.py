@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from lsml.bare_slope import BareSlopeRule, fit_bare_slope
 from lsml.crossval import FoldOutcome, result_key
@@ -51,7 +52,9 @@ class PixelBaseline:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Landslide probabilities, float32 (B, H, W, 1), of stored bands (B, H, W, C)."""
         pixels = images.reshape(-1, images.shape[-1])
-        return self.classifier.predict_proba(pixels)[:, 1].astype(np.float32).reshape(*images.shape[:-1], 1)
+        with _one_thread():
+            probability = self.classifier.predict_proba(pixels)[:, 1]
+        return probability.astype(np.float32).reshape(*images.shape[:-1], 1)
 
 
 def fit_pixel_baseline(train: Patches, *, seed: int = 0) -> PixelBaseline:
@@ -75,7 +78,9 @@ def fit_boosting(train: Patches, *, seed: int = 0) -> PixelBaseline:
         DataError: as of `fit_pixel_baseline`.
     """
     classifier = HistGradientBoostingClassifier(early_stopping=False, random_state=seed)
-    return PixelBaseline(classifier.fit(*_drawn(train, seed)))
+    bands, labels = _drawn(train, seed)
+    with _one_thread():
+        return PixelBaseline(classifier.fit(bands, labels))
 
 
 def fit_rule(train: Patches, *, seed: int = 0) -> BareSlopeRule:
@@ -126,6 +131,11 @@ class PixelLearner:
     def environment(self) -> dict[str, str]:
         """`device` (always cpu) and `backend`."""
         return {"device": "cpu", "backend": f"scikit-learn {sklearn.__version__}"}
+
+
+def _one_thread() -> threadpool_limits:
+    """Threads that wait for each other on cores that others use too take many times longer than one does."""
+    return threadpool_limits(1, "openmp")
 
 
 def _drawn(train: Patches, seed: int) -> tuple[np.ndarray, np.ndarray]:

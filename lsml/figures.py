@@ -298,7 +298,7 @@ def draw_reliability(counts: PooledCounts, title: str) -> bytes:
     lower.set(xlabel="mean probability of the bin's pixels (bins of equal width)", ylabel="pixels (log scale)")
     lower.set_ylim(0, 20 * max(1, int(found.pixels.max())))
     lower.set_yticks([0, *(10**power for power in range(0, len(str(found.pixels.max())), 2))])
-    return _png(figure)
+    return png(figure)
 
 
 def _axes(title: str, counts: PooledCounts) -> tuple[Figure, Axes]:
@@ -326,15 +326,16 @@ def _short(count: int) -> str:
 def _with_legend(figure: Figure, axes: Axes) -> bytes:
     """The figure, its legend below the axes, where it hides nothing."""
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def _without_landslide(figure: Figure, axes: Axes) -> bytes:
     axes.text(0.5, 0.5, _NO_LANDSLIDE, ha="center", va="center", fontsize=13, transform=axes.transAxes)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes whatever the version of Matplotlib is called."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()

@@ -22,7 +22,7 @@ LAYERS = (
     ("data",),
     ("losses", "metrics", "bootstrap", "figures", "backend", "device", "checkpoint", "memory"),
     ("crossval", "baseline", "calibration"),
-    ("comparison", "side_by_side", "published", "kept", "gate"),
+    ("comparison", "side_by_side", "published", "kept", "gate", "audit"),
     ("ensemble",),
     ("models",),
     ("fit",),

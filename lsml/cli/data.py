@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lsml.data.audit import Audit
     from lsml.data.inventory import Finding
     from lsml.data.pack import PackedSplit
+    from lsml.jobs.audit import SplitAudit
 
 _FILES_SHOWN, _ALIKE_SHOWN = 3, 12
 
@@ -167,6 +168,114 @@ def _line(finding: "Finding") -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.2%}"
+
+
+@app.command("audit")
+def audit(
+    folder: Folder,
+    output: Annotated[
+        Path, typer.Option("--output", help="folder to write figures and the table of pairs into", metavar="DIR")
+    ] = Path("audit"),
+    seed: options.Seed = None,
+    json: options.Json = False,
+) -> None:
+    """Measure what the splits do to a score: flattery by a random hold-out, near-duplicates, separability.
+
+    The test split is read too, to find leakage: distances between patches are printed, no model sees it.
+    """
+    from lsml.cli.output import Reporter
+    from lsml.jobs.audit import audit_splits
+
+    with Reporter() as reporter:
+        found = audit_splits(folder, output=output, seed=seed or 0, progress=reporter.step)
+    if json:
+        _print_json(_split_record(found))
+    else:
+        _print_splits(found)
+
+
+def _split_record(found: "SplitAudit") -> dict[str, Any]:
+    holdout = found.holdout
+    return {
+        "dataset": str(found.root),
+        "patches": found.counts,
+        "random_holdout": holdout
+        and {
+            "patches": holdout.patches,
+            "pixels": holdout.pixels,
+            "f1_random": list(holdout.random),
+            "f1_blocks": list(holdout.blocks),
+            "f1_random_above_blocks": holdout.flattery._asdict(),
+            "means": holdout.sentence,
+        },
+        "closest_pairs": [pair._asdict() for pair in found.pairs],
+        "separability": [one._asdict() | {"bands": one.bands.tolist()} for one in found.separabilities],
+        "files": [str(file) for file in found.files],
+    }
+
+
+def _print_splits(found: "SplitAudit") -> None:
+    _print_holdout(found)
+    _print_pairs(found)
+    _print_separability(found)
+    typer.echo("the test split was read for distances and this guess alone: no model of yours has seen it")
+    typer.echo(f"written: {', '.join(map(str, found.files)) or 'nothing'}")
+
+
+def _print_holdout(found: "SplitAudit") -> None:
+    from lsml.cli.output import print_table
+
+    if (holdout := found.holdout) is None:
+        typer.echo("random hold-out: not measured, train has fewer than 10 patches with masks, or pixels of one class")
+        return
+    ways = {"random fifths": holdout.random, "contiguous fifths": holdout.blocks}
+    rows = [
+        [way, f"{sum(scores) / len(scores):.4f}", f"{min(scores):.4f} to {max(scores):.4f}"]
+        for way, scores in ways.items()
+    ]
+    title = f"{holdout.pixels:,} pixels of {holdout.patches:,} train patches, {len(holdout.random)} repeats"
+    print_table(["held out in", "F1 pooled over pixels, mean", "of the repeats"], rows, title=title)
+    typer.echo(holdout.sentence)
+
+
+def _print_pairs(found: "SplitAudit") -> None:
+    from lsml.cli.output import print_table
+
+    if not found.pairs:
+        typer.echo("near-duplicates across splits: there is one split only")
+        return
+    groups = sorted({(pair.match_split, pair.split) for pair in found.pairs})
+    rows = []
+    for earlier, later in groups:
+        mine = [pair for pair in found.pairs if (pair.match_split, pair.split) == (earlier, later)]
+        kinds = [pair.kind for pair in mine]
+        counts = [str(len(mine)), str(kinds.count("exact")), str(kinds.count("near")), f"{mine[0].correlation:.3f}"]
+        rows.append([f"{later} in {earlier}", *counts])
+    print_table(["patches of one split in another", "patches", "equal", "near-duplicates", "highest correlation"], rows)
+    alike = [pair for pair in found.pairs if pair.kind != "apart"]
+    for pair in alike[:_ALIKE_SHOWN]:
+        words = "equals" if pair.kind == "exact" else f"is nearly ({pair.correlation:.3f}, {pair.orientation})"
+        typer.echo(f"leakage: {pair.file} {words} {pair.match}")
+    if len(alike) > _ALIKE_SHOWN:
+        typer.echo(f"leakage: {len(alike) - _ALIKE_SHOWN} more; closest_pairs.csv lists all")
+
+
+def _print_separability(found: "SplitAudit") -> None:
+    from lsml.bands import BANDS
+    from lsml.cli.output import print_table
+
+    if not found.separabilities:
+        typer.echo("separability: not measured, it takes two splits of at least 5 patches")
+        return
+    rows = []
+    for one in found.separabilities:
+        low, high = one.interval
+        furthest = max(range(len(BANDS)), key=lambda band: abs(one.bands[band] - 0.5))
+        splits = f"{one.first} ({one.n_first}) and {one.second} ({one.n_second})"
+        shifted = f"{BANDS[furthest].name} ({one.bands[furthest]:.2f})"
+        rows.append([splits, f"{one.auc:.3f}", f"{low:.3f} to {high:.3f}", shifted])
+    print_table(["told apart by a classifier", "AUC", "95 % interval", "furthest band alone"], rows)
+    typer.echo("AUC .5: as if drawn from one region; 1: every patch shows its split, and scores do not carry over")
 
 
 @app.command("pack")

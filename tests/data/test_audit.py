@@ -279,17 +279,26 @@ def test_the_splits_are_those_of_training_and_evaluation(tmp_path: Path, write_n
         assert mine == [(patch.image, patch.mask) for patch in files]
 
 
-def test_only_the_command_that_prints_an_audit_imports_it() -> None:
-    """The seal holds: nothing that trains, tunes or predicts can list or read test patches by way of the audit."""
+def importers(*rooms: str) -> set[str]:
+    """The modules that import one of these, or a module below it."""
     known = modules(ROOT / "lsml")
-    importers = {
+    return {
         name
         for name, path in known.items()
         for _, dotted in imported_names(name, path)
-        if module_of(dotted, known) in ("lsml.data.audit", "lsml.data.inventory")
+        if any(f"{module_of(dotted, known)}.".startswith(f"{room}.") for room in rooms)
     }
+
+
+def test_only_the_commands_that_print_an_audit_import_it() -> None:
+    """The seal holds: nothing that trains, tunes or predicts can list or read test patches by way of the audits."""
     # The figures and the command line name its types in annotations.
-    assert importers == {"lsml.data.audit", "lsml.jobs.check", "lsml.cli.data", "lsml.figures"}
+    named = {"lsml.data.audit", "lsml.jobs.check", "lsml.cli.data", "lsml.figures"}
+    measuring = {f"lsml.audit.{name}" for name in ("facts", "duplicates", "separability", "holdout", "figures")}
+    assert importers("lsml.data.audit") == named - {"lsml.data.audit"}
+    assert importers("lsml.data.inventory") <= named | measuring
+    assert importers("lsml.audit") <= measuring | {"lsml.jobs.audit"}
+    assert importers("lsml.jobs.audit") == {"lsml.cli.data"}
 
 
 def test_check_prints_every_finding_and_leaves_with_3(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Reads every patch of a dataset once and keeps what the measures of the audit need: a few kilobytes a patch.
+
+The test split is read here too, as by `lsml.data.audit`, and stays sealed all the same: what leaves the audit is
+distances, one number on how separable two splits are, and pictures of the closest pairs. No model that lsml trains or
+registers sees any of it, and only the command that prints the audit imports it (a test holds that).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lsml.bands import ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, PATCH_SIZE, RED, SHORT_WAVE_INFRARED_2, SLOPE
+from lsml.data.folders import dataset_root, layout_of
+from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.inventory import SPLITS, Listed, below, take_inventory
+from lsml.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+
+THUMBNAIL = 16
+"""Side of a thumbnail: each of its pixels is the mean of 8 x 8, so noise of single pixels is gone."""
+
+_SEEN = (GREEN, RED, NEAR_INFRARED, SHORT_WAVE_INFRARED_2, SLOPE, ELEVATION)
+"""Bands of a thumbnail: two acquisitions of one place differ in the first four, hardly in the ground's shape."""
+
+_PERCENTILES = (5, 50, 95)
+_EVERY = 4
+_PIXELS = 100_000
+_REACHES = (4, 16)
+
+
+class PatchFacts(NamedTuple):
+    """What is kept of one patch.
+
+    Attributes:
+        split: `train`, `validation` or `test`.
+        file: of the image, below the dataset's folder.
+        digest: SHA-256 of all values; equal only where the images are.
+        thumbnail: float32 `(6, 16, 16)`, each band with mean 0 and standard deviation 1, or 0 where it is constant.
+        summary: float32 `(56,)`: mean and the 5th, 50th and 95th percentile of each of the 14 bands.
+    """
+
+    split: str
+    file: str
+    digest: bytes
+    thumbnail: np.ndarray
+    summary: np.ndarray
+
+
+class TrainPixels(NamedTuple):
+    """Pixels drawn evenly from each train patch that has a mask, the same number from each.
+
+    Attributes:
+        features: float32 `(N, P, 42)`: the 14 bands, and their means over 9 x 9 and 33 x 33 pixels around.
+        labels: bool `(N, P)`: whether each is landslide.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+
+
+class Facts(NamedTuple):
+    """All that was read of a dataset below `root`."""
+
+    root: Path
+    patches: tuple[PatchFacts, ...]
+    pixels: TrainPixels
+
+    def of(self, split: str) -> list[PatchFacts]:
+        """The patches of one split, in numeric order."""
+        return [patch for patch in self.patches if patch.split == split]
+
+
+def gather(root: Path, *, seed: int, progress: Progress) -> Facts:
+    """Reads every image below `root`, and the masks of train.
+
+    Args:
+        seed: which pixels of a train patch are drawn.
+        progress: called with ("patches", patches read, patches in all).
+
+    Raises:
+        DataError: no dataset, or an image or mask that cannot be read.
+    """
+    root = dataset_root(root)
+    listed = [patch for patch in take_inventory(root, layout_of(root)).patches if patch.image is not None]
+    if not any(patch.split == "train" for patch in listed):
+        raise DataError(f"dataset {root}", "no train patches", "lsml data check says what is wrong with it")
+    masked = sum(patch.split == "train" and patch.mask is not None for patch in listed)
+    count = min(PATCH_SIZE**2, _PIXELS // max(masked, 1) + 1)
+    patches: list[PatchFacts] = []
+    features: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for done, patch in enumerate(listed, start=1):
+        image, facts = _facts(root, patch)
+        patches.append(facts)
+        if patch.split == "train" and patch.mask is not None:
+            drawn = np.random.default_rng([seed, len(labels)]).choice(PATCH_SIZE**2, count, replace=False)
+            features.append(_in_context(image, drawn))
+            labels.append(read_mask(patch.mask).reshape(-1)[drawn] == 1)
+        progress("patches", done, len(listed))
+    pixels = TrainPixels(_stacked(features, np.float32), _stacked(labels, np.bool_))
+    return Facts(root, tuple(sorted(patches, key=lambda facts: SPLITS.index(facts.split))), pixels)
+
+
+def _facts(root: Path, patch: Listed) -> tuple[np.ndarray, PatchFacts]:
+    assert patch.image is not None
+    stored = read_image(patch.image)
+    digest = hashlib.sha256(stored.tobytes()).digest()
+    image = _finite(stored)
+    return image, PatchFacts(patch.split, below(root, patch.image), digest, thumbnail(image), _summary(image))
+
+
+def _finite(stored: np.ndarray) -> np.ndarray:
+    """Float64, with the band's median over the patch where a value is not finite; 0 where there is none."""
+    holes = ~np.isfinite(stored)
+    if not holes.any():
+        return stored
+    known = np.where(holes, np.nan, stored)
+    empty = holes.all(axis=(0, 1))
+    medians = np.zeros(N_BANDS)
+    medians[~empty] = np.nanmedian(known[..., ~empty], axis=(0, 1))
+    return np.where(holes, medians, stored)
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """The thumbnail of `PatchFacts`, of finite stored values `(128, 128, 14)`."""
+    side = PATCH_SIZE // THUMBNAIL
+    blocks = image[..., _SEEN].reshape(THUMBNAIL, side, THUMBNAIL, side, len(_SEEN)).mean(axis=(1, 3))
+    bands = np.moveaxis(blocks, -1, 0)
+    bands = bands - bands.mean(axis=(1, 2), keepdims=True)
+    spread = bands.std(axis=(1, 2), keepdims=True)
+    # What rounding leaves of a constant band is no picture of anything.
+    return np.where(spread > 1e-9, bands / np.maximum(spread, 1e-9), 0).astype(np.float32)
+
+
+def _summary(image: np.ndarray) -> np.ndarray:
+    thinned = image[::_EVERY, ::_EVERY].reshape(-1, N_BANDS)
+    return np.concatenate([image.mean(axis=(0, 1)), *np.percentile(thinned, _PERCENTILES, axis=0)]).astype(np.float32)
+
+
+def _in_context(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The features of `TrainPixels` of the drawn pixels, `(P, 42)`."""
+    rows, columns = np.divmod(drawn, PATCH_SIZE)
+    # Sums over all pixels above and to the left: four of them give the sum over any rectangle.
+    sums = np.zeros((PATCH_SIZE + 1, PATCH_SIZE + 1, N_BANDS))
+    np.cumsum(image, axis=0, out=sums[1:, 1:])
+    np.cumsum(sums, axis=1, out=sums)
+    around = [_mean_around(sums, rows, columns, reach) for reach in _REACHES]
+    return np.concatenate([image[rows, columns], *around], axis=1).astype(np.float32)
+
+
+def _mean_around(sums: np.ndarray, rows: np.ndarray, columns: np.ndarray, reach: int) -> np.ndarray:
+    """Means `(P, 14)` over the squares of 2 `reach` + 1 pixels, as far as they lie in the patch."""
+    top, bottom = np.maximum(rows - reach, 0), np.minimum(rows + reach + 1, PATCH_SIZE)
+    left, right = np.maximum(columns - reach, 0), np.minimum(columns + reach + 1, PATCH_SIZE)
+    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return total / ((bottom - top) * (right - left))[:, None]
+
+
+def _stacked(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    return np.stack(arrays) if arrays else np.zeros((0, 0), dtype)
