@@ -25,6 +25,7 @@ FALSE_ALARM = (213, 94, 0)
 _HUGE = 1e30  # damaged values may be larger than an axis can hold
 _SPLITS = ("#0072B2", "#009E73", "#CC79A7")  # train, validation, test
 _CURVE, _SECOND, _MARK = "#0072B2", "#009E73", "#D55E00"
+_WIDE = 7.0  # inches of a figure by itself
 _EQUAL_F1 = (0.2, 0.4, 0.6, 0.8)
 _NO_LANDSLIDE = "no landslide in this split:\nnothing that could be found"
 
@@ -221,12 +222,28 @@ def _draw_findings(axes: Axes, findings: Sequence["Finding"]) -> None:
 
 
 def draw_precision_recall(counts: PooledCounts, threshold: float, title: str) -> bytes:
-    """One PNG: precision over recall of all thresholds, with the chosen one marked and lines of equal F1.
+    """`plot_precision_recall` as PNG."""
+    return png(plot_precision_recall(counts, threshold, title))
+
+
+def draw_f1(counts: PooledCounts, threshold: float, title: str) -> bytes:
+    """`plot_f1` as PNG."""
+    return png(plot_f1(counts, threshold, title))
+
+
+def draw_reliability(counts: PooledCounts, title: str) -> bytes:
+    """`plot_reliability` as PNG."""
+    return png(plot_reliability(counts, title))
+
+
+def plot_precision_recall(counts: PooledCounts, threshold: float, title: str, *, width: float = _WIDE) -> Figure:
+    """Precision over recall of all thresholds, with the chosen one marked and lines of equal F1.
 
     Args:
         title: what was judged, such as `test split, 800 patches`.
+        width: inches; at least 5, so that the texts fit.
     """
-    figure, axes = _axes(f"Precision and recall: {title}", counts)
+    figure, axes = _axes(f"Precision and recall: {title}", counts, width)
     axes.set(xlabel="recall (share of landslide pixels found)", ylabel="precision (share of alarms that are landslide)")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
     if not counts.pixels[1].any():
@@ -247,13 +264,14 @@ def draw_precision_recall(counts: PooledCounts, threshold: float, title: str) ->
     return _with_legend(figure, axes)
 
 
-def draw_f1(counts: PooledCounts, threshold: float, title: str) -> bytes:
-    """One PNG: F1, precision and recall over the threshold, with the chosen one and the best of these patches marked.
+def plot_f1(counts: PooledCounts, threshold: float, title: str, *, width: float = _WIDE) -> Figure:
+    """F1, precision and recall over the threshold, with the chosen one and the best of these patches marked.
 
     Args:
         title: what was judged, such as `test split, 800 patches`.
+        width: inches; at least 5, so that the texts fit.
     """
-    figure, axes = _axes(f"F1 over threshold: {title}", counts)
+    figure, axes = _axes(f"F1 over threshold: {title}", counts, width)
     axes.set(
         xlabel="threshold (probability from which a pixel counts as landslide)", ylabel="score of landslide pixels"
     )
@@ -272,19 +290,20 @@ def draw_f1(counts: PooledCounts, threshold: float, title: str) -> bytes:
     return _with_legend(figure, axes)
 
 
-def draw_reliability(counts: PooledCounts, title: str) -> bytes:
-    """One PNG: share of landslide over mean probability in equally wide bins, and how many pixels each bin has.
+def plot_reliability(counts: PooledCounts, title: str, *, width: float = _WIDE) -> Figure:
+    """Share of landslide over mean probability in equally wide bins, and how many pixels each bin has.
 
     Args:
         title: what was judged, such as `test split, 800 patches`.
+        width: inches; at least 5, so that the texts fit.
     """
     found = counts.reliability()
     edges = np.linspace(0, 1, len(found.pixels) + 1)
     filled = found.pixels > 0
-    figure = Figure(figsize=(7, 6.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(width, 6.6), dpi=110, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
     error = f"calibration error {counts.calibration_error():.4f} ({len(found.pixels)} bins)"
-    upper.set_title(f"Reliability: {title}, {error}\n{_pixels_in_words(counts)}", fontsize=10)
+    upper.set_title(f"Reliability: {title}\n{error}\n{_pixels_in_words(counts)}", fontsize=10)
     upper.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle=":", label="perfectly calibrated")
     means, shares = (side[filled] / found.pixels[filled] for side in (found.probability, found.landslide))
     upper.plot(means, shares, "o-", color=_CURVE, linewidth=1.8, markersize=6, label="this model", clip_on=False)
@@ -298,11 +317,11 @@ def draw_reliability(counts: PooledCounts, title: str) -> bytes:
     lower.set(xlabel="mean probability of the bin's pixels (bins of equal width)", ylabel="pixels (log scale)")
     lower.set_ylim(0, 20 * max(1, int(found.pixels.max())))
     lower.set_yticks([0, *(10**power for power in range(0, len(str(found.pixels.max())), 2))])
-    return png(figure)
+    return figure
 
 
-def _axes(title: str, counts: PooledCounts) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7, 5.4), dpi=110, layout="constrained")
+def _axes(title: str, counts: PooledCounts, width: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, 5.4), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.set_title(f"{title}\n{_pixels_in_words(counts)}", fontsize=10)
     axes.grid(color="0.93")
@@ -323,15 +342,17 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def _with_legend(figure: Figure, axes: Axes) -> bytes:
+def _with_legend(figure: Figure, axes: Axes) -> Figure:
     """The figure, its legend below the axes, where it hides nothing."""
-    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2, fontsize=9)
-    return png(figure)
+    columns = 2 if figure.get_figwidth() >= _WIDE else 1
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, frameon=False, loc="outside lower center", ncols=columns, fontsize=9)
+    return figure
 
 
-def _without_landslide(figure: Figure, axes: Axes) -> bytes:
+def _without_landslide(figure: Figure, axes: Axes) -> Figure:
     axes.text(0.5, 0.5, _NO_LANDSLIDE, ha="center", va="center", fontsize=13, transform=axes.transAxes)
-    return png(figure)
+    return figure
 
 
 def png(figure: Figure) -> bytes:

@@ -4,8 +4,10 @@ F1, IoU, precision, recall, average precision, the best threshold and the calibr
 same counts, so training, evaluation and reports cannot disagree.
 """
 
+import csv
+import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -297,6 +299,33 @@ class PooledCounts:
     def scores_of_all_thresholds(self) -> dict[str, float]:
         """`average_precision` and `calibration_error`, each 0..1."""
         return {"average_precision": self.average_precision(), "calibration_error": self.calibration_error()}
+
+    def rows(self) -> list[dict[str, str | int]]:
+        """The counts as a table: `threshold`, and how many `background` and `landslide` pixels reach it as their last.
+
+        Thresholds that no pixel has as its last are left out. `PooledCounts.read` takes it back without loss.
+        """
+        filled = np.flatnonzero(self.pixels.any(axis=0))
+        return [
+            {"threshold": str(THRESHOLDS[place]), "background": int(background), "landslide": int(landslide)}
+            for place, (background, landslide) in zip(filled, self.pixels[:, filled].T, strict=True)
+        ]
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The counts whose `rows` stand in `text` as CSV.
+
+        Raises:
+            ValueError: it is not such a table.
+        """
+        counts = cls()
+        try:
+            for row in csv.DictReader(io.StringIO(text)):
+                place = places(np.array(row["threshold"], np.float32))
+                counts.pixels[:, int(place)] += int(row["background"]), int(row["landslide"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"no table of pixels: {error}") from None
+        return counts
 
     def _positives(self) -> tuple[np.ndarray, np.ndarray]:
         """False and true positives at every threshold, int64."""

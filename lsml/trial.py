@@ -40,6 +40,9 @@ PANEL_PATCHES = 4
 PATCH_TABLE = "validation_patches.csv"
 """Each patch's pixels by truth and prediction, of patches that were not trained on: what runs are compared by."""
 
+PIXEL_TABLE = "validation_pixels.csv"
+"""The same patches' pixels by truth and probability, as `PooledCounts.rows`: what curves are drawn from."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -279,7 +282,10 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         model=result.model,
         costs=result.costs,
         panels=_panels(data.validation, probabilities.__getitem__, threshold),
-        tables={PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, threshold)},
+        tables={
+            PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, threshold),
+            PIXEL_TABLE: _pixel_table(enumerate(probabilities), data.validation),
+        },
         files=_kept(data.validation, probabilities) if task.keep_probabilities else {},
     )
 
@@ -335,6 +341,7 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         tables={
             "folds.csv": _curves(result.histories, data.folds),
             PATCH_TABLE: _patch_table(judged(), data.train, result.threshold),
+            PIXEL_TABLE: _pixel_table(judged(), data.train),
         },
     )
 
@@ -385,6 +392,14 @@ def _patch_table(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, t
         truth = np.stack([split.mask(index)] * len(probabilities))
         rows.append(score_patch(split.ids[index], truth, np.stack(probabilities), threshold)._asdict())
     return to_csv(rows)
+
+
+def _pixel_table(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit) -> str:
+    """All pixels of all the times that patches were judged, by truth and probability."""
+    counts = PooledCounts()
+    for index, probability in judged:
+        counts.update(split.mask(index), probability)
+    return to_csv(counts.rows())
 
 
 def _versions(environment: Mapping[str, str]) -> dict[str, str]:

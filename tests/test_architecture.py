@@ -23,7 +23,7 @@ LAYERS = (
     ("losses", "metrics", "bootstrap", "figures", "backend", "device", "checkpoint", "memory"),
     ("crossval", "baseline", "calibration"),
     ("comparison", "side_by_side", "published", "kept", "gate", "audit"),
-    ("ensemble",),
+    ("ensemble", "report"),
     ("models",),
     ("fit",),
     ("networks",),

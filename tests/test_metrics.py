@@ -9,6 +9,7 @@ from sklearn import metrics as sklearn
 
 from lsml import bootstrap
 from lsml.metrics import THRESHOLDS, Confusion, PooledCounts, coarse_counts, per_image_mean_f1, score_patch
+from lsml.tables import to_csv
 
 
 def _counts(truth: object, probability: object) -> PooledCounts:
@@ -109,6 +110,18 @@ def test_a_patchs_coarse_counts_keep_its_average_precision() -> None:
     assert [int(side.sum()) for side in np.split(sums, 2)] == [int((~truth).sum()), int(truth.sum())]
     expected = sklearn.average_precision_score(truth.ravel(), probability.ravel())
     assert bootstrap.average_precision(sums[None].astype(float))[0] == pytest.approx(expected, abs=2e-3)
+
+
+def test_counts_come_back_from_their_table() -> None:
+    """Through CSV nothing is lost, thresholds without pixels are left out, and other text is refused."""
+    counts = _counts([1, 1, 0, 0, 0], [1.0, 0.3, 0.3, 0.0, 1e-5])
+    rows = counts.rows()
+    # .3 holds one pixel of each class.
+    assert [(row["background"], row["landslide"]) for row in rows] == [(1, 0), (1, 0), (1, 1), (0, 1)]
+    np.testing.assert_array_equal(PooledCounts.read(to_csv(rows)).pixels, counts.pixels)
+    for text in ("id,hits\nimage_1,3\n", "threshold,background,landslide\nhigh,1,2\n"):
+        with pytest.raises(ValueError, match="no table of pixels"):
+            PooledCounts.read(text)
 
 
 def test_best_threshold_is_that_of_the_highest_f1() -> None:

@@ -107,6 +107,13 @@ def test_conda_environment_carries_the_hash_of_the_lock() -> None:
     assert re.findall(r"^# SHA-256 of requirements-gpu\.lock: (.*)$", text, re.MULTILINE) == [digest], "run `make lock`"
 
 
+def test_the_package_carries_every_file_that_is_no_code() -> None:
+    """What stands below lsml/ beside the modules is named as package data, or an installed lsml would miss it."""
+    named = PROJECT["tool"]["setuptools"]["package-data"]["lsml"]
+    found = [path for path in (ROOT / "lsml").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert sorted(str(path.relative_to(ROOT / "lsml")) for path in found) == sorted(named)
+
+
 def test_main_is_tune() -> None:
     """`mlflow run .` without an entry point tunes."""
     assert set(ENTRY_POINTS) == {"main", "tune", "train", "evaluate", "data"}

@@ -15,7 +15,7 @@ from lsml.data.folds import FoldedData, prepare_folds
 from lsml.data.synthetic import synthesize
 from lsml.data.training import TrainingData, prepare
 from lsml.metrics import PooledCounts
-from lsml.trial import PATCH_TABLE, TrialOutcome, TrialTask, pixel_baseline_trial
+from lsml.trial import PATCH_TABLE, PIXEL_TABLE, TrialOutcome, TrialTask, pixel_baseline_trial
 
 Stop = Callable[[int], bool]
 
@@ -78,6 +78,8 @@ def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
     assert 2 * hits / (2 * hits + misses + alarms) == pytest.approx(outcome.value, abs=1e-12)
     # Every landslide pixel was judged twice.
     assert hits + misses == 2 * sum(int(data.train.mask(index).sum()) for index in range(4))
+    by_probability = PooledCounts.read(outcome.tables[PIXEL_TABLE]).at(outcome.threshold)
+    assert (by_probability.true_positive, by_probability.false_positive) == (hits, alarms)
     first = rows[0]
     pixels = 2 * int(first["hits"]) + int(first["misses"]) + int(first["false_alarms"])
     assert float(first["f1"]) == pytest.approx(2 * int(first["hits"]) / pixels)

@@ -1,5 +1,6 @@
 """`lsml study`: list studies and look into one."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -81,6 +82,35 @@ def _print_openings(found: dict[str, Any]) -> None:
         data = f"data {fingerprint[:12]}" if fingerprint else "data unknown: cut off before its end"
         code = f", code {opening['code_commit'][:12]}" if opening["code_commit"] else ""
         typer.echo(f"  {opening['when']} by {opening['who']}, {opening['model']}, {data}{code}")
+
+
+@app.command("report")
+def report(
+    name: Annotated[str, typer.Argument(help="the study's name")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", help="HTML file to write  [default: NAME-report.html]", metavar="FILE", show_default=False
+        ),
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="show it in a browser, where there is a display")] = False,
+    storage: options.Storage = None,
+) -> None:
+    """Write a study's report, one HTML file that needs no network, anew from what MLflow and the database hold."""
+    from lsml.jobs.studies import report_study
+
+    written = report_study(name, storage, output=output)
+    typer.echo(f"report: {written}")
+    if not open_it:
+        return
+    from lsml.cli.ui import can_open
+
+    if can_open():
+        import webbrowser
+
+        webbrowser.open(written.as_uri())
+    else:
+        typer.echo("no display here: open that file in a browser")
 
 
 def _print_json(value: object) -> None:

@@ -39,7 +39,7 @@ def ui(
     try:
         with open_ui(study, port=port) as shown:
             _print(shown, asked=port)
-            if not no_open and _can_open():
+            if not no_open and can_open():
                 import webbrowser
 
                 webbrowser.open(_first_page(shown))
@@ -67,7 +67,7 @@ def _first_page(shown: "Ui") -> str:
     return f"{shown.address}/{shown.pages.trials}" if shown.pages else shown.address
 
 
-def _can_open() -> bool:
+def can_open() -> bool:
     """Whether a person sits at this terminal and a browser has a screen to open on."""
     if not sys.stdout.isatty():
         return False

@@ -12,6 +12,9 @@ from lsml.tables import to_csv
 
 _ARCHITECTURE = "model.architecture"
 
+REPORT = "report.html"
+"""The artifact of a study's run that tells all of it."""
+
 
 @dataclass(frozen=True)
 class TuneResult:
@@ -81,7 +84,7 @@ def conclude(
     registered = f"{experiment.name}/{version}"
     conclusion = _Conclusion(study, experiment, search, choice, champions, best_front, rows, counts, registered)
     trials_page, best_page = conclusion.describe(client, parent)
-    return TuneResult(
+    result = TuneResult(
         study=study,
         study_run_id=parent.info.run_id,
         best_run_id=choice.run_id,
@@ -100,6 +103,17 @@ def conclude(
         front=best_front,
         baselines=[asdict(standing) for standing in choice.baselines],
     )
+    _log_report(client, parent.info.run_id, search, result)
+    return result
+
+
+def _log_report(client: Any, run_id: str, search: CountedStudy, result: TuneResult) -> None:
+    """Writes the report, which speaks of all that stands in the study's run by now."""
+    from lsml.jobs.report import report_page
+    from lsml.tracking.runs import find_run, log_texts
+
+    page = report_page(client, find_run(client, run_id), search, asdict(result), state="finished")
+    log_texts(client, run_id, {REPORT: page})
 
 
 def _champions(

@@ -1,8 +1,10 @@
 """Looking at studies: what a database holds, and one study in full."""
 
+from pathlib import Path
 from typing import Any
 
-from lsml.errors import StorageError
+from lsml.errors import DataError, StorageError, StudyError
+from lsml.jobs.report import report_page
 from lsml.jobs.tune import DEFAULT_STORAGE
 from lsml.study.database import (
     CountedStudy,
@@ -84,6 +86,37 @@ def _test_openings(study_run_id: str | None) -> tuple[list[dict[str, Any]] | Non
         # The attempts are in the study's database, and can be shown without MLflow.
         return None, str(error)
     return [opening._asdict() for opening in openings], ""
+
+
+def report_study(name: str, storage: str | None, *, output: Path | None) -> Path:
+    """Writes the report of a study, made anew, into `output` or `NAME-report.html`, and gives its path.
+
+    Raises:
+        ConfigError: no such study.
+        StorageError: a store cannot be used, or the study's run is not in it.
+        StudyError: no trial has begun.
+        DataError: the file cannot be written.
+    """
+    study = load_study(storage or DEFAULT_STORAGE, name)
+    run_id = parent_run_of(study)
+    if run_id is None:
+        raise StudyError(f"study '{name}'", "no trial has begun, so MLflow has nothing of it", "start it: lsml tune")
+    from lsml.tracking.reading import state_in_words
+    from lsml.tracking.runs import find_run
+    from lsml.tracking.store import open_client
+
+    client = open_client()
+    parent = find_run(client, run_id)
+    page = report_page(client, parent, study, result_of(study), state=state_in_words(parent))
+    target = output or Path(f"{name}-report.html")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"report {target}", f"cannot be written ({error.strerror})", "name another file with --output"
+        ) from None
+    return target.resolve()
 
 
 def _best_run(study: CountedStudy) -> str | None:

@@ -224,6 +224,11 @@ def parent_run_of(study: optuna.Study) -> str | None:
     return study.user_attrs.get(PARENT)
 
 
+def spec_of(study: optuna.Study) -> dict[str, Any]:
+    """What the study is, as plain data: `data`, `base`, `space`, `search`."""
+    return dict(study.user_attrs.get(SPEC, {}))
+
+
 def result_of(study: optuna.Study) -> dict[str, Any] | None:
     """What `note_result` wrote down last; None before."""
     return study.user_attrs.get(RESULT)

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Figure
 
 from lsml.config import COST_UNITS, OBJECTIVE, amount, in_words
+from lsml.report.facts import TrialFacts
 from lsml.space import Dimension, Space
 from lsml.study.choice import Choice, Standing
 from lsml.study.database import (
@@ -153,6 +154,23 @@ def front(study: CountedStudy, chosen: str) -> list[dict[str, Any]]:
     ]
 
 
+def trial_facts(study: CountedStudy) -> list[TrialFacts]:
+    """Every attempt at a trial of the search, superseded ones included."""
+    return [
+        TrialFacts(
+            slot=slot_of(trial),
+            ordinal=attempt_of(trial),
+            state=state_of(trial),
+            f1=f1_of(trial),
+            cost=cost_of(trial),
+            values=trial.params,
+            run_id=run_id_of(trial),
+            reason=str(trial.user_attrs.get("superseded") or trial.user_attrs.get("reason") or ""),
+        )
+        for trial in study.all_trials(deepcopy=False)
+    ]
+
+
 def table(study: CountedStudy) -> list[dict[str, object]]:
     """One row an attempt, superseded ones included: slot, attempt, state, values, epochs, run and parameters."""
     names = sorted({name for trial in study.all_trials(deepcopy=False) for name in trial.params})
@@ -205,7 +223,7 @@ def note(
     for name, dimension in space.dimensions.items():
         value = in_words(best.params[name]) if name in best.params else "not used"
         share = f"{importance[name]:.0%}" if name in importance else ""
-        rows.append(f"| {name} | {_values(dimension)} | **{value}** | {share} |")
+        rows.append(f"| {name} | {values_in_words(dimension)} | **{value}** | {share} |")
     return "\n".join(
         [
             f"**{study}**: {description}".strip(),
@@ -291,7 +309,8 @@ def _score(standing: Standing) -> str:
     return f"{standing.f1:.4f}{f' ({standing.reason})' if standing.reason else ''}"
 
 
-def _values(dimension: Dimension) -> str:
+def values_in_words(dimension: Dimension) -> str:
+    """What the search may try: `unet, resnet_unet` or `0.001 to 0.01 (log)`, and under which condition."""
     if dimension.choices is not None:
         text = ", ".join(map(in_words, dimension.choices))
     else:

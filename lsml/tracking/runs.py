@@ -94,7 +94,13 @@ def dataset_input(split: PackedSplit, root: str) -> DatasetInput:
         digest=split.fingerprint[:_SHOWN_DIGEST],
         source_type="local",
         source=f'{{"uri": "{root}"}}',
-        profile=f'{{"patches": {len(split)}}}',
+        profile=json.dumps(
+            {
+                "patches": len(split),
+                "patches_without_landslide": int((split.landslide_fractions == 0).sum()),
+                "landslide_share": float(split.landslide_fractions.mean()),
+            }
+        ),
     )
     context = {"train": "training"}.get(split.name, split.name)
     return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from lsml.data.provenance import POOLED, UNKNOWN, Judged, ScoredSplit
 from lsml.tracking.store import storage_errors
-from lsml.trial import PATCH_TABLE
+from lsml.trial import PATCH_TABLE, PIXEL_TABLE
 
 SAME_PATCHES, OTHER_PATCHES = "best F1 on these patches", "best F1 on other patches"
 
@@ -72,8 +72,12 @@ def has_table(client: MlflowClient, run_id: str, name: ScoredSplit) -> bool:
     Raises:
         StorageError: MLflow cannot be asked.
     """
+    return _has(client, run_id, TABLES[name])
+
+
+def _has(client: MlflowClient, run_id: str, path: str) -> bool:
     with storage_errors(f"tables of run {run_id}"):
-        return TABLES[name] in {entry.path for entry in client.list_artifacts(run_id)}
+        return path in {entry.path for entry in client.list_artifacts(run_id)}
 
 
 def patch_table(client: MlflowClient, run_id: str, name: ScoredSplit) -> str | None:
@@ -82,10 +86,23 @@ def patch_table(client: MlflowClient, run_id: str, name: ScoredSplit) -> str | N
     Raises:
         StorageError: MLflow cannot be asked.
     """
-    if not has_table(client, run_id, name):
+    return _text(client, run_id, TABLES[name])
+
+
+def pixel_table(client: MlflowClient, run_id: str) -> str | None:
+    """The CSV text of a run's validation pixels by probability; None where it has none, as runs of an older lsml.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    return _text(client, run_id, PIXEL_TABLE)
+
+
+def _text(client: MlflowClient, run_id: str, path: str) -> str | None:
+    if not _has(client, run_id, path):
         return None
     with storage_errors(f"table of run {run_id}"), tempfile.TemporaryDirectory() as folder:
-        return Path(client.download_artifacts(run_id, TABLES[name], folder)).read_text(encoding="utf-8")
+        return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
 
 
 def picture_files(client: MlflowClient, run_id: str, name: ScoredSplit) -> dict[str, str]:

@@ -56,6 +56,7 @@ def test_version(tmp_path: Path) -> None:
         (("rollback",), 2, "NAME"),
         (("refit", "x", "--on", "test"), 2, "--on"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
+        (("study", "report", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
         (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "0.8"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "1.8"), 2, "--augment"),

@@ -11,6 +11,7 @@ import pytest
 from mlflow.models import Model
 
 from tests.end_to_end.conftest import client, runs
+from tests.pages import Page
 from tests.processes import lsml
 
 EXPERIMENT = """
@@ -104,6 +105,24 @@ def test_a_trial_reports_folds_and_keeps_every_epoch_of_them(study: Study) -> No
     assert [row.split(",")[:3] for row in table[1:]] == [["1", f, e] for f in "12" for e in "123"]
     assert store.list_artifacts(trial.info.run_id, "images")
     assert not trial.outputs.model_outputs
+
+
+def test_the_report_sets_the_standings_side_by_side(study: Study) -> None:
+    """The registered configuration first, baselines among the rest, with intervals over all six patches."""
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    file = client(study.folder).download_artifacts(parent.info.run_id, "report.html", str(study.folder))
+    page = Page(Path(file).read_text())
+    (standings,) = page.tables["standings"]
+    assert standings[1][2] == "registered, trained on all patches"
+    assert {"logistic regression on single pixels", "six-input U-Net of public notebooks"} <= {r[0] for r in standings}
+    stated = re.search(r"F1 (0\.\d{4}), 95 % interval", page.sections["answer"])
+    assert stated
+    assert float(stated[1]) == pytest.approx(float(standings[1][1]), abs=2e-3)
+    assert "6 patches (2 contiguous folds, 1 repeat)" in page.sections["answer"]
+    assert page.sections["answer"].count("Against ") == 3
+    assert f"lsml evaluate --run-id {study.best_run}" in page.sections["again"]
+    confirmed = client(study.folder).get_run(standings[1][3])
+    assert f"lsml reproduce {confirmed.info.run_id}" in page.sections["again"]
 
 
 def test_patches_that_were_trained_on_are_no_test(study: Study, dataset: Path) -> None:

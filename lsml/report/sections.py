@@ -1,0 +1,434 @@
+"""What a study's report says, part by part; a part without data says why in a sentence or is left out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lsml.bootstrap import LEAST_PATCHES, Interval
+from lsml.comparison import PatchCounts, disagreement, f1_above, pooled_scores
+from lsml.config import Scalar, TrainConfig, amount, flatten, in_words
+from lsml.figures import FALSE_ALARM, HIT, MISS, plot_f1, plot_precision_recall, plot_reliability
+from lsml.report import figures
+from lsml.report.facts import Evaluated, JudgedRun, StudyFacts
+from lsml.report.page import Picture, Section, Table, as_svg, render
+from lsml.report.pictures import outcome_png, true_colour_png
+
+_HALF_PAGE = 5.0
+_FEW = 2
+_SHOWN_FINGERPRINT = 16
+
+
+def study_page(facts: StudyFacts) -> str:
+    """The report of a study as one HTML file."""
+    makers: Sequence[Callable[[StudyFacts], Section | None]] = (
+        _answer,
+        _asked,
+        _configuration,
+        _importance,
+        _history,
+        _coordinates,
+        _front,
+        _standings,
+        _curves,
+        _panels,
+        _threshold,
+        _calibration,
+        _test,
+        _spent,
+        _data,
+        _again,
+    )
+    sections = [section for maker in makers if (section := maker(facts))]
+    lead = f"Report of a study by lsml. {facts.description}".strip()
+    return render(f"Study {facts.study}", lead, sections)
+
+
+def _answer(facts: StudyFacts) -> Section:
+    best = facts.best
+    if best is None:
+        why = "No trial has completed, so there is nothing to judge yet."
+        return Section("answer", "Answer", paragraphs=[why], facts=[("State", facts.state)])
+    paragraphs, pictures = [], []
+    if best.counts is not None:
+        scores = pooled_scores(best.counts)
+        n = len(best.counts.ids)
+        headline = f"F1 {scores['f1'].value:.4f}, 95 % interval {_range(scores['f1'].interval)}"
+        paragraphs.append(
+            f"Of the landslide class, pooled over all pixels of {n} patches ({facts.data.set_apart}), by {best.name}"
+            f"{_at(best.threshold)}. The interval comes from resampled patches"
+            + (f"; with fewer than {LEAST_PATCHES} patches it is unreliable." if n < LEAST_PATCHES else ".")
+        )
+        if f"{best.f1:.4f}" != f"{scores['f1'].value:.4f}":
+            paragraphs.append(f"The search itself had {best.f1:.4f}, before the network was exported in float32.")
+        others = {run.name: run.counts for run in facts.rivals if run.counts is not None}
+        comparable = {name: counts for name, counts in others.items() if not disagreement(best.counts, counts)}
+        paragraphs += [_against(name, best.counts, counts) for name, counts in comparable.items()]
+        pictures = [_scores_picture(best, comparable)] if comparable else []
+    else:
+        headline = f"F1 {best.f1:.4f}"
+        paragraphs.append(f"Pooled over all pixels, by {best.name}; its run has no table of patches, so no interval.")
+    paragraphs.append(
+        "The same patches chose the epoch, the threshold and the configuration, which flatters this score; "
+        + (
+            "the test split below was not used for any choice."
+            if facts.tests
+            else "the test split has not been opened."
+        )
+    )
+    listed = [("Registered", facts.registered or "nothing yet"), ("State", facts.state)]
+    listed += [("Run", facts.best_run_id or best.run_id), ("Trials", _counts_in_words(facts))]
+    return Section("answer", "Answer", headline, paragraphs, listed, pictures=pictures)
+
+
+def _against(name: str, best: PatchCounts, other: PatchCounts) -> str:
+    ahead = f1_above(best, other)
+    verdict = "" if ahead.interval.low > 0 or ahead.interval.high < 0 else ": no clear difference"
+    return f"Against {name}: {ahead.value:+.4f} ({_range(ahead.interval, '+')}, the same patches resampled){verdict}."
+
+
+def _scores_picture(best: JudgedRun, others: Mapping[str, PatchCounts]) -> Picture:
+    assert best.counts is not None
+    scores = {best.name: pooled_scores(best.counts)["f1"]}
+    scores |= {name: pooled_scores(counts)["f1"] for name, counts in others.items()}
+    told = "; ".join(f"{name} {score.value:.3f} ({_range(score.interval)})" for name, score in scores.items())
+    return Picture(as_svg(figures.draw_scores(scores, len(best.counts.ids))), f"F1 with 95 % intervals: {told}")
+
+
+def _asked(facts: StudyFacts) -> Section:
+    settings = {name.removeprefix("study."): value for name, value in facts.settings.items()}
+    hidden = ("name", "experiment", "searched")
+    rows = [[name, values] for name, values in facts.searched.items()]
+    listed = [("Experiment", facts.experiment), ("Data", facts.data.source)]
+    listed += [("Scores are of", facts.data.set_apart)]
+    listed += [(_title(name), value) for name, value in settings.items() if name not in hidden]
+    tables = [Table("The search space", ["field", "values"], rows)] if rows else []
+    return Section("asked", "What was asked", facts=listed, tables=tables)
+
+
+def _configuration(facts: StudyFacts) -> Section | None:
+    best, base = facts.best, facts.base
+    if best is None or best.config is None:
+        return None
+    values: dict[str, dict[str, Scalar]] = {"default": flatten(TrainConfig())}
+    values |= {"base": flatten(base)} if base else {}
+    values["best"] = flatten(best.config)
+    fields = [name for name in values["default"] if name != "seed"]
+    shown = [name for name in fields if name in facts.searched or len({of[name] for of in values.values()}) > 1]
+    rows = [[name, *(in_words(of[name]) for of in values.values())] for name in shown]
+    marked = [at for at, name in enumerate(shown) if base and values["best"][name] != values["base"][name]]
+    text = f"That of {best.name}. "
+    if base:
+        text += (
+            f"Shaded: {len(marked)} fields in which it differs from the base." if marked else "It is the base itself."
+        )
+    caption = "Fields that were searched, and others that differ from lsml's defaults"
+    table = Table(caption, ["field", *values], rows, frozenset(marked))
+    return Section("configuration", "Best configuration", paragraphs=[text.strip()], tables=[table])
+
+
+def _importance(facts: StudyFacts) -> Section:
+    if not facts.importance:
+        why = "Importances need two complete trials of different F1, with a field that was searched in all of them."
+        return Section("importance", "What mattered", paragraphs=[why])
+    told = ", ".join(f"{name} {share:.0%}" for name, share in list(facts.importance.items())[:3])
+    n = len(facts.complete)
+    text = (
+        f"By fANOVA (Hutter et al. 2014) over the {n} complete {_trials(n)}; fields that only some trials have are "
+        "left out." + (" So few trials make this a hint, no finding." if n < 10 * len(facts.importance) else "")
+    )
+    picture = Picture(as_svg(figures.draw_importance(facts.importance)), f"Share of the variance of F1: {told}")
+    return Section("importance", "What mattered", paragraphs=[text], pictures=[picture])
+
+
+def _history(facts: StudyFacts) -> Section | None:
+    shown = [trial for trial in facts.counted if trial.f1 is not None]
+    if len(shown) < _FEW:
+        return None
+    first, best = shown[0], max(facts.complete or shown, key=lambda trial: trial.f1 or 0.0)
+    alt = f"F1 of {len(shown)} trials: {first.f1:.3f} in trial {first.slot}, at best {best.f1:.3f} in trial {best.slot}"
+    picture = Picture(as_svg(figures.draw_history(facts.counted)), alt)
+    costs = [facts.objective.unit] if facts.objective else []
+    fields = [name for name in facts.searched if any(name in trial.values for trial in shown)]
+    rows = [
+        [
+            str(trial.slot),
+            trial.state,
+            f"{trial.f1:.4f}",
+            *([amount(trial.cost) if trial.cost is not None else ""] if costs else []),
+            *(in_words(trial.values.get(name)) for name in fields),
+            trial.run_id or "",
+        ]
+        for trial in sorted(shown, key=lambda trial: -(trial.f1 or 0.0))
+    ]
+    caption = "All trials with an F1, the highest first; that of a pruned trial is of its last epoch or fold"
+    table = Table(caption, ["trial", "state", "F1", *costs, *fields, "run"], rows, wide=True)
+    failed = [f"Trial {trial.slot} failed: {trial.reason}" for trial in facts.counted if trial.state == "failed"]
+    return Section("history", "Course of the search", paragraphs=failed, pictures=[picture], tables=[table])
+
+
+def _coordinates(facts: StudyFacts) -> Section | None:
+    fields = [name for name in facts.searched if any(name in trial.values for trial in facts.complete)]
+    if len(facts.complete) < _FEW or not fields:
+        return None
+    figure = figures.draw_parallel(facts.complete, fields, logarithmic=facts.logarithmic, choices=facts.choices)
+    best = max(facts.complete, key=lambda trial: trial.f1 or 0.0)
+    told = ", ".join(f"{name} {in_words(value)}" for name, value in best.values.items())
+    caption = "A line a complete trial, the darker the higher its F1; orange is the best. The ends of an axis are the "
+    caption += "smallest and the largest value that was tried."
+    alt = (
+        f"Searched fields of {len(facts.complete)} complete trials beside their F1; the best, trial {best.slot}: {told}"
+    )
+    return Section("coordinates", "Trials side by side", pictures=[Picture(as_svg(figure), alt, caption, wide=True)])
+
+
+def _front(facts: StudyFacts) -> Section | None:
+    if facts.objective is None or not facts.front:
+        return None
+    unit = facts.objective.unit
+    trials = [trial for trial in facts.complete if trial.cost is not None]
+    points = [(float(best["cost"]), float(best["f1"])) for best in facts.front]
+    told = "; ".join(f"F1 {f1:.3f} with {amount(cost)}" for cost, f1 in points)
+    picture = Picture(as_svg(figures.draw_front(trials, points, facts.objective)), f"F1 against {unit}: {told}")
+    rows = [
+        [f"trial {best['trial']}", f"{best['f1']:.4f}", amount(best["cost"]), best["run_id"]] for best in facts.front
+    ]
+    marked = frozenset(at for at, best in enumerate(facts.front) if best["registered"])
+    caption = "The Pareto front: no trial is better in one and no worse in the other; shaded: registered"
+    table = Table(caption, ["trial", "F1", unit, "run"], rows, marked)
+    return Section("front", f"F1 against {unit}", pictures=[picture], tables=[table])
+
+
+def _standings(facts: StudyFacts) -> Section | None:
+    tables = []
+    if facts.standings:
+        rows = [
+            [
+                entry["what"],
+                "failed" if entry["f1"] is None else f"{entry['f1']:.4f}",
+                entry["reason"] or ("registered, trained on all patches" if place == 0 else ""),
+                entry["run_id"] or "",
+            ]
+            for place, entry in enumerate(facts.standings)
+        ]
+        caption = f"F1 over all pixels of patches held out ({facts.data.set_apart}), with one fresh seed"
+        tables.append(Table(caption, ["configuration or baseline", "F1", "", "run"], rows, frozenset([0]), wide=True))
+    if len(facts.champions) > 1:
+        rows = [
+            [best["architecture"], f"{best['f1']:.4f}", best["state"], f"version {best['version']}", best["run_id"]]
+            for best in facts.champions
+        ]
+        columns = ["architecture", "F1", "state", "registered", "run"]
+        tables.append(Table("Each is a version of the registered model", columns, rows, wide=True))
+    title = "Standings" if facts.standings else "The best of each architecture"
+    return Section("standings", title, tables=tables) if tables else None
+
+
+def _curves(facts: StudyFacts) -> Section | None:
+    contenders = facts.contenders
+    drawn = []
+    for metric, label, logarithmic in (("val_f1", "validation F1", False), ("val_loss", "validation loss", True)):
+        of = [contender for contender in contenders if len(contender.curves.get(metric, ((), ()))[0]) >= _FEW]
+        if of:
+            figure = figures.draw_curves(of, metric, label, logarithmic=logarithmic and _positive(of, metric))
+            ends = ", ".join(f"{one.name} {one.curves[metric][1][-1]:.3f} at its end" for one in of)
+            loss_searched = metric == "val_loss" and any(name.startswith("loss.") for name in facts.searched)
+            caption = (
+                "Each trial's own loss: where the loss is searched, only the shapes compare." if loss_searched else ""
+            )
+            drawn.append(Picture(as_svg(figure), f"{label} over each {of[0].noun}: {ends}", caption))
+    return Section("curves", f"Training of the best {_number(contenders)}", pictures=drawn) if drawn else None
+
+
+def _positive(contenders: Sequence[Any], metric: str) -> bool:
+    return all(min(contender.curves[metric][1]) > 0 for contender in contenders)
+
+
+def _panels(facts: StudyFacts) -> Section | None:
+    runs = [contender for contender in facts.contenders if contender.pictures]
+    shared = set.intersection(*(set(run.pictures) for run in runs)) if runs else set()
+    if not shared:
+        return None
+    patches = sorted(shared, key=lambda patch: (len(patch), patch))
+    first = [Picture(true_colour_png(runs[0].pictures[patch]), f"{patch} in true colour") for patch in patches]
+    rows: list[list[str | Picture]] = [["true colour", *first]]
+    for run in runs:
+        drawn = [
+            Picture(outcome_png(run.pictures[patch]), f"Hits, misses and false alarms of {run.name} on {patch}")
+            for patch in patches
+        ]
+        rows.append([f"{run.name}, F1 {run.f1:.4f}", *drawn])
+    colours = (("hit", HIT), ("miss", MISS), ("false alarm", FALSE_ALARM))
+    legend = [(name, "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in colours]
+    caption = "Validation patches that every trial draws, chosen evenly from the least landslide to the most"
+    table = Table(caption, ["", *patches], rows, wide=True)
+    return Section("panels", "The same patches by each", legend=legend, tables=[table])
+
+
+def _threshold(facts: StudyFacts) -> Section | None:
+    best = facts.best
+    if best is None:
+        return None
+    title = "Threshold, precision and recall"
+    if best.pixels is None or best.threshold is None:
+        why = "Not drawn: the run has no table of pixels by probability, as runs of an older lsml do not."
+        return Section("threshold", title, paragraphs=[why])
+    score, words = best.pixels.at(best.threshold), _judged_in_words(best)
+    listed = [("Threshold", f"{best.threshold:.4g}"), ("Precision", f"{score.precision:.4f}")]
+    listed += [("Recall", f"{score.recall:.4f}"), ("IoU", f"{score.iou:.4f}")]
+    listed += [("Average precision", f"{best.pixels.average_precision():.4f}")]
+    drawn = [
+        Picture(
+            as_svg(plot_f1(best.pixels, best.threshold, words, width=_HALF_PAGE)),
+            f"F1 over the threshold: {score.f1:.3f} at the chosen {best.threshold:.3f}",
+        ),
+        Picture(
+            as_svg(plot_precision_recall(best.pixels, best.threshold, words, width=_HALF_PAGE)),
+            f"Precision over recall: {score.precision:.3f} and {score.recall:.3f} at the chosen threshold",
+        ),
+    ]
+    return Section("threshold", title, facts=listed, pictures=drawn)
+
+
+def _calibration(facts: StudyFacts) -> Section | None:
+    best = facts.best
+    if best is None or best.pixels is None:
+        return None
+    error = best.pixels.calibration_error()
+    figure = plot_reliability(best.pixels, _judged_in_words(best), width=_HALF_PAGE)
+    text = f"Expected calibration error {error:.4f} over 15 equally wide bins (Guo et al. 2017), of all pixels."
+    picture = Picture(as_svg(figure), f"Share of landslide over mean probability; calibration error {error:.4f}")
+    return Section("calibration", "Calibration", paragraphs=[text], pictures=[picture])
+
+
+def _judged_in_words(run: JudgedRun) -> str:
+    return f"validation, {len(run.counts.ids)} patches" if run.counts else "validation"
+
+
+def _test(facts: StudyFacts) -> Section:
+    if not facts.tests and not facts.openings:
+        run = facts.best_run_id or "RUN"
+        why = "The test split has not been opened: no score of it exists. When all choices are made:"
+        command = [f"lsml evaluate --run-id {run} --baseline"]
+        return Section("test", "Test split", paragraphs=[why], commands=command)
+    count = len(facts.openings)
+    text = f"Scores of the sealed test split, which no trial saw. This study opened it {_times(count)}"
+    text += ": later looks may have been informed by earlier ones." if count > 1 else "."
+    tables = []
+    if facts.tests:
+        names = list(facts.tests[0].scores)
+        with_baseline = any(score.baseline_f1 is not None for score in facts.tests)
+        rows = [_test_row(score, names, with_baseline) for score in facts.tests]
+        columns = ["run", "patches", *names, *(["F1 of pixel baseline"] if with_baseline else []), "run id"]
+        tables.append(Table("Test scores, pooled over pixels, with 95 % intervals", columns, rows, wide=True))
+    rows = [
+        [str(entry.get(key) or "")[:40] for key in ("when", "who", "model", "data_fingerprint", "code_commit")]
+        for entry in facts.openings
+    ]
+    if rows:
+        columns = ["when", "who", "model", "data fingerprint", "code commit"]
+        tables.append(Table("Openings of the test split", columns, rows, wide=True))
+    return Section("test", "Test split", paragraphs=[text], tables=tables)
+
+
+def _test_row(score: Evaluated, names: Sequence[str], with_baseline: bool) -> list[str]:
+    cells = [score.name, "" if score.patches is None else str(score.patches)]
+    for name in names:
+        value, low, high = score.scores.get(name, (None, None, None))
+        interval = f" ({low:.4f} to {high:.4f})" if low is not None and high is not None else ""
+        cells.append("" if value is None else f"{value:.4f}{interval}")
+    if with_baseline:
+        cells.append("" if score.baseline_f1 is None else f"{score.baseline_f1:.4f}")
+    return [*cells, score.run_id]
+
+
+def _spent(facts: StudyFacts) -> Section | None:
+    if not facts.spent:
+        return None
+    total = sum(entry.seconds for entry in facts.spent)
+    kinds = list(dict.fromkeys((entry.role, entry.state) for entry in facts.spent))
+    rows = []
+    for role, state in kinds:
+        found = [entry.seconds for entry in facts.spent if (entry.role, entry.state) == (role, state)]
+        seconds = sum(found)
+        share = f"{seconds / total:.0%}" if total else ""
+        rows.append([role, state, str(len(found)), _hours(seconds), share, _hours(seconds / len(found))])
+    ended = [trial for trial in facts.counted if trial.state in ("complete", "pruned", "failed")]
+    pruned = sum(trial.state == "pruned" for trial in ended)
+    text = f"{_hours(total)} of worker time in {len(facts.spent)} attempts."
+    if ended:
+        text += f" Pruned: {pruned} of {len(ended)} trials ({pruned / len(ended):.0%})."
+    search = [(entry.slot, entry.state, entry.seconds) for entry in facts.spent if entry.role == "trial"]
+    pictures = []
+    if len(search) >= _FEW:
+        alt = f"Minutes of each trial, {min(s for *_, s in search) / 60:.1f} to {max(s for *_, s in search) / 60:.1f}"
+        pictures = [Picture(as_svg(figures.draw_time(search)), alt)]
+    caption = "Wall-clock time of the attempts, by stage and by how they ended"
+    table = Table(caption, ["stage", "state", "attempts", "time", "share", "mean"], rows)
+    return Section("time", "Compute spent", paragraphs=[text], pictures=pictures, tables=[table])
+
+
+def _data(facts: StudyFacts) -> Section:
+    data = facts.data
+    rows = [
+        [
+            split.name,
+            f"{split.patches:,}",
+            "" if split.empty is None else f"{split.empty:,}",
+            "" if split.landslide_share is None else f"{split.landslide_share:.2%}",
+            split.fingerprint,
+        ]
+        for split in data.splits
+    ]
+    columns = ["split", "patches", "without landslide", "landslide pixels", "fingerprint"]
+    listed = [("Source", data.source), ("Folder", data.root), ("Scores are of", data.set_apart)]
+    return Section(
+        "data", "Data", facts=listed, tables=[Table("What was trained on and judged on", columns, rows, wide=True)]
+    )
+
+
+def _again(facts: StudyFacts) -> Section:
+    best = facts.best
+    commands = [f"lsml study show {facts.study}", f"lsml study report {facts.study}"]
+    listed = [("Study's run", facts.run_id)]
+    if best is not None:
+        commands += [f"lsml reproduce {best.run_id}", f"lsml evaluate --run-id {facts.best_run_id or best.run_id}"]
+        listed += list(best.environment.items())
+        if best.config is not None:
+            listed.append(("Seed of the training", str(best.config.seed)))
+    text = "lsml reproduce trains the configuration again, seed included, and says whether the same scores come out."
+    return Section("again", "How to reproduce", paragraphs=[text], facts=listed, commands=commands)
+
+
+def _range(interval: Interval, sign: str = "") -> str:
+    return f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
+
+
+def _at(threshold: float | None) -> str:
+    return "" if threshold is None else f" at threshold {threshold:.4g}, which validation chose"
+
+
+def _title(name: str) -> str:
+    words = name.replace("_", " ").replace(".", ": ")
+    return words[:1].upper() + words[1:]
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
+
+
+def _trials(n: int) -> str:
+    return "trial" if n == 1 else "trials"
+
+
+def _number(of: Sequence[object]) -> str:
+    return {1: "trial", 2: "two", 3: "three", 4: "four", 5: "five"}[len(of)]
+
+
+def _counts_in_words(facts: StudyFacts) -> str:
+    states = [trial.state for trial in facts.counted]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
+def _hours(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

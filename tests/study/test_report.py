@@ -1,0 +1,47 @@
+"""The report of studies whose trials only sleep: one trial, one that is under way, one of an unfriendly name."""
+
+from pathlib import Path
+
+import pytest
+
+from lsml.errors import StudyError
+from lsml.experiment import load_experiment
+from lsml.jobs.studies import report_study
+from lsml.jobs.tune import tune
+from lsml.study.database import RESULT, load_study
+from tests.pages import Page
+
+from .conftest import EXPERIMENT, client
+from .sleeping import FUNCTIONS
+from .test_objectives import ended
+from .test_tune import STORAGE, Watcher
+
+SCRIPT = "<script>document.title = 1</script>"
+
+
+def test_one_trial_of_a_study_that_describes_itself_in_html(folder: Path, patches: Path) -> None:
+    """The script in its description is text; what needs several trials is left out; before its end it reads on."""
+    Path("experiment.yaml").write_text(EXPERIMENT + f"description: A <b>bold</b> study. {SCRIPT}\n")
+    experiment = load_experiment(Path("experiment.yaml")).with_settings(trials=1)
+    result = tune(experiment, study="s", data=patches, storage=STORAGE, watcher=Watcher(), functions=FUNCTIONS)
+    logged = client().download_artifacts(result.study_run_id, "report.html", str(folder))
+    text = Path(logged).read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "A &lt;b&gt;bold&lt;/b&gt; study. &lt;script&gt;" in text
+    assert page.loaded == []
+    assert f"F1 {result.best_value:.4f}" in page.sections["answer"]
+    assert {"history", "coordinates", "standings", "front"}.isdisjoint(page.sections)
+    assert "two complete trials" in page.sections["importance"]
+    # As it is found before the study's result is noted: the best trial so far.
+    load_study(STORAGE, "s").set_user_attr(RESULT, None)
+    written = report_study("s", STORAGE, output=None)
+    assert written == folder / "s-report.html"
+    assert Page(written.read_text()).sections == page.sections
+
+
+def test_a_study_without_a_run_has_no_report(folder: Path) -> None:
+    """A study in the database of which nothing is in MLflow: one line says so."""
+    ended((0.5, 1000.0))
+    with pytest.raises(StudyError, match="study 'table': no trial has begun"):
+        report_study("table", STORAGE, output=None)
