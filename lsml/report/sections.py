@@ -47,42 +47,43 @@ def _answer(facts: StudyFacts) -> Section:
     if best is None:
         why = "No trial has completed, so there is nothing to judge yet."
         return Section("answer", "Answer", paragraphs=[why], facts=[("State", facts.state)])
-    paragraphs, pictures = [], []
-    if best.counts is not None:
-        scores = pooled_scores(best.counts)
-        n = len(best.counts.ids)
-        headline = f"F1 {scores['f1'].value:.4f}, 95 % interval {_range(scores['f1'].interval)}"
-        paragraphs.append(
-            f"Of the landslide class, pooled over all pixels of {n} patches ({facts.data.set_apart}), by {best.name}"
-            f"{_at(best.threshold)}. The interval comes from resampled patches"
-            + (f"; with fewer than {LEAST_PATCHES} patches it is unreliable." if n < LEAST_PATCHES else ".")
-        )
-        if f"{best.f1:.4f}" != f"{scores['f1'].value:.4f}":
-            paragraphs.append(f"The search itself had {best.f1:.4f}, before the network was exported in float32.")
-        others = {run.name: run.counts for run in facts.rivals if run.counts is not None}
-        comparable = {name: counts for name, counts in others.items() if not disagreement(best.counts, counts)}
-        paragraphs += [_against(name, best.counts, counts) for name, counts in comparable.items()]
-        pictures = [_scores_picture(best, comparable)] if comparable else []
-    else:
-        headline = f"F1 {best.f1:.4f}"
-        paragraphs.append(f"Pooled over all pixels, by {best.name}; its run has no table of patches, so no interval.")
-    paragraphs.append(
-        "The same patches chose the epoch, the threshold and the configuration, which flatters this score; "
-        + (
-            "the test split below was not used for any choice."
-            if facts.tests
-            else "the test split has not been opened."
-        )
-    )
     listed = [("Registered", facts.registered or "nothing yet"), ("State", facts.state)]
     listed += [("Run", facts.best_run_id or best.run_id), ("Trials", _counts_in_words(facts))]
-    return Section("answer", "Answer", headline, paragraphs, listed, pictures=pictures)
+    flattered = "The same patches chose the epoch, the threshold and the configuration, which flatters this score; "
+    flattered += "scores of the test split are below." if facts.tests else "the test split has not been opened."
+    if best.counts is None:
+        text = f"Pooled over all pixels, by {_article(best.name)}; its run has no table of patches, so no interval."
+        return Section("answer", "Answer", f"F1 {best.f1:.4f}", [text, flattered], listed)
+    f1 = pooled_scores(best.counts)["f1"]
+    headline = f"F1 {f1.value:.4f}, 95 % interval {_range(f1.interval)}"
+    paragraphs = [_judged_how(best, best.counts, facts.data.set_apart)]
+    if f"{best.f1:.4f}" != f"{f1.value:.4f}":
+        paragraphs.append(f"The search itself had {best.f1:.4f}, before the network was exported in float32.")
+    others = {run.name: run.counts for run in facts.rivals if run.counts is not None}
+    comparable = {name: counts for name, counts in others.items() if not disagreement(best.counts, counts)}
+    pictures = [_scores_picture(best, comparable)] if comparable else []
+    tables = [_ahead_table(best, best.counts, comparable)] if comparable else []
+    return Section("answer", "Answer", headline, [*paragraphs, flattered], listed, pictures=pictures, tables=tables)
 
 
-def _against(name: str, best: PatchCounts, other: PatchCounts) -> str:
-    ahead = f1_above(best, other)
-    verdict = "" if ahead.interval.low > 0 or ahead.interval.high < 0 else ": no clear difference"
-    return f"Against {name}: {ahead.value:+.4f} ({_range(ahead.interval, '+')}, the same patches resampled){verdict}."
+def _judged_how(best: JudgedRun, counts: PatchCounts, set_apart: str) -> str:
+    n = len(counts.ids)
+    return (
+        f"Of the landslide class, pooled over all pixels of {n} patches ({set_apart}), by {_article(best.name)}"
+        f"{_at(best.threshold)}. The interval comes from resampled patches"
+        + (f"; with fewer than {LEAST_PATCHES} patches it is unreliable." if n < LEAST_PATCHES else ".")
+    )
+
+
+def _ahead_table(best: JudgedRun, counts: PatchCounts, others: Mapping[str, PatchCounts]) -> Table:
+    rows = []
+    for name, other in others.items():
+        ahead = f1_above(counts, other)
+        f1 = pooled_scores(other)["f1"].value
+        verdict = "ahead" if ahead.interval.low > 0 else "behind" if ahead.interval.high < 0 else "no clear difference"
+        rows.append([name, f"{f1:.4f}", f"{ahead.value:+.4f}", _range(ahead.interval, "+"), verdict])
+    columns = ["against", "F1", "difference", "95 % interval", ""]
+    return Table(f"How far {_article(best.name)} is ahead, the same patches resampled", columns, rows)
 
 
 def _scores_picture(best: JudgedRun, others: Mapping[str, PatchCounts]) -> Picture:
@@ -115,7 +116,7 @@ def _configuration(facts: StudyFacts) -> Section | None:
     shown = [name for name in fields if name in facts.searched or len({of[name] for of in values.values()}) > 1]
     rows = [[name, *(in_words(of[name]) for of in values.values())] for name in shown]
     marked = [at for at, name in enumerate(shown) if base and values["best"][name] != values["base"][name]]
-    text = f"That of {best.name}. "
+    text = f"That of {_article(best.name)}. "
     if base:
         text += (
             f"Shaded: {len(marked)} fields in which it differs from the base." if marked else "It is the base itself."
@@ -192,7 +193,8 @@ def _front(facts: StudyFacts) -> Section | None:
         [f"trial {best['trial']}", f"{best['f1']:.4f}", amount(best["cost"]), best["run_id"]] for best in facts.front
     ]
     marked = frozenset(at for at, best in enumerate(facts.front) if best["registered"])
-    caption = "The Pareto front: no trial is better in one and no worse in the other; shaded: registered"
+    caption = "The Pareto front: no trial is better in one and no worse in the other"
+    caption += "; shaded: registered" if marked else ""
     table = Table(caption, ["trial", "F1", unit, "run"], rows, marked)
     return Section("front", f"F1 against {unit}", pictures=[picture], tables=[table])
 
@@ -271,7 +273,7 @@ def _threshold(facts: StudyFacts) -> Section | None:
     if best.pixels is None or best.threshold is None:
         why = "Not drawn: the run has no table of pixels by probability, as runs of an older lsml do not."
         return Section("threshold", title, paragraphs=[why])
-    score, words = best.pixels.at(best.threshold), _judged_in_words(best)
+    score, words = best.pixels.at(best.threshold), _judged_in_words(best, facts)
     listed = [("Threshold", f"{best.threshold:.4g}"), ("Precision", f"{score.precision:.4f}")]
     listed += [("Recall", f"{score.recall:.4f}"), ("IoU", f"{score.iou:.4f}")]
     listed += [("Average precision", f"{best.pixels.average_precision():.4f}")]
@@ -293,14 +295,19 @@ def _calibration(facts: StudyFacts) -> Section | None:
     if best is None or best.pixels is None:
         return None
     error = best.pixels.calibration_error()
-    figure = plot_reliability(best.pixels, _judged_in_words(best), width=_HALF_PAGE)
+    figure = plot_reliability(best.pixels, _judged_in_words(best, facts), width=_HALF_PAGE)
     text = f"Expected calibration error {error:.4f} over 15 equally wide bins (Guo et al. 2017), of all pixels."
     picture = Picture(as_svg(figure), f"Share of landslide over mean probability; calibration error {error:.4f}")
     return Section("calibration", "Calibration", paragraphs=[text], pictures=[picture])
 
 
-def _judged_in_words(run: JudgedRun) -> str:
-    return f"validation, {len(run.counts.ids)} patches" if run.counts else "validation"
+def _judged_in_words(run: JudgedRun, facts: StudyFacts) -> str:
+    which = "held out in folds" if facts.standings else "validation"
+    return f"{which}, {len(run.counts.ids)} patches" if run.counts else which
+
+
+def _article(name: str) -> str:
+    return f"the {name}" if name.startswith("base") else name
 
 
 def _test(facts: StudyFacts) -> Section:
@@ -312,13 +319,7 @@ def _test(facts: StudyFacts) -> Section:
     count = len(facts.openings)
     text = f"Scores of the sealed test split, which no trial saw. This study opened it {_times(count)}"
     text += ": later looks may have been informed by earlier ones." if count > 1 else "."
-    tables = []
-    if facts.tests:
-        names = list(facts.tests[0].scores)
-        with_baseline = any(score.baseline_f1 is not None for score in facts.tests)
-        rows = [_test_row(score, names, with_baseline) for score in facts.tests]
-        columns = ["run", "patches", *names, *(["F1 of pixel baseline"] if with_baseline else []), "run id"]
-        tables.append(Table("Test scores, pooled over pixels, with 95 % intervals", columns, rows, wide=True))
+    tables = [_test_table(facts.tests)] if facts.tests else []
     rows = [
         [str(entry.get(key) or "")[:40] for key in ("when", "who", "model", "data_fingerprint", "code_commit")]
         for entry in facts.openings
@@ -326,18 +327,29 @@ def _test(facts: StudyFacts) -> Section:
     if rows:
         columns = ["when", "who", "model", "data fingerprint", "code commit"]
         tables.append(Table("Openings of the test split", columns, rows, wide=True))
+    if any(score.patches is not None and score.patches < LEAST_PATCHES for score in facts.tests):
+        text += f" With fewer than {LEAST_PATCHES} patches, intervals are unreliable."
     return Section("test", "Test split", paragraphs=[text], tables=tables)
 
 
-def _test_row(score: Evaluated, names: Sequence[str], with_baseline: bool) -> list[str]:
-    cells = [score.name, "" if score.patches is None else str(score.patches)]
-    for name in names:
-        value, low, high = score.scores.get(name, (None, None, None))
-        interval = f" ({low:.4f} to {high:.4f})" if low is not None and high is not None else ""
-        cells.append("" if value is None else f"{value:.4f}{interval}")
-    if with_baseline:
-        cells.append("" if score.baseline_f1 is None else f"{score.baseline_f1:.4f}")
-    return [*cells, score.run_id]
+def _test_table(tests: Sequence[Evaluated]) -> Table:
+    """A column a run."""
+    names = dict.fromkeys(name for score in tests for name in score.scores)
+    rows = [["patches", *("" if score.patches is None else str(score.patches) for score in tests)]]
+    rows += [[name, *(_with_interval(score.scores.get(name)) for score in tests)] for name in names]
+    if any(score.baseline_f1 is not None for score in tests):
+        found = ("" if score.baseline_f1 is None else f"{score.baseline_f1:.4f}" for score in tests)
+        rows.append(["F1 of the pixel baseline", *found])
+    rows.append(["run", *(score.run_id for score in tests)])
+    columns = ["", *(score.name for score in tests)]
+    return Table("Test scores, pooled over pixels, with 95 % intervals", columns, rows, wide=True)
+
+
+def _with_interval(score: tuple[float, float | None, float | None] | None) -> str:
+    if score is None:
+        return ""
+    value, low, high = score
+    return f"{value:.4f} ({low:.4f} to {high:.4f})" if low is not None and high is not None else f"{value:.4f}"
 
 
 def _spent(facts: StudyFacts) -> Section | None:

@@ -81,6 +81,7 @@ def test_a_study_of_one_trial_has_no_figure_of_many() -> None:
 def test_the_answer_by_hand() -> None:
     """TP 5, FP 1, FN 1: F1 10/12; two patches are too few for an interval, and the difference is paired."""
     others = [judged("the base configuration", (2, 2, 2), (1, 0, 1)), judged("its double", (3, 1, 1), (2, 0, 0))]
+    others.append(judged("its better", (4, 0, 0), (2, 0, 0)))
     page = Page(study_page(replace(ONE, rivals=others)))
     answer = page.sections["answer"]
     # Patch 0 alone: 6 / 8; patch 1 alone: 4 / 4.
@@ -88,8 +89,11 @@ def test_the_answer_by_hand() -> None:
     assert "fewer than 60 patches it is unreliable" in answer
     assert "2 patches (the dataset's own split), by trial 1 at threshold 0.5" in answer
     # TP 3, FP 2, FN 3: 6/11. Patch 0: 6/8 - 4/8; patch 1: 1 - 2/3.
-    assert "Against the base configuration: +0.2879 (+0.2500 to +0.3333, the same patches resampled)." in answer
-    assert "Against its double: +0.0000 (+0.0000 to +0.0000, the same patches resampled): no clear difference" in answer
+    assert page.tables["answer"][0][1:] == [
+        ["the base configuration", "0.5455", "+0.2879", "+0.2500 to +0.3333", "ahead"],
+        ["its double", "0.8333", "+0.0000", "+0.0000 to +0.0000", "no clear difference"],
+        ["its better", "1.0000", "-0.1667", "-0.2500 to +0.0000", "no clear difference"],
+    ]
     assert "tiny/1" in answer
     # 3 of 4 landslide pixels and 1 of 6 others reach .5.
     assert "Precision 0.7500 Recall 0.7500 IoU 0.6000" in page.sections["threshold"]
@@ -128,7 +132,14 @@ def test_test_scores_are_labelled_with_interval_and_count() -> None:
     page = Page(study_page(replace(ONE, tests=[score], openings=[opening, opening])))
     assert "This study opened it 2 times" in page.sections["test"]
     scores, openings = page.tables["test"]
-    assert scores[1] == ["demo-001", "12", "0.5000 (0.4000 to 0.6000)", "0.3333", "0.2500", "r1"]
+    assert scores == [
+        ["", "demo-001"],
+        ["patches", "12"],
+        ["F1", "0.5000 (0.4000 to 0.6000)"],
+        ["IoU", "0.3333"],
+        ["F1 of the pixel baseline", "0.2500"],
+        ["run", "r1"],
+    ]
     assert openings[1][:3] == ["2026-01-02T03:04:05+00:00", "me@here", "demo/1"]
     assert len(openings) == 3
 
