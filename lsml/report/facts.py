@@ -86,16 +86,21 @@ class Evaluated(NamedTuple):
     """One run's scores of the test split.
 
     Attributes:
-        patches: how many; None where their table is gone.
+        counts: its pixels on each patch; None where their table is gone.
         scores: value, low and high end of the interval, by name; ends are None where there is no interval.
         baseline_f1: of the logistic regression on the same patches, where it was asked for.
     """
 
     name: str
     run_id: str
-    patches: int | None
+    counts: PatchCounts | None
     scores: Mapping[str, tuple[float, float | None, float | None]]
     baseline_f1: float | None
+
+    @property
+    def patches(self) -> int | None:
+        """How many it was judged on, as far as that is known."""
+        return len(self.counts.ids) if self.counts else None
 
 
 class SplitFacts(NamedTuple):

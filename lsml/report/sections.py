@@ -319,7 +319,7 @@ def _test(facts: StudyFacts) -> Section:
     count = len(facts.openings)
     text = f"Scores of the sealed test split, which no trial saw. This study opened it {_times(count)}"
     text += ": later looks may have been informed by earlier ones." if count > 1 else "."
-    tables = [_test_table(facts.tests)] if facts.tests else []
+    tables = [_test_table(facts.tests, facts.best_run_id)] if facts.tests else []
     rows = [
         [str(entry.get(key) or "")[:40] for key in ("when", "who", "model", "data_fingerprint", "code_commit")]
         for entry in facts.openings
@@ -332,17 +332,31 @@ def _test(facts: StudyFacts) -> Section:
     return Section("test", "Test split", paragraphs=[text], tables=tables)
 
 
-def _test_table(tests: Sequence[Evaluated]) -> Table:
-    """A column a run."""
+def _test_table(tests: Sequence[Evaluated], registered: str | None) -> Table:
+    """A column a run; each is set against the registered one, where that was judged on the same patches."""
     names = dict.fromkeys(name for score in tests for name in score.scores)
     rows = [["patches", *("" if score.patches is None else str(score.patches) for score in tests)]]
     rows += [[name, *(_with_interval(score.scores.get(name)) for score in tests)] for name in names]
     if any(score.baseline_f1 is not None for score in tests):
         found = ("" if score.baseline_f1 is None else f"{score.baseline_f1:.4f}" for score in tests)
         rows.append(["F1 of the pixel baseline", *found])
+    ahead = [_above(score, next((s for s in tests if s.run_id == registered), None)) for score in tests]
+    if any(ahead):
+        rows.append(["F1 above the registered one's", *ahead])
     rows.append(["run", *(score.run_id for score in tests)])
     columns = ["", *(score.name for score in tests)]
     return Table("Test scores, pooled over pixels, with 95 % intervals", columns, rows, wide=True)
+
+
+def _above(score: Evaluated, reference: Evaluated | None) -> str:
+    """The difference of F1 with its interval by patches resampled in pairs; empty where there is none to tell."""
+    if reference is None or reference is score or score.counts is None or reference.counts is None:
+        return ""
+    if disagreement(score.counts, reference.counts):
+        return ""
+    ahead = f1_above(score.counts, reference.counts)
+    low, high = ahead.interval
+    return f"{ahead.value:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def _with_interval(score: tuple[float, float | None, float | None] | None) -> str:

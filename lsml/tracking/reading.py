@@ -178,5 +178,5 @@ def _evaluated_run(client: MlflowClient, run: Run, name: str) -> Evaluated:
         if f"test_{key}" in metrics
     }
     table = patch_table(client, run.info.run_id, "test")
-    patches = len(read_counts(table).ids) if table else None
-    return Evaluated(name, run.info.run_id, patches, scores, metrics.get("test_pixel_baseline_f1"))
+    counts = read_counts(table) if table else None
+    return Evaluated(name, run.info.run_id, counts, scores, metrics.get("test_pixel_baseline_f1"))

@@ -127,7 +127,8 @@ def test_a_run_of_an_older_lsml_has_a_score_without_an_interval() -> None:
 
 def test_test_scores_are_labelled_with_interval_and_count() -> None:
     """One row a run that was judged on the test split, and one an opening, with who and when."""
-    score = Evaluated("demo-001", "r1", 12, {"F1": (0.5, 0.4, 0.6), "IoU": (1 / 3, None, None)}, 0.25)
+    counts = PatchCounts(tuple(f"image_{n:02}" for n in range(12)), np.ones((12, 3), int))
+    score = Evaluated("demo-001", "r1", counts, {"F1": (0.5, 0.4, 0.6), "IoU": (1 / 3, None, None)}, 0.25)
     opening = {"when": "2026-01-02T03:04:05+00:00", "who": "me@here", "model": "demo/1", "data_fingerprint": "f" * 64}
     page = Page(study_page(replace(ONE, tests=[score], openings=[opening, opening])))
     assert "This study opened it 2 times" in page.sections["test"]
@@ -142,6 +143,22 @@ def test_test_scores_are_labelled_with_interval_and_count() -> None:
     ]
     assert openings[1][:3] == ["2026-01-02T03:04:05+00:00", "me@here", "demo/1"]
     assert len(openings) == 3
+
+
+def test_an_ensemble_is_set_against_the_registered_run() -> None:
+    """On the same test patches, which are resampled in pairs; a run judged on others is not."""
+    best = PatchCounts(("a", "b"), np.array([(3, 1, 1), (2, 0, 0)]))
+    mean = PatchCounts(("a", "b"), np.array([(4, 1, 0), (2, 0, 0)]))
+    other = PatchCounts(("a", "c"), np.array([(4, 1, 0), (2, 0, 0)]))
+    tests = [
+        Evaluated(name, f"run of {name}", found, {}, None)
+        for name, found in zip("xyz", (best, mean, other), strict=True)
+    ]
+    page = Page(study_page(replace(ONE, tests=tests, best_run_id="run of x")))
+    (table,) = page.tables["test"]
+    # F1 12/13 less 10/12 is .0897. Drawn twice, patch a alone gives 8/9 less 6/8, .1389, and b alone 0, each in a
+    # quarter of the draws.
+    assert table[-2] == ["F1 above the registered one's", "", "+0.0897 (+0.0000 to +0.1389)", ""]
 
 
 def test_a_study_of_many_trials_has_every_part() -> None:
