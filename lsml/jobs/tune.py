@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from lsml.experiment import (
 from lsml.jobs.conclude import TuneResult, conclude
 from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache, prepare_data
 from lsml.jobs.weights import check_weights
-from lsml.study.choice import Choice, choose_best, choose_in_folds
+from lsml.study.choice import Choice, choose_best, choose_in_folds, judge_baselines
 from lsml.study.coordinator import Coordinator, Stage, Watcher
 from lsml.study.database import note_result, result_of
 from lsml.study.slots import SearchSlots
@@ -219,7 +219,8 @@ class _Study:
         }
         if isinstance(self.data, FoldedData):
             return choose_in_folds(self.slots, self.data, self.experiment, **given)
-        return choose_best(self.slots, self.data, self.experiment, **given)
+        best = choose_best(self.slots, self.experiment.study, self.name)
+        return replace(best, baselines=judge_baselines(self.data, self.experiment, **given))
 
     def _open_parent(self, client: Any, workers: int) -> Any:
         from lsml.tracking.study import open_study_run

@@ -59,8 +59,17 @@ class Choice:
     baselines: tuple[Standing, ...] = ()
 
 
-def choose_best(
-    search: SearchSlots,
+def choose_best(search: SearchSlots, settings: StudySettings, study: str) -> Choice:
+    """The best trial of the search within `study.limit`, whose own run has the model.
+
+    Raises:
+        StudyError: no trial completed, or none within the limit.
+    """
+    best = _ranked(search, settings, study)[0]
+    return Choice(str(run_id_of(best)), _value(best), f"trial {slot_of(best)}")
+
+
+def judge_baselines(
     data: StudyData,
     experiment: Experiment,
     *,
@@ -68,17 +77,11 @@ def choose_best(
     storage: str,
     functions: TrialFunctions,
     run_stage: RunStage,
-) -> Choice:
-    """The best trial of the search within `study.limit`, whose own run has the model; beside it the baselines.
-
-    Raises:
-        StudyError: no trial completed, or none within the limit.
-    """
-    best = _ranked(search, experiment.study, study)[0]
+) -> tuple[Standing, ...]:
+    """What a network has to beat, on the validation patches that the search was judged on."""
     later = _Later(experiment, data, study, storage, functions, run_stage)
     base = with_values(experiment.base, {"seed": fresh_seed(experiment.study.seed)})
-    beaten = later.baselines(base, functions.baselines, "judging on validation patches", Steps("fit", 1))
-    return Choice(str(run_id_of(best)), _value(best), f"trial {slot_of(best)}", baselines=beaten)
+    return later.baselines(base, functions.baselines, "judging on validation patches", Steps("fit", 1))
 
 
 def choose_in_folds(

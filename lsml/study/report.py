@@ -274,7 +274,7 @@ def _on_validation(choice: Choice, registered: str) -> list[str]:
 
 
 def _to_beat(choice: Choice) -> list[str]:
-    registered = Standing(f"{choice.label}, **registered**", choice.value, choice.run_id)
+    registered = Standing(f"**registered**: {choice.label}", choice.value, choice.run_id)
     rows = [f"| {s.what} | {_score(s)} | `{s.run_id or ''}` |" for s in (registered, *choice.baselines)]
     return ["| what a network has to beat | validation F1 | run |", "|---|---|---|", *rows, ""]
 

@@ -132,7 +132,7 @@ def test_a_study_with_a_validation_set_has_baselines_too(folder: Path, patches: 
     assert judged.data.params == {"baseline": "simple"}
     note = parent.data.tags["mlflow.note.content"]
     assert f"| simple | 0.4000 | `{simple['run_id']}` |" in note
-    assert f"| {result.label}, **registered** | {result.best_value:.4f} | `{result.best_run_id}` |" in note
+    assert f"| **registered**: {result.label} | {result.best_value:.4f} | `{result.best_run_id}` |" in note
 
 
 def test_a_study_from_before_there_were_baselines_gets_them(folder: Path, patches: Path) -> None:

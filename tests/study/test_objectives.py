@@ -18,7 +18,7 @@ from lsml.study.report import figures, front, table
 from lsml.study.slots import SearchSlots
 from lsml.trial import TrialOutcome
 
-from .conftest import EXPERIMENT, client, counted, python, runs, same_curves
+from .conftest import EXPERIMENT, attempts, client, counted, python, runs, same_curves
 from .sleeping import FUNCTIONS
 from .test_tune import STORAGE, Watcher
 
@@ -128,10 +128,10 @@ def test_a_finished_study_registers_anew_under_another_limit(folder: Path, patch
     assert (metrics["parameters"], metrics["latency_ms"]) == (best["cost"], best["cost"] / 1000)
     assert show_study("s", None)["attempts"][0]["parameters"] == 6000.0
 
-    before = len(runs())
+    before = len(attempts("s"))
     path = against(folder, limit=best["cost"] - 1)
     second = run(path, patches)
-    assert len(runs()) == before
+    assert len(attempts("s")) == before
     allowed = [entry for entry in counted("s") if entry["cost"] < best["cost"]]
     expected = max(allowed, key=lambda entry: entry["value"])
     assert second.best_run_id == expected["run_id"] != first.best_run_id
