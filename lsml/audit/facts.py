@@ -28,7 +28,7 @@ _SEEN = (GREEN, RED, NEAR_INFRARED, SHORT_WAVE_INFRARED_2, SLOPE, ELEVATION)
 
 _PERCENTILES = (5, 50, 95)
 _EVERY = 4
-_PIXELS = 100_000
+_PIXELS, _PIXELS_OF_ONE = 100_000, 2048
 _REACHES = (4, 16)
 
 
@@ -89,7 +89,8 @@ def gather(root: Path, *, seed: int, progress: Progress) -> Facts:
     if not any(patch.split == "train" for patch in listed):
         raise DataError(f"dataset {root}", "no train patches", "lsml data check says what is wrong with it")
     masked = sum(patch.split == "train" and patch.mask is not None for patch in listed)
-    count = min(PATCH_SIZE**2, _PIXELS // max(masked, 1) + 1)
+    # Pixels of one patch are alike: more of them tell little more.
+    count = min(_PIXELS_OF_ONE, _PIXELS // max(masked, 1) + 1)
     patches: list[PatchFacts] = []
     features: list[np.ndarray] = []
     labels: list[np.ndarray] = []
