@@ -68,7 +68,8 @@ def _print(found: "Promotion") -> None:
             typer.echo(f"intervals are unreliable: fewer than {LEAST_PATCHES} patches")
     typer.echo(f"{found.verdict}: {this}: {found.why}")
     if found.verdict == "promoted":
-        typer.echo(f"{found.model}@champion is version {found.version}; lsml rollback {found.model} takes it back")
+        back = f"; lsml rollback {found.model} takes it back" if found.champion_before else ""
+        typer.echo(f"{found.model}@champion is version {found.version}{back}")
 
 
 def _in_words(ahead: "Difference") -> str:
