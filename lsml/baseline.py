@@ -142,7 +142,7 @@ def _drawn(train: Patches, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Bands (P, C) and classes (P,) of the drawn pixels, of both classes."""
     if not len(train):
         raise DataError("pixel baseline", "the train split is empty", "give it patches")
-    drawn = list(_draw(train, np.random.default_rng(seed)))
+    drawn = list(draw(train, np.random.default_rng(seed)))
     bands = np.concatenate([pixels for pixels, _ in drawn])
     labels = np.concatenate([classes for _, classes in drawn])
     if len(np.unique(labels)) < 2:
@@ -155,7 +155,7 @@ def _drawn(train: Patches, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return bands, labels
 
 
-def _draw(train: Patches, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def draw(train: Patches, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Bands (P, C) and classes (P,) of the drawn pixels, patch by patch, so that one patch is in memory at a time."""
     first, _ = train.batch([0])
     size = first.shape[1] * first.shape[2]

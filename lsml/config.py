@@ -136,6 +136,14 @@ class ModelConfig(Section):
         ge=1,
         le=16,
     )
+    pixel_share: float = _field(
+        0.0,
+        "weight of gradient-boosted trees of single pixels (Friedman 2001) in the answer, which see all bands and "
+        "indices and are fitted to the train patches before the network is trained; the network's weight is the rest; "
+        "0: no trees",
+        ge=0.0,
+        le=0.9,
+    )
     deep_supervision: bool = _field(
         False,
         "the decoder's coarser levels give logits of their own, which count in the loss while training: "

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -36,6 +37,7 @@ from lsml.models.members import MembersLoss, member_seeds
 from lsml.models.pacing import UNDECAYED, PacedAdamW
 from lsml.models.pretrained import carry
 from lsml.models.supervision import SupervisedLoss
+from lsml.models.trees import fit_trees
 from lsml.models.weights import identity, provenance
 
 WARM_UP_EPOCHS = 3
@@ -219,11 +221,14 @@ class TrainingRun:
         networks = build_networks(config, statistics, precision=self.arithmetic.precision)
         self.network, self._trained = networks.judged, networks.trained
         carried = _carried(config, networks)
+        if networks.trees is not None:
+            # Again after a resume too: it takes a second, and the same trees grow of the same pixels.
+            fit_trees(networks.trees, train, statistics, seed=config.seed)
         self._steps = steps_per_epoch(len(train), config.training.batch_size, asked=config.training.steps_per_epoch)
         self._optimizer = _optimizer(config.training, self._steps, carried)
         # Built here, because keras would trace the training step twice otherwise, and to restore its state.
         self._optimizer.build(self._trained.trainable_variables)
-        alone = self._trained is self.network
+        alone = self._trained is networks.members[0]
         loss = self._loss if alone else MembersLoss(SupervisedLoss(self._loss), len(networks.members))
         # What is judged is compiled by XLA like what is trained, also where they are two.
         self.network.jit_compile = self.arithmetic.xla
@@ -422,6 +427,7 @@ def run_key(
         "weights": weights,
         "keep": keep.__name__,
         "arithmetic": arithmetic.identity,
+        "trees": version("scikit-learn") if config.model.pixel_share else None,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -242,10 +242,16 @@ def run_until_killed(path: str) -> None:
     fit(toy_config(), data, Killer(data, epoch=2), checkpoint=Path(path))
 
 
-def test_supervised_networks_side_by_side_resume_to_the_last_digit(tmp_path: Path) -> None:
-    """All heads train, are in the checkpoint and not in the model; the events have the same metrics as others."""
+def test_supervised_networks_beside_trees_resume_to_the_last_digit(tmp_path: Path) -> None:
+    """All heads train, are in the checkpoint and not in the model; the same trees grow again; metrics are as ever."""
     path = tmp_path / "supervised.checkpoint"
-    config = toy_config(model__members=2, model__deep_supervision=True, model__attention="gate", training__epochs=3)
+    config = toy_config(
+        model__members=2,
+        model__pixel_share=0.3,
+        model__deep_supervision=True,
+        model__attention="gate",
+        training__epochs=3,
+    )
     whole, rest = Listener(), Listener()
     expected = fit(config, toy_data(), whole)
     fit(config, toy_data(), Listener(last=2), checkpoint=path)
@@ -256,7 +262,9 @@ def test_supervised_networks_side_by_side_resume_to_the_last_digit(tmp_path: Pat
     assert all(np.array_equal(a, b) for a, b in zip(weights_of(resumed), weights_of(expected), strict=True))
     assert set(whole.events[0].metrics) == METRICS
     members = [layer for layer in load_bytes(resumed.model.content).layers if isinstance(layer, keras.Model)]
-    assert len(members) == 2
+    # The trees of single pixels are the third.
+    assert len(members) == 3
+    assert np.any(members[2].get_layer("leaves").get_weights()[0])
     assert not any(layer.name == "logits1" for member in members for layer in member.layers)
     assert whole.events[-1].metrics["loss"] < whole.events[0].metrics["loss"]
 

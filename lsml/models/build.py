@@ -16,6 +16,7 @@ from lsml.models.inputs import features_of
 from lsml.models.members import mean_logits, member_seeds, side_by_side
 from lsml.models.pretrained import stem_input
 from lsml.models.supervision import supervise
+from lsml.models.trees import tree_network
 from lsml.models.unet import decoder, head
 
 WEIGHTS_STREAM = 1
@@ -28,13 +29,16 @@ class Networks(NamedTuple):
     Attributes:
         judged: to logits float32 `(B, H, W, 1)`; what it becomes is exported.
         trained: with deep supervision to logits of all levels, `(B, H, W, levels)`, from heads that `judged` does
-            not have, and with several members their `side_by_side`; otherwise it is `judged`.
-        members: whose mean probability `judged` gives, each to logits `(B, H, W, 1)`; `judged` where there is one.
+            not have, and with several members their `side_by_side`; otherwise it is the one member.
+        members: whose mean probability `judged` gives, each to logits `(B, H, W, 1)`; `judged` where there is one and
+            no trees.
+        trees: whose probability counts `model.pixel_share` in that of `judged`; None where that is 0.
     """
 
     judged: keras.Model
     trained: keras.Model
     members: tuple[keras.Model, ...]
+    trees: keras.Model | None = None
 
 
 def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> Networks:
@@ -43,7 +47,7 @@ def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision
     H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone;
     those of `judged` are the same with deep supervision and without, and those of the first of several members are
     those of a network alone. Pretrained weights are not read here: the members have the layers for them, and
-    `lsml.models.pretrained.carry` brings them.
+    `lsml.models.pretrained.carry` brings them. So it is with the trees' and `lsml.models.trees.fit_trees`.
 
     Args:
         precision: dtype policy of the layers between input scaling and logits, `float32` or `mixed_bfloat16`.
@@ -52,15 +56,20 @@ def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision
         ConfigError: no band and no index is left to look at, or the pretrained weights do not suit the rest.
     """
     name, seeds = config.model.architecture, member_seeds(config.seed, config.model.members)
-    if len(seeds) == 1:
+    share = config.model.pixel_share
+    if len(seeds) == 1 and not share:
         return _single(config, statistics, precision, config.seed, name)
     members = [
         _single(config, statistics, precision, seed, f"{name}_{number}") for number, seed in enumerate(seeds, start=1)
     ]
+    judges, weights, trees = [member.judged for member in members], None, None
+    if share:
+        trees = tree_network(statistics)
+        judges, weights = [*judges, trees], [(1 - share) / len(members)] * len(members) + [share]
     stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
-    judged = keras.Model(stored, mean_logits([member.judged(stored) for member in members]), name=name)
-    trained = side_by_side([member.trained for member in members])
-    return Networks(judged, trained, tuple(member.judged for member in members))
+    judged = keras.Model(stored, mean_logits([judge(stored) for judge in judges], weights), name=name)
+    trained = members[0].trained if len(members) == 1 else side_by_side([member.trained for member in members])
+    return Networks(judged, trained, tuple(member.judged for member in members), trees)
 
 
 def _single(config: TrainConfig, statistics: BandStatistics, precision: str, seed: int, name: str) -> Networks:

@@ -21,7 +21,7 @@ def member_seeds(seed: int, members: int) -> list[int]:
     return [seed, *(int(sequence.generate_state(1)[0] >> 1) for sequence in sequences)]
 
 
-def mean_logits(logits: Sequence[KerasTensor]) -> KerasTensor:
+def mean_logits(logits: Sequence[KerasTensor], weights: Sequence[float] | None = None) -> KerasTensor:
     """The logits of the mean of the members' probabilities, float32 `(B, H, W, 1)`.
 
     With p the mean, they are log p - log(1 - p), each of which is the log of a sum of exponentials: finite also where
@@ -29,11 +29,13 @@ def mean_logits(logits: Sequence[KerasTensor]) -> KerasTensor:
 
     Args:
         logits: of each member, float32 `(B, H, W, 1)`.
+        weights: of each member, above 0, of which only the ratios matter; None where they are equal.
     """
     side_by_side = layers.Concatenate(dtype="float32", name="members")(list(logits))
-    landslide, background = (
-        ops.logsumexp(ops.log_sigmoid(signed), axis=-1, keepdims=True) for signed in (side_by_side, -side_by_side)
-    )
+    both = [ops.log_sigmoid(signed) for signed in (side_by_side, -side_by_side)]
+    if weights is not None:
+        both = [ops.add(logarithms, np.log(weights).astype("float32")) for logarithms in both]
+    landslide, background = (ops.logsumexp(logarithms, axis=-1, keepdims=True) for logarithms in both)
     return landslide - background
 
 

@@ -43,7 +43,8 @@ class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # k
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The compiled network, from stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`.
 
-        With `model.deep_supervision` it is compiled within the larger network that is trained in its place.
+        With deep supervision, several members or trees beside it, a network that shares its weights is compiled and
+        trained in its place.
 
         Raises:
             ConfigError: values that a configuration cannot have together.

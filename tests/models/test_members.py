@@ -61,7 +61,7 @@ def test_the_loss_is_the_mean_of_the_members_losses() -> None:
 def test_the_network_is_the_mean_of_its_members(supervised: bool, statistics: BandStatistics) -> None:
     """The exported model gives the mean of the members' probabilities; trained is each on patches of its own."""
     config = _config(3, deep_supervision=supervised)
-    judged, trained, members = build_networks(config, statistics)
+    judged, trained, members, _ = build_networks(config, statistics)
     single = [_sigmoid(member(_bands())) for member in members]
     assert np.abs(single[0] - single[1]).max() > 0.01
     model = build_model(config, statistics)

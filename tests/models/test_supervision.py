@@ -39,7 +39,7 @@ def test_the_loss_is_the_weighted_mean_over_levels() -> None:
 
 def test_coarse_logits_stand_for_all_pixels_below(statistics: BandStatistics) -> None:
     """Besides the judged logits come those of levels 1 and 2, equal over 2 x 2 and 4 x 4 pixels."""
-    judged, trained, _ = build_networks(_config(deep_supervision=True), statistics)
+    judged, trained, *_ = build_networks(_config(deep_supervision=True), statistics)
     bands = np.random.default_rng(0).uniform(0, 4, (1, 16, 24, 14)).astype("float32")
     logits = np.asarray(trained(bands))
     assert logits.shape == (1, 16, 24, 3)
@@ -71,6 +71,6 @@ def _layers(content: bytes) -> list[dict]:
 
 def test_one_level_needs_no_supervision(statistics: BandStatistics) -> None:
     """At depth 1 the decoder has the finest level alone, and what is trained is what is judged."""
-    judged, trained, _ = build_networks(_config(deep_supervision=True, depth=1), statistics)
+    judged, trained, *_ = build_networks(_config(deep_supervision=True, depth=1), statistics)
     assert judged is trained
     assert isinstance(judged, keras.Model)
