@@ -6,7 +6,7 @@
 `demo` takes the runs of a finished study of experiments/demo.yaml, which `lsml tune` prints: the best of each
 architecture. Each row is trained anew for each seed on the same patches for the same epochs; the threshold comes from
 validation, F1 is pooled over the pixels of the test split. `few-patches` cross-validates a run's configuration, or the
-base of experiments/few_patches.yaml, in its folds, beside the public recipe and the logistic regression.
+base of experiments/few_patches.yaml, in its folds, beside the public recipe and classifiers of single pixels.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def demo(given: argparse.Namespace) -> None:
 
 
 def few_patches(given: argparse.Namespace) -> None:
-    """Out-of-fold F1 of a configuration, the public recipe and the logistic regression."""
+    """Out-of-fold F1 of a configuration, the public recipe and classifiers of single pixels."""
     from lsml.baseline import PixelLearner
     from lsml.networks import Network
 
@@ -86,6 +86,7 @@ def few_patches(given: argparse.Namespace) -> None:
         f"few_patches, {'tuned' if given.run else 'base'}": _fold_score(Network(config), data),
         "six-input U-Net of public notebooks": _fold_score(Network(PUBLIC_RECIPE), data),
         "logistic regression on single pixels": _fold_score(PixelLearner(), data),
+        "gradient boosting on single pixels": _fold_score(PixelLearner("boosting"), data),
     }
     _table(f"out-of-fold F1, {data.folds} folds x {data.repeats} repeats", rows, range(1, given.seeds + 1))
 

@@ -18,7 +18,7 @@ from lsml.data.synthetic import synthesize
 from lsml.data.training import Steps, StudyData, TrainingData, prepare
 from lsml.errors import ConfigError, DataError, LsmlError
 from lsml.figures import panel
-from lsml.jobs.compare import Comparison, compare
+from lsml.jobs.compare import Comparison, _differing, compare
 from lsml.jobs.leaderboard import leaderboard
 from lsml.tables import to_csv
 from lsml.tracking.runs import BEST_RUN, TrainingRun, TrialRecorder, find_run, log_scores, log_texts
@@ -163,6 +163,15 @@ def test_runs_are_set_side_by_side(store: Store) -> None:
     assert compared(store, poor, good).split == "test"
     assert found.figure.read_bytes() != with_pictures
     assert compared(store, poor, good, split="validation").split == "validation"
+
+
+def test_an_ensemble_has_no_parameters_of_a_network() -> None:
+    """What two networks differ in is listed; that an ensemble has none of it is no difference, what it has is one."""
+    deep = {"model.architecture": "unet", "model.depth": "4", "model.filters": "8"}
+    assert _differing([deep, deep | {"model.depth": "3"}, {"ensemble.members": "2"}]) == {
+        "ensemble.members": [None, None, "2"],
+        "model.depth": ["4", "3", None],
+    }
 
 
 def test_a_random_split_is_refused_against_the_published_one(store: Store) -> None:

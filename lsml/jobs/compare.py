@@ -12,7 +12,7 @@ from lsml.errors import ConfigError, DataError
 from lsml.experiment import check_name
 
 _MOST_PICTURES = 4
-_BASELINE = "baseline"
+_OF_NETWORKS = "model.architecture"
 
 
 class Standing(NamedTuple):
@@ -213,10 +213,11 @@ def _compared(client: Any, contenders: Sequence[_Contender], split: ScoredSplit,
 
 
 def _differing(params: Sequence[Mapping[str, str]]) -> dict[str, list[str | None]]:
-    """A baseline has one parameter, its name: those of networks are listed where networks differ in them."""
-    networks = [values for values in params if _BASELINE not in values]
+    """A baseline and an ensemble have parameters of their own: those of networks are listed where networks differ."""
+    networks = [values for values in params if _OF_NETWORKS in values]
     names = sorted({name for values in params for name in values})
-    differ = [n for n in names if len({values.get(n) for values in (params if n == _BASELINE else networks)}) > 1]
+    known = {name for values in networks for name in values}
+    differ = [n for n in names if len({values.get(n) for values in (networks if n in known else params)}) > 1]
     return {name: [values.get(name) for values in params] for name in differ}
 
 
