@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lsml.calibration import moved
 from lsml.comparison import read_counts
 from lsml.config import OBJECTIVE, from_parameters
 from lsml.metrics import PooledCounts
 from lsml.report.facts import Contender, DataFacts, Evaluated, JudgedRun, SpentTime, SplitFacts
-from lsml.tracking.runs import BEST_METRIC, DATA_ROOT, DATA_SOURCE, NOTE, ROLE, SLOT, STATE, STUDY
+from lsml.tracking.runs import BEST_METRIC, DATA_ROOT, DATA_SOURCE, FOLDS, NOTE, ROLE, SLOT, STATE, STUDY
 from lsml.tracking.scores import patch_table, picture_files, pictures, pixel_table, score_kind
 from lsml.tracking.store import storage_errors
 
@@ -93,11 +94,19 @@ def judged_run(client: MlflowClient, run: Run, name: str) -> JudgedRun:
         run_id=run_id,
         f1=run.data.metrics.get(BEST_METRIC, 0.0),
         config=from_parameters(params) if "model.architecture" in params else None,
-        threshold=run.data.metrics.get("best_val_threshold"),
+        threshold=_threshold(run),
         counts=read_counts(patches) if patches else None,
         pixels=PooledCounts.read(pixels) if pixels else None,
         environment={words: tags[tag] for words, tag in _ENVIRONMENT.items() if tag in tags},
     )
+
+
+def _threshold(run: Run) -> float | None:
+    """What the tables of a run are counted at: a trial's model has a temperature, the networks in folds have none."""
+    threshold = run.data.metrics.get("best_val_threshold")
+    if threshold is None or FOLDS in run.data.tags:
+        return threshold
+    return moved(threshold, run.data.metrics.get("best_val_temperature", 1.0))
 
 
 def baselines(children: Sequence[Run]) -> dict[str, str]:
