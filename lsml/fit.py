@@ -58,9 +58,9 @@ class EpochEvent(NamedTuple):
 
     Attributes:
         epoch: from 1.
-        metrics: `loss` (with deep supervision the weighted mean over levels), `val_loss`, `val_f1`, `val_iou`,
-            `val_precision`, `val_recall` (at `val_threshold`, the best by F1), `val_average_precision`,
-            `val_calibration_error`, `learning_rate`, `epoch_seconds`, `images_per_second`.
+        metrics: `loss` (with deep supervision the weighted mean over levels; of the network without its trees),
+            `val_loss`, `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the best by F1),
+            `val_average_precision`, `val_calibration_error`, `learning_rate`, `epoch_seconds`, `images_per_second`.
         replayed: whether it was trained before a resume, and its metrics come from the checkpoint.
     """
 

@@ -81,6 +81,7 @@ def fit_trees(network: keras.Model, train: Split, statistics: BandStatistics, *,
     with half a pixel added to each class.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     from lsml.baseline import draw
 
@@ -92,7 +93,11 @@ def fit_trees(network: keras.Model, train: Split, statistics: BandStatistics, *,
     classifier = HistGradientBoostingClassifier(
         max_iter=TREES, max_leaf_nodes=LEAVES, learning_rate=LEARNING_RATE, early_stopping=False, random_state=seed
     )
-    classifier.fit(ops.convert_to_numpy(pixel_features(ops.convert_to_tensor(stored), statistics)), landslide)
+    features = ops.convert_to_numpy(pixel_features(ops.convert_to_tensor(stored), statistics))
+    # OpenMP's threads wait for each other by spinning: where workers share cores, two of them took 20 s for what one
+    # does in .7.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        classifier.fit(features, landslide)
     assign(network, *grown(classifier))
 
 
