@@ -217,6 +217,12 @@ def registered_run(client: MlflowClient, reference: str) -> str:
     """
     plain = reference.removeprefix("models:/")
     name, at, alias = plain.rpartition("@")
+    if not at and "/" not in plain:
+        raise StorageError(
+            f"model {reference}",
+            "neither NAME@ALIAS nor NAME/VERSION, nor the 32 digits of a run's id",
+            "lsml ui shows which models there are, lsml study show NAME which runs",
+        )
     try:
         if at:
             return str(client.get_model_version_by_alias(name, alias).run_id)

@@ -53,6 +53,7 @@ def test_version(tmp_path: Path) -> None:
         (("leaderboard",), 2, "RUN"),
         (("ensemble", "demo", "--members", "1"), 2, "--members"),
         (("promote", "x", "--repeats", "-1"), 2, "--repeats"),
+        (("promote", "x"), 4, "model x: neither NAME@ALIAS nor NAME/VERSION"),
         (("rollback",), 2, "NAME"),
         (("refit", "x", "--on", "test"), 2, "--on"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
