@@ -72,7 +72,7 @@ class _Reader:
             contenders=self._contenders(),
             objective=Objective(metric, COST_UNITS[metric], result.get("limit")) if metric else None,
             front=result.get("front") or front(self._search, str(result.get("label", ""))),
-            standings=[*result["standings"], *result.get("baselines", ())] if result.get("standings") else (),
+            standings=result.get("standings", ()),
             champions=result.get("champions", ()),
             tests=self._tests(),
             openings=[opening._asdict() for opening in ledger_of(self._client, parent).openings()],
@@ -92,8 +92,7 @@ class _Reader:
         from lsml.tracking.reading import baselines
 
         if standings := self._result.get("standings"):
-            judged = [*standings, *self._result.get("baselines", ())]
-            others = {entry["run_id"]: entry["what"] for entry in judged if entry["run_id"]}
+            others = {entry["run_id"]: entry["what"] for entry in standings if entry["run_id"]}
         else:
             ranked = [trial for trial in complete_trials(self._search) if run_id_of(trial) != best.run_id]
             shown = [trial for trial in ranked if trial is ranked[0] or slot_of(trial) == 0]
