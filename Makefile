@@ -57,7 +57,7 @@ PYTEST = LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest
 test: .venv .venv-jax ## the tests; ARGS goes to pytest
 	$(PYTEST) -m "not full" $(ARGS)
 
-test-all: .venv .venv-jax ## what `make test` leaves out: networks in every combination, and under JAX
+test-all: .venv .venv-jax ## what `make test` leaves out: networks in every combination and under JAX, the longest others
 	$(PYTEST) -m full $(ARGS)
 
 lint: .venv ## style, formatting and types

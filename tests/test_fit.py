@@ -319,6 +319,7 @@ def test_averaging_resumes_to_the_last_digit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.full
 @pytest.mark.skipif("LSML_JAX_PYTHON" not in os.environ, reason="LSML_JAX_PYTHON names no Python with JAX")
 def test_averaging_goes_on_under_jax() -> None:
     """JAX gives away the memory of weights at each step: averages that shared it would be gone in epoch 2."""

@@ -49,6 +49,7 @@ def test_what_cannot_go_together_is_one_line(tmp_path: Path, setting: str, says:
     assert [entry.name for entry in tmp_path.iterdir()] == ["experiment.yaml"]
 
 
+@pytest.mark.full
 def test_a_study_of_f1_against_parameters(tmp_path: Path, dataset: Path) -> None:
     """The front is printed and drawn, every run has both figures, and the registered model as many weights."""
     (tmp_path / "experiment.yaml").write_text(AGAINST)

@@ -384,7 +384,7 @@ def test_unet_leaves_the_file_alone(statistics: BandStatistics) -> None:
     ]
 
 
-@pytest.mark.parametrize("command", ["train", "tune"])
+@pytest.mark.parametrize("command", [pytest.param("train", marks=pytest.mark.full), "tune"])
 def test_without_a_network_imagenet_is_one_line_and_exit_5(command: str, tmp_path: Path) -> None:
     """It says where the file is to be had and what to do with it; `tune` does so before it makes anything."""
     demo = str(ROOT / "experiments" / "demo.yaml")

@@ -58,6 +58,7 @@ class WithoutTensorBoard(keras_tuner.RandomSearch):
         pass
 
 
+@pytest.mark.full
 def test_a_random_search_trains_what_lsml_trains(tmp_path: Path) -> None:
     """Two trials of KerasTuner's own tuner: the best one's score and saved weights are those of `lsml.fit`."""
     check_random_search(WithoutTensorBoard, tmp_path)

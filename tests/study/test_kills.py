@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from .conftest import attempts, client, counted, python, runs, same_curves
 
 STEPS = [
@@ -77,6 +79,7 @@ FOLD_STEPS = [
 ]
 
 
+@pytest.mark.full
 def test_the_stages_after_a_search_in_folds_survive_kills(folder: Path, patches: Path) -> None:
     """Killed once in every stage, a study in folds comes to the same end; nothing is done twice, nothing stays open."""
     text = Path("experiment.yaml").read_text()
