@@ -147,8 +147,9 @@ def test_gradient_steps_lower_the_loss(config: TrainConfig, statistics: BandStat
     )
     truth = np.zeros((2, 64, 64, 1), "float32")
     truth[:, 16:48, 16:48] = 1
-    bands = [_bands(2, 64, 64) + 2 * truth] * len(members)
-    truth = np.concatenate([truth] * len(members))
+    bands = _bands(2, 64, 64) + 2 * truth
+    if len(members) > 1:
+        bands, truth = [bands] * len(members), np.concatenate([truth] * len(members))
     losses = []
     for _ in range(STEPS[config.model.normalization]):
         trained.reset_metrics()
