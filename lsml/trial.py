@@ -284,7 +284,7 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         panels=_panels(data.validation, probabilities.__getitem__, threshold),
         tables={
             PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, threshold),
-            PIXEL_TABLE: _pixel_table(enumerate(probabilities), data.validation),
+            PIXEL_TABLE: to_csv(_pixels(enumerate(probabilities), data.validation).rows()),
         },
         files=_kept(data.validation, probabilities) if task.keep_probabilities else {},
     )
@@ -318,9 +318,7 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
             if (found := result.probability(repeat, index)) is not None:
                 yield index, found
 
-    counts = PooledCounts()
-    for index, found in judged():
-        counts.update(data.train.mask(index), found)
+    counts = _pixels(judged(), data.train)
     calibration = calibrate(counts, result.threshold)
     by_repeat = {f"val_f1_repeat_{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
     return TrialOutcome(
@@ -341,7 +339,7 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         tables={
             "folds.csv": _curves(result.histories, data.folds),
             PATCH_TABLE: _patch_table(judged(), data.train, result.threshold),
-            PIXEL_TABLE: _pixel_table(judged(), data.train),
+            PIXEL_TABLE: to_csv(counts.rows()),
         },
     )
 
@@ -357,9 +355,7 @@ def _validated(learner: "PixelLearner", data: TrainingData, seed: int, report: R
     fitted = learner.fit(data.train, seed)
     seconds = time.perf_counter() - started
     probabilities = np.stack([fitted.predict(validation.image(i)[None])[0, ..., 0] for i in range(len(validation))])
-    counts = PooledCounts()
-    for index, probability in enumerate(probabilities):
-        counts.update(validation.mask(index), probability)
+    counts = _pixels(enumerate(probabilities), validation)
     threshold = counts.best_threshold()
     metrics = {f"val_{name}": value for name, value in counts.scores(threshold).items()} | {"val_threshold": threshold}
     report(1, metrics | {"fit_seconds": seconds}, False)
@@ -394,12 +390,12 @@ def _patch_table(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, t
     return to_csv(rows)
 
 
-def _pixel_table(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit) -> str:
-    """All pixels of all the times that patches were judged, by truth and probability."""
+def _pixels(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit) -> PooledCounts:
+    """All pixels of all the times that patches were judged."""
     counts = PooledCounts()
     for index, probability in judged:
         counts.update(split.mask(index), probability)
-    return to_csv(counts.rows())
+    return counts
 
 
 def _versions(environment: Mapping[str, str]) -> dict[str, str]:

@@ -49,6 +49,21 @@ def lsml(
     )
 
 
+def without_lsml(
+    folder: Path, script: str, *arguments: str, python: str = sys.executable, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`script` with these arguments in `folder`, run by `python` where lsml cannot be imported."""
+    return subprocess.run(
+        [python, "-c", WITHOUT_LSML + script, *arguments],
+        cwd=folder,
+        env=(env or environment()) | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
 class Running:
     """`lsml ARGUMENTS` under way, its lines on standard error read as they come."""
 

@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from lsml.data.pack import PackedSplit
 from lsml.jobs.fresh import FreshScores
 from lsml.jobs.promote import promote, rollback
 from lsml.tracking.store import open_client
+from tests.forking import exit_code
 
 WRITES = (
     *("create_registered_model", "create_model_version", "set_model_version_tag", "set_registered_model_alias"),
@@ -98,23 +98,18 @@ def watch(log: Path, *, die: int | None) -> None:
 
 def forked(database: Path, command: str, target: str, *, die: int | None) -> int:
     """The exit code of one run in a process of its own; its end leaves the registry's state beside the database."""
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
         with contextlib.redirect_stdout(sys.stderr):
-            try:
-                os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
-                watch(database.with_suffix(".writes"), die=die)
-                if command == "promote":
-                    name = promote(target, repeats=0, data=None, watcher=Silent(), check=logged).model
-                else:
-                    rollback(name := target)
-                database.with_suffix(".json").write_text(json.dumps(state(open_client(), name)))
-            except BaseException:  # noqa: BLE001 (a forked child must never return into the parent's code)
-                traceback.print_exc()
-                os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+            os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
+            watch(database.with_suffix(".writes"), die=die)
+            if command == "promote":
+                name = promote(target, repeats=0, data=None, watcher=Silent(), check=logged).model
+            else:
+                rollback(name := target)
+            database.with_suffix(".json").write_text(json.dumps(state(open_client(), name)))
+
+    return exit_code(work)
 
 
 def main(database: Path, command: str, target: str, kills: str) -> dict[str, Any]:

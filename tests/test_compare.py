@@ -20,20 +20,13 @@ from lsml.errors import ConfigError, DataError, LsmlError
 from lsml.figures import panel
 from lsml.jobs.compare import Comparison, _differing, compare
 from lsml.jobs.leaderboard import leaderboard
-from lsml.tables import to_csv
 from lsml.tracking.runs import BEST_RUN, TrainingRun, TrialRecorder, find_run, log_scores, log_texts
 from lsml.tracking.scores import OTHER_PATCHES, SAME_PATCHES, ScoreKind, obstacle, score_kind, score_tags
 from lsml.tracking.store import open_client
 from lsml.tracking.study import open_study_run
 from lsml.trial import PATCH_TABLE, Attempt, Panel, TrialOutcome
+from tests.patch_tables import GOOD, POOR, Row, table
 from tests.processes import lsml
-
-Row = tuple[int, int, int]
-"""Hits, misses and false alarms."""
-
-# F1 8 / (8 + 4 + 2) = 4/7, and 12 / (12 + 2 + 2) = 3/4, of the same landslide pixels.
-POOR: list[Row] = [(3, 1, 0), (1, 3, 2)]
-GOOD: list[Row] = [(4, 0, 0), (2, 2, 2)]
 
 
 class Store(NamedTuple):
@@ -50,24 +43,6 @@ class Store(NamedTuple):
         run.outcome(outcome(self.data, rows))
         run.closed("complete", "")
         return run.id
-
-
-def table(rows: list[Row]) -> str:
-    """As a trial writes it."""
-    numbered = enumerate(rows, start=1)
-    return to_csv(
-        [
-            {
-                "id": f"image_{number}",
-                "landslide_share": 0.1,
-                "hits": hit,
-                "misses": miss,
-                "false_alarms": false,
-                "f1": "",
-            }
-            for number, (hit, miss, false) in numbered
-        ]
-    )
 
 
 def outcome(data: TrainingData, rows: list[Row] | None, value: float = 0.5) -> TrialOutcome:

@@ -22,21 +22,14 @@ from lsml.jobs.again import Training, train_again
 from lsml.jobs.promote import Promotion, promote, rollback
 from lsml.jobs.refit import refit
 from lsml.models.files import ModelFile
-from lsml.tables import to_csv
 from lsml.tracking.champions import CHAMPION
 from lsml.tracking.runs import EXPERIMENT, OF_RUN, PARENT, ROLE, TrainingRun, find_run, trained_again
 from lsml.tracking.store import open_client
 from lsml.tracking.study import STANDINGS
 from lsml.trial import PATCH_TABLE, Report, TrialOutcome, TrialTask
+from tests.patch_tables import GOOD, POOR, Row, table
 from tests.processes import environment
 from tests.run_promoted import Silent, state, unmoved
-
-Row = tuple[int, int, int]
-"""Hits, misses and false alarms."""
-
-# F1 8 / (8 + 4 + 2) = 4/7, and 12 / (12 + 2 + 2) = 3/4, of the same landslide pixels.
-POOR: list[Row] = [(3, 1, 0), (1, 3, 2)]
-GOOD: list[Row] = [(4, 0, 0), (2, 2, 2)]
 
 
 class Store(NamedTuple):
@@ -74,11 +67,6 @@ class Store(NamedTuple):
 
 
 def _outcome(rows: list[Row] | None, content: str | None) -> TrialOutcome:
-    numbered = enumerate(rows or [], start=1)
-    table = [
-        {"id": f"image_{number}", "landslide_share": 0.1, "hits": h, "misses": m, "false_alarms": f, "f1": ""}
-        for number, (h, m, f) in numbered
-    ]
     file = ModelFile(content.encode(), hashlib.sha256(content.encode()).hexdigest()) if content else None
     return TrialOutcome(
         value=0.5,
@@ -89,7 +77,7 @@ def _outcome(rows: list[Row] | None, content: str | None) -> TrialOutcome:
         metrics={"val_f1": 0.5, "val_threshold": 0.5},
         environment={"device_name": "a processor", "backend": "tensorflow"},
         model=file,
-        tables={PATCH_TABLE: to_csv(table)} if rows else {},
+        tables={PATCH_TABLE: table(rows)} if rows else {},
     )
 
 

@@ -1,18 +1,16 @@
 """Training a run's configuration once more, for good: written down as a run of its own, once, however often killed."""
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from lsml import backend
 from lsml.config import TrainConfig, flatten
 from lsml.data.training import Steps, StudyData
-from lsml.errors import ModelError, StorageError
+from lsml.errors import ModelError
+from lsml.jobs.locks import alone
 from lsml.jobs.sources import STATE_FOLDER
 from lsml.jobs.train import TrainWatcher, closing
 from lsml.models.weights import identity, provenance
@@ -116,38 +114,9 @@ def _check_weights(training: Training) -> None:
         )
 
 
-def study_of(client: Any, run: Any) -> Any | None:
-    """The run of the study that a run belongs to; None where it belongs to none.
-
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    from lsml.tracking.runs import PARENT, ROLE, find_run
-
-    if PARENT not in run.data.tags:
-        return None
-    parent = find_run(client, run.data.tags[PARENT])
-    return parent if parent.data.tags.get(ROLE) == "study" else None
-
-
 def _tags(training: Training) -> dict[str, str]:
     from lsml.tracking.runs import EXPERIMENT, OF_RUN, STATE, STUDY
 
     inherited = {key: training.of.data.tags[key] for key in (EXPERIMENT, STUDY) if key in training.of.data.tags}
     own = {OF_RUN: training.of.info.run_id, STATE: "running"}
     return {**inherited, **own, **training.identity, **training.tags}
-
-
-@contextlib.contextmanager
-def alone(lock: Path, what: str) -> Iterator[None]:
-    """Holds the lock at the path; `what` names the work to whoever finds it held.
-
-    Raises:
-        StorageError: another process holds it.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock, timeout=0):
-            yield
-    except Timeout:
-        raise StorageError(what, "another process is at it", "wait for it") from None

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from lsml.config import LATENCY, PARAMETERS, Scalar
 from lsml.data.pack import PackedSplit
 from lsml.data.training import TrainingData
 from lsml.ensemble import HeldOut, Selection, held_out, select
-from lsml.errors import ConfigError, StorageError, StudyError
+from lsml.errors import ConfigError, StudyError
 from lsml.evaluate import Evaluation, Patch, draw, evaluate
 from lsml.experiment import check_name
+from lsml.jobs.locks import alone
 from lsml.jobs.models import load_model
 from lsml.jobs.sources import STATE_FOLDER, Progress, recorded_data
 from lsml.jobs.tune import DEFAULT_STORAGE
@@ -120,7 +120,12 @@ def ensemble(
             "its trials were judged in folds, which leave many networks and no model of each trial",
             "tune without data.folds, on patches enough for a validation split",
         )
-    with _lock(study):
+    with alone(
+        STATE_FOLDER / "locks" / f"ensemble-{study}.lock",
+        f"study '{study}'",
+        why="another process makes an ensemble of it",
+        fix="wait for it, then ask again",
+    ):
         patches = recorded_data(parent.data.tags, data, progress)
         assert isinstance(patches, TrainingData)
         candidates = _candidates(client, search, patches.validation, progress)
@@ -135,19 +140,6 @@ def ensemble(
         run = _recorded(client, parent, found, str(root), progress)
         version = _register(client, run, registered, found, parent.info.run_id)
     return _answer(found, run, registered, version, result)
-
-
-@contextlib.contextmanager
-def _lock(study: str) -> Iterator[None]:
-    path = STATE_FOLDER / "locks" / f"ensemble-{study}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, timeout=0):
-            yield
-    except Timeout:
-        raise StorageError(
-            f"study '{study}'", "another process makes an ensemble of it", "wait for it, then ask again"
-        ) from None
 
 
 def _candidates(client: Any, search: Any, split: PackedSplit, progress: Progress) -> list[_Candidate]:

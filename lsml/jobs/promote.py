@@ -20,9 +20,10 @@ from lsml.data.pack import PackedSplit
 from lsml.data.training import StudyData
 from lsml.errors import DataError, ModelError
 from lsml.gate import Verdict, verdict
-from lsml.jobs.again import Training, alone, study_of, train_again
+from lsml.jobs.again import Training, train_again
 from lsml.jobs.compare import counts_of
 from lsml.jobs.fresh import FreshScores, judged_afresh
+from lsml.jobs.locks import alone
 from lsml.jobs.register import register_run
 from lsml.jobs.sources import STATE_FOLDER, recorded_data, recorded_root
 from lsml.jobs.train import TrainWatcher
@@ -189,7 +190,7 @@ def _contender(client: Any, run: Any) -> _Contender:
 
 def _judged(client: Any, run: Any) -> Any:
     """A model that was trained on all patches was judged on none: the run of its configuration speaks for it."""
-    from lsml.tracking.runs import OF_RUN, ROLE, find_run
+    from lsml.tracking.runs import OF_RUN, ROLE, find_run, study_of
     from lsml.tracking.study import judged_run_id
 
     if run.data.tags.get(ROLE) != "refit":
@@ -230,7 +231,7 @@ def _repeats(
     client: Any, challenger: _Contender, count: int, patches: StudyData, given: Path | None, watcher: TrainWatcher
 ) -> list[_Contender]:
     """The judged configuration with fresh seeds, each a run below the same study."""
-    from lsml.tracking.runs import find_run
+    from lsml.tracking.runs import find_run, study_of
 
     judged = challenger.judged
     config = from_parameters(judged.data.params)

@@ -8,7 +8,7 @@ from lsml.calibration import moved
 from lsml.config import from_parameters
 from lsml.data.training import Steps, prepare_whole
 from lsml.errors import ConfigError
-from lsml.jobs.again import Training, study_of, train_again
+from lsml.jobs.again import Training, train_again
 from lsml.jobs.register import register_run
 from lsml.jobs.sources import pack_cache, recorded_data, recorded_root
 from lsml.jobs.train import TrainWatcher
@@ -59,7 +59,7 @@ def refit(run_id: str, *, on: On, data: Path | None, watcher: TrainWatcher) -> R
         StorageError: no such run, or MLflow cannot be used.
         StudyError: the training diverged, or does not fit into memory.
     """
-    from lsml.tracking.runs import BEST_METRIC, NOTE, TRAINED_ON, find_run
+    from lsml.tracking.runs import BEST_METRIC, NOTE, TRAINED_ON, find_run, study_of
     from lsml.tracking.store import open_client
     from lsml.tracking.study import model_run_id
 

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 from lsml.errors import ConfigError
-from lsml.jobs.again import study_of
 
 
 class Registered(NamedTuple):
@@ -22,7 +21,7 @@ def register_run(client: Any, run: Any) -> Registered:
         StorageError: MLflow cannot be used.
     """
     from lsml.tracking.models import register, version_of
-    from lsml.tracking.runs import BEST_METRIC, OF_RUN, STUDY, TRAINED_ON
+    from lsml.tracking.runs import BEST_METRIC, OF_RUN, STUDY, TRAINED_ON, study_of
 
     if known := version_of(client, run.info.run_id):
         return Registered(*known)

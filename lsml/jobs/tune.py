@@ -1,19 +1,16 @@
 """Tuning: one study from its experiment to the registered model."""
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
-
-from filelock import FileLock, Timeout
 
 from lsml import backend
 from lsml.config import flatten
 from lsml.data.folds import FoldedData
 from lsml.data.training import StudyData
-from lsml.errors import Interrupted, StorageError, StudyError
+from lsml.errors import Interrupted, StudyError
 from lsml.experiment import (
     Experiment,
     HyperbandTunerSettings,
@@ -24,6 +21,7 @@ from lsml.experiment import (
     check_name,
 )
 from lsml.jobs.conclude import TuneResult, conclude
+from lsml.jobs.locks import alone
 from lsml.jobs.sources import STATE_FOLDER, data_root, pack_cache, prepare_data
 from lsml.jobs.weights import check_weights
 from lsml.study.choice import Choice, choose_best, choose_in_folds, judge_baselines
@@ -75,7 +73,12 @@ def tune(
     root = data_root(experiment.data, data, watcher.step)
     folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
     folder = folder.resolve()
-    with _lock(folder, study):
+    with alone(
+        folder / "lock",
+        f"study '{study}'",
+        why="another process is running it",
+        fix="wait for it, or choose another --study NAME",
+    ):
         patches = prepare_data(experiment.data, root, pack_cache().resolve(), watcher.step)
         slots = SearchSlots(
             storage,
@@ -91,18 +94,6 @@ def tune(
         if known and chosen and slots.ended() >= len(slots.wanted()):
             return TuneResult(**known | {"fresh": False})
         return _Study(experiment, study, storage, slots, patches, root, folder, watcher, functions).run(require_gpu)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path, study: str) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            yield
-    except Timeout:
-        raise StorageError(
-            f"study '{study}'", "another process is running it", "wait for it, or choose another --study NAME"
-        ) from None
 
 
 def _spec(experiment: Experiment, data: StudyData, weights: Mapping[str, str]) -> dict[str, Any]:

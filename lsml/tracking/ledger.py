@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lsml.tracking.runs import OF_RUN, PARENT, REGISTERED, ROLE
+from lsml.tracking.runs import OF_RUN, REGISTERED, study_of
 from lsml.tracking.store import git_commit, storage_errors
 
 _PREFIX = "lsml.test_opening."
@@ -133,9 +133,7 @@ def ledger_of(client: MlflowClient, run: Run) -> Ledger:
     with storage_errors("record of test openings"):
         # A training again, on more patches or with another seed, belongs to what it was made of.
         holder = client.get_run(run.data.tags[OF_RUN]) if OF_RUN in run.data.tags else run
-        if PARENT in holder.data.tags:
-            parent = client.get_run(holder.data.tags[PARENT])
-            holder = parent if parent.data.tags.get(ROLE) == "study" else holder
+        holder = study_of(client, holder) or holder
         known = [*_versions(client, run.info.run_id), holder.data.tags.get(REGISTERED, "")]
         names = {version.rpartition("/")[0] for version in known if version}
         # One that somebody has removed since must not keep the rest of the study from being judged.

@@ -11,7 +11,7 @@ from lsml.comparison import read_counts
 from lsml.config import OBJECTIVE, from_parameters
 from lsml.metrics import PooledCounts
 from lsml.report.facts import Contender, DataFacts, Evaluated, JudgedRun, SpentTime, SplitFacts
-from lsml.tracking.runs import BEST_METRIC, DATA_ROOT, DATA_SOURCE, FOLDS, NOTE, ROLE, SLOT, STATE, STUDY
+from lsml.tracking.runs import BEST_METRIC, DATA_ROOT, DATA_SOURCE, FOLDS, NOTE, PARENT, ROLE, SLOT, STATE, STUDY
 from lsml.tracking.scores import patch_table, picture_files, pictures, pixel_table, score_kind
 from lsml.tracking.store import storage_errors
 
@@ -36,7 +36,6 @@ _TEST_SCORES = {
     "average precision": "average_precision",
     "F1 with 8 orientations": "tta_f1",
 }
-_PARENT = "mlflow.parentRunId"
 
 
 def child_runs(client: MlflowClient, parent: Run) -> list[Run]:
@@ -45,7 +44,7 @@ def child_runs(client: MlflowClient, parent: Run) -> list[Run]:
     Raises:
         StorageError: MLflow cannot be asked.
     """
-    query = f"tags.`{_PARENT}` = '{parent.info.run_id}'"
+    query = f"tags.`{PARENT}` = '{parent.info.run_id}'"
     with storage_errors("runs of the study"):
         return list(client.search_runs([parent.info.experiment_id], query, max_results=5000))
 

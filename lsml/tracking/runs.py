@@ -277,6 +277,18 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
         ) from None
 
 
+def study_of(client: MlflowClient, run: Run) -> Run | None:
+    """The run of the study that a run belongs to; None where it belongs to none.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    if PARENT not in run.data.tags:
+        return None
+    parent = find_run(client, run.data.tags[PARENT])
+    return parent if parent.data.tags.get(ROLE) == "study" else None
+
+
 def log_scores(client: MlflowClient, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
     """Adds final scores and tags to a run that has ended."""
     with storage_errors(f"scores of run {run_id}"):

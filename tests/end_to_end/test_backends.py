@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.end_to_end.conftest import client
-from tests.processes import WITHOUT_LSML, environment, lsml
+from tests.processes import environment, lsml, without_lsml
 
 BACKENDS = ("tensorflow", "jax")
 OTHER = {"tensorflow": "jax", "jax": "tensorflow"}
@@ -118,17 +118,13 @@ def test_models_load_under_either_backend_without_lsml(
     loader: str, pythons: dict[str, str], trained: Trained, judged: dict[str, dict[str, float]]
 ) -> None:
     """MLflow alone loads the models of both studies from the registry: scikit-learn's F1 is that of training's side."""
-    done = subprocess.run(
-        [
-            *(pythons[loader], "-c", WITHOUT_LSML + LOAD_AND_SCORE),
-            *(f"sqlite:///{trained.folder / 'mlflow.db'}", str(trained.data), *BACKENDS),
-        ],
-        cwd=trained.folder,
-        env=under(loader, trained.folder) | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
+    store = f"sqlite:///{trained.folder / 'mlflow.db'}"
+    done = without_lsml(
+        trained.folder,
+        LOAD_AND_SCORE,
+        *(store, str(trained.data), *BACKENDS),
+        python=pythons[loader],
+        env=under(loader, trained.folder),
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

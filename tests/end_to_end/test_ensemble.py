@@ -3,8 +3,6 @@
 import contextlib
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ import pytest
 from lsml.bands import PATCH_SHAPE
 from tests.end_to_end.conftest import Study, client, runs
 from tests.end_to_end.test_evaluate import LOAD_AND_SCORE
-from tests.processes import WITHOUT_LSML, environment, lsml
+from tests.processes import lsml, without_lsml
 
 # Every column of MLflow's database that says where a study's files are.
 PLACES = {
@@ -253,18 +251,8 @@ def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) ->
             progress=lambda *_: None,
         )
     assert (judged.run_id, len(judged.evaluation.patches)) == (made.found.run_id, 3)
-    stranger = subprocess.run(
-        [
-            *(sys.executable, "-c", WITHOUT_LSML + LOAD_AND_SCORE),
-            *(f"sqlite:///{made.folder / 'mlflow.db'}", "models:/tiny@ensemble", str(made.data)),
-        ],
-        cwd=made.folder.parent,
-        env=environment() | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    store = f"sqlite:///{made.folder / 'mlflow.db'}"
+    stranger = without_lsml(made.folder.parent, LOAD_AND_SCORE, store, "models:/tiny@ensemble", str(made.data))
     assert stranger.returncode == 0, stranger.stderr
     assert float(stranger.stdout.splitlines()[-1]) == pytest.approx(judged.evaluation.metrics["f1"], abs=1e-6)
 

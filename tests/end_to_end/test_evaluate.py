@@ -4,8 +4,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pandas
 import pytest
 
 from tests.end_to_end.conftest import Study, client, runs
-from tests.processes import WITHOUT_LSML, environment, lsml
+from tests.processes import environment, lsml, without_lsml
 
 SCORES = {
     *("f1", "iou", "precision", "recall", "average_precision", "calibration_error"),
@@ -176,22 +174,8 @@ def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
     study: Study, evaluation: dict, tmp_path: Path
 ) -> None:
     """Loaded by MLflow alone from the registry, with scikit-learn's F1 on all pixels: equal to 1e-6."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            WITHOUT_LSML + LOAD_AND_SCORE,
-            f"sqlite:///{study.folder / 'mlflow.db'}",
-            "models:/tiny@candidate",
-            str(study.data),
-        ],
-        cwd=tmp_path,
-        env=environment() | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    store = f"sqlite:///{study.folder / 'mlflow.db'}"
+    done = without_lsml(tmp_path, LOAD_AND_SCORE, store, "models:/tiny@candidate", str(study.data))
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.splitlines()[-1]) == pytest.approx(evaluation["metrics"]["f1"], abs=1e-6)
 

@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 from sleeping import FUNCTIONS
@@ -19,6 +18,7 @@ from sleeping import FUNCTIONS
 from lsml.cli.output import Reporter
 from lsml.experiment import load_experiment
 from lsml.jobs.tune import tune
+from tests.forking import exit_code
 
 _OWNERS = {
     "Slots": "lsml.study.slots",
@@ -69,16 +69,7 @@ def run(study: str, data: Path, trials: int, step: str | None) -> None:
 
 def forked(study: str, data: Path, trials: int, step: str | None) -> int:
     """The exit code of one attempt in a process of its own; -9 when it was killed."""
-    child = os.fork()
-    if child == 0:
-        try:
-            run(study, data, trials, step)
-        except BaseException:  # noqa: BLE001 (a forked child must never return into the parent's code)
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    return exit_code(lambda: run(study, data, trials, step))
 
 
 if __name__ == "__main__":
