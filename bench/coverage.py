@@ -11,10 +11,10 @@ import sys
 
 import numpy as np
 
-from lsml.baseline import PixelBaseline, fit_pixel_baseline
-from lsml.bootstrap import CONFUSION, average_precision, intervals
 from lsml.data.synthetic import synthetic_patch
-from lsml.metrics import PooledCounts, coarse_counts
+from lsml.scoring.bootstrap import CONFUSION, average_precision, intervals
+from lsml.scoring.metrics import PooledCounts, coarse_counts
+from lsml.training.baselines import PixelBaseline, fit_pixel_baseline
 
 SIZES = (12, 60, 245, 800)
 

@@ -17,20 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
-from lsml import backend
-from lsml.config import LOSS_COMPONENTS, Scalar, TrainConfig, from_parameters, with_values
-from lsml.crossval import FoldEvent, Learner, cross_validate
+from lsml.config.experiment import load_experiment
+from lsml.config.fields import Scalar
+from lsml.config.schema import LOSS_COMPONENTS, PUBLIC_RECIPE, TrainConfig, from_parameters, with_values
 from lsml.data.folds import FoldedData
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.sealed import test_split
-from lsml.data.training import TrainingData
-from lsml.evaluate import Patch, Predict, evaluate
-from lsml.experiment import load_experiment
-from lsml.jobs.sources import data_root, pack_cache, prepare_data
-from lsml.metrics import PooledCounts
-from lsml.recipe import PUBLIC_RECIPE
+from lsml.data.splits import TrainingData
+from lsml.evaluation.evaluate import Patch, Predict, evaluate
+from lsml.scoring.metrics import PooledCounts
 from lsml.tracking.runs import find_run
 from lsml.tracking.store import open_client
+from lsml.training import backend
+from lsml.training.crossval import FoldEvent, Learner, cross_validate
+from lsml.workflows.sources import data_root, prepare_data
+from lsml.workspace import pack_cache
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 CROSS_ENTROPY: dict[str, Scalar] = {f"loss.{name}": float(name == "cross_entropy") for name in LOSS_COMPONENTS}
@@ -75,8 +76,8 @@ def demo(given: argparse.Namespace) -> None:
 
 def few_patches(given: argparse.Namespace) -> None:
     """Out-of-fold F1 of a configuration, the public recipe and classifiers of single pixels."""
-    from lsml.baseline import PixelLearner
-    from lsml.networks import Network
+    from lsml.training.baselines import PixelLearner
+    from lsml.training.network import Network
 
     experiment = load_experiment(EXPERIMENTS / "few_patches.yaml")
     data = prepare_data(experiment.data, data_root(experiment.data, given.data, _progress), pack_cache(), _progress)
@@ -98,8 +99,8 @@ def _configuration(run_id: str) -> TrainConfig:
 
 def _network_score(config: TrainConfig, data: TrainingData, test: list[Patch]) -> Callable[[int], float]:
     """By seed, the test F1 of the network that was best on validation."""
-    from lsml.fit import EpochEvent, fit
-    from lsml.models.files import load_bytes
+    from lsml.models.export import load_bytes
+    from lsml.training.trainer import EpochEvent, fit
 
     class Patience:
         def epoch_ended(self, event: EpochEvent) -> bool:
@@ -114,7 +115,7 @@ def _network_score(config: TrainConfig, data: TrainingData, test: list[Patch]) -
 
 def _baseline_score(data: TrainingData, test: list[Patch]) -> Callable[[int], float]:
     """By seed of the pixels drawn, the test F1 of the logistic regression."""
-    from lsml.baseline import fit_pixel_baseline
+    from lsml.training.baselines import fit_pixel_baseline
 
     def score(seed: int) -> float:
         fitted, counts = fit_pixel_baseline(data.train, seed=seed), PooledCounts()

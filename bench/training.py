@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lsml import backend
+from lsml.training import backend
 
 
 def main() -> None:
@@ -25,13 +25,13 @@ def main() -> None:
     import keras
     import numpy as np
 
-    from lsml.config import TrainConfig, with_values
+    from lsml.config.schema import TrainConfig, with_values
     from lsml.data.loader import EpochLoader
+    from lsml.data.splits import prepare
     from lsml.data.synthetic import synthesize
-    from lsml.data.training import prepare
-    from lsml.device import choose_arithmetic
     from lsml.losses import CompoundLoss
     from lsml.models.build import build_network
+    from lsml.training.device import choose_arithmetic
 
     config = with_values(TrainConfig(), {"model.filters": given.filters, "model.depth": given.depth})
     arithmetic = choose_arithmetic(config.training)

@@ -12,26 +12,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From the ground up; a module may import its own layer and everything before it.
+# From the ground up; a module may import its own room and every room of the layers before it.
 LAYERS = (
-    ("lsml", "errors", "bands", "durable", "tables", "objects", "bare_slope"),
-    ("strict_yaml",),
+    ("lsml",),
+    ("names",),
+    ("errors",),
+    ("workspace",),
     ("config",),
-    ("space",),
-    ("experiment", "recipe"),
     ("data",),
-    ("losses", "metrics", "bootstrap", "figures", "backend", "device", "checkpoint", "memory"),
-    ("crossval", "baseline", "calibration"),
-    ("comparison", "side_by_side", "published", "kept", "gate", "audit"),
-    ("ensemble", "report"),
+    ("scoring",),
+    ("losses",),
     ("models",),
-    ("fit",),
-    ("networks",),
-    ("trial",),
-    ("evaluate", "predict"),
-    ("tracking",),
-    ("study",),
-    ("jobs",),
+    ("audit",),
+    ("plots",),
+    ("training",),
+    ("evaluation",),
+    ("report",),
+    ("study", "tracking"),
+    ("workflows",),
     ("cli",),
     ("__main__",),
 )
@@ -107,8 +105,9 @@ def complaints(package: Path) -> list[str]:
             if top != package.name or (target := module_of(dotted, known)) == name:
                 continue
             graph[name].add(target)
-            if RANKS.get(room_of(target), 0) > RANKS.get(room_of(name), 0):
-                found.append(f"{name}:{line}: imports {target}, which lies above it")
+            above = RANKS.get(room_of(target), 0) - RANKS.get(room_of(name), 0)
+            if above > 0 or (above == 0 and room_of(target) != room_of(name)):
+                found.append(f"{name}:{line}: imports {target}, which lies {'above' if above else 'beside'} it")
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -134,41 +133,51 @@ def plant(folder: Path, files: dict[str, str]) -> Path:
     ("files", "complaint"),
     [
         (
-            {"data/pack.py": "from lsml.fit import fit", "fit.py": ""},
-            "lsml.data.pack:1: imports lsml.fit, which lies above",
+            {"data/pack.py": "from lsml.training import fit", "training.py": ""},
+            "lsml.data.pack:1: imports lsml.training, which lies above",
         ),
         (
-            {"data/pack.py": "from lsml import fit", "fit.py": ""},
-            "lsml.data.pack:1: imports lsml.fit, which lies above",
+            {"data/pack.py": "from lsml import training", "training.py": ""},
+            "lsml.data.pack:1: imports lsml.training, which lies above",
         ),
         (
-            {"data/pack.py": "import lsml.fit as f", "fit.py": ""},
-            "lsml.data.pack:1: imports lsml.fit, which lies above",
+            {"data/pack.py": "import lsml.training as f", "training.py": ""},
+            "lsml.data.pack:1: imports lsml.training, which lies above",
         ),
         (
-            {"data/pack.py": "from ..fit import fit", "fit.py": ""},
-            "lsml.data.pack:1: imports lsml.fit, which lies above",
+            {"data/pack.py": "from ..training import fit", "training.py": ""},
+            "lsml.data.pack:1: imports lsml.training, which lies above",
         ),
         (
-            {"data/__init__.py": "from .. import fit", "fit.py": ""},
-            "lsml.data:1: imports lsml.fit, which lies above",
+            {"data/__init__.py": "from .. import training", "training.py": ""},
+            "lsml.data:1: imports lsml.training, which lies above",
         ),
         (
-            {"fit.py": "def f():\n    from lsml.jobs import x", "jobs/x.py": ""},
-            "lsml.fit:2: imports lsml.jobs.x, which lies",
+            {"training.py": "def f():\n    from lsml.workflows import x", "workflows/x.py": ""},
+            "lsml.training:2: imports lsml.workflows.x, which lies",
         ),
         (
-            {"fit.py": "import_module('lsml.cli')", "cli/__init__.py": ""},
-            "lsml.fit:1: imports lsml.cli, which lies above",
+            {"training.py": "import_module('lsml.cli')", "cli/__init__.py": ""},
+            "lsml.training:1: imports lsml.cli, which lies above",
         ),
-        ({"__init__.py": "from lsml.fit import fit", "fit.py": ""}, "lsml:1: imports lsml.fit, which lies above"),
-        ({"fit.py": "def f():\n    import mlflow.keras"}, "lsml.fit:2: imports mlflow, which belongs tracking"),
         (
-            {"jobs/tune.py": "from optuna.trial import Trial"},
-            "lsml.jobs.tune:1: imports optuna, which belongs study",
+            {"__init__.py": "from lsml.training import fit", "training.py": ""},
+            "lsml:1: imports lsml.training, which lies above",
+        ),
+        (
+            {"training.py": "def f():\n    import mlflow.keras"},
+            "lsml.training:2: imports mlflow, which belongs tracking",
+        ),
+        (
+            {"workflows/tune.py": "from optuna.trial import Trial"},
+            "lsml.workflows.tune:1: imports optuna, which belongs study",
         ),
         ({"study/a.py": "import tensorflow as tf"}, "lsml.study.a:1: imports tensorflow, which belongs nowhere"),
         ({"helpers.py": ""}, "lsml.helpers: has no place in LAYERS"),
+        (
+            {"study/a.py": "from lsml.tracking import b", "tracking/b.py": ""},
+            "lsml.study.a:1: imports lsml.tracking.b, which lies beside",
+        ),
     ],
 )
 def test_the_checker_sees_each_kind_of_breach(tmp_path: Path, files: dict[str, str], complaint: str) -> None:

@@ -1,6 +1,6 @@
 """Reads every patch of a dataset once and keeps what the measures of the audit need: a few kilobytes a patch.
 
-The test split is read here too, as by `lsml.data.audit`, and stays sealed all the same: what leaves the audit is
+The test split is read here too, as by `lsml.data.checks`, and stays sealed all the same: what leaves the audit is
 distances, one number on how separable two splits are, and pictures of the closest pairs. No model that lsml trains or
 registers sees any of it, and only the command that prints the audit imports it (a test holds that).
 """
@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsml.bands import ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, PATCH_SIZE, RED, SHORT_WAVE_INFRARED_2, SLOPE
-from lsml.data.folders import dataset_root, layout_of
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.inventory import SPLITS, Listed, below, take_inventory
+from lsml.data.scan import SPLITS, Listed, below, dataset_root, layout_of, take_inventory
+from lsml.data.sensor import ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, PATCH_SIZE, RED, SHORT_WAVE_INFRARED_2, SLOPE
 from lsml.errors import DataError
 
 Progress = Callable[[str, int, int], None]

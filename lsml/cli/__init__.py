@@ -1,1 +1,1 @@
-"""The command line: parse, one call into `lsml.jobs`, print."""
+"""The command line: parse, one call into `lsml.workflows`, print."""

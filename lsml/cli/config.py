@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from lsml.config import Section
-    from lsml.experiment import Experiment
+    from lsml.config.experiment import Experiment
+    from lsml.config.fields import Section
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -78,7 +78,7 @@ def reference(
 @app.command("check")
 def check(experiment: Annotated[Path, typer.Argument(help="the experiment's YAML file", metavar="EXPERIMENT")]) -> None:
     """Check an experiment file, without reading data, and say in one line what it is."""
-    from lsml.experiment import load_experiment
+    from lsml.config.experiment import load_experiment
 
     found = load_experiment(experiment)
     found.for_engine()
@@ -108,7 +108,7 @@ def reference_page() -> str:
 
 def hyperparameters() -> Iterator[Entry]:
     """Every field of `TrainConfig`."""
-    from lsml.config import fields
+    from lsml.config.schema import fields
 
     for spec in fields():
         yield Entry(spec.name, spec.kind, spec.default, spec.choices, spec.low, spec.high, spec.unit, spec.description)
@@ -116,7 +116,7 @@ def hyperparameters() -> Iterator[Entry]:
 
 def settings() -> Iterator[Entry]:
     """Every setting below `data` and `study` of an experiment file."""
-    from lsml.experiment import DataEntry, StudySettings
+    from lsml.config.study import DataEntry, StudySettings
 
     yield from _entries(DataEntry, "data.")
     yield from _entries(StudySettings, "study.")
@@ -124,7 +124,7 @@ def settings() -> Iterator[Entry]:
 
 def _entries(section: type["Section"], prefix: str, owner: str = "") -> Iterator[Entry]:
     """The settings of a section; `owner` is the sampler, pruner or tuner that alone has them."""
-    from lsml.config import Section
+    from lsml.config.fields import Section
 
     for name, info in section.model_fields.items():
         kinds = [kind for kind in _alternatives(info) if isinstance(kind, type) and issubclass(kind, Section)]

@@ -9,11 +9,11 @@ from lsml.cli import options
 from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lsml.config import TrainConfig
-    from lsml.data.audit import Audit
-    from lsml.data.inventory import Finding
+    from lsml.config.schema import TrainConfig
+    from lsml.data.checks import Audit
     from lsml.data.pack import PackedSplit
-    from lsml.jobs.audit import SplitAudit
+    from lsml.data.scan import Finding
+    from lsml.workflows.data import SplitAudit
 
 _FILES_SHOWN, _ALIKE_SHOWN = 3, 12
 
@@ -68,11 +68,11 @@ def show(
     if augment is None:
         if seed is not None or assignments:
             raise ConfigError("data show", "--seed and --set have no part in this picture", "give --augment S too")
-        from lsml.jobs.show import show as job
+        from lsml.workflows.data import show as job
 
         drawn = job(folder, out=out, patches=patches, split=split)
     else:
-        from lsml.jobs.show import show_augmented
+        from lsml.workflows.data import show_augmented
 
         config = _augmented(augment, seed or 0, assignments or [])
         drawn = show_augmented(folder, out=out, patches=patches, split=split, config=config)
@@ -80,7 +80,7 @@ def show(
 
 
 def _augmented(strength: float, seed: int, assignments: list[str]) -> "TrainConfig":
-    from lsml.config import TrainConfig, parse_assignments, with_values
+    from lsml.config.schema import TrainConfig, parse_assignments, with_values
 
     values = parse_assignments(assignments)
     for name in values:
@@ -100,7 +100,7 @@ def check(
     The test split is read too, to find leakage: figures about it are printed, no model sees it.
     """
     from lsml.cli.output import Reporter
-    from lsml.jobs.check import check as job
+    from lsml.workflows.data import check as job
 
     with Reporter() as reporter:
         audit = job(folder, out=out, progress=reporter.step)
@@ -113,7 +113,7 @@ def check(
 
 
 def _audit_record(audit: "Audit") -> dict[str, Any]:
-    from lsml.bands import BANDS
+    from lsml.data.sensor import BANDS
 
     return {
         "dataset": str(audit.root),
@@ -184,7 +184,7 @@ def audit(
     The test split is read too, to find leakage: distances between patches are printed, no model sees it.
     """
     from lsml.cli.output import Reporter
-    from lsml.jobs.audit import audit_splits
+    from lsml.workflows.data import audit_splits
 
     with Reporter() as reporter:
         found = audit_splits(folder, output=output, seed=seed or 0, progress=reporter.step)
@@ -261,8 +261,8 @@ def _print_pairs(found: "SplitAudit") -> None:
 
 
 def _print_separability(found: "SplitAudit") -> None:
-    from lsml.bands import BANDS
     from lsml.cli.output import print_table
+    from lsml.data.sensor import BANDS
 
     if not found.separabilities:
         typer.echo("separability: not measured, it takes two splits of at least 5 patches")
@@ -290,7 +290,7 @@ def pack(
 ) -> None:  # fmt: skip
     """Pack train and validation as studies do on first use, and verify their checksums."""
     from lsml.cli.output import Reporter, print_table
-    from lsml.jobs.pack import pack as job
+    from lsml.workflows.data import pack as job
 
     with Reporter() as reporter:
         records = [_pack_record(split) for split in job(folder, out=out, progress=reporter.step)]
@@ -335,7 +335,7 @@ def download(
 ) -> None:
     """Download Landslide4Sense, or go on with that, and verify it; the licence of the data is not established."""
     from lsml.cli.output import Reporter
-    from lsml.jobs.download import download as job
+    from lsml.workflows.data import download as job
 
     with Reporter() as reporter:
         done = job(folder, source=source, url=url, progress=reporter.step)

@@ -1,7 +1,8 @@
-"""`lsml evaluate`: a model on the sealed test split, or on the validation split."""
+"""`lsml evaluate` and `lsml predict`: a model on a split, and on a folder of patches."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -9,9 +10,9 @@ import typer
 from lsml.cli import options
 
 if TYPE_CHECKING:
-    from lsml.evaluate import Evaluation
-    from lsml.jobs.evaluate import Judgement
-    from lsml.objects import ObjectCounts
+    from lsml.evaluation.evaluate import Evaluation
+    from lsml.scoring.objects import ObjectCounts
+    from lsml.workflows.evaluate import Judgement
 
 
 def evaluate(
@@ -34,7 +35,7 @@ def evaluate(
 ) -> None:
     """Judge a run's or a registered model on a split, and write it into MLflow."""
     from lsml.cli.output import Reporter
-    from lsml.jobs.evaluate import judge
+    from lsml.workflows.evaluate import judge
 
     with Reporter() as reporter:
         judgement = judge(
@@ -78,8 +79,8 @@ def _record(judgement: "Judgement") -> dict[str, Any]:
 
 
 def _print(judgement: "Judgement") -> None:
-    from lsml.bootstrap import LEAST_PATCHES
     from lsml.cli.output import print_table
+    from lsml.scoring.bootstrap import LEAST_PATCHES
 
     found = judgement.evaluation
     columns = ["pooled over pixels and objects", "network", "95 % interval"]
@@ -142,7 +143,7 @@ def _between(found: "Evaluation", name: str) -> str:
 
 def _in_words(objects: "ObjectCounts") -> Iterator[str]:
     """Landslides hit by size, and false alarms, as far as there are patches to tell."""
-    from lsml.objects import PIXEL_HECTARES, SIZE_LIMITS
+    from lsml.scoring.objects import PIXEL_HECTARES, SIZE_LIMITS
 
     sizes = [f"up to {limit * PIXEL_HECTARES:g} ha" for limit in SIZE_LIMITS] + ["larger"]
     hits = zip(sizes, objects.hits, objects.landslides, strict=True)
@@ -151,3 +152,21 @@ def _in_words(objects: "ObjectCounts") -> Iterator[str]:
     if objects.empty_pixels:
         alarms, area = objects.empty_false_alarms, objects.empty_km2
         yield f"patches without landslide: {alarms} false alarms on {area:.2f} km2, {alarms / area:.2f} a km2"
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(help="folder that holds image_N.h5, or img/ with them", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="folder to write", metavar="DIR")] = Path("predictions"),
+    run_id: options.RunId = None,
+    model: options.Model = None,
+) -> None:
+    """Write landslide masks, probabilities and pictures of a folder of patches."""
+    from lsml.cli.output import Reporter
+    from lsml.workflows.predict import predict as job
+
+    with Reporter() as reporter:
+        result = job(folder, run_id=run_id, model=model, out=out, progress=reporter.step)
+    shares = [prediction.landslide_share for prediction in result.predictions]
+    typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
+    typer.echo(f"{len(shares)} patches, {sum(shares) / len(shares):.2%} of their pixels landslide")
+    typer.echo(f"wrote {out / 'mask'}, {out / 'probability'} and {out / 'panel'}")

@@ -9,23 +9,15 @@ from typing import Annotated
 import typer
 
 from lsml import __version__
-from lsml.cli import (
-    compare,
-    config,
-    data,
-    doctor,
-    ensemble,
-    evaluate,
-    predict,
-    promote,
-    refit,
-    reproduce,
-    study,
-    train,
-    tune,
-    ui,
-)
-from lsml.cli.fields import CommandWithFields
+from lsml.cli import config, data, doctor, evaluate, study, train, tune
+from lsml.cli import doctor as ui
+from lsml.cli import evaluate as predict
+from lsml.cli import models as compare
+from lsml.cli import models as ensemble
+from lsml.cli import models as promote
+from lsml.cli import train as refit
+from lsml.cli import train as reproduce
+from lsml.cli.options import CommandWithFields
 from lsml.errors import Interrupted, LsmlError
 
 app = typer.Typer(

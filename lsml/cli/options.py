@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once.
+"""Options that several commands share, each declared once, and help for hyperparameters.
 
 An empty string means "not given": MLflow's project runner passes every parameter of an entry point.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 DEFAULT_EXPERIMENT = "experiments/demo.yaml"
 
@@ -60,3 +61,18 @@ Model = Annotated[
 ]
 RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="a machine without a usable GPU is an error")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+
+
+class CommandWithFields(typer.core.TyperCommand):
+    """A command whose help ends with the fields that `--set` takes."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        from lsml.config.schema import fields
+
+        rows = [
+            (f"{spec.name}={spec.default}", f"{spec.description}  [{f'{spec.bounds} {spec.unit}'.strip()}]")
+            for spec in fields()
+        ]
+        with formatter.section("Fields for --set, with their defaults"):
+            formatter.write_dl(rows, col_max=40)

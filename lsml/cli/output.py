@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lsml.data.training import Steps
-    from lsml.trial import Attempt, State
+    from lsml.data.splits import Steps
+    from lsml.training.outcome import Attempt, State
 
 
 _LOG_WIDTH = 400
@@ -54,7 +54,8 @@ def _print_ranked(where: str, registered: str, standings: Sequence[Mapping[str, 
 
 def print_front(front: Sequence[Mapping[str, Any]], metric: str) -> None:
     """The trials than which none is better in one objective and no worse in the other."""
-    from lsml.config import COST_UNITS, amount
+    from lsml.config.fields import amount
+    from lsml.config.schema import COST_UNITS
 
     rows = [
         [
@@ -145,7 +146,7 @@ class Reporter:
         self.say(title)
 
     def trial_started(self, attempt: "Attempt", steps: "Steps") -> None:
-        from lsml.config import in_words
+        from lsml.config.fields import in_words
 
         self._steps[attempt.title] = steps
         chosen = ", ".join(f"{name}={in_words(value)}" for name, value in attempt.searched.items())

@@ -13,14 +13,14 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 @app.command("list")
 def list_studies(storage: options.Storage = None, json: options.Json = False) -> None:
     """List the studies of a database."""
-    from lsml.jobs.studies import list_studies as job
+    from lsml.workflows.studies import list_studies as job
 
     rows = job(storage)
     if json:
         _print_json(rows)
         return
     from lsml.cli.output import print_table
-    from lsml.config import in_words
+    from lsml.config.fields import in_words
 
     if not rows:
         typer.echo("no studies yet; lsml tune starts one")
@@ -36,14 +36,14 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show every attempt of a study, its run ids and what mattered."""
-    from lsml.jobs.studies import show_study
+    from lsml.workflows.studies import show_study
 
     found = show_study(name, storage)
     if json:
         _print_json(found)
         return
     from lsml.cli.output import print_baselines, print_champions, print_front, print_standings, print_table
-    from lsml.config import in_words
+    from lsml.config.fields import in_words
 
     cost = [found["cost"]] if found["cost"] else []
     columns = ["slot", "attempt", "state", "val_f1", *cost, "epochs", "run_id", *found["searched"]]
@@ -97,13 +97,13 @@ def report(
     storage: options.Storage = None,
 ) -> None:
     """Write a study's report, one HTML file that needs no network, anew from what MLflow and the database hold."""
-    from lsml.jobs.studies import report_study
+    from lsml.workflows.studies import report_study
 
     written = report_study(name, storage, output=output)
     typer.echo(f"report: {written}")
     if not open_it:
         return
-    from lsml.cli.ui import can_open
+    from lsml.cli.doctor import can_open
 
     if can_open():
         import webbrowser

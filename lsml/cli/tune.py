@@ -8,7 +8,7 @@ import typer
 from lsml.cli import options
 
 if TYPE_CHECKING:
-    from lsml.jobs.conclude import TuneResult
+    from lsml.workflows.finalize import TuneResult
 
 
 def tune(
@@ -49,10 +49,10 @@ def tune(
 ) -> None:
     """Tune: run a study, or go on with it, and register its best trial."""
     from lsml.cli.output import Reporter, print_baselines, print_champions, print_front, print_standings
-    from lsml.config import parse_assignments
-    from lsml.experiment import load_experiment
-    from lsml.jobs.tune import DEFAULT_STORAGE
-    from lsml.jobs.tune import tune as job
+    from lsml.config.experiment import load_experiment
+    from lsml.config.schema import parse_assignments
+    from lsml.workflows.tune import tune as job
+    from lsml.workspace import DEFAULT_STORAGE
 
     loaded = load_experiment(Path(experiment)).with_settings(
         trials=trials, seed=seed, workers=workers, engine=engine, keep_probabilities=keep_probabilities or None
@@ -110,6 +110,7 @@ def _limited(result: "TuneResult") -> str:
     """Among which trials the best was chosen, where there is a limit."""
     if result.limit is None or result.cost is None:
         return ""
-    from lsml.config import COST_UNITS, amount
+    from lsml.config.fields import amount
+    from lsml.config.schema import COST_UNITS
 
     return f" with at most {amount(result.limit)} {COST_UNITS[result.cost]}"

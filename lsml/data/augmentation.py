@@ -6,11 +6,25 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from lsml.config import AugmentConfig
-from lsml.data.elastic import ELASTIC, Elastic
-from lsml.data.mixing import CUTTING, FADING, cut_mix, mix_up
-from lsml.data.operation import Operation
-from lsml.data.photometric import BAND_GAIN, GAP, ILLUMINATION, NOISE, Photometric, band_gain, gaps, illumination, noise
+from lsml.config.schema import AugmentConfig
+from lsml.data.transforms import (
+    BAND_GAIN,
+    CUTTING,
+    ELASTIC,
+    FADING,
+    GAP,
+    ILLUMINATION,
+    NOISE,
+    Elastic,
+    Operation,
+    Photometric,
+    band_gain,
+    cut_mix,
+    gaps,
+    illumination,
+    mix_up,
+    noise,
+)
 
 # Without this, importing albumentations asks a server for its newest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -131,7 +145,7 @@ class Augmentation:
     def mix(
         self, images: np.ndarray, masks: np.ndarray, *, seed: int, epoch: int, step: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A batch of augmented patches float32 `(B, H, W, 14)` and masks `(B, H, W, 1)`, mixed by `lsml.data.mixing`.
+        """A batch of augmented patches float32 `(B, H, W, 14)` and masks `(B, H, W, 1)`, mixed by `transforms`.
 
         Args:
             seed: of the training run.

@@ -35,8 +35,8 @@ from filelock import FileLock, Timeout
 
 from lsml.data.archives import require_space, unpack
 from lsml.data.transfer import AGAIN, Expected, NetworkError, NoAnswerError, fetch, file_digest, get_json
-from lsml.durable import sync_file
 from lsml.errors import ConfigError, DataError
+from lsml.workspace import sync_file
 
 Source = Literal["zenodo", "huggingface"]
 Progress = Callable[[str, int, int], None]

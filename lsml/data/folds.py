@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsml.config import Scalar, TrainConfig
-from lsml.data.layout import training_patches
+from lsml.config.fields import Scalar
+from lsml.config.schema import TrainConfig
 from lsml.data.pack import PackedSplit, Progress, pack_split
-from lsml.data.provenance import Judged, folds_in_words
-from lsml.data.split import Split
+from lsml.data.splits import Judged, Split, Steps, folds_in_words, replaced_in_words, training_patches
 from lsml.data.statistics import BandStatistics, band_statistics
-from lsml.data.training import Steps, replaced_in_words
 from lsml.errors import DataError
 
 

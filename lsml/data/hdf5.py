@@ -13,7 +13,7 @@ from typing import NoReturn
 import h5py
 import numpy as np
 
-from lsml.bands import PATCH_SHAPE
+from lsml.data.sensor import PATCH_SHAPE
 from lsml.errors import DataError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -30,7 +30,7 @@ def read_image(path: Path) -> np.ndarray:
     """The 14 stored bands of a patch, as they are: NaN and inf included.
 
     Returns:
-        float64 `(128, 128, 14)`, integers divided by the band constants of `lsml.bands`.
+        float64 `(128, 128, 14)`, integers divided by the band constants of `lsml.data.sensor`.
 
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).

@@ -17,13 +17,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from lsml.bands import BANDS, CONSTANTS, N_BANDS, PATCH_SHAPE
-from lsml.data.encoding import as_integers, as_stored
-from lsml.data.folders import PatchFiles
 from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.scan import PatchFiles
+from lsml.data.sensor import BANDS, CONSTANTS, N_BANDS, PATCH_SHAPE, as_integers, as_stored
 from lsml.data.statistics import BandStatistics, band_statistics
-from lsml.durable import sync_file, sync_folder
 from lsml.errors import DataError
+from lsml.workspace import sync_file, sync_folder
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the split, the patches done, and the patches in all."""

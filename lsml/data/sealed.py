@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lsml.data.folders import PatchFiles, block_sizes, dataset_root, layout_of, patches_in, without_links
-from lsml.data.provenance import BLOCK, own_split
+from lsml.data.scan import PatchFiles, block_sizes, dataset_root, layout_of, patches_in, without_links
+from lsml.data.splits import BLOCK, own_split
 from lsml.errors import DataError
 
 _FOLDERS = {
@@ -14,7 +14,7 @@ _FOLDERS = {
 
 
 def set_apart(root: Path) -> str:
-    """How the test patches below `root` were set apart, in words of `lsml.data.provenance`.
+    """How the test patches below `root` were set apart, in words of `lsml.data.splits`.
 
     Raises:
         DataError: no such folder, or no known layout.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lsml.bands import BANDS, N_BANDS
+from lsml.data.sensor import BANDS, N_BANDS
 from lsml.errors import DataError
 
 _HALF = 1 << 16
@@ -18,7 +18,7 @@ PERCENTS = (*_TAIL, *(float(percent) for percent in range(5, 100, 5)), *(100 - p
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """Of all finite stored values of a split, 14 numbers each, in the order of `lsml.bands.BANDS`.
+    """Of all finite stored values of a split, 14 numbers each, in the order of `lsml.data.sensor.BANDS`.
 
     `std` is that of the population (divided by n); `median` is the lower one, so always a value that occurs.
     `quantiles` has one row of 14 for each of `PERCENTS`, which hold to 1/128 of a value; the extremes are exact.

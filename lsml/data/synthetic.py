@@ -21,8 +21,8 @@ import numpy as np
 from scipy import fft, ndimage
 
 from lsml import __version__
-from lsml.bands import CONSTANTS, ELEVATION, PATCH_SHAPE, PATCH_SIZE, PIXEL_METRES, SLOPE
-from lsml.data.provenance import mark_synthetic
+from lsml.data.sensor import CONSTANTS, ELEVATION, PATCH_SHAPE, PATCH_SIZE, PIXEL_METRES, SLOPE
+from lsml.data.splits import mark_synthetic
 from lsml.errors import ConfigError, DataError
 
 _CANVAS = 160

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor
 
-from lsml.config import LossConfig
+from lsml.config.schema import LossConfig
 from lsml.losses.lovasz import lovasz_hinge
 from lsml.losses.pixelwise import cross_entropy, focal, weighted_mean
 from lsml.losses.region import dice, focal_tversky, soft_jaccard, tversky

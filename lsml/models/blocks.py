@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 from keras import KerasTensor, layers, ops
 
-from lsml.config import ModelConfig
+from lsml.config.schema import ModelConfig
 
 BATCH_MOMENTUM = 0.9
 """Of the batch statistics' moving average: some 20 steps are enough to follow, where Keras's .99 needs 200."""

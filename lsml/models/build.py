@@ -7,17 +7,16 @@ import keras
 import numpy as np
 from keras import KerasTensor
 
-from lsml.bands import N_BANDS
-from lsml.config import TrainConfig
+from lsml.config.schema import TrainConfig
+from lsml.data.sensor import N_BANDS
 from lsml.data.statistics import BandStatistics
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import plain, resnet
+from lsml.models.ensemble import mean_logits, member_seeds, side_by_side
 from lsml.models.inputs import features_of
-from lsml.models.members import mean_logits, member_seeds, side_by_side
 from lsml.models.pretrained import stem_input
-from lsml.models.supervision import supervise
 from lsml.models.trees import tree_network
-from lsml.models.unet import decoder, head
+from lsml.models.unet import decoder, head, supervise
 
 WEIGHTS_STREAM = 1
 """Keeps the network's random numbers apart from those of the loader, which derive from the same seed."""

@@ -21,8 +21,8 @@ import numpy as np
 from filelock import FileLock
 from keras import KerasTensor
 
-from lsml.bands import BLUE, GREEN, RED
-from lsml.config import ModelConfig, TrainConfig
+from lsml.config.schema import ModelConfig, TrainConfig
+from lsml.data.sensor import BLUE, GREEN, RED
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ModelError
 from lsml.models.blocks import Blocks

@@ -13,11 +13,10 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
-from lsml.bands import N_BANDS
-from lsml.data.split import Split
+from lsml.data.sensor import N_BANDS
+from lsml.data.splits import Split, draw_pixels
 from lsml.data.statistics import BandStatistics
-from lsml.models.indices import SETS, spectral_index
-from lsml.models.inputs import reflectance, replace_nonfinite
+from lsml.models.inputs import SETS, reflectance, replace_nonfinite, spectral_index
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -83,9 +82,7 @@ def fit_trees(network: keras.Model, train: Split, statistics: BandStatistics, *,
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
-    from lsml.baseline import draw
-
-    drawn = list(draw(train, np.random.default_rng((seed, TREES_STREAM))))
+    drawn = list(draw_pixels(train, np.random.default_rng((seed, TREES_STREAM))))
     stored, landslide = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     if landslide.all() or not landslide.any():
         assign(network, [], float(np.log((landslide.sum() + 0.5) / ((~landslide).sum() + 0.5))))

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from lsml.config import ModelConfig, TrainConfig
+from lsml.config.schema import ModelConfig, TrainConfig
 from lsml.errors import ConfigError, ModelError
 
 PUBLISHED_FILTERS = 64

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from lsml.comparison import PooledScore
-from lsml.config import Scalar, amount, in_words
-from lsml.report.facts import Contender, Objective, TrialFacts
+from lsml.config.fields import Scalar, amount, in_words
+from lsml.report.summary import Contender, Objective, TrialFacts
+from lsml.scoring.comparison import PooledScore
 
 # Okabe & Ito (2008): apart in hue and in lightness, with normal and colour-blind sight.
 _BLUE, _ORANGE, _GREEN, _PINK, _BLACK, _GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#9AA3AD"

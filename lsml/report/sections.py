@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lsml.bootstrap import LEAST_PATCHES, Interval
-from lsml.comparison import PatchCounts, disagreement, f1_above, pooled_scores
-from lsml.config import Scalar, TrainConfig, amount, flatten, in_words
-from lsml.figures import FALSE_ALARM, HIT, MISS, plot_f1, plot_precision_recall, plot_reliability
+from lsml.config.fields import Scalar, amount, flatten, in_words
+from lsml.config.schema import TrainConfig
+from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
+from lsml.plots.patches import FALSE_ALARM, HIT, MISS
 from lsml.report import figures
-from lsml.report.facts import Evaluated, JudgedRun, StudyFacts
-from lsml.report.page import Picture, Section, Table, as_svg, render
-from lsml.report.pictures import outcome_png, true_colour_png
+from lsml.report.html import Picture, Section, Table, as_svg, outcome_png, render, true_colour_png
+from lsml.report.summary import Evaluated, JudgedRun, StudyFacts
+from lsml.scoring.bootstrap import LEAST_PATCHES, Interval
+from lsml.scoring.comparison import PatchCounts, disagreement, f1_above, pooled_scores
 
 _HALF_PAGE = 5.0
 _FEW = 2

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lsml.data.training import Steps, StudyData
+from lsml.data.splits import Steps, StudyData
 from lsml.errors import Interrupted, StudyError
-from lsml.study.slots import Slots
+from lsml.study.trial_queue import Slots
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
-from lsml.trial import Attempt, Role, State, TrialFunction, TrialOutcome, TrialTask
+from lsml.training.outcome import Attempt, Role, State, TrialFunction, TrialOutcome, TrialTask
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 120.0

@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from lsml.config import OBJECTIVE
+from lsml.config.schema import OBJECTIVE
 from lsml.errors import ConfigError, StorageError
 
 SLOT, ORDINAL, SUPERSEDED, RUN_ID = "slot", "attempt", "superseded", "run_id"

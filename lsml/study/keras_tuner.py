@@ -6,20 +6,20 @@ import keras
 import keras_tuner
 from keras_tuner.errors import FatalValueError
 
-from lsml.config import TrainConfig, with_values
-from lsml.data.training import TrainingData
-from lsml.experiment import EPOCHS
-from lsml.fit import EpochEvent, TrainingRun, train
-from lsml.metrics import best_epoch
-from lsml.space import Space, configure
-from lsml.study.hyperparameters import HyperSuggester
+from lsml.config.experiment import EPOCHS
+from lsml.config.schema import TrainConfig, with_values
+from lsml.config.space import Space, configure
+from lsml.data.splits import TrainingData
+from lsml.scoring.metrics import best_epoch
+from lsml.study.oracles import HyperSuggester
+from lsml.training.trainer import EpochEvent, TrainingRun, train
 
 
 class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # keras_tuner has no types
     """What `lsml tune` does with one configuration, as KerasTuner's `HyperModel`.
 
-        experiment = lsml.experiment.load_experiment(Path("experiments/demo.yaml"))
-        data = lsml.data.training.prepare(Path("data/demo"), Path(".lsml/packs"))
+        experiment = lsml.config.experiment.load_experiment(Path("experiments/demo.yaml"))
+        data = lsml.data.splits.prepare(Path("data/demo"), Path(".lsml/packs"))
         hypermodel = SegmentationHyperModel(experiment.space, experiment.base, data)
         objective = keras_tuner.Objective("val_f1", direction="max")
         keras_tuner.RandomSearch(hypermodel, objective=objective, max_trials=10).search()
@@ -69,7 +69,7 @@ class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # k
         initial_epoch: int = 0,
         verbose: object = None,
     ) -> dict[str, float]:
-        """Trains the network that `build` gave last; the metrics of its best epoch, as `lsml.fit.EpochEvent` has them.
+        """Trains the network that `build` gave last; the metrics of its best epoch, as `EpochEvent` has them.
 
         Args:
             callbacks: hear of the start, the end and each epoch, with all its metrics, and may stop the training. They
@@ -97,7 +97,7 @@ class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # k
 
 
 class _Callbacks:
-    """An `lsml.fit.Observer` that hands epochs on, numbered from 0 as Keras does."""
+    """An `lsml.training.trainer.Observer` that hands epochs on, numbered from 0 as Keras does."""
 
     def __init__(self, listeners: keras.callbacks.CallbackList, model: keras.Model, initial_epoch: int) -> None:
         self._listeners, self._model, self._first = listeners, model, initial_epoch

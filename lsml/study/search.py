@@ -26,8 +26,9 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from lsml.config import fields
-from lsml.experiment import (
+from lsml.config.schema import fields
+from lsml.config.space import Dimension, Space
+from lsml.config.study import (
     CmaEsSettings,
     GpSettings,
     HalvingSettings,
@@ -41,7 +42,6 @@ from lsml.experiment import (
     SamplerSettings,
     TpeSettings,
 )
-from lsml.space import Dimension, Space
 from lsml.study.database import CountedStudy, is_superseded, slot_of
 
 

@@ -1,4 +1,4 @@
-"""The workers of a study: processes of a local dask cluster, bound to loopback, one trial each at a time."""
+"""The workers of a study: processes of a local dask cluster, bound to loopback, one trial each, and what they use."""
 
 import contextlib
 import itertools
@@ -14,14 +14,63 @@ from types import TracebackType
 from typing import Any, Self
 
 import dask
+import psutil
 from distributed import Client, Future, KilledWorker, Nanny, Queue, Scheduler, SpecCluster, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 
-from lsml import backend
 from lsml.errors import OutOfMemory, StudyError, in_one_line
-from lsml.study.system import SystemProbe, gpu_ids
-from lsml.trial import TrialFunction, TrialOutcome, TrialTask
+from lsml.training import backend
+from lsml.training.outcome import TrialFunction, TrialOutcome, TrialTask
+
+_MEGABYTE = 1e6
+
+
+def gpu_ids() -> list[str]:
+    """The GPUs that this process may use, as values for `CUDA_VISIBLE_DEVICES`; empty without NVIDIA's driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
+
+
+class SystemProbe:
+    """Samples this process and the GPUs that it may use."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+        self._gpus = gpu_ids()
+
+    def sample(self) -> dict[str, float]:
+        """CPU in percent of one core since the last sample, resident memory and GPU memory in megabytes."""
+        values = {
+            "system/process_cpu_percentage": self._process.cpu_percent(),
+            "system/process_memory_megabytes": self._process.memory_info().rss / _MEGABYTE,
+        }
+        for position, gpu in enumerate(self._gpus):
+            values |= _gpu_figures(position, gpu)
+        return values
+
+
+def _gpu_figures(position: int, gpu: str) -> dict[str, float]:
+    import pynvml
+
+    pynvml.nvmlInit()
+    by_index = gpu.isdecimal()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpu)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(gpu)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return {
+        f"system/gpu_{position}_utilization_percentage": float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        f"system/gpu_{position}_memory_usage_megabytes": memory.used / _MEGABYTE,
+    }
+
 
 # A trial that takes its worker down must not be given to the next one: the coordinator decides.
 # A daemonic worker may not start processes of its own. Trials are placed by the coordinator alone.
@@ -256,7 +305,7 @@ class Workers:
 def _device() -> tuple[str, str]:
     """Runs on the worker."""
     backend.load_keras()
-    from lsml.device import describe_device
+    from lsml.training.device import describe_device
 
     device = describe_device()
     return device.kind, device.name

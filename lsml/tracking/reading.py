@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lsml.calibration import moved
-from lsml.comparison import read_counts
-from lsml.config import OBJECTIVE, from_parameters
-from lsml.metrics import PooledCounts
-from lsml.report.facts import Contender, DataFacts, Evaluated, JudgedRun, SpentTime, SplitFacts
+from lsml.config.schema import OBJECTIVE, from_parameters
+from lsml.report.summary import Contender, DataFacts, Evaluated, JudgedRun, SpentTime, SplitFacts
+from lsml.scoring.calibration import moved
+from lsml.scoring.comparison import read_counts
+from lsml.scoring.metrics import PooledCounts
 from lsml.tracking.runs import BEST_METRIC, DATA_ROOT, DATA_SOURCE, FOLDS, NOTE, PARENT, ROLE, SLOT, STATE, STUDY
 from lsml.tracking.scores import patch_table, picture_files, pictures, pixel_table, score_kind
 from lsml.tracking.store import storage_errors

@@ -16,14 +16,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from lsml import __version__
-from lsml.config import OBJECTIVE, Scalar, in_words
+from lsml.config.fields import Scalar, in_words
+from lsml.config.schema import OBJECTIVE
 from lsml.data.pack import PackedSplit
-from lsml.data.training import StudyData
+from lsml.data.splits import StudyData
 from lsml.errors import StorageError
 from lsml.tracking.models import log_model
 from lsml.tracking.scores import score_tags
 from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, git_commit, storage_errors
-from lsml.trial import Attempt, Panel, Role, State, TrialOutcome
+from lsml.training.outcome import Attempt, Panel, Role, State, TrialOutcome
 
 STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
     "lsml.study",

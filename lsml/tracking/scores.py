@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from mlflow import MlflowClient
 
-from lsml.data.provenance import POOLED, UNKNOWN, Judged, ScoredSplit
+from lsml.data.splits import POOLED, UNKNOWN, Judged, ScoredSplit
 from lsml.tracking.store import storage_errors
-from lsml.trial import PATCH_TABLE, PIXEL_TABLE
+from lsml.training.outcome import PATCH_TABLE, PIXEL_TABLE
 
 SAME_PATCHES, OTHER_PATCHES = "best F1 on these patches", "best F1 on other patches"
 
@@ -30,7 +30,7 @@ class ScoreKind(NamedTuple):
     """What must agree between two scores that are compared.
 
     Attributes:
-        split: how the patches were set apart, see `lsml.data.provenance`.
+        split: how the patches were set apart, see `lsml.data.splits`.
         patches: the fingerprint of the patches.
         averaging: over what.
         threshold: which patches it was chosen on.

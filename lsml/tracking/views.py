@@ -15,7 +15,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lsml.config import OBJECTIVE
+from lsml.config.schema import OBJECTIVE
 from lsml.tracking.runs import BEST_METRIC, ROLE, STATE, competitors_query
 from lsml.tracking.store import storage_errors
 

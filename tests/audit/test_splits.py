@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from lsml.audit.duplicates import NEAR, ORIENTATIONS, Pair, closest_pairs, turn
 from lsml.audit.facts import Facts, gather
-from lsml.bands import CONSTANTS, ELEVATION
+from lsml.audit.splits import NEAR, ORIENTATIONS, Pair, closest_pairs, turn
 from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.sensor import CONSTANTS, ELEVATION
 from lsml.data.synthetic import synthesize
 from lsml.errors import DataError
 from tests.processes import lsml

@@ -13,7 +13,7 @@ HEAVY = {"keras", "tensorflow", "mlflow", "optuna", "dask", "distributed", "h5py
 
 def test_reference_as_json_holds_every_field_and_setting(tmp_path: Path) -> None:
     """One entry a hyperparameter, one a setting, with what an editor's form needs."""
-    from lsml.config import fields
+    from lsml.config.schema import fields
 
     found = json.loads(lsml(tmp_path, "config", "reference", "--format", "json").stdout)
     assert [entry["name"] for entry in found["hyperparameters"]] == [spec.name for spec in fields()]

@@ -21,7 +21,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 def test_help_of_tune_lists_every_hyperparameter(tmp_path: Path) -> None:
     """Names, defaults, bounds and meaning are read off TrainConfig."""
-    from lsml.config import fields
+    from lsml.config.schema import fields
 
     # Help is wrapped, also after a hyphen.
     text = " ".join(lsml(tmp_path, "tune", "--help").stdout.split()).replace("- ", "-")

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import Scalar, TrainConfig, fields, with_values
+from lsml.config.fields import Scalar
+from lsml.config.schema import TrainConfig, fields, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.models.build import build_model, build_networks
 from lsml.models.pretrained import CHANNEL_STD

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from lsml.config import OBJECTIVE, TrainConfig, with_values
-from lsml.data.training import Steps
+from lsml.config.experiment import Experiment
+from lsml.config.schema import OBJECTIVE, TrainConfig, with_values
+from lsml.config.space import Space, configure
+from lsml.config.study import DataEntry, StudySettings
+from lsml.data.splits import Steps
 from lsml.errors import ConfigError
-from lsml.experiment import DataEntry, Experiment, StudySettings
-from lsml.jobs.tune import _spec
-from lsml.space import Space, configure
 from lsml.study.database import SLOT, slot_of, state_of
-from lsml.study.slots import SearchSlots
-from lsml.trial import Attempt, TrialOutcome
+from lsml.study.trial_queue import SearchSlots
+from lsml.training.outcome import Attempt, TrialOutcome
+from lsml.workflows.tune import _spec
 
 EPOCHS = "training.epochs"
 BASE = with_values(TrainConfig(), {"training.epochs": 4, "model.depth": 3})
@@ -315,7 +316,7 @@ def test_every_value_survives_the_way_to_keras_tuner_and_back() -> None:
     """Values at both ends of each dimension and between, without inactive fields, in KerasTuner and out of it."""
     import keras_tuner
 
-    from lsml.study.hyperparameters import HyperSuggester, declared, decoded, encoded
+    from lsml.study.oracles import HyperSuggester, declared, decoded, encoded
 
     hp = declared(SPACE)
     for position in (0.0, 0.34, 0.67, 1.0):

@@ -9,13 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import LossConfig, Scalar, TrainConfig, fields, with_values
+from lsml.config.fields import Scalar
+from lsml.config.schema import LossConfig, TrainConfig, fields, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.build import build_model, build_network, build_networks
-from lsml.models.files import export, load_bytes
-from lsml.models.members import MembersLoss
-from lsml.models.supervision import SupervisedLoss
+from lsml.models.ensemble import MembersLoss
+from lsml.models.export import export, load_bytes
+from lsml.models.unet import SupervisedLoss
 from tests.processes import WITHOUT_LSML
 
 EAGER = keras.backend.backend() == "tensorflow"

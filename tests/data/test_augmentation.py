@@ -12,12 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lsml.bands import ELEVATION, SLOPE
-from lsml.config import AugmentConfig
+from lsml.config.schema import AugmentConfig
 from lsml.data.augmentation import Augmentation
-from lsml.data.elastic import Elastic
-from lsml.data.mixing import cut_mix, mix_up
-from lsml.data.photometric import Change, Photometric, band_gain, gaps, illumination, noise
+from lsml.data.sensor import ELEVATION, SLOPE
+from lsml.data.transforms import Change, Elastic, Photometric, band_gain, cut_mix, gaps, illumination, mix_up, noise
 
 SIZE = (32, 32)
 TERRAIN = [SLOPE, ELEVATION]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsml.bands import CONSTANTS, PATCH_SHAPE
 from lsml.data.folds import SplitView, fold_data, fold_indices, prepare_folds
 from lsml.data.pack import PackedSplit
+from lsml.data.sensor import CONSTANTS, PATCH_SHAPE
 from lsml.errors import DataError
 
 from .conftest import WritePatch, mask_of

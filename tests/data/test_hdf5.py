@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from lsml.bands import PATCH_SHAPE
 from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.sensor import PATCH_SHAPE
 from lsml.errors import DataError
 
 CANARY = b"canary-4711" * 200_000

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lsml.bands import ELEVATION
-from lsml.config import AugmentConfig
+from lsml.config.schema import AugmentConfig
 from lsml.data.loader import EpochLoader, SideBySideLoader
+from lsml.data.sensor import ELEVATION
 
 EVERY = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
 

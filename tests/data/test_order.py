@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lsml.data.folds import fold_data, prepare_folds
-from lsml.data.order import epoch_order, times_before
+from lsml.data.loader import epoch_order, times_before
 
 from .conftest import WritePatch
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lsml.config import TrainConfig
+from lsml.config.schema import TrainConfig
 from lsml.data.folds import fold_data, prepare_folds
-from lsml.data.training import StudyData, prepare, prepare_whole
-from lsml.trial import TrialTask
+from lsml.data.splits import StudyData, prepare, prepare_whole
+from lsml.training.outcome import TrialTask
 from tests.test_architecture import ROOT, imported_names, module_of, modules
 
 from .conftest import WritePatch, integers_of
@@ -112,7 +112,9 @@ def test_the_walk_finds_what_is_planted(root: Path) -> None:
     assert ways_out(_Leaky("words"), root) == []
 
 
-@pytest.mark.parametrize("start", ["lsml.jobs.tune", "lsml.jobs.train", "lsml.jobs.refit", "lsml.jobs.promote"])
+@pytest.mark.parametrize(
+    "start", ["lsml.workflows.tune", "lsml.workflows.train", "lsml.workflows.refit", "lsml.workflows.promote"]
+)
 def test_no_import_leads_from_training_to_the_seal(start: str) -> None:
     """Neither the module that finds the test split for a model nor the one that calls it is imported, by any detour."""
     known = modules(ROOT / "lsml")
@@ -122,5 +124,5 @@ def test_no_import_leads_from_training_to_the_seal(start: str) -> None:
             continue
         seen.add(name)
         pending += [module_of(dotted, known) for _, dotted in imported_names(name, known[name])]
-    assert {"lsml.data.training", "lsml.data.layout"} <= seen
-    assert not seen & {"lsml.data.sealed", "lsml.jobs.evaluate"}
+    assert {"lsml.data.splits"} <= seen
+    assert not seen & {"lsml.data.sealed", "lsml.workflows.evaluate"}

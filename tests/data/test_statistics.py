@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsml.bands import BANDS
-from lsml.data.encoding import as_integers, as_stored
-from lsml.data.folders import PatchFiles
 from lsml.data.pack import pack_split
+from lsml.data.scan import PatchFiles
+from lsml.data.sensor import BANDS, as_integers, as_stored
 from lsml.data.statistics import PERCENTS, BandStatistics, band_statistics
 from lsml.errors import DataError
 from tests.data.conftest import WritePatch

@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lsml.bands import (
+from lsml.data.sensor import (
     CONSTANTS,
     ELEVATION,
     GREEN,

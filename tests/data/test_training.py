@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lsml.bands import CONSTANTS
-from lsml.data.training import prepare
+from lsml.data.sensor import CONSTANTS
+from lsml.data.splits import prepare
 
 from .conftest import WritePatch, integers_of
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from lsml.bands import PATCH_SHAPE
+from lsml.data.sensor import PATCH_SHAPE
 from tests.end_to_end.conftest import Study, client, runs
 from tests.end_to_end.test_evaluate import LOAD_AND_SCORE
 from tests.processes import lsml, without_lsml
@@ -25,7 +25,7 @@ PLACES = {
 
 # Where an attempt is killed, right after the call, and what is then still owed.
 STEPS = [
-    "lsml.tracking.ensemble.open_ensemble_run",  # an empty run
+    "lsml.tracking.study.open_ensemble_run",  # an empty run
     "lsml.tracking.ensemble.log_scores",  # a run with scores and no model
     "lsml.tracking.ensemble.log_model",  # all is there, the run is open
     "lsml.tracking.ensemble.close_run",  # not registered
@@ -94,7 +94,7 @@ def validation(data: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 def model_of(folder: Path, run_id: str) -> Any:
     """The network of a run."""
-    from lsml.jobs.models import load_model
+    from lsml.workflows.sources import load_model
 
     with inside(folder):
         return load_model(client(folder), run_id)
@@ -119,7 +119,7 @@ def kept_by_hand(masks: np.ndarray) -> list[np.ndarray]:
 
 def make(folder: Path, **options: Any) -> Any:
     """The ensemble, by the job behind the command."""
-    from lsml.jobs.ensemble import ensemble
+    from lsml.workflows.ensemble import ensemble
 
     with inside(folder):
         return ensemble(
@@ -132,7 +132,8 @@ def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -
     """The ensemble of trials whose kept probabilities are made by hand, killed after every step of its recording."""
     import importlib
 
-    from lsml.kept import PROBABILITIES, pack
+    from lsml.scoring.ensemble_selection import PROBABILITIES
+    from lsml.scoring.ensemble_selection import pack_probabilities as pack
 
     ids, _, masks = validation(study.data)
     said = kept_by_hand(masks)
@@ -160,7 +161,8 @@ def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_kept_probabilities_are_what_the_model_says(folder: Path, study: Study) -> None:
     """A trial that was asked to keeps its patches, in their order, and what its model says of them, to one level."""
-    from lsml.kept import PROBABILITIES, quantise, unpack
+    from lsml.scoring.ensemble_selection import PROBABILITIES, quantise
+    from lsml.scoring.ensemble_selection import unpack_probabilities as unpack
 
     store = client(folder)
     keeping = [run for run in runs(folder, "tags.`lsml.role` = 'trial'") if int(run.data.tags["lsml.slot"]) == 3]
@@ -211,7 +213,7 @@ def test_the_members_are_those_that_hands_would_pick(made: Made) -> None:
 
 def test_the_registered_model_is_the_weighted_mean(made: Made) -> None:
     """Of the members' own answers, (2 a + b) / 3; its F1 and its threshold are those of that mean."""
-    from lsml.metrics import PooledCounts
+    from lsml.scoring.metrics import PooledCounts
 
     _, images, masks = validation(made.data)
     a, b = (model_of(made.folder, m.run_id).network.predict_on_batch(images) for m in made.found.members)
@@ -237,8 +239,8 @@ def test_the_command_finds_what_there_is(made: Made) -> None:
 
 def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) -> None:
     """By its alias, on the test split, where MLflow alone without lsml has the same F1; and beside the best trial."""
-    from lsml.jobs.compare import compare
-    from lsml.jobs.evaluate import judge
+    from lsml.workflows.compare import compare
+    from lsml.workflows.evaluate import judge
 
     with inside(made.folder):
         judged = judge(
@@ -267,9 +269,8 @@ def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) ->
 
 def test_without_kept_probabilities_the_models_are_asked(made: Made) -> None:
     """The same selection as by hand from what each model says; models that are gone are left out; one is too few."""
-    from lsml.ensemble import select
     from lsml.errors import StudyError
-    from lsml.kept import PROBABILITIES, quantise
+    from lsml.scoring.ensemble_selection import PROBABILITIES, quantise, select
 
     store = client(made.folder)
     _, images, masks = validation(made.data)

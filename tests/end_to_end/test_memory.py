@@ -16,7 +16,7 @@ def test_a_training_that_does_not_fit_ends_with_one_line_and_exit_6(dataset: Pat
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     values = ("model.filters=128", "model.depth=5", "training.batch_size=6", "training.epochs=1")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.starved", "300", "train", "experiment.yaml", "--data", str(dataset)]
+        [sys.executable, "-m", "tests.training.starved", "300", "train", "experiment.yaml", "--data", str(dataset)]
         + [word for value in values for word in ("--set", value)],
         cwd=tmp_path,
         env=environment(),

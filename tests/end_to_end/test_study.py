@@ -64,7 +64,7 @@ def test_what_a_network_has_to_beat_stands_beside_the_best(study: Study) -> None
 
 def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:
     """Flat parameters, one point an epoch, both datasets with the start of their fingerprints, versions, device."""
-    from lsml.config import fields
+    from lsml.config.schema import fields
 
     run = client(study.folder).get_run(study.best_run)
     assert set(run.data.params) == {spec.name for spec in fields()}
@@ -80,7 +80,13 @@ def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:
         "landslide4sense-validation": tags["lsml.data.validation"][:32],
     }
     assert len(tags["lsml.data.train"]) == 64
-    assert {"lsml.device", "lsml.precision", "lsml.backend", "lsml.keras", "lsml.version"} <= tags.keys()
+    assert {
+        "lsml.device",
+        "lsml.precision",
+        "lsml.backend",
+        "lsml.keras",
+        "lsml.version",
+    } <= tags.keys()
 
 
 def test_panels_have_the_same_keys_in_every_trial(study: Study) -> None:

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import ModelConfig
-from lsml.models.attention import excite, gate
+from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
+from lsml.models.unet import excite, gate
 
 
 def _blocks() -> Blocks:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import ModelConfig
+from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
 
 

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import TrainConfig, with_values
+from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ModelError
 from lsml.models.build import build_model
-from lsml.models.files import export, load_bytes, load_file
+from lsml.models.export import export, load_bytes, load_file
 
 SMALL = {"model.filters": 4, "model.depth": 1}
 

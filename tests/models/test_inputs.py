@@ -9,13 +9,22 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lsml.bands import BLUE, CONSTANTS, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
-from lsml.config import InputConfig, fields
+from lsml.config.schema import InputConfig, fields
 from lsml.data.hdf5 import read_image
+from lsml.data.sensor import BLUE, CONSTANTS, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
 from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import ConfigError
-from lsml.models.indices import NDVI, SETS, spectral_index
-from lsml.models.inputs import GROUPS, features_of, reflectance, replace_nonfinite, scale, six_inputs
+from lsml.models.inputs import (
+    GROUPS,
+    NDVI,
+    SETS,
+    features_of,
+    reflectance,
+    replace_nonfinite,
+    scale,
+    six_inputs,
+    spectral_index,
+)
 
 
 def _scaled(stored: np.ndarray, scaling: str, statistics: BandStatistics) -> np.ndarray:

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import TrainConfig, with_values
+from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.models.build import build_model
-from lsml.models.files import export, load_bytes
-from lsml.models.mean import weighted_mean
+from lsml.models.ensemble import weighted_mean
+from lsml.models.export import export, load_bytes
 from tests.processes import WITHOUT_LSML
 
 STRANGER = """

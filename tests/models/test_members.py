@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from lsml.config import LossConfig, Scalar, TrainConfig, with_values
+from lsml.config.fields import Scalar
+from lsml.config.schema import LossConfig, TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.build import build_model, build_network, build_networks
-from lsml.models.members import MembersLoss, mean_logits, member_seeds
+from lsml.models.ensemble import MembersLoss, mean_logits, member_seeds
 
 
 def _config(members: int, **model: Scalar) -> TrainConfig:

@@ -10,19 +10,20 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import Scalar, TrainConfig, with_values
+from lsml.config.fields import Scalar
+from lsml.config.schema import TrainConfig, with_values
+from lsml.data.splits import TrainingData
 from lsml.data.statistics import BandStatistics
-from lsml.data.training import TrainingData
 from lsml.errors import ConfigError, ModelError
-from lsml.fit import FitResult, TrainingRun, fit, last_epoch
 from lsml.models.build import build_network
-from lsml.models.files import load_bytes
-from lsml.models.pacing import PacedAdamW
+from lsml.models.export import load_bytes
 from lsml.models.pretrained import carry, three_channel_encoder
 from lsml.models.weights import identity
-from lsml.networks import Network
+from lsml.training.network import Network
+from lsml.training.optimizer import PacedAdamW
+from lsml.training.trainer import FitResult, TrainingRun, fit, last_epoch
 from tests.processes import ROOT, WITHOUT_LSML, environment, lsml
-from tests.test_fit import STATISTICS, Listener, Squares
+from tests.training.test_trainer import STATISTICS, Listener, Squares
 
 ENCODER: dict[str, Scalar] = {"model.architecture": "resnet_unet", "model.encoder": "resnet18", "model.filters": 4}
 

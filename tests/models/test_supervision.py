@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from lsml.config import LossConfig, TrainConfig, with_values
+from lsml.config.schema import LossConfig, TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.build import build_model, build_networks
-from lsml.models.files import export
-from lsml.models.supervision import SupervisedLoss, level_weights
+from lsml.models.export import export
+from lsml.models.unet import SupervisedLoss, level_weights
 
 SMALL = {"model.filters": 4, "model.depth": 3}
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from lsml.bands import CONSTANTS, GREEN, NEAR_INFRARED, RED
-from lsml.config import TrainConfig, with_values
+from lsml.config.schema import TrainConfig, with_values
+from lsml.data.sensor import CONSTANTS, GREEN, NEAR_INFRARED, RED
 from lsml.data.statistics import BandStatistics
 from lsml.models.build import Networks, build_model, build_networks
 from lsml.models.trees import assign, fit_trees, grown, pixel_features, tree_network
-from tests.test_fit import Squares
+from tests.training.test_trainer import Squares
 
 NODE = np.dtype(
     [

@@ -1,6 +1,6 @@
 """The U-Net's own proportions; what holds for every network is in `tests/contracts/test_models.py`."""
 
-from lsml.config import TrainConfig, with_values
+from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.models.build import build_network
 

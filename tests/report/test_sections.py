@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lsml.comparison import PatchCounts
-from lsml.config import TrainConfig, with_values
-from lsml.metrics import PooledCounts
-from lsml.report.facts import (
+from lsml.config.schema import TrainConfig, with_values
+from lsml.report.sections import study_page
+from lsml.report.summary import (
     Contender,
     DataFacts,
     Evaluated,
@@ -19,7 +18,8 @@ from lsml.report.facts import (
     StudyFacts,
     TrialFacts,
 )
-from lsml.report.sections import study_page
+from lsml.scoring.comparison import PatchCounts
+from lsml.scoring.metrics import PooledCounts
 from tests.pages import Page
 
 BASE = with_values(TrainConfig(), {"model.depth": 3, "seed": 5})

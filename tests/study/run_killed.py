@@ -16,13 +16,13 @@ from pathlib import Path
 from sleeping import FUNCTIONS
 
 from lsml.cli.output import Reporter
-from lsml.experiment import load_experiment
-from lsml.jobs.tune import tune
+from lsml.config.experiment import load_experiment
+from lsml.workflows.tune import tune
 from tests.forking import exit_code
 
 _OWNERS = {
-    "Slots": "lsml.study.slots",
-    "SearchSlots": "lsml.study.slots",
+    "Slots": "lsml.study.trial_queue",
+    "SearchSlots": "lsml.study.trial_queue",
     "Workers": "lsml.study.workers",
     "TrialRecorder": "lsml.tracking.runs",
     "models": "lsml.tracking.models",

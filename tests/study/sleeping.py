@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from lsml.data.folds import FoldedData
-from lsml.data.training import Steps
-from lsml.memory import within_memory
-from lsml.models.files import ModelFile
-from lsml.study.slots import fresh_seed
-from lsml.trial import Earned, Panel, Report, TrialFunctions, TrialOutcome, TrialTask, train_trial
-from tests.starved import spare
+from lsml.data.splits import Steps
+from lsml.models.export import ModelFile
+from lsml.study.trial import TrialFunctions, train_trial
+from lsml.study.trial_queue import fresh_seed
+from lsml.training.memory import within_memory
+from lsml.training.outcome import Earned, Panel, Report, TrialOutcome, TrialTask
+from tests.training.starved import spare
 
 EPOCHS = 4
 BASE_WEIGHT = 0.5

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from lsml.config.experiment import load_experiment
 from lsml.errors import StudyError
-from lsml.experiment import load_experiment
-from lsml.jobs.conclude import TuneResult
-from lsml.jobs.tune import tune
 from lsml.study.database import load_study, note_result, result_of
-from lsml.trial import TrialFunctions
+from lsml.study.trial import TrialFunctions
+from lsml.workflows.finalize import TuneResult
+from lsml.workflows.tune import tune
 
 from .conftest import EXPERIMENT, client, runs
 from .sleeping import FUNCTIONS, LUCK, failing, refitting, sleeping

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from keras_tuner.errors import FatalValueError
 
-from lsml.config import with_values
-from lsml.fit import fit
-from lsml.space import Space
+from lsml.config.schema import with_values
+from lsml.config.space import Space
 from lsml.study.keras_tuner import SegmentationHyperModel
+from lsml.training.trainer import fit
 from tests.processes import environment
-from tests.test_fit import Listener, toy_config, toy_data, weights_of
+from tests.training.test_trainer import Listener, toy_config, toy_data, weights_of
 
 BASE = toy_config(
     model__filters=4, model__depth=1, training__epochs=2, training__precision="float32", augment__strength=0.0
@@ -60,7 +60,7 @@ class WithoutTensorBoard(keras_tuner.RandomSearch):
 
 @pytest.mark.full
 def test_a_random_search_trains_what_lsml_trains(tmp_path: Path) -> None:
-    """Two trials of KerasTuner's own tuner: the best one's score and saved weights are those of `lsml.fit`."""
+    """Two trials of KerasTuner's own tuner: the best one's score and saved weights are those of `trainer`."""
     check_random_search(WithoutTensorBoard, tmp_path)
 
 

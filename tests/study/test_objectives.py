@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
-from lsml.config import TrainConfig
-from lsml.data.training import Steps
+from lsml.config.experiment import load_experiment
+from lsml.config.schema import TrainConfig
+from lsml.config.space import Space
+from lsml.config.study import StudySettings
+from lsml.data.splits import Steps
 from lsml.errors import StudyError
-from lsml.experiment import StudySettings, load_experiment
-from lsml.jobs.conclude import TuneResult
-from lsml.jobs.studies import list_studies, show_study
-from lsml.jobs.tune import tune
-from lsml.space import Space
-from lsml.study.choice import choose_best
-from lsml.study.report import figures, front, table
-from lsml.study.slots import SearchSlots
-from lsml.trial import TrialOutcome
+from lsml.study.results import figures, front, table
+from lsml.study.stages import choose_best
+from lsml.study.trial_queue import SearchSlots
+from lsml.training.outcome import TrialOutcome
+from lsml.workflows.finalize import TuneResult
+from lsml.workflows.studies import list_studies, show_study
+from lsml.workflows.tune import tune
 
 from .conftest import EXPERIMENT, attempts, client, counted, python, runs, same_curves
 from .sleeping import FUNCTIONS

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from lsml.config.experiment import load_experiment
 from lsml.errors import StudyError
-from lsml.experiment import load_experiment
-from lsml.jobs.studies import report_study
-from lsml.jobs.tune import tune
 from lsml.study.database import RESULT, load_study
+from lsml.workflows.studies import report_study
+from lsml.workflows.tune import tune
 from tests.pages import Page
 
 from .conftest import EXPERIMENT, client

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from lsml.cli.config import Entry, hyperparameters
-from lsml.config import OBJECTIVE, TrainConfig, flatten
-from lsml.data.training import Steps
-from lsml.experiment import HyperbandSettings, StudySettings
-from lsml.space import Space
+from lsml.config.fields import flatten
+from lsml.config.schema import OBJECTIVE, TrainConfig
+from lsml.config.space import Space
+from lsml.config.study import HyperbandSettings, StudySettings
+from lsml.data.splits import Steps
 from lsml.study.database import SLOT, slot_of, state_of
 from lsml.study.search import SlotHyperband
-from lsml.study.slots import SearchSlots
-from lsml.trial import Attempt, TrialOutcome
+from lsml.study.trial_queue import SearchSlots
+from lsml.training.outcome import Attempt, TrialOutcome
 
 STEPS = 4
 BASE = TrainConfig()

@@ -10,12 +10,13 @@ from typing import Any
 import psutil
 import pytest
 
-from lsml.data.training import Steps
+from lsml.config.experiment import load_experiment
+from lsml.data.splits import Steps
 from lsml.errors import ConfigError, StorageError, StudyError
-from lsml.experiment import load_experiment
-from lsml.jobs.conclude import TuneResult
-from lsml.jobs.tune import tune
-from lsml.trial import Attempt, State, TrialFunction, TrialFunctions
+from lsml.study.trial import TrialFunctions
+from lsml.training.outcome import Attempt, State, TrialFunction
+from lsml.workflows.finalize import TuneResult
+from lsml.workflows.tune import tune
 
 from .conftest import HERE, attempts, client, counted, environment, runs
 from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving

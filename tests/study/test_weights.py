@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lsml.config import TrainConfig, with_values
+from lsml.config.schema import TrainConfig, with_values
 from lsml.errors import ConfigError
 from lsml.models.pretrained import three_channel_encoder
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lsml.config import TrainConfig
+from lsml.config.schema import TrainConfig
 from lsml.study import workers as module
 from lsml.study.workers import Lost, Workers
-from lsml.trial import Report, TrialOutcome, TrialTask
+from lsml.training.outcome import Report, TrialOutcome, TrialTask
 
 
 def _never(task: TrialTask, report: Report) -> TrialOutcome:

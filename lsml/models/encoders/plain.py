@@ -2,7 +2,7 @@
 
 from keras import KerasTensor
 
-from lsml.config import ModelConfig
+from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
 
 

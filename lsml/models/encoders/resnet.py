@@ -11,7 +11,7 @@ from typing import NamedTuple
 import keras
 from keras import KerasTensor
 
-from lsml.config import ModelConfig
+from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
 
 EPSILON = 1.001e-5

@@ -1,0 +1,1 @@
+"""Configuration: every field declared once, search spaces, experiment files."""

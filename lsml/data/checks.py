@@ -1,0 +1,302 @@
+"""Audits a dataset: reads every file of every split and says, with file names, what would spoil a study.
+
+The test split is read here too, and stays sealed all the same. A seal protects a score: nothing of the test patches
+may reach the choice of a model. What leaves this module is counts, ranges, shares of landslide and which files hold the
+same image; no model is loaded, nothing is fitted, and only the command that prints the audit imports it (a test holds
+that). Leakage between the splits cannot be found in any other way.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.scan import SPLITS, Finding, Layout, Listed, below, dataset_root, layout_of, order, take_inventory
+from lsml.data.sensor import BANDS, BLUE, CONSTANTS, ELEVATION, N_BANDS, SLOPE, as_integers
+from lsml.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+Key = TypeVar("Key", str, tuple[int, ...])
+
+_SHORT_WAVES = (0, BLUE)
+_SHORT_WAVE_MEDIANS = (0.25, 50.0)
+"""Where the median of B1 and B2 in a patch lies when the values are stored ones. Air alone scatters .57 or more of
+them back (the least in 21 real patches is .575); cloud that saturates the sensor reaches about 20. Raw reflectance x
+10,000 is 800 to 1,100 times as large, reflectance 0..1 a tenth."""
+_STEEPEST, _HIGHEST = 90 / CONSTANTS[SLOPE], 8850 / CONSTANTS[ELEVATION]
+"""No slope is beyond upright, and no ground above Mount Everest."""
+
+_FEW_LANDSLIDES, _MANY_LANDSLIDES = 0.001, 0.5
+"""Landslide shares of a split that are worth a word: about .02 is what the published train split has."""
+
+
+class ImageFacts(NamedTuple):
+    """What one image contributes to the audit; each array has 14 numbers, NaN where a band has no finite value."""
+
+    file: str
+    minimum: np.ndarray
+    maximum: np.ndarray
+    mean: np.ndarray
+    nonfinite: np.ndarray
+    short_waves: float  # median of the finite values of B1 and B2
+    on_grid: bool  # values are integers over the band constants
+    digest: bytes
+
+
+class SplitSummary(NamedTuple):
+    """Figures of one split, over the files that could be read.
+
+    Attributes:
+        patches: how many image files, readable or not.
+        masks: how many mask files.
+        images_read: images that could be read.
+        landslide_fractions: the share of landslide pixels in each readable mask, 0..1.
+        minimum, maximum, mean: 14 stored values each, over the finite ones; NaN where there are none.
+        nonfinite: how many NaN and inf each of the 14 bands has.
+    """
+
+    name: str
+    patches: int
+    masks: int
+    images_read: int
+    landslide_fractions: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
+    mean: np.ndarray
+    nonfinite: np.ndarray
+
+    @property
+    def landslide_share(self) -> float | None:
+        """Share of landslide among all mask pixels; None without a mask."""
+        return float(self.landslide_fractions.mean()) if len(self.landslide_fractions) else None
+
+    @property
+    def empty_share(self) -> float | None:
+        """Share of masks without any landslide; None without a mask."""
+        return float((self.landslide_fractions == 0).mean()) if len(self.landslide_fractions) else None
+
+
+class Audit(NamedTuple):
+    """All that was found out about a dataset; errors come before warnings."""
+
+    root: Path
+    layout: Layout
+    splits: tuple[SplitSummary, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many findings are errors."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+
+def audit(root: Path, progress: Progress | None = None) -> Audit:
+    """Reads every image and mask below `root` and reports all findings, never only the first.
+
+    Args:
+        progress: called with ("patches", patches read, patches in all).
+
+    Raises:
+        DataError: no such folder, or no known layout in it: there is nothing to audit.
+    """
+    root = dataset_root(root)
+    layout = layout_of(root)
+    inventory = take_inventory(root, layout)
+    findings = list(inventory.findings)
+    images: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}
+    fractions: dict[str, list[float]] = {split: [] for split in SPLITS}
+    for done, patch in enumerate(inventory.patches, 1):
+        findings += _read(root, patch, images[patch.split], fractions[patch.split])
+        if progress is not None:
+            progress("patches", done, len(inventory.patches))
+    splits = tuple(_summary(name, inventory.patches, images[name], fractions[name]) for name in SPLITS)
+    for summary in splits:
+        findings += _about_images(summary.name, images[summary.name])
+        findings += _about_masks(root, summary, inventory.patches)
+    findings += _repetitions(images)
+    return Audit(root, layout, splits, order(findings))
+
+
+def _read(root: Path, patch: Listed, images: list[ImageFacts], fractions: list[float]) -> Iterator[Finding]:
+    """Adds what the two files of a patch say; a file that is refused becomes a finding in the reader's own words."""
+    if patch.image is not None:
+        name = below(root, patch.image)
+        try:
+            images.append(image_facts(name, read_image(patch.image)))
+        except DataError as error:
+            yield Finding("error", "unusable image", (name,), f"{error.why}; {error.fix}")
+    if patch.mask is not None:
+        try:
+            fractions.append(float(read_mask(patch.mask).mean()))
+        except DataError as error:
+            yield Finding("error", "unusable mask", (below(root, patch.mask),), f"{error.why}; {error.fix}")
+
+
+@np.errstate(over="ignore")
+def image_facts(name: str, stored: np.ndarray) -> ImageFacts:
+    """The facts of an image float64 `(H, W, 14)` of stored values."""
+    pixels = stored.reshape(-1, N_BANDS)
+    finite = np.isfinite(pixels)
+    count = finite.sum(axis=0)
+    everywhere = bool(finite.all())
+    known = pixels if everywhere else np.where(finite, pixels, 0.0)
+    nothing = np.where(count == 0, np.nan, 0.0)
+    short_waves = pixels[:, _SHORT_WAVES]
+    short_waves = short_waves if everywhere else short_waves[np.isfinite(short_waves)]
+    return ImageFacts(
+        file=name,
+        minimum=pixels.min(axis=0) if everywhere else np.where(finite, pixels, np.inf).min(axis=0) + nothing,
+        maximum=pixels.max(axis=0) if everywhere else np.where(finite, pixels, -np.inf).max(axis=0) + nothing,
+        mean=known.sum(axis=0) / np.maximum(count, 1) + nothing,
+        nonfinite=len(pixels) - count,
+        short_waves=float(np.median(short_waves)) if short_waves.size else np.nan,
+        on_grid=as_integers(known) is not None,
+        digest=hashlib.sha256(stored.tobytes()).digest(),
+    )
+
+
+def _summary(
+    name: str, patches: Iterable[Listed], images: Sequence[ImageFacts], fractions: Sequence[float]
+) -> SplitSummary:
+    mine = [patch for patch in patches if patch.split == name]
+    return SplitSummary(
+        name=name,
+        patches=sum(patch.image is not None for patch in mine),
+        masks=sum(patch.mask is not None for patch in mine),
+        images_read=len(images),
+        landslide_fractions=np.array(fractions),
+        minimum=_over(np.fmin, [facts.minimum for facts in images]),
+        maximum=_over(np.fmax, [facts.maximum for facts in images]),
+        mean=_mean([facts.mean for facts in images]),
+        nonfinite=np.sum([np.zeros(N_BANDS, np.int64), *(facts.nonfinite for facts in images)], axis=0),
+    )
+
+
+def _over(merge: np.ufunc, rows: list[np.ndarray]) -> np.ndarray:
+    return merge.reduce(rows, axis=0) if rows else np.full(N_BANDS, np.nan)
+
+
+def _mean(rows: list[np.ndarray]) -> np.ndarray:
+    """The mean over patches of each band, those without a finite value left out."""
+    table = np.array(rows).reshape(-1, N_BANDS)
+    known = np.isfinite(table).sum(axis=0)
+    return np.where(known > 0, np.nansum(table, axis=0) / np.maximum(known, 1), np.nan)
+
+
+def _about_images(split: str, images: Sequence[ImageFacts]) -> Iterator[Finding]:
+    yield from _nonfinite(images)
+    yield from _constant(split, images)
+    yield from _scale(images)
+
+
+def _nonfinite(images: Sequence[ImageFacts]) -> Iterator[Finding]:
+    """One finding for all images whose holes are in the same bands, with the counts of each band."""
+    for bands, group in _grouped(images, lambda facts: tuple(np.flatnonzero(facts.nonfinite).tolist())):
+        total = np.sum([facts.nonfinite for facts in group], axis=0)
+        counts = ", ".join(f"{total[band]} in {BANDS[band].name}" for band in bands)
+        text = f"NaN or infinite values: {counts}; packing replaces them by the train median of their band"
+        yield Finding("warning", "not finite", _files(group), text)
+
+
+def _constant(split: str, images: Sequence[ImageFacts]) -> Iterator[Finding]:
+    """Bands that are constant over a whole split, and those that are so in single patches only."""
+    if not images:
+        return
+    lowest = _over(np.fmin, [facts.minimum for facts in images])
+    highest = _over(np.fmax, [facts.maximum for facts in images])
+    everywhere = (lowest == highest) if len(images) > 1 else np.zeros(N_BANDS, bool)
+    if everywhere.any():
+        bands = np.flatnonzero(everywhere)
+        text = f"{_names(bands)}: one value in all of {split}, {_values(lowest[bands])}; look how the files were made"
+        yield Finding("error", "constant band", _files(images), text)
+
+    def own(facts: ImageFacts) -> tuple[int, ...]:
+        return tuple(np.flatnonzero((facts.minimum == facts.maximum) & ~everywhere).tolist())
+
+    for constant, group in _grouped(images, own):
+        text = f"{_names(constant)}: one value all over the patch; a gap in the source, or flat ground?"
+        yield Finding("warning", "constant band", _files(group), text)
+
+
+def _scale(images: Sequence[ImageFacts]) -> Iterator[Finding]:
+    """Images whose values are not stored ones, by what they look like; then those off the integer grid."""
+    for looks, group in _grouped(images, _looks_like):
+        medians = [facts.short_waves for facts in group]
+        low, high = _SHORT_WAVE_MEDIANS
+        text = f"median of B1 and B2 {_values(medians)}, of stored values {low:g} to {high:g}: {looks}"
+        yield Finding("error", "scale", _files(group), text)
+    loose = [facts for facts in images if not facts.on_grid and not _looks_like(facts)]
+    if loose:
+        text = "values are not integers over the band constants: packed as float32, twice as large; resampled?"
+        yield Finding("warning", "off the grid", _files(loose), text)
+
+
+def _looks_like(facts: ImageFacts) -> str:
+    """What the values of an image seem to be, and the cure; nothing where they are stored values."""
+    low, high = _SHORT_WAVE_MEDIANS
+    if facts.short_waves > high:
+        return "looks like raw reflectance x 10,000; divide each band by its constant, as the published files are"
+    if (facts.minimum[:SLOPE] < 0).any():
+        return "and values below 0: looks standardised; take the files as they were published"
+    if facts.short_waves < low:
+        return "looks like reflectance 0..1 or normalised; take the files as they were published"
+    if facts.maximum[SLOPE] > _STEEPEST or facts.maximum[ELEVATION] > _HIGHEST:
+        return "but slope or elevation is beyond anything on Earth: looks like raw degrees or metres, or swapped bands"
+    return ""
+
+
+def _about_masks(root: Path, split: SplitSummary, patches: Iterable[Listed]) -> Iterator[Finding]:
+    share = split.landslide_share
+    if share is None:
+        return
+    masks = [patch.mask for patch in patches if patch.split == split.name and patch.mask is not None]
+    folder = (below(root, masks[0].parent),)
+    if share == 0:
+        text = f"not one landslide pixel in {split.name}: nothing to learn or to judge by"
+        yield Finding("error", "no landslides", folder, text)
+    elif share < _FEW_LANDSLIDES:
+        yield Finding("warning", "imbalance", folder, f"only {share:.3%} of the pixels of {split.name} are landslide")
+    elif share > _MANY_LANDSLIDES:
+        text = f"{share:.1%} of the pixels of {split.name} are landslide; are the masks inverted?"
+        yield Finding("warning", "imbalance", folder, text)
+
+
+def _repetitions(images: dict[str, list[ImageFacts]]) -> Iterator[Finding]:
+    """Images with the very same values, by their digest: leakage where they lie in two splits."""
+    places: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
+    for split in SPLITS:
+        for facts in images[split]:
+            places[facts.digest].append((split, facts.file))
+    for found in places.values():
+        files = tuple(file for _, file in found)
+        splits = [split for split in SPLITS if split in {name for name, _ in found}]
+        if len(splits) > 1:
+            text = f"{files[1]} equals {files[0]}: leakage between {' and '.join(splits)}; keep it in one split"
+            yield Finding("error", "leakage", files, text)
+        elif len(files) > 1:
+            yield Finding("warning", "duplicate", files, f"{files[1]} equals {files[0]}; one of them is enough")
+
+
+def _grouped(images: Iterable[ImageFacts], key: Callable[[ImageFacts], Key]) -> Iterator[tuple[Key, list[ImageFacts]]]:
+    """The keys other than an empty one, each with the images that have it."""
+    groups: dict[Key, list[ImageFacts]] = defaultdict(list)
+    for facts in images:
+        groups[key(facts)].append(facts)
+    yield from ((found, group) for found, group in groups.items() if found)
+
+
+def _files(images: Iterable[ImageFacts]) -> tuple[str, ...]:
+    return tuple(facts.file for facts in images)
+
+
+def _names(bands: Iterable[int]) -> str:
+    return ", ".join(BANDS[band].name for band in bands)
+
+
+def _values(values: Sequence[float] | np.ndarray) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

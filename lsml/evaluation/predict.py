@@ -1,0 +1,120 @@
+"""Applies a model to a folder of patches: masks, probabilities and pictures; test-time augmentation."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lsml.data.hdf5 import encode, read_image
+from lsml.data.scan import PatchFiles, dataset_root, patches_in
+from lsml.errors import DataError
+from lsml.plots.patches import prediction_panel
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Stored bands float32 (B, H, W, 14) to landslide probability float32 (B, H, W, 1)."""
+
+_BATCH = 16
+
+
+class Prediction(NamedTuple):
+    """One patch in short: its id and the share of its pixels called landslide, in 0..1."""
+
+    id: str
+    landslide_share: float
+
+
+def images_in(folder: Path) -> tuple[PatchFiles, ...]:
+    """The patches of a folder that holds `image_<number>.h5`, or `img/` with them; masks beside them are not read.
+
+    Raises:
+        DataError: no such folder, no images in it, or names that do not fit.
+    """
+    root = dataset_root(folder)
+    if (root / "img").is_dir():
+        root = root / "img"
+    patches = patches_in(root, ".", "masks are not looked for")
+    if not patches:
+        raise DataError(
+            f"folder {root}", "holds no image_<number>.h5", "give the folder of the images, such as DIR/TestData/img"
+        )
+    return patches
+
+
+def predict_patches(
+    predict: Predict,
+    patches: Sequence[PatchFiles],
+    threshold: float,
+    out: Path,
+    *,
+    progress: Callable[[int, int], None],
+) -> tuple[Prediction, ...]:
+    """Writes what `predict` says of each patch below `out`, a batch at a time.
+
+    `mask/mask_N.h5` holds `mask`, uint8 (H, W), 1 where the probability is at least `threshold`: the format of the
+    benchmark's masks and submissions. `probability/probability_N.h5` holds `probability`, float32 (H, W).
+    `panel/image_N.png` shows both. A file is written beside its name and then renamed, so none is ever half there.
+
+    Raises:
+        DataError: a patch that cannot be read, or `out` that cannot be written.
+    """
+    results: list[Prediction] = []
+    for start in range(0, len(patches), _BATCH):
+        group = patches[start : start + _BATCH]
+        images = np.stack([read_image(patch.image) for patch in group]).astype(np.float32)
+        for patch, image, probability in zip(group, images, predict(images)[..., 0], strict=True):
+            mask = (probability >= threshold).astype(np.uint8)
+            _write(out, patch.id.removeprefix("image_"), image, probability, mask, threshold)
+            results.append(Prediction(patch.id, float(mask.mean())))
+            progress(len(results), len(patches))
+    return tuple(results)
+
+
+def _write(
+    out: Path, number: str, image: np.ndarray, probability: np.ndarray, mask: np.ndarray, threshold: float
+) -> None:
+    contents = {
+        out / "mask" / f"mask_{number}.h5": encode("mask", mask),
+        out / "probability" / f"probability_{number}.h5": encode("probability", probability.astype(np.float32)),
+        out / "panel" / f"image_{number}.png": prediction_panel(image, probability, threshold),
+    }
+    for path, content in contents.items():
+        unfinished = path.with_name(f".{path.name}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        except OSError as error:
+            raise DataError(
+                f"prediction {path}",
+                f"cannot be written ({len(content):,} bytes): {error.strerror}",
+                "free space or give another --out; the same command goes on",
+            ) from None
+
+
+def over_symmetries(predict: Predict) -> Predict:
+    """A predictor that gives the mean probability over the eight symmetries of the square (the group D4).
+
+    Each patch is mirrored or not and turned by 0, 90, 180 and 270 degrees, and what `predict` says of it is turned
+    and mirrored back. The mean no longer depends on orientation: of a turned patch it is the turned mean. It costs
+    eight predictions. A patch that is not square is turned into one of `(W, H)`, which `predict` has to take.
+    """
+
+    def mean(images: np.ndarray) -> np.ndarray:
+        total = np.zeros((*images.shape[:3], 1))
+        for mirrored in (False, True):
+            for quarters in range(4):
+                said = predict(np.ascontiguousarray(_turned(images, mirrored, quarters)))
+                total += _turned_back(np.asarray(said), mirrored, quarters)
+        return (total / 8).astype(np.float32)
+
+    return mean
+
+
+def _turned(images: np.ndarray, mirrored: bool, quarters: int) -> np.ndarray:
+    return np.rot90(images[:, :, ::-1] if mirrored else images, quarters, axes=(1, 2))
+
+
+def _turned_back(images: np.ndarray, mirrored: bool, quarters: int) -> np.ndarray:
+    upright = np.rot90(images, -quarters, axes=(1, 2))
+    return upright[:, :, ::-1] if mirrored else upright

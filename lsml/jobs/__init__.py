@@ -1,1 +1,0 @@
-"""Jobs: one function a command; they wire the parts together and print nothing."""

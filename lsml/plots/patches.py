@@ -1,0 +1,219 @@
+"""Pictures of patches, masks and predictions, as arrays or PNG bytes."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from lsml.data.sensor import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED, SLOPE
+
+if TYPE_CHECKING:
+    pass
+
+# Okabe & Ito (2008), "Color Universal Design": apart in hue and in lightness, with normal and colour-blind sight.
+HIT = (86, 180, 233)
+MISS = (240, 228, 66)
+FALSE_ALARM = (213, 94, 0)
+
+# Reflectance x 10,000 shown as black and as white. Black is what hazy air alone scatters over dark ground (most in the
+# blue), white is bare soil in the sun: so colours are true to each other and comparable from patch to patch.
+_STRETCH = {RED: (150, 1900), GREEN: (380, 1800), BLUE: (570, 1700), NEAR_INFRARED: (0, 4500)}
+_GAMMA = 0.7
+_STEEPEST = 60
+
+# Pixels of a panel's pictures: twice a patch's side, so that each of its pixels is two by two and none is lost.
+_SIDE, _GAP, _TITLE, _FOOT = 256, 8, 24, 42
+
+
+def true_colour(image: np.ndarray) -> np.ndarray:
+    """Red, green and blue (B4, B3, B2), uint8 (H, W, 3), of stored bands (H, W, 14).
+
+    A fixed stretch, the same for every patch: reflectance .015 to .19 (red), .038 to .18 (green), .057 to .17 (blue) to
+    0..255 with a gamma of .7; what lies outside is clipped, and NaN is black.
+    """
+    return _composite(image, (RED, GREEN, BLUE))
+
+
+def false_colour(image: np.ndarray) -> np.ndarray:
+    """Near infrared, red and green (B8, B4, B3), uint8 (H, W, 3): vegetation is red, bare ground cyan to white.
+
+    Stretched as in `true_colour`, near infrared from 0 to .45.
+    """
+    return _composite(image, (NEAR_INFRARED, RED, GREEN))
+
+
+def outcome_map(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Hits, misses and false alarms, uint8 (H, W, 3), in the colours `HIT`, `MISS`, `FALSE_ALARM` on dark grey.
+
+    Args:
+        image: stored bands (H, W, 14).
+        truth: (H, W), landslide where above 0.
+        probability: (H, W) in 0..1; from `threshold` on a pixel counts as landslide.
+    """
+    grey = 30 + 0.45 * true_colour(image).mean(-1, keepdims=True)
+    outcome = np.repeat(grey, 3, axis=-1).astype(np.uint8)
+    landslide, found = truth > 0, probability >= threshold
+    outcome[landslide & found] = HIT
+    outcome[landslide & ~found] = MISS
+    outcome[~landslide & found] = FALSE_ALARM
+    return outcome
+
+
+def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str]) -> bytes:
+    """One PNG with a row a patch: true colour, false colour, slope in degrees, and the mask over the true colour.
+
+    Args:
+        images: stored bands (N, H, W, 14).
+        masks: (N, H, W), landslide where above 0.
+        ids: N names, one for each row's title.
+    """
+    figure = Figure(figsize=(10.4, 2.75 * len(images)), dpi=100, layout="constrained")
+    rows = figure.subplots(len(images), 4, squeeze=False)
+    for row, image, mask, name in zip(rows, images, masks, ids, strict=True):
+        _show(row[0], true_colour(image), f"{name}: true colour")
+        _show(row[1], false_colour(image), "false colour (B8, B4, B3)")
+        slope = np.nan_to_num(image[..., SLOPE]) * CONSTANTS[SLOPE]
+        drawn = _show(row[2], slope, "slope (degrees)", cmap="viridis", vmin=0, vmax=_STEEPEST)
+        figure.colorbar(drawn, ax=row[2], shrink=0.8, extend="max")
+        _show(row[3], _overlay(image, mask), f"mask: {(mask > 0).mean():.1%} landslide")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def draw_augmented(
+    versions: Sequence[tuple[np.ndarray, np.ndarray]], ids: Sequence[str], titles: Sequence[str]
+) -> bytes:
+    """One PNG with a row a patch and a column a version: true colour, and landslides' outlines in orange.
+
+    Args:
+        versions: of each, stored bands (N, H, W, 14) and masks (N, H, W), landslide where above 0.
+        ids: N names, one for each row.
+        titles: one for each version.
+    """
+    figure = Figure(figsize=(2.1 * len(versions), 2.3 * len(ids)), dpi=100, layout="constrained")
+    rows = figure.subplots(len(ids), len(versions), squeeze=False)
+    for axes, title, (images, masks) in zip(rows.T, titles, versions, strict=True):
+        for place, name, image, mask in zip(axes, ids, images, masks, strict=True):
+            _show(place, outlined(image, mask), f"{name}: {title}")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """True colour, uint8 (H, W, 3), with the edges of landslides in `FALSE_ALARM`'s colour.
+
+    Args:
+        image: stored bands (H, W, 14).
+        mask: (H, W), landslide where above 0.
+    """
+    padded = np.pad(mask > 0, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    colour = true_colour(image)
+    colour[(mask > 0) & ~inner] = FALSE_ALARM
+    return colour
+
+
+def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: float) -> bytes:
+    """One row as PNG: true colour, probability (0..1), and what counts as landslide laid over the true colour.
+
+    Args:
+        image: stored bands (H, W, 14).
+        probability: (H, W) in 0..1.
+        threshold: probability from which a pixel counts as landslide.
+    """
+    called = probability >= threshold
+    figure = Figure(figsize=(9.2, 3.2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    colour, belief, overlay = figure.subplots(1, 3)
+    _show(colour, true_colour(image), "true colour")
+    drawn = _show(belief, probability, "probability of landslide", cmap="viridis", vmin=0, vmax=1)
+    figure.colorbar(drawn, ax=belief, shrink=0.9)
+    _show(overlay, _overlay(image, called), f"landslide from {threshold:.2f} on: {called.mean():.1%}")
+    held = io.BytesIO()
+    figure.savefig(held, format="png", metadata={"Software": None})
+    return held.getvalue()
+
+
+def _rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255
+
+
+def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Two by two, uint8 (h, w, 3) 602 x 536: true colour, truth, probability (0..1), and hits, misses, false alarms.
+
+    Nearly square, as are the tiles of MLflow's image grid.
+
+    Args:
+        image: stored bands (H, W, 14).
+        truth: (H, W), landslide where above 0.
+        probability: (H, W) in 0..1.
+        threshold: probability from which a pixel counts as landslide.
+    """
+    width, height = 2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    lefts, bottoms = (_GAP, 2 * _GAP + _SIDE), (_FOOT + _SIDE + _TITLE, _FOOT)
+    places = [(left / width, bottom / height, _SIDE / width, _SIDE / height) for bottom in bottoms for left in lefts]
+    axes = [figure.add_axes(place) for place in places]
+    _show(axes[0], true_colour(image), "true colour")
+    _show(axes[1], truth > 0, f"truth: {(truth > 0).mean():.1%} landslide", cmap="gray", vmin=0, vmax=1)
+    drawn = _show(axes[2], probability, "probability", cmap="viridis", vmin=0, vmax=1)
+    _show(axes[3], outcome_map(image, truth, probability, threshold), f"landslide from {threshold:.2f} on")
+    bar = figure.add_axes(((lefts[0] + 10) / width, 24 / height, (_SIDE - 20) / width, 9 / height))
+    figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=[0, 0.25, 0.5, 0.75, 1])
+    names = {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM}
+    axes[3].legend(
+        handles=[Patch(color=np.array(colour) / 255, label=name) for name, colour in names.items()],
+        loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3,
+        frameon=False, handlelength=1, handletextpad=0.4, columnspacing=1,
+    )  # fmt: skip
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+class PanelParts(NamedTuple):
+    """Two of the pictures of a `panel`, uint8 (256, 256, 3)."""
+
+    true_colour: np.ndarray
+    outcome: np.ndarray
+
+
+def panel_parts(picture: np.ndarray) -> PanelParts:
+    """The true colour and the hits, misses and false alarms of a `panel`; all of it, twice, of any other picture.
+
+    Args:
+        picture: uint8 (h, w, 3).
+    """
+    width, height = 2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT
+    if picture.shape != (height, width, 3):
+        return PanelParts(picture, picture)
+    below, right = 2 * _TITLE + _SIDE, 2 * _GAP + _SIDE
+    return PanelParts(
+        picture[_TITLE : _TITLE + _SIDE, _GAP : _GAP + _SIDE], picture[below : below + _SIDE, right : right + _SIDE]
+    )
+
+
+def _composite(image: np.ndarray, bands: Sequence[int]) -> np.ndarray:
+    black, white = np.array([_STRETCH[band] for band in bands]).T
+    reflectance = np.nan_to_num(image[..., list(bands)]) * np.array(CONSTANTS)[list(bands)]
+    return (np.clip((reflectance - black) / (white - black), 0, 1) ** _GAMMA * 255).astype(np.uint8)
+
+
+def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    colour = true_colour(image)
+    colour[mask > 0] = 0.4 * colour[mask > 0] + 0.6 * np.array(FALSE_ALARM)
+    return colour
+
+
+def _show(axes: Axes, picture: np.ndarray, title: str, **options: Any) -> Any:
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+    return axes.imshow(picture, interpolation="nearest", **options)

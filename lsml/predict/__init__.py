@@ -1,1 +1,0 @@
-"""Applying a model: a model and data in, maps out; runs and registries are other people's business."""

@@ -1,0 +1,135 @@
+"""How far a pooled score would move had other patches been drawn: intervals by resampling whole patches.
+
+Pixels of one patch are alike, so a patch, not a pixel, is what is drawn again (a cluster bootstrap: Davison & Hinkley
+1997, "Bootstrap Methods and their Application", 3.8). Scores are functions of sums over patches, so no inference is
+repeated: a draw is a vector of weights times a table of counts.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+DRAWS = 2000
+LEVEL = 0.95
+
+LEAST_PATCHES = 60
+"""Below this many patches an interval holds the truth less often than it says (`bench/coverage.py`)."""
+
+_DRAWS_AT_ONCE = 250
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Sums over patches, float64 `(D, K)`, to a score of each draw, `(D,)`."""
+
+
+class Interval(NamedTuple):
+    """The middle 95 % of the scores of resampled patches (the percentile interval of Efron 1979)."""
+
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """How much higher the first of two scores on the same patches is.
+
+    Attributes:
+        value: first less second.
+        interval: of the difference, both resampled by the same patches.
+        first_higher: share of the draws in which the first is higher; ties count half.
+    """
+
+    value: float
+    interval: Interval
+    first_higher: float
+
+
+def intervals(counts: np.ndarray, statistics: Mapping[str, Statistic], *, seed: int = 0) -> dict[str, Interval]:
+    """The interval of each statistic of the sums of `counts` over resampled patches.
+
+    Args:
+        counts: one row of K numbers a patch, `(N, K)`, of which the statistics are functions of the sums.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there is no patch.
+    """
+    sums = _resampled(counts, seed)
+    return {name: _interval(statistic(sums)) for name, statistic in statistics.items()}
+
+
+def difference(first: np.ndarray, second: np.ndarray, statistic: Statistic, *, seed: int = 0) -> Difference:
+    """How one statistic differs between two tables of counts `(N, K)` of the same patches in the same order.
+
+    K may differ where the statistic takes that.
+
+    Raises:
+        ValueError: there is no patch, or the tables differ in length.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"counts of shape {first.shape} and {second.shape} are not of the same patches")
+    drawn = statistic(_resampled(first, seed)) - statistic(_resampled(second, seed))
+    higher = float(np.mean(drawn > 0) + np.mean(drawn == 0) / 2)
+    return Difference(_whole(first, statistic) - _whole(second, statistic), _interval(drawn), higher)
+
+
+def _whole(counts: np.ndarray, statistic: Statistic) -> float:
+    """The statistic of all patches, each once."""
+    return float(statistic(counts.sum(axis=0, keepdims=True, dtype=np.float64))[0])
+
+
+def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
+    """Sums over each draw of as many patches as there are, with replacement, float64 `(DRAWS, K)`."""
+    n = len(counts)
+    if not n:
+        raise ValueError("no patches to resample")
+    random = np.random.default_rng(seed)
+    table = counts.astype(np.float64)
+    # In parts: for 800 patches all weights together would be 13 MB, for 100,000 more than a gigabyte.
+    parts = [
+        random.multinomial(n, np.full(n, 1 / n), size=min(_DRAWS_AT_ONCE, DRAWS - start)) @ table
+        for start in range(0, DRAWS, _DRAWS_AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _interval(drawn: np.ndarray) -> Interval:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def precision(sums: np.ndarray) -> np.ndarray:
+    """TP / (TP + FP) of sums `(D, 3)` of TP, FP and FN; 0 where nothing was predicted."""
+    return _ratio(sums[:, 0], sums[:, 0] + sums[:, 1])
+
+
+def recall(sums: np.ndarray) -> np.ndarray:
+    """TP / (TP + FN) of sums `(D, 3)` of TP, FP and FN; 0 without landslides."""
+    return _ratio(sums[:, 0], sums[:, 0] + sums[:, 2])
+
+
+def f1(sums: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN) of sums `(D, 3)` of TP, FP and FN; 0 where all three are."""
+    return _ratio(2 * sums[:, 0], 2 * sums[:, 0] + sums[:, 1] + sums[:, 2])
+
+
+def iou(sums: np.ndarray) -> np.ndarray:
+    """TP / (TP + FP + FN) of sums `(D, 3)` of TP, FP and FN; 0 where all three are."""
+    return _ratio(sums[:, 0], sums.sum(axis=1))
+
+
+def average_precision(sums: np.ndarray) -> np.ndarray:
+    """Average precision of sums `(D, 2 T)`: background pixels between T rising thresholds, then landslide pixels.
+
+    As `lsml.scoring.metrics.PooledCounts.average_precision` on a grid of T thresholds; 0 without landslides.
+    """
+    background, landslide = (np.cumsum(side[:, ::-1], axis=1) for side in np.split(sums, 2, axis=1))
+    gained = np.diff(landslide, axis=1, prepend=0)
+    return _ratio((gained * _ratio(landslide, landslide + background)).sum(axis=1), landslide[:, -1])
+
+
+CONFUSION: dict[str, Statistic] = {"f1": f1, "iou": iou, "precision": precision, "recall": recall}
+"""The scores of a table `(N, 3)` of each patch's TP, FP and FN."""

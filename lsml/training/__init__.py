@@ -1,0 +1,1 @@
+"""Training: one configuration into one network, in this process."""

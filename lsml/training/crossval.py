@@ -1,0 +1,261 @@
+"""Cross-validates a learner over repeated folds: a network, a regression, a recipe, all judged by the same code.
+
+What may be chosen by looking at a patch that is held out?
+
+- **Nothing within a fold.** A learner is given the held-out patches to judge them when it is done. So a network
+  trains for all its epochs and its last weights judge: the best epoch of a dozen noisy scores would flatter each
+  fold, and most those learners whose scores jump most.
+- **The threshold, once.** It is the best by F1 over all out-of-fold pixels of all repeats: one number out of all
+  pixels, and the one that a refitted model carries. Every learner's score is read at its own.
+- **The length of a refit.** Where a learner judges the held-out patches after every epoch, each fold has a best
+  epoch; the mean over folds is how long a refit trains (`refit`). No score is read at those epochs,
+  so looking costs nothing here; what the refitted model scores, only patches that no fold has seen can tell.
+
+The value of a learner is the F1 of counts summed over all out-of-fold pixels, of all repeats: the same sum, so far,
+that a pruner is shown after each fold.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from lsml.config.schema import OBJECTIVE
+from lsml.data.folds import FoldData, fold_data
+from lsml.data.pack import PackedSplit
+from lsml.scoring.metrics import THRESHOLDS, Metrics, PooledCounts, best_epoch
+from lsml.training import checkpoint as checkpoints
+from lsml.training.checkpoint import Checkpoint
+
+SEED_STREAM = 3
+"""Keeps the folds' seeds apart from other numbers of the same seed (weights, patch order 1, augmentation 2)."""
+
+UNSEEN = np.uint16(np.iinfo(np.uint16).max)
+"""Stands where no fold has judged a patch yet; far above every place on the grid of thresholds."""
+
+
+class FoldOutcome(NamedTuple):
+    """What a learner makes of one fold.
+
+    Attributes:
+        history: metrics after each epoch, at least one entry, each with `epoch_seconds`; `loss`, `val_loss` and,
+            where the held-out patches were judged after each epoch, `val_f1` are passed on if they are there.
+        places: uint16 `(n, H, W)`, probabilities of the held-out patches in their order, as `places`.
+    """
+
+    history: Sequence[Metrics]
+    places: np.ndarray
+
+
+class Learner(Protocol):
+    """Anything that learns from one part of the patches what to say of the other."""
+
+    def key(self, data: FoldData, seed: int) -> str:
+        """Two results of one key are the same result: it tells apart settings, patches, arithmetic and versions."""
+        ...
+
+    def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
+        """Learns from `data.train` and judges `data.validation`, which has no say in what is learnt.
+
+        Args:
+            seed: of every random choice.
+            checkpoint: a file that it may write while under way, and go on from when it is called again.
+        """
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """What it runs on and in, in words; `device` and `backend` at least."""
+        ...
+
+
+class FoldEvent(NamedTuple):
+    """A fold that ended.
+
+    Attributes:
+        step: from 1, through all folds of the first repeat, then of the second.
+        metrics: `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the best by F1),
+            `val_average_precision` and `val_calibration_error`, pooled over all out-of-fold pixels so far; of this
+            fold alone `fold_f1` (at
+            that threshold) and `fold_seconds`; and, of learners that have them, `loss` and `val_loss` of its last
+            epoch and `fold_best_epoch`.
+        replayed: whether it was learnt before a resume.
+    """
+
+    step: int
+    metrics: Metrics
+    replayed: bool
+
+
+class FoldObserver(Protocol):
+    """Hears of every fold, once its result is on disk."""
+
+    def fold_ended(self, event: FoldEvent) -> bool:
+        """True to go on; False ends the cross-validation now, as pruned."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What came of cross-validating one learner.
+
+    Attributes:
+        value: F1 at `threshold`, of counts summed over all out-of-fold pixels of all repeats.
+        threshold: the probability from which a pixel counts as landslide, the best by that F1.
+        metrics: of the last fold's event.
+        repeat_f1: F1 of each whole repeat by itself, at the same threshold; how far they differ is the seeds' part.
+        length: mean over folds of the best epoch, rounded, at least 1: how long to refit.
+        stopped: all folds done, or the observer's word.
+        places: uint16 `(R, N, H, W)`, out-of-fold probabilities of every repeat as `places`; `UNSEEN`
+            where pruning came first.
+        histories: each fold's metrics after each epoch, in the order of the steps.
+        environment: the learner's.
+    """
+
+    value: float
+    threshold: float
+    metrics: Metrics
+    repeat_f1: tuple[float, ...]
+    length: int
+    stopped: Literal["finished", "pruned"]
+    places: np.ndarray
+    histories: tuple[tuple[Metrics, ...], ...]
+    environment: dict[str, str]
+
+    def probability(self, repeat: int, index: int) -> np.ndarray | None:
+        """float32 `(H, W)`: what the learner said of this patch unseen; None where pruning came first."""
+        found = self.places[repeat, index]
+        return None if found.flat[0] == UNSEEN else THRESHOLDS[found]
+
+
+def cross_validate(
+    learner: Learner,
+    pack: PackedSplit,
+    *,
+    seed: int,
+    folds: int,
+    repeats: int,
+    observer: FoldObserver,
+    checkpoint: Path | None = None,
+) -> CrossValidation:
+    """Lets `learner` learn once for each fold of each repeat, and judge every patch without having seen it.
+
+    Fold k of repeat r has a seed that derives from (`seed`, r, k) alone. A run that was killed goes on when it is
+    called again with the same `checkpoint`, and ends as if it had never been killed.
+
+    Args:
+        folds: contiguous blocks of patches, 2 to as many as there are patches.
+        repeats: passes over all folds with other seeds, at least 1.
+        checkpoint: a folder for the results of folds and for the fold under way; what is damaged there, or of
+            another key, is ignored and replaced.
+
+    Raises:
+        DataError: `folds` does not fit the pack, or the learner cannot learn from a fold's patches.
+        TrainingDiverged: a network's loss or output became NaN or infinite.
+        StorageError: the checkpoint cannot be written.
+    """
+    data = [fold_data(pack, fold, folds) for fold in range(folds)]
+    # Before all folds: what it reads may be gone after them.
+    environment = learner.environment()
+    tally = _Tally(pack, repeats)
+    stopped: Literal["finished", "pruned"] = "finished"
+    for repeat, fold in itertools.product(range(repeats), range(folds)):
+        file = checkpoint / f"repeat-{repeat}-fold-{fold}.result" if checkpoint is not None else None
+        outcome, replayed = _fold(learner, data[fold], _seed(seed, repeat, fold), file)
+        metrics = tally.add(repeat, data[fold].validation.indices, outcome)
+        go_on = observer.fold_ended(FoldEvent(len(tally.histories), metrics, replayed))
+        if not go_on and len(tally.histories) < folds * repeats:
+            stopped = "pruned"
+            break
+    return CrossValidation(
+        value=metrics[OBJECTIVE],
+        threshold=metrics["val_threshold"],
+        metrics=metrics,
+        repeat_f1=tally.repeat_f1(metrics["val_threshold"], whole=len(tally.histories) // folds),
+        length=mean_best_length(tally.histories),
+        stopped=stopped,
+        places=tally.places,
+        histories=tuple(tally.histories),
+        environment=environment,
+    )
+
+
+def mean_best_length(histories: Sequence[Sequence[Metrics]]) -> int:
+    """The mean of the best epochs of some folds, rounded half up; of a fold that judged none, the last counts."""
+    return max(1, int(np.mean([_best_epoch(history) or len(history) for history in histories]) + 0.5))
+
+
+def result_key(learner: str, data: FoldData, seed: int, **settings: object) -> str:
+    """64 hex digits out of a learner's name, the patches, the seed, and all else that decides its result, as JSON."""
+    parts = [learner, data.train.fingerprint, data.validation.fingerprint, seed, settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class _Tally:
+    """Counts over the out-of-fold pixels so far, by repeat."""
+
+    def __init__(self, pack: PackedSplit, repeats: int) -> None:
+        self._pack = pack
+        self._counts = [PooledCounts() for _ in range(repeats)]
+        self.places = np.full((repeats, len(pack), *pack.mask(0).shape), UNSEEN)
+        self.histories: list[tuple[Metrics, ...]] = []
+
+    def add(self, repeat: int, indices: Sequence[int], outcome: FoldOutcome) -> Metrics:
+        """Takes in a fold that ended; gives the metrics of its event."""
+        alone = PooledCounts()
+        for index, found in zip(indices, outcome.places, strict=True):
+            self.places[repeat, index] = found
+            alone.update(self._pack.mask(index), THRESHOLDS[found])
+        self._counts[repeat].merge(alone)
+        self.histories.append(tuple(outcome.history))
+        pooled = PooledCounts()
+        for counts in self._counts:
+            pooled.merge(counts)
+        threshold = pooled.best_threshold()
+        return {
+            **{f"val_{name}": value for name, value in pooled.scores(threshold).items()},
+            "val_threshold": threshold,
+            "fold_f1": alone.at(threshold).f1,
+            **_of_history(outcome.history),
+        }
+
+    def repeat_f1(self, threshold: float, *, whole: int) -> tuple[float, ...]:
+        """F1 of each of the first `whole` repeats."""
+        return tuple(counts.at(threshold).f1 for counts in self._counts[:whole])
+
+
+def _of_history(history: Sequence[Metrics]) -> Metrics:
+    """What an event tells of a fold's epochs, as far as the learner has it."""
+    found: Metrics = {name: history[-1][name] for name in ("loss", "val_loss") if name in history[-1]}
+    if best := _best_epoch(history):
+        found["fold_best_epoch"] = float(best)
+    return found | {"fold_seconds": sum(metrics["epoch_seconds"] for metrics in history)}
+
+
+def _best_epoch(history: Sequence[Metrics]) -> int | None:
+    """The first epoch with the highest objective, from 1; None where none was judged."""
+    return best_epoch(history) if OBJECTIVE in history[0] else None
+
+
+def _fold(learner: Learner, data: FoldData, seed: int, file: Path | None) -> tuple[FoldOutcome, bool]:
+    """What comes of one fold; and whether it came of it before, and was read."""
+    if file is None:
+        return learner.learn(data, seed, None), False
+    key = learner.key(data, seed)
+    if found := checkpoints.load(file, key):
+        return FoldOutcome([dict(metrics) for metrics in found.history], found.arrays["places"][0]), True
+    under_way = file.with_name("fold.checkpoint")
+    outcome = learner.learn(data, seed, under_way)
+    checkpoints.save(file, Checkpoint(key, outcome.history, {"places": [outcome.places]}))
+    under_way.unlink(missing_ok=True)
+    return outcome, False
+
+
+def _seed(seed: int, repeat: int, fold: int) -> int:
+    """In 0..2**31-1."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(SEED_STREAM, repeat, fold))
+    return int(sequence.generate_state(1)[0] >> 1)

@@ -1,0 +1,1 @@
+"""Workflows: one function a command; they wire the parts together and print nothing."""

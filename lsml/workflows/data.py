@@ -1,0 +1,198 @@
+"""Datasets: checked, packed, downloaded, drawn, and their splits audited."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lsml.audit.facts import gather
+from lsml.audit.splits import Holdout, Pair, Separability, closest_pairs, holdout, separabilities
+from lsml.config.schema import TrainConfig
+from lsml.data import download as data
+from lsml.data.augmentation import Augmentation
+from lsml.data.checks import Audit, audit
+from lsml.data.download import Downloaded, Source
+from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.pack import PackedSplit, verify
+from lsml.data.scan import PatchFiles
+from lsml.data.splits import prepare, training_splits
+from lsml.errors import DataError
+from lsml.plots.audit import draw_audit, draw_holdout, draw_pairs, draw_separability, draw_similarity
+from lsml.plots.patches import draw_augmented, draw_patches
+from lsml.scoring.metrics import to_csv
+from lsml.workflows.sources import Progress
+from lsml.workspace import pack_cache
+
+
+def check(root: Path, *, out: Path, progress: Progress) -> Audit:
+    """Reads every file of every split below `root`, and draws the findings into the PNG `out`.
+
+    Raises:
+        DataError: no dataset there, or `out` cannot be written.
+    """
+    found = audit(root, progress)
+    try:
+        out.write_bytes(draw_audit(found.splits, found.findings))
+    except OSError as error:
+        raise DataError(f"picture {out}", str(error.strerror), "give another file with --out") from None
+    return found
+
+
+def pack(root: Path, *, out: Path | None, progress: Progress) -> tuple[PackedSplit, ...]:
+    """Packs train and validation below `out`, or where studies look for packs; opens those that are there already.
+
+    Every byte is compared with the manifest's checksums, also of packs made before. Nothing is removed.
+
+    Raises:
+        DataError: the folder or its files cannot be used, or a pack differs from what was written.
+    """
+    data = prepare(root, out or pack_cache(), progress)
+    packs = (data.train, data.validation)
+    for done, split in enumerate(packs, 1):
+        verify(split)
+        progress("verified packs", done, len(packs))
+    return packs
+
+
+def download(folder: Path, *, source: Source, url: str | None, progress: Progress) -> Downloaded:
+    """Brings Landslide4Sense from `source` into `folder`, or goes on with that, and verifies it.
+
+    Raises:
+        ConfigError: `url` is no http(s) address.
+        DataError: no network, no space, or files that are refused.
+    """
+    return data.download(folder, source=source, address=url, progress=progress)
+
+
+EPOCHS = 5
+"""How many augmented versions of each patch are drawn."""
+
+SplitName = Literal["train", "validation"]
+
+
+def show(root: Path, *, out: Path, patches: int, split: SplitName) -> list[str]:
+    """Draws `patches` of the split, evenly over it, into the PNG `out`; gives their ids.
+
+    Raises:
+        DataError: the folder or its files cannot be used, or `out` cannot be written.
+    """
+    chosen = list(_choose(root, patches, split).values())
+    ids = [patch.id for patch in chosen]
+    _write(out, draw_patches(*_read(chosen), ids))
+    return ids
+
+
+def show_augmented(root: Path, *, out: Path, patches: int, split: SplitName, config: TrainConfig) -> list[str]:
+    """Draws patches as `show` chooses them, each with its versions of the first epochs; gives their ids.
+
+    The versions are those that a training on all patches of the split sees with the seed and the augmentation of
+    `config`, but for mix-up and CutMix: these are between the patches of a batch, for which those that are drawn stand
+    here.
+
+    Raises:
+        DataError: as of `show`.
+    """
+    chosen = _choose(root, patches, split)
+    ids = [patch.id for patch in chosen.values()]
+    images, masks = _read(list(chosen.values()))
+    # Zero is drawn black, as missing values are; interpolation would spread those.
+    images = np.nan_to_num(images.astype(np.float32), posinf=0, neginf=0)
+    augment = Augmentation(config.augment, masks.shape[1:])
+    versions = [(images, masks)]
+    for epoch in range(1, EPOCHS + 1):
+        pairs = [
+            augment(image, mask, seed=config.seed, epoch=epoch, index=index)
+            for index, image, mask in zip(chosen, images, masks, strict=True)
+        ]
+        changed, moved = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        changed, truth = augment.mix(changed, moved[..., None], seed=config.seed, epoch=epoch, step=0)
+        versions.append((changed, truth[..., 0]))
+    titles = ["as it is", *(f"epoch {epoch}" for epoch in range(1, EPOCHS + 1))]
+    _write(out, draw_augmented(versions, ids, titles))
+    return ids
+
+
+def _choose(root: Path, patches: int, split: SplitName) -> dict[int, PatchFiles]:
+    """Files by their place in the split."""
+    splits = training_splits(root)
+    files = splits.train if split == "train" else splits.validation
+    places = np.unique(np.linspace(0, len(files) - 1, min(patches, len(files))).astype(int))
+    return {place: files[place] for place in places.tolist()}
+
+
+def _read(chosen: list[PatchFiles]) -> tuple[np.ndarray, np.ndarray]:
+    images = np.stack([read_image(patch.image) for patch in chosen])
+    return images, np.stack([read_mask(patch.mask) for patch in chosen if patch.mask])
+
+
+def _write(out: Path, picture: bytes) -> None:
+    try:
+        out.write_bytes(picture)
+    except OSError as error:
+        raise DataError(f"picture {out}", str(error.strerror), "give another file with --out") from None
+
+
+_DRAWN = 6
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    """What was found out about the splits of a dataset.
+
+    Attributes:
+        counts: patches of each split.
+        holdout: how far a random hold-out would flatter; None where train has too few patches with landslides.
+        pairs: for each patch of a later split and each earlier split the closest patch, the most alike first.
+        separabilities: of every two splits that are large enough.
+        files: what was written.
+    """
+
+    root: Path
+    counts: dict[str, int]
+    holdout: Holdout | None
+    pairs: tuple[Pair, ...]
+    separabilities: tuple[Separability, ...]
+    files: tuple[Path, ...]
+
+
+def audit_splits(root: Path, *, output: Path, seed: int, progress: Progress) -> SplitAudit:
+    """Measures the splits below `root`, and writes figures and `closest_pairs.csv` into the folder `output`.
+
+    Files of an earlier audit there are replaced.
+
+    Raises:
+        DataError: no dataset there, a file of it that cannot be read, or `output` cannot be written.
+    """
+    facts = gather(root, seed=seed, progress=progress)
+    pairs = closest_pairs(facts, progress)
+    separable = separabilities(facts, seed=seed)
+    flattery = holdout(facts.pixels, seed=seed, progress=progress)
+    written: dict[str, bytes] = {}
+    if pairs:
+        drawn = pairs[:_DRAWN]
+        images = {file: read_image(facts.root / file) for pair in drawn for file in (pair.file, pair.match)}
+        written["closest_pairs.csv"] = to_csv([pair._asdict() for pair in pairs]).encode()
+        written["closest_pairs.png"] = draw_pairs(drawn, images)
+        written["similarity.png"] = draw_similarity(pairs)
+    if separable:
+        written["separability.png"] = draw_separability(separable)
+    if flattery:
+        written["random_holdout.png"] = draw_holdout(flattery)
+    counts = Counter(patch.split for patch in facts.patches)
+    return SplitAudit(
+        facts.root, dict(counts), flattery, tuple(pairs), tuple(separable), tuple(_write_audit(output, written))
+    )
+
+
+def _write_audit(output: Path, files: dict[str, bytes]) -> list[Path]:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (output / name).write_bytes(content)
+    except OSError as error:
+        raise DataError(
+            f"folder {output}", f"cannot be written ({error.strerror})", "name another with --output DIR"
+        ) from None
+    return [output / name for name in files]

@@ -1,0 +1,139 @@
+"""Experiment files: those of the project, and those that are refused."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lsml.config.experiment import check_name, check_sampler, load_experiment
+from lsml.config.schema import TrainConfig
+from lsml.config.space import Space
+from lsml.config.study import CmaEsSettings, GpSettings, MedianSettings, QmcSettings
+from lsml.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+GOOD = """
+name: good
+data: {path: somewhere}
+space: {model.depth: {low: 3, high: 5}}
+"""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) -> None:
+    """Each file loads, is named like its file, and opens with what, command and hardware."""
+    assert load_experiment(path).name == path.stem
+    opening = path.read_text().splitlines()[:6]
+    for word in ("# What", "# Command", "# Hardware"):
+        assert any(line.startswith(word) for line in opening), word
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: x\nspace: [", "line 2"),
+        ("name: x\nname: y", "key 'name' stands twice"),
+        ("a: &a [1]\nb: *a", "aliases are not allowed"),
+        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        (GOOD + "spaces: {}", "unknown key 'spaces'; did you mean 'space'?"),
+        (GOOD + "study: {trails: 3}", "unknown key 'study.trails'; did you mean 'trials'?"),
+        (
+            GOOD.replace("somewhere", "somewhere, folds: 4") + "study: {keep_probabilities: true}",
+            "study.keep_probabilities: data.folds leaves no model of each trial",
+        ),
+        (GOOD + "study: {pruner: medain}", "study.pruner: no such name 'medain'; did you mean 'median'?"),
+        (GOOD + "study: {pruner: {name: median, reduction: 3}}", "study.pruner: unknown key 'reduction'"),
+        (GOOD + "study: {pruner: {name: hyperband}}", "study.pruner: max_epochs: field required"),
+        (GOOD + "study: {pruner: {name: hyperband, max_epochs: 4}}", "max_epochs 4 is below min_epochs 5"),
+        (GOOD + "study: {pruner: [none]}", "study.pruner: input should be a valid dictionary"),
+        (GOOD + "study: {sampler: {name: tpe, startup_trails: 3}}", "'startup_trails'; did you mean 'startup_trials'?"),
+        (GOOD + "study: {sampler: {name: random, startup_trials: 3}}", "study.sampler: unknown key 'startup_trials'"),
+        (GOOD + "study: {sampler: {startup_trials: 3}}", "study.sampler: gives no name; allowed: cma-es, gp, nsga2"),
+        (GOOD + "study: {sampler: {name: gp, startup_trials: 0}}", "startup_trials: input should be greater than"),
+        (GOOD + "study: {against: latency}", "pruner is successive_halving; set study.pruner: none"),
+        (GOOD + "study: {against: params, pruner: none}", "study.against: input should be 'none', 'parameters' or"),
+        (GOOD + "study: {against: latency, pruner: none, limit: 0}", "study.limit: input should be greater than 0"),
+        (GOOD + "study: {against: latency, engine: keras-tuner}", "keras-tuner searches with one objective only"),
+        (GOOD + "study: {limit: 5}", "study.limit: limits the second objective, and there is none; give study.against"),
+        (GOOD + "study: {sampler: {name: nsga2, population: 1}}", "population: input should be greater than"),
+        (GOOD + "study: {engine: kerastuner}", "engine: input should be 'optuna' or 'keras-tuner', not 'kerastuner'"),
+        (GOOD + "study: {tuner: bayes}", "study.tuner: no such name 'bayes'; did you mean 'bayesian'?"),
+        (GOOD + "study: {tuner: {name: hyperband, factor: 1}}", "factor: input should be greater than or equal to 2"),
+        (GOOD + "study: {tuner: {name: random, beta: 1}}", "study.tuner: unknown key 'beta'"),
+        (GOOD + "study: {trials: 0}", "greater than or equal to 1, not 0"),
+        (GOOD + "base: {model: {dept: 3}}", "unknown key 'model.dept'; did you mean 'depth'?"),
+        (GOOD + "base: {model: {depth: 2}}", "does not contain the base value 2"),
+        (GOOD.replace("{path: somewhere}", "{}"), "give either path or synthetic"),
+        (GOOD.replace("somewhere}", "somewhere, folds: 1}"), "data.folds: input should be greater than or equal to 2"),
+        (GOOD.replace("somewhere}", "somewhere, folds: 4, repeats: 0}"), "data.repeats: input should be greater"),
+        (GOOD.replace("somewhere}", "somewhere, repeats: 3}"), "repeats without folds"),
+        (GOOD.replace("path: somewhere", "synthetic: {train: 3}, folds: 4"), "3 train patches cannot fill 4 folds"),
+        (GOOD.replace("name: good", "name: ../good"), "experiment name '../good'"),
+        ("[]", "valid dictionary"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    """Broken YAML, unknown keys and refused values give one line with the file's name and the cure."""
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    assert says in str(caught.value)
+    assert any(place in str(caught.value) for place in (str(path), "space: ", "experiment name", "study."))
+
+
+def test_a_sampler_and_a_pruner_are_chosen_by_name(tmp_path: Path) -> None:
+    """A name alone takes the defaults of that name; options beside it replace them, also after --trials."""
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD + "study: {sampler: qmc, pruner: {name: median, startup_trials: 3}}")
+    study = load_experiment(path).with_settings(trials=7).study
+    assert (study.trials, study.sampler, study.pruner) == (
+        7,
+        QmcSettings(sequence="sobol"),
+        MedianSettings(startup_trials=3, min_epochs=5),
+    )
+
+
+def test_a_sampler_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is not installed, and a space without numbers for CMA-ES, are one line before anything runs."""
+    numbers = Space.parse({"model.depth": {"low": 3, "high": 5}}, TrainConfig())
+    words = Space.parse({"input.scaling": {"choices": ["standard", "minmax"]}}, TrainConfig())
+    for sampler, package in ((CmaEsSettings(), "cmaes"), (GpSettings(), "torch")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ConfigError, match=rf"needs the package {package}.*pip install 'lsml\[{sampler.name}\]'"):
+            check_sampler(sampler, numbers)
+    with pytest.raises(ConfigError, match="numbers from low to high"):
+        check_sampler(CmaEsSettings(), words)
+
+
+def test_folds_are_repeated_twice_unless_said(tmp_path: Path) -> None:
+    """`folds` alone means two repeats; without it there are none to repeat."""
+    path = tmp_path / "folds.yaml"
+    for text, expected in (("somewhere", (None, 2)), ("x, folds: 4", (4, 2)), ("x, folds: 4, repeats: 1", (4, 1))):
+        path.write_text(GOOD.replace("somewhere", text))
+        data = load_experiment(path).data
+        assert (data.folds, data.repeats) == expected
+
+
+def test_a_missing_file_says_which_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong path names the experiments in reach."""
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=r"there is experiments/demo\.yaml"):
+        load_experiment(Path("experiments/dmo.yaml"))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "a\n", "-a", ".a", "a" * 201, "ä"])
+def test_names_that_a_store_could_choke_on_are_refused(name: str) -> None:
+    """Only 1 to 200 letters, digits, dots, underscores and hyphens pass, a letter or digit first."""
+    with pytest.raises(ConfigError):
+        check_name("study", name)
+
+
+def test_setting_a_searched_field_takes_it_out_of_the_search() -> None:
+    """`--set` on a searched field fixes it, even outside the range that was searched."""
+    experiment = load_experiment(ROOT / "experiments" / "demo.yaml")
+    assert "model.depth" in experiment.space.dimensions
+    fixed = experiment.with_fields({"model.depth": 1})
+    assert fixed.base.model.depth == 1
+    assert "model.depth" not in fixed.space.dimensions

@@ -1,0 +1,373 @@
+"""The audit of a dataset: each planted fault is found with the name of its file, and a sound folder has none."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lsml.data.checks import Audit, audit
+from lsml.data.hdf5 import read_image
+from lsml.data.scan import Finding, layout_of, take_inventory
+from lsml.data.sealed import test_split as sealed_split
+from lsml.data.sensor import CONSTANTS, PATCH_SHAPE, SLOPE
+from lsml.data.splits import training_splits
+from lsml.data.synthetic import synthesize
+from lsml.errors import DataError
+from tests.processes import ROOT, lsml
+from tests.test_architecture import imported_names, module_of, modules
+
+REAL = os.environ.get("LSML_REAL_DATA")
+BAND = np.array(CONSTANTS)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset without a fault: 4 train, 2 validation and 2 test patches."""
+    folder = tmp_path_factory.mktemp("sound") / "data"
+    synthesize(folder, train=4, validation=2, test=2, seed=3)
+    return folder
+
+
+@pytest.fixture
+def data(sound: Path, tmp_path: Path) -> Path:
+    """A copy of the sound dataset, to plant faults in."""
+    return Path(shutil.copytree(sound, tmp_path / "data"))
+
+
+def change(path: Path, edit: Callable[[np.ndarray], object]) -> None:
+    """Edits the stored values of an image in place."""
+    stored = read_image(path)
+    edit(stored)
+    write(path, "img", stored)
+
+
+def write(path: Path, name: str, array: np.ndarray) -> None:
+    with h5py.File(path, "w") as file:
+        file[name] = array
+
+
+def only(found: Audit) -> Finding:
+    assert len(found.findings) == 1, found.findings
+    finding = found.findings[0]
+    assert "\n" not in finding.text
+    return finding
+
+
+def test_a_sound_dataset_has_no_finding(sound: Path) -> None:
+    """The synthetic dataset has the published format: counts and shares come out, and nothing to complain of."""
+    found = audit(sound)
+    assert found.findings == ()
+    assert found.layout == "official"
+    assert [(s.name, s.patches, s.masks, s.images_read) for s in found.splits] == [
+        ("train", 4, 4, 4),
+        ("validation", 2, 2, 2),
+        ("test", 2, 2, 2),
+    ]
+    with h5py.File(sound / "TestData/mask/mask_1.h5") as one, h5py.File(sound / "TestData/mask/mask_2.h5") as two:
+        share = (one["mask"][()].mean() + two["mask"][()].mean()) / 2
+    assert found.splits[2].landslide_share == pytest.approx(share)
+
+
+@pytest.mark.skipif(not REAL, reason="LSML_REAL_DATA is not set")
+def test_real_patches_have_no_finding() -> None:
+    """What the limits of scale and terrain are must fit real ground."""
+    assert audit(Path(str(REAL)) / "landslide4sense").findings == ()
+
+
+def remove_a_mask(data: Path) -> None:
+    (data / "TrainData/mask/mask_2.h5").unlink()
+
+
+def remove_an_image(data: Path) -> None:
+    (data / "TestData/img/image_2.h5").unlink()
+
+
+def text_file(data: Path) -> None:
+    (data / "TrainData/img/image_3.h5").write_text("not an image")
+
+
+def truncate(data: Path) -> None:
+    os.truncate(data / "TestData/img/image_1.h5", 1_000_000)
+
+
+def wrong_shape(data: Path) -> None:
+    write(data / "ValidData/img/image_1.h5", "img", np.ones((64, 64, 14)))
+
+
+def holes(data: Path) -> None:
+    def edit(stored: np.ndarray) -> None:
+        stored[0, :5, SLOPE] = np.nan
+        stored[1, 0, 0] = np.inf
+
+    change(data / "TrainData/img/image_1.h5", edit)
+
+
+def constant_band(data: Path) -> None:
+    change(data / "TrainData/img/image_4.h5", lambda stored: stored[..., SLOPE].fill(0))
+
+
+def mask_of_classes(data: Path) -> None:
+    classes = np.zeros(PATCH_SHAPE[:2], np.uint8)
+    classes[5, 5] = 2
+    write(data / "ValidData/mask/mask_2.h5", "mask", classes)
+
+
+def leak(data: Path) -> None:
+    shutil.copy(data / "TestData/img/image_2.h5", data / "TrainData/img/image_3.h5")
+
+
+def raw_scale(data: Path) -> None:
+    change(data / "ValidData/img/image_2.h5", lambda stored: np.multiply(stored, BAND, out=stored))
+
+
+def empty_split(data: Path) -> None:
+    shutil.rmtree(data / "ValidData/img")
+    shutil.rmtree(data / "ValidData/mask")
+    (data / "ValidData/img").mkdir()
+
+
+def repeat(data: Path) -> None:
+    shutil.copy(data / "TrainData/img/image_1.h5", data / "TrainData/img/image_2.h5")
+
+
+def link(data: Path) -> None:
+    (data / "TrainData/img/image_1.h5").rename(data / "elsewhere.h5")
+    (data / "TrainData/img/image_1.h5").symlink_to(data / "elsewhere.h5")
+    (data / "TrainData/mask/mask_1.h5").unlink()
+
+
+def odd_name(data: Path) -> None:
+    (data / "TrainData/mask/image_9.h5").write_bytes(b"stray")
+
+
+def standardised(data: Path) -> None:
+    change(data / "TestData/img/image_1.h5", lambda stored: np.subtract(stored, 1, out=stored))
+
+
+def off_the_grid(data: Path) -> None:
+    change(data / "TestData/img/image_1.h5", lambda stored: np.multiply(stored, 1.01, out=stored))
+
+
+def no_test_masks(data: Path) -> None:
+    shutil.rmtree(data / "TestData/mask")
+
+
+def no_landslides(data: Path) -> None:
+    for number in (1, 2):
+        write(data / f"ValidData/mask/mask_{number}.h5", "mask", np.zeros(PATCH_SHAPE[:2], np.uint8))
+
+
+FAULTS = [
+    (remove_a_mask, "error", "image without mask", ["TrainData/img/image_2.h5"], "no TrainData/mask/mask_2.h5"),
+    (remove_an_image, "error", "mask without image", ["TestData/mask/mask_2.h5"], "no TestData/img/image_2.h5"),
+    (text_file, "error", "unusable image", ["TrainData/img/image_3.h5"], "not an HDF5 file (12 bytes)"),
+    (truncate, "error", "unusable image", ["TestData/img/image_1.h5"], "truncated: 1000000 of "),
+    (wrong_shape, "error", "unusable image", ["ValidData/img/image_1.h5"], "has shape (64, 64, 14)"),
+    (holes, "warning", "not finite", ["TrainData/img/image_1.h5"], "1 in B1 coastal 443 nm, 5 in slope"),
+    (constant_band, "warning", "constant band", ["TrainData/img/image_4.h5"], "slope: one value"),
+    (mask_of_classes, "error", "unusable mask", ["ValidData/mask/mask_2.h5"], "values {0, 2}"),
+    (
+        leak,
+        "error",
+        "leakage",
+        ["TrainData/img/image_3.h5", "TestData/img/image_2.h5"],
+        "TestData/img/image_2.h5 equals TrainData/img/image_3.h5: leakage between train and test",
+    ),
+    (raw_scale, "error", "scale", ["ValidData/img/image_2.h5"], "looks like raw reflectance"),
+    (empty_split, "error", "empty split", ["ValidData/img"], "the validation folder holds no image_<number>.h5"),
+    (repeat, "warning", "duplicate", ["TrainData/img/image_1.h5", "TrainData/img/image_2.h5"], "equals"),
+    (link, "error", "link", ["TrainData/img/image_1.h5"], "a link"),
+    (odd_name, "warning", "unexpected name", ["TrainData/mask/image_9.h5"], "named mask_<number>.h5"),
+    (standardised, "error", "scale", ["TestData/img/image_1.h5"], "values below 0: looks standardised"),
+    (off_the_grid, "warning", "off the grid", ["TestData/img/image_1.h5"], "packed as float32"),
+    (no_test_masks, "warning", "no masks", ["TestData/mask"], "lsml evaluate needs them"),
+    (no_landslides, "error", "no landslides", ["ValidData/mask"], "not one landslide pixel in validation"),
+]
+
+
+@pytest.mark.parametrize(
+    ("plant", "severity", "kind", "files", "says"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS]
+)
+def test_a_planted_fault_is_found_with_its_file(
+    data: Path, plant: Callable[[Path], None], severity: str, kind: str, files: list[str], says: str
+) -> None:
+    """Each fault by itself gives one finding: how bad, of what kind, which files, and in which words."""
+    plant(data)
+    finding = only(audit(data))
+    assert (finding.severity, finding.kind, list(finding.files)) == (severity, kind, files)
+    assert says in finding.text
+
+
+def test_all_faults_of_a_folder_are_reported_at_once(data: Path) -> None:
+    """Faults in different files do not hide each other, and errors come first."""
+    for plant in (remove_a_mask, text_file, constant_band, mask_of_classes, remove_an_image, truncate):
+        plant(data)
+    found = audit(data)
+    assert {file for finding in found.findings for file in finding.files} == {
+        "TrainData/img/image_2.h5",
+        "TrainData/img/image_3.h5",
+        "TrainData/img/image_4.h5",
+        "ValidData/mask/mask_2.h5",
+        "TestData/mask/mask_2.h5",
+        "TestData/img/image_1.h5",
+    }
+    assert found.errors == 5
+    assert [finding.severity for finding in found.findings] == ["error"] * 5 + ["warning"]
+
+
+def test_a_band_that_is_constant_in_a_whole_split_is_an_error(data: Path) -> None:
+    """One value in all patches of train tells nothing; the finding names them all, once."""
+    for number in range(1, 5):
+        change(data / f"TrainData/img/image_{number}.h5", lambda stored: stored[..., 9].fill(0))
+    finding = only(audit(data))
+    assert (finding.severity, finding.kind, len(finding.files)) == ("error", "constant band", 4)
+    assert finding.text.startswith("B10 cirrus 1375 nm: one value in all of train, 0;")
+
+
+def test_damaged_values_of_any_size_are_survived(data: Path, tmp_path: Path) -> None:
+    """A band of NaN, one of infinities and numbers at the end of float64 stop neither the audit nor its figure."""
+
+    def edit(stored: np.ndarray) -> None:
+        stored[..., 0], stored[..., 1], stored[..., 2] = np.nan, np.inf, 1.7e308
+
+    change(data / "TrainData/img/image_1.h5", edit)
+    kinds = {finding.kind for finding in audit(data).findings}
+    assert {"not finite", "constant band"} <= kinds
+    done = lsml(tmp_path, "data", "check", "data")
+    assert done.returncode in (0, 3)
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(data: Path) -> None:
+    """Whatever a file is called, its finding is one printable line."""
+    (data / "TrainData/img/image\n\x1b[31m1.h5").write_bytes(b"")
+    (name,) = only(audit(data)).files
+    assert name == "TrainData/img/image??[31m1.h5"
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    """Without a folder or a known layout there is nothing to audit."""
+    with pytest.raises(DataError, match="no such folder"):
+        audit(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no known layout"):
+        audit(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["official", "hugging-face", "bare"])
+def test_the_splits_are_those_of_training_and_evaluation(tmp_path: Path, write_names, layout: str) -> None:
+    """In each layout the audit puts the same files into the same splits as those who use them."""
+    folders = {
+        "official": [(f"{name}/img", f"{name}/mask") for name in ("TrainData", "ValidData", "TestData")],
+        "hugging-face": [(f"images/{name}", f"annotations/{name}") for name in ("train", "validation", "test")],
+        "bare": [("img", "mask")],
+    }[layout]
+    for images, masks in folders:
+        write_names(tmp_path / images, tmp_path / masks, range(1, 21))
+    root = tmp_path.resolve()
+    listed = take_inventory(root, layout_of(root))
+    assert listed.findings == ()
+    splits = training_splits(tmp_path)
+    for name, files in (("train", splits.train), ("validation", splits.validation), ("test", sealed_split(tmp_path))):
+        mine = [(patch.image, patch.mask) for patch in listed.patches if patch.split == name]
+        assert mine == [(patch.image, patch.mask) for patch in files]
+
+
+def importers(*rooms: str) -> set[str]:
+    """The modules that import one of these, or a module below it."""
+    known = modules(ROOT / "lsml")
+    return {
+        name
+        for name, path in known.items()
+        for _, dotted in imported_names(name, path)
+        if any(f"{module_of(dotted, known)}.".startswith(f"{room}.") for room in rooms)
+    }
+
+
+def test_only_the_commands_that_print_an_audit_import_it() -> None:
+    """The seal holds: nothing that trains, tunes or predicts can list or read test patches by way of the audits."""
+    # The figures and the command line name its types in annotations.
+    named = {"lsml.data.checks", "lsml.workflows.data", "lsml.cli.data", "lsml.plots.audit"}
+    measuring = {"lsml.audit.facts", "lsml.audit.splits", "lsml.plots.audit"}
+    assert importers("lsml.data.checks") == named - {"lsml.data.checks"}
+    assert importers("lsml.audit") <= measuring | {"lsml.workflows.data"}
+    assert importers("lsml.workflows.data") == {"lsml.cli.data"}
+
+
+def test_check_prints_every_finding_and_leaves_with_3(data: Path, tmp_path: Path) -> None:
+    """The command: a table, a line for each finding, a picture, and 3 because of the errors."""
+    for plant in (remove_a_mask, text_file, constant_band):
+        plant(data)
+    done = lsml(tmp_path, "data", "check", "data", "--out", "found.png")
+    assert done.returncode == 3, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith(("error: ", "warning: "))] == [
+        "error: image without mask: TrainData/img/image_2.h5: no TrainData/mask/mask_2.h5; add it, or remove this file",
+        "error: unusable image: TrainData/img/image_3.h5: not an HDF5 file (12 bytes); "
+        "replace the file by an intact copy",
+        "warning: constant band: TrainData/img/image_4.h5: slope: one value all over the patch; "
+        "a gap in the source, or flat ground?",
+    ]
+    assert lines[-1] == "errors: 2, warnings: 1; drawn in found.png"
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_check_of_a_sound_folder_leaves_with_0(sound: Path, tmp_path: Path) -> None:
+    """With --json there is one object on standard output and nothing else."""
+    done = lsml(tmp_path, "data", "check", str(sound), "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["errors"], record["warnings"], record["findings"]) == (0, 0, [])
+    assert record["splits"]["test"]["patches"] == 2
+    assert (tmp_path / "check.png").exists()
+
+
+def test_check_says_in_one_line_what_it_cannot_do(sound: Path, tmp_path: Path) -> None:
+    """No such folder, and a picture that cannot be written, are errors of data: 3, one line."""
+    for arguments in (("nowhere",), (str(sound), "--out", "no/such/folder/a.png")):
+        done = lsml(tmp_path, "data", "check", *arguments)
+        assert done.returncode == 3
+        assert done.stderr.splitlines()[-1].startswith("lsml: error: ")
+        assert "Traceback" not in done.stderr
+
+
+def test_pack_packs_train_and_validation_and_verifies(data: Path, tmp_path: Path) -> None:
+    """Packs lie where asked, with counts of replaced values; a damaged one is refused, and nothing is removed."""
+    holes(data)
+    done = lsml(tmp_path, "data", "pack", "data", "--out", "packs", "--json")
+    assert done.returncode == 0, done.stderr
+    train, validation = json.loads(done.stdout)["packs"]
+    assert (train["split"], train["patches"], train["nonfinite"]) == (
+        "train",
+        4,
+        {"B1 coastal 443 nm": 1, "slope": 5},
+    )
+    assert (validation["split"], validation["patches"], validation["nonfinite"]) == ("validation", 2, {})
+    assert {path.name.partition("-")[0] for path in (tmp_path / "packs").iterdir() if path.is_dir()} == {
+        "train",
+        "validation",
+    }
+    with (tmp_path / train["path"] / "images.npy").open("r+b") as file:
+        file.seek(100_000)
+        byte = file.read(1)
+        file.seek(100_000)
+        file.write(bytes([byte[0] ^ 1]))
+    again = lsml(tmp_path, "data", "pack", "data", "--out", "packs")
+    assert again.returncode == 3
+    assert "checksum differs from the manifest" in again.stderr.splitlines()[-1]
+    assert (tmp_path / train["path"] / "images.npy").exists()
+
+
+def test_pack_without_a_folder_uses_the_cache_of_studies(sound: Path, tmp_path: Path) -> None:
+    """What is packed beforehand is what a study opens: fingerprints are printed in full."""
+    done = lsml(tmp_path, "data", "pack", str(sound))
+    assert done.returncode == 0, done.stderr
+    packs = [path for path in (tmp_path / ".lsml/packs").iterdir() if path.is_dir()]
+    assert len(packs) == 2
+    for path in packs:
+        assert json.loads((path / "manifest.json").read_text())["pack"]["fingerprint"] in done.stdout

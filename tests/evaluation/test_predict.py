@@ -1,0 +1,41 @@
+"""The mean over orientations, with predictors that see which way up a patch is."""
+
+import numpy as np
+
+from lsml.evaluation.predict import over_symmetries
+
+
+def _left_neighbour(images: np.ndarray) -> np.ndarray:
+    """Each pixel's probability is the first band of the pixel to its left, 0 at the left edge."""
+    shifted = np.zeros((*images.shape[:3], 1), np.float32)
+    shifted[:, :, 1:, 0] = images[:, :, :-1, 0]
+    return shifted
+
+
+def test_looking_left_becomes_looking_all_ways() -> None:
+    """Of the eight orientations two each look left, right, up and down: a quarter of each neighbour's value."""
+    images = np.zeros((1, 3, 3, 14), np.float32)
+    images[0, 1, 1, 0] = 1.0
+    found = over_symmetries(_left_neighbour)(images)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[0, ..., 0], [[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]])
+
+
+def test_a_turned_patch_gives_the_turned_mean() -> None:
+    """Whatever the predictor, the mean follows the patch through all eight symmetries; without it, it does not."""
+    images = np.random.default_rng(0).random((2, 8, 8, 14)).astype(np.float32)
+    mean = over_symmetries(_left_neighbour)
+    for mirrored in (False, True):
+        for quarters in range(4):
+
+            def move(batch: np.ndarray, mirrored: bool = mirrored, quarters: int = quarters) -> np.ndarray:
+                return np.rot90(batch[:, ::-1] if mirrored else batch, quarters, axes=(1, 2))
+
+            np.testing.assert_allclose(mean(move(images)), move(mean(images)), atol=1e-6)
+    assert not np.allclose(_left_neighbour(images[:, ::-1, ::-1]), _left_neighbour(images)[:, ::-1, ::-1])
+
+
+def test_a_predictor_without_orientation_stays_as_it_is() -> None:
+    """Pixels judged by themselves come back at their own places, of patches that are not square too."""
+    images = np.random.default_rng(1).random((3, 4, 6, 14)).astype(np.float32)
+    np.testing.assert_allclose(over_symmetries(lambda batch: batch[..., :1])(images), images[..., :1], atol=1e-7)

@@ -1,0 +1,81 @@
+"""Bootstrap intervals: by hand on tables that have few outcomes, and against draws made one at a time."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from lsml.scoring.bootstrap import CONFUSION, DRAWS, average_precision, difference, f1, intervals
+
+
+def test_patches_that_are_all_alike_leave_no_doubt() -> None:
+    """Whatever is drawn from equal patches, the scores are those of one of them."""
+    found = intervals(np.tile([6, 2, 1], (10, 1)), CONFUSION)
+    # TP 6, FP 2, FN 1: precision 6/8, recall 6/7, F1 12/15, IoU 6/9
+    for name, value in (("precision", 0.75), ("recall", 6 / 7), ("f1", 0.8), ("iou", 6 / 9)):
+        assert found[name] == pytest.approx((value, value)), name
+
+
+def test_two_patches_by_hand() -> None:
+    """A perfect patch and a missed one: a quarter of the draws has the one twice, a quarter the other, half both."""
+    low, high = intervals(np.array([[10, 0, 0], [0, 0, 10]]), {"f1": f1})["f1"]
+    # F1 is 1, 2 x 10 / (20 + 10) = 2/3 or 0; 2.5 % and 97.5 % lie within the outer quarters.
+    assert (low, high) == (0.0, 1.0)
+
+
+def test_draws_are_of_whole_patches_with_replacement() -> None:
+    """The interval is that of draws made one by one with a generator of its own, to sampling error."""
+    random = np.random.default_rng(3)
+    counts = random.poisson([30, 10, 12], size=(50, 3)) * random.integers(0, 5, size=(50, 1))
+    slow = np.random.default_rng(4)
+    scores = [f1(counts[slow.integers(0, 50, 50)].sum(axis=0, keepdims=True).astype(float))[0] for _ in range(4000)]
+    expected = np.quantile(scores, [0.025, 0.975])
+    # An end of the interval is known to about 2 sqrt(.025 x .975 / 2000) / density, here some .003.
+    np.testing.assert_allclose(intervals(counts, {"f1": f1})["f1"], expected, atol=0.01)
+
+
+def test_the_seed_decides() -> None:
+    """The same seed gives the same interval, another one another."""
+    counts = np.random.default_rng(0).integers(0, 99, (20, 3))
+    first, again, other = (intervals(counts, {"f1": f1}, seed=seed)["f1"] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_no_landslide_scores_0_and_no_patch_is_refused() -> None:
+    """Sums of zeros divide by nothing; an empty table has no interval."""
+    found = intervals(np.zeros((5, 3), int), CONFUSION)
+    assert set(found.values()) == {(0.0, 0.0)}
+    with pytest.raises(ValueError, match="no patches"):
+        intervals(np.zeros((0, 3), int), CONFUSION)
+
+
+def test_a_difference_is_resampled_in_pairs() -> None:
+    """One better by the same two hits on every patch wins in every draw, though both scores vary widely."""
+    base = np.array([[10, 5, 10], [80, 20, 40], [3, 0, 9], [40, 90, 10]] * 5)
+    better = base + np.array([2, 0, -2])
+    found = difference(better, base, f1)
+    # F1 of the sums: 2 x 141 / (282 + 115 + 61) - 2 x 133 / (266 + 115 + 69)
+    assert found.value == pytest.approx(282 / 458 - 266 / 450)
+    assert found.first_higher == 1.0
+    assert 0 < found.interval.low < found.value < found.interval.high
+    same = difference(base, base, f1)
+    assert same == (0.0, (0.0, 0.0), 0.5)
+    with pytest.raises(ValueError, match="not of the same patches"):
+        difference(base, base[:3], f1)
+
+
+def test_average_precision_of_a_table_is_scikit_learns() -> None:
+    """On probabilities of the table's own thresholds, over the pixels of all patches."""
+    random = np.random.default_rng(0)
+    truth = random.random((6, 200)) < 0.2
+    level = np.clip(random.integers(0, 20, truth.shape) + 4 * truth, 0, 19)
+    table = np.stack(
+        [
+            np.concatenate([np.bincount(level[i][truth[i] == kind], minlength=20) for kind in (False, True)])
+            for i in range(6)
+        ]
+    )
+    expected = average_precision_score(truth.ravel(), level.ravel())
+    assert average_precision(table.sum(axis=0, keepdims=True).astype(float))[0] == pytest.approx(expected, abs=1e-12)
+    low, high = intervals(table, {"ap": average_precision})["ap"]
+    assert low < expected < high
+    assert DRAWS >= 1000

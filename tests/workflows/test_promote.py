@@ -1,0 +1,316 @@
+"""The champion gate over a real MLflow store, with tables of patches made by hand: who becomes champion, and why."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from lsml.config.fields import flatten
+from lsml.config.schema import TrainConfig
+from lsml.data.folds import prepare_folds
+from lsml.data.splits import Steps, StudyData, TrainingData, prepare, prepare_whole
+from lsml.data.synthetic import synthesize
+from lsml.errors import ConfigError, DataError, ModelError, StorageError
+from lsml.models.export import ModelFile
+from lsml.tracking.models import CHAMPION
+from lsml.tracking.runs import EXPERIMENT, OF_RUN, PARENT, ROLE, TrainingRun, find_run, trained_again
+from lsml.tracking.store import open_client
+from lsml.tracking.study import STANDINGS
+from lsml.training.outcome import PATCH_TABLE, Report, TrialOutcome, TrialTask
+from lsml.workflows.promote import Promotion, promote, rollback
+from lsml.workflows.refit import refit
+from lsml.workflows.retrain import Training, train_again
+from tests.processes import environment
+from tests.scoring.patch_tables import GOOD, POOR, Row, table
+from tests.workflows.run_promoted import Silent, state, unmoved
+
+
+class Store(NamedTuple):
+    """A folder with an MLflow store and packed patches."""
+
+    folder: Path
+    client: Any
+    data: TrainingData
+
+    def trained(
+        self,
+        name: str,
+        rows: list[Row] | None,
+        data: StudyData | None = None,
+        *,
+        model: bool = True,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """The run of a training of experiment `name` that came to its end, with that table and a model's bytes."""
+        run = TrainingRun(
+            self.client,
+            name=name,
+            params=flatten(TrainConfig()),
+            data=data or self.data,
+            root=str(self.folder / "made"),
+            tags={EXPERIMENT: name, **tags},
+        )
+        run.outcome(_outcome(rows, run.id if model else None))
+        run.closed("complete", "")
+        return run.id
+
+    def champion(self, name: str) -> str | None:
+        """The version that the alias is at."""
+        return state(self.client, name)["aliases"].get(CHAMPION)
+
+
+def _outcome(rows: list[Row] | None, content: str | None) -> TrialOutcome:
+    file = ModelFile(content.encode(), hashlib.sha256(content.encode()).hexdigest()) if content else None
+    return TrialOutcome(
+        value=0.5,
+        stopped="finished",
+        steps=Steps("epoch", 1),
+        best_epoch=1,
+        threshold=0.5,
+        metrics={"val_f1": 0.5, "val_threshold": 0.5},
+        environment={"device_name": "a processor", "backend": "tensorflow"},
+        model=file,
+        tables={PATCH_TABLE: table(rows)} if rows else {},
+    )
+
+
+def counts(rows: list[Row]) -> np.ndarray:
+    """TP, FP and FN of each patch."""
+    return np.array([[hits, alarms, misses] for hits, misses, alarms in rows])
+
+
+def promoted(reference: str, rows: list[Row]) -> Promotion:
+    """By the job, where a fresh process finds what those rows say."""
+    return promote(reference, repeats=0, data=None, watcher=Silent(), check=partial(unmoved, counts(rows)))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One store for the whole file; each test has models of its own name."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        synthesize(folder / "made", train=3, validation=2, test=1, seed=3)
+        yield Store(folder, open_client(), prepare(folder / "made", Path(".lsml/packs")))
+
+
+def test_the_first_champion_is_registered_and_the_same_command_changes_nothing(store: Store) -> None:
+    """It says that there was nothing to compare with; the second time that it is champion already."""
+    run = store.trained("first", GOOD)
+    found = promoted(run, GOOD)
+    assert (found.verdict, found.version, found.champion_before) == ("promoted", "1", None)
+    assert "there is none to compare it with" in found.why
+    once = state(store.client, "first")
+    assert once["aliases"] == {CHAMPION: "1"}
+    tags = once["versions"][0]["tags"]
+    assert (tags["lsml.promotion.verdict"], tags["lsml.promotion.champion_before"]) == ("promoted", "none")
+    assert promoted(run, GOOD).verdict == "already"
+    assert promoted("models:/first/1", GOOD).verdict == "already"
+    assert state(store.client, "first") == once
+
+
+def test_a_worse_model_is_refused_and_a_better_one_is_not(store: Store) -> None:
+    """The alias moves from poor to good and never back; what was compared stands in the version's tags."""
+    poor, good = store.trained("ranked", POOR), store.trained("ranked", GOOD)
+    promoted(poor, POOR)
+    better = promoted(good, GOOD)
+    assert (better.verdict, better.champion_before, better.patches) == ("promoted", "1", 2)
+    assert better.ahead is not None
+    assert better.ahead.value == pytest.approx(3 / 4 - 4 / 7)
+    refused = promoted(poor, POOR)
+    assert refused.verdict == "refused"
+    assert refused.why == "worse: the whole 95 % interval of the difference lies below 0"
+    assert store.champion("ranked") == "2"
+    one, two = (version["tags"] for version in state(store.client, "ranked")["versions"])
+    # 4/7 - 3/4 = -.178571; each patch alone 6/7 - 1 and 2/7 - 1/2, the ends of the interval the other way round.
+    assert one["lsml.promotion.f1_above"].startswith("-0.178571 (95 % interval -0.214286 to -0.142857)")
+    assert (one["lsml.promotion.verdict"], two["lsml.promotion.verdict"]) == ("refused", "promoted")
+    assert one["lsml.promotion.champion_before"] == "2"
+    assert one["lsml.promotion.data_fingerprint"] == store.data.validation.fingerprint
+    assert one["lsml.promotion.patches"] == "2"
+    assert "@" in one["lsml.promotion.who"]
+
+
+def test_a_file_that_gives_something_else_is_refused(store: Store) -> None:
+    """A fresh process that finds one hit less on 32,768 pixels: the model does not become champion."""
+    run = store.trained("changed", GOOD)
+    with pytest.raises(ModelError, match="calls 1 of 32768 validation pixels otherwise than its run says"):
+        promoted(run, [(3, 1, 0), (2, 2, 2)])
+    assert store.champion("changed") is None
+    bare = store.trained("bare", GOOD, model=False)
+    with pytest.raises(ModelError, match="has no model"):
+        promoted(bare, GOOD)
+
+
+def test_scores_of_other_patches_are_not_compared(store: Store) -> None:
+    """A model judged in folds cannot take the place of one judged on validation: exit code 3, both runs named."""
+    promoted(store.trained("mixed", GOOD), GOOD)
+    folds = prepare_folds(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
+    other = store.trained("mixed", GOOD, folds)
+    with pytest.raises(DataError, match="are not comparable: their split differ"):
+        promoted(other, GOOD)
+    assert store.champion("mixed") == "1"
+
+
+def test_the_run_of_its_configuration_speaks_for_a_refit(store: Store) -> None:
+    """A model trained on all patches is compared by the table of the run that it refits, and says so."""
+    poor, good = store.trained("final", POOR), store.trained("final", GOOD)
+    whole = prepare_whole(store.folder / "made", Path(".lsml/packs"))
+    assert len(whole.train) == 5
+    refits = [store.trained("final", None, whole, tags={ROLE: "refit", OF_RUN: of}) for of in (poor, good)]
+    assert promoted(refits[1], GOOD).judged_run_id == good
+    refused = promoted(refits[0], POOR)
+    assert (refused.verdict, refused.judged_run_id) == ("refused", poor)
+    same = promoted(good, GOOD)
+    assert (same.verdict, same.ahead and same.ahead.value) == ("promoted", 0.0)
+    assert store.champion("final") == same.version
+
+
+def test_the_out_of_fold_table_speaks_for_a_study_in_folds(store: Store) -> None:
+    """What such a study registers was judged on nothing; the run at the head of its standings was, and decides."""
+    folds = prepare_folds(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
+    verdicts = []
+    for rows in (GOOD, POOR):
+        study = store.client.create_run("0", tags={ROLE: "study"}).info.run_id
+        store.client.log_param(study, "study.experiment", "in-folds")
+        below = {PARENT: study}
+        confirmed = store.trained("in-folds", rows, folds, model=False, tags={ROLE: "confirm", **below})
+        store.client.log_dict(study, [{"what": "base", "run_id": confirmed}], STANDINGS)  # type: ignore[arg-type]
+        found = promoted(store.trained("in-folds", None, folds, tags={ROLE: "refit", **below}), rows)
+        assert found.judged_run_id == confirmed
+        assert "it was trained on them" in found.reload
+        verdicts.append(found.verdict)
+    assert verdicts == ["promoted", "refused"]
+
+
+def test_a_training_again_that_was_killed_is_found_and_gone_on_with(store: Store) -> None:
+    """Its open run is closed as superseded, its checkpoint is there; once it is complete nothing is trained."""
+    run = find_run(store.client, store.trained("twice", GOOD))
+    training = Training(
+        of=run,
+        below=None,
+        role="repeat",
+        number=1,
+        title="twice repeat 1",
+        config=TrainConfig(),
+        data=store.data,
+        root=store.folder / "made",
+        tags={},
+        scores={"threshold": 0.5},
+    )
+    calls = []
+
+    def trained(task: TrialTask, report: Report) -> TrialOutcome:
+        assert task.checkpoint
+        calls.append(task.checkpoint.exists())
+        report(1, {"loss": 1.0}, False)
+        task.checkpoint.write_text("epoch 1")
+        if len(calls) == 1:
+            # As a kill does, it passes all that would close the run.
+            raise KeyboardInterrupt
+        return _outcome(GOOD, None)
+
+    def again() -> str:
+        return train_again(store.client, training, trained, steps=Steps("epoch", 1), watcher=Silent())
+
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    done = again()
+    assert again() == done
+    assert calls == [False, True]
+    tags = [found.data.tags for found in trained_again(store.client, run, training.identity)]
+    assert [found["lsml.state"] for found in tags] == ["superseded", "complete"]
+    assert {found[EXPERIMENT] for found in tags} == {"twice"}
+    assert find_run(store.client, done).data.metrics["threshold"] == 0.5
+
+
+def test_rollback_goes_back_as_far_as_there_were_champions(store: Store) -> None:
+    """Four in turn, one of them twice; a version that somebody gave the alias by hand is gone back to as well."""
+    runs = [store.trained("turns", GOOD) for _ in range(4)]
+    for run in (*runs[:3], runs[0]):
+        promoted(run, GOOD)
+    assert store.champion("turns") == "1"
+    # Each stands once in the history, where it was last: 2, 3, 1.
+    assert [rollback("turns") for _ in range(2)] == [("1", "3"), ("3", "2")]
+    with pytest.raises(StorageError, match="no version was champion before version 2") as error:
+        rollback("turns")
+    assert error.value.exit_code == 4
+    promoted(runs[3], GOOD)
+    store.client.set_registered_model_alias("turns", CHAMPION, "3")
+    promoted(runs[0], GOOD)
+    assert [rollback("turns") for _ in range(3)] == [("1", "3"), ("3", "4"), ("4", "2")]
+    with pytest.raises(StorageError, match="Registered Model with name=nowhere not found"):
+        rollback("nowhere")
+
+
+def _killed(store: Store, command: str, target: str, kills: str = "each") -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.workflows.run_promoted", str(store.folder / "mlflow.db"), command, target, kills],
+        env=environment(LSML_TEST_COUNTS=json.dumps(counts(GOOD).tolist())),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("kills", ["ends", pytest.param("each", marks=pytest.mark.full)])
+def test_a_promotion_killed_after_any_write_ends_the_same(store: Store, kills: str) -> None:
+    """Registration, every tag, the history and the alias: killed after each and called again, the registry is equal."""
+    name = f"killed-{kills}"
+    for _ in range(2):
+        promoted(store.trained(name, POOR), POOR)
+    promoted(f"{name}/1", POOR)
+    found = _killed(store, "promote", store.trained(name, GOOD), kills)
+    writes = found["writes"]
+    assert (writes[0], writes[-1]) == ("create_model_version", "set_registered_model_alias")
+    assert {"set_model_version_tag", "set_registered_model_tag"} < set(writes)
+    assert len(found["killed"]) == (len(writes) - 1 if kills == "each" else 4)
+    for write, left in found["killed"]:
+        assert left == found["peaceful"], write
+    assert found["peaceful"]["aliases"] == {CHAMPION: "3"}
+    tags = found["peaceful"]["tags"]
+    assert [tags[key] for key in sorted(tags)] == ["2", "1", "3"]
+
+
+def test_a_rollback_killed_after_any_write_ends_the_same(store: Store) -> None:
+    """It goes back one version, not two, wherever it was killed."""
+    for _ in range(3):
+        promoted(store.trained("killed-back", GOOD), GOOD)
+    found = _killed(store, "rollback", "killed-back")
+    assert [write for write, _ in found["killed"]] == ["set_model_version_tag", "delete_registered_model_tag"]
+    for write, left in found["killed"]:
+        assert left == found["peaceful"], write
+    assert found["peaceful"]["aliases"] == {CHAMPION: "2"}
+
+
+def test_a_run_judged_in_folds_has_its_final_model_already(store: Store) -> None:
+    """`refit` says so in one line, with exit code 2; and it refuses a run that did not come to its end."""
+    folds = prepare_folds(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
+    with pytest.raises(ConfigError, match="what is registered of it was trained on all patches already"):
+        refit(store.trained("folded", GOOD, folds), on="train+valid", data=None, watcher=Silent())
+    pruned = store.trained("pruned", GOOD)
+    store.client.set_tag(pruned, "lsml.state", "pruned")
+    with pytest.raises(ConfigError, match="its role is train and its state pruned"):
+        refit(pruned, on="train+valid", data=None, watcher=Silent())
+
+
+def test_a_refit_starts_from_the_weights_that_the_run_had(store: Store) -> None:
+    """Another file in the place of the run's is refused before a run is made."""
+    run = store.trained("weights", GOOD, tags={"lsml.weights_sha256": "a" * 64})
+    with pytest.raises(ModelError, match=f"its content is not what run {run} started from"):
+        refit(run, on="train+valid", data=None, watcher=Silent())
+    query = f"tags.`{OF_RUN}` = '{run}'"
+    assert store.client.search_runs([store.client.get_run(run).info.experiment_id], query) == []
