@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
 import numpy as np
 
 from lsml.config.schema import LATENCY, PARAMETERS
@@ -177,7 +176,7 @@ def _check_shape(model: "keras.Model", name: str) -> None:
 _WARM_UPS, _CALLS = 2, 11
 
 
-def costs(model: keras.Model, patch: np.ndarray) -> dict[str, float]:
+def costs(model: "keras.Model", patch: np.ndarray) -> dict[str, float]:
     """`parameters`, all weights of `model`, also those not trained, and `latency_ms`, a measurement.
 
     The latency is the median of a few calls of `predict_on_batch` after the first ones, which compile: milliseconds
@@ -193,7 +192,7 @@ def costs(model: keras.Model, patch: np.ndarray) -> dict[str, float]:
     return {PARAMETERS: float(model.count_params()), LATENCY: 1000 * statistics.median(seconds)}
 
 
-def _seconds(model: keras.Model, patch: np.ndarray) -> float:
+def _seconds(model: "keras.Model", patch: np.ndarray) -> float:
     started = time.perf_counter()
     model.predict_on_batch(patch)
     return time.perf_counter() - started

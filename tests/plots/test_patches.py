@@ -7,6 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from lsml.data.sensor import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED
+from lsml.plots import curves
 from lsml.plots import patches as figures
 from lsml.scoring.metrics import PooledCounts
 
@@ -149,9 +150,9 @@ def test_curves_are_drawn_with_and_without_landslide(landslide: bool) -> None:
     probability = np.linspace(0, 1, 1000)
     counts.update((probability > 0.6) & landslide, probability)
     drawn = {
-        "precision and recall": figures.draw_precision_recall(counts, 0.5, "test split, 1 patch"),
-        "f1": figures.draw_f1(counts, 0.5, "test split, 1 patch"),
-        "reliability": figures.draw_reliability(counts, "test split, 1 patch"),
+        "precision and recall": curves.draw_precision_recall(counts, 0.5, "test split, 1 patch"),
+        "f1": curves.draw_f1(counts, 0.5, "test split, 1 patch"),
+        "reliability": curves.draw_reliability(counts, "test split, 1 patch"),
     }
     for name, png in drawn.items():
         pixels = (255 * imread(io.BytesIO(png))[..., :3]).round().astype(int)

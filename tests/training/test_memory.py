@@ -14,8 +14,7 @@ import pytest
 from lsml.config.schema import TrainConfig
 from lsml.errors import OutOfMemory, StorageError
 from lsml.training.memory import ran_out, within_memory
-
-from .processes import environment
+from tests.processes import environment
 
 LINE = (
     "out of memory: batch size 16 with 16 filters and depth 4 does not fit; "
