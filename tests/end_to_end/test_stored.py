@@ -1,0 +1,57 @@
+"""A model that lsml registered before its modules moved: stored in `tests/stored`, it still predicts and evaluates.
+
+The stored project is a study of two trials on `lsml data synth data --train 8 --validation 4 --test 4 --seed 1`: both
+databases as SQL and the registered model, with @FOLDER@ where the folder stood. Whoever changes names of tags, fields
+or layers sees here what that does to models that people already have.
+"""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.processes import lsml
+
+STORED = Path(__file__).parents[1] / "stored"
+RUN = "88ed3d3fc2ff4842aee41bd08420dd7e"
+MODEL = "mlruns/1/models/m-3a9aff74c7e84fdda0150ef85f6598b1/artifacts"
+
+# What the lsml that made it printed for `lsml evaluate --run-id RUN --json`.
+TEST_F1, THRESHOLD = 0.18893461362597164, 0.6280830502510071
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stored project in a folder of its own, with its patches made again."""
+    folder = tmp_path_factory.mktemp("stored")
+    for name in ("mlflow", "optuna"):
+        text = (STORED / f"{name}.sql").read_text(encoding="utf-8")
+        with sqlite3.connect(folder / f"{name}.db") as database:
+            database.executescript(text.replace("@FOLDER@", str(folder)))
+    shutil.copytree(STORED / "model", folder / MODEL)
+    description = folder / MODEL / "MLmodel"
+    description.write_text(description.read_text(encoding="utf-8").replace("@FOLDER@", str(folder)))
+    made = lsml(folder, "data", "synth", "data", *("--train", "8", "--validation", "4", "--test", "4", "--seed", "1"))
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def test_a_stored_model_evaluates_as_it_did(project: Path) -> None:
+    """Its F1 on the test split is the one that was printed then, but for pixels that other processors round over."""
+    done = lsml(project, "evaluate", "--run-id", RUN, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["metrics"]["f1"] == pytest.approx(TEST_F1, abs=1e-3)
+    assert report["threshold"] == pytest.approx(THRESHOLD)
+
+
+def test_a_stored_model_predicts(project: Path) -> None:
+    """By its name in the registry, a mask a patch."""
+    done = lsml(project, "predict", "data/TestData/img", "--model", "tiny@candidate", "--out", "predicted")
+    assert done.returncode == 0, done.stderr
+    masks = sorted((project / "predicted").rglob("mask*.h5"))
+    assert len(masks) == 4
+    assert all(np.any(np.frombuffer(mask.read_bytes(), np.uint8)) for mask in masks)
