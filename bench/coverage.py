@@ -12,8 +12,8 @@ import sys
 import numpy as np
 
 from lsml.data.synthetic import synthetic_patch
-from lsml.scoring.bootstrap import CONFUSION, average_precision, intervals
-from lsml.scoring.metrics import PooledCounts, coarse_counts
+from lsml.scoring.bootstrap import intervals
+from lsml.scoring.metrics import METRICS, PooledCounts, average_precision, coarse_counts
 from lsml.training.baselines import PixelBaseline, fit_pixel_baseline
 
 SIZES = (12, 60, 245, 800)
@@ -42,7 +42,7 @@ def main() -> None:
     given = parser.parse_args()
     regression = fit_pixel_baseline(Memory("train", 96))
     confusion, curves = _judge(regression, _threshold(regression), Memory("test", given.population))
-    scores = [(confusion, CONFUSION), (curves, {"average precision": average_precision})]
+    scores = [(confusion, METRICS), (curves, {"average precision": average_precision})]
     names = [name for _, statistics in scores for name in statistics]
     random = np.random.default_rng(0)
     sys.stdout.write(f"| patches | {' | '.join(names)} | mean width of F1's |\n{'|---' * (len(names) + 2)}|\n")

@@ -19,18 +19,16 @@ import numpy as np
 
 from lsml.config.experiment import load_experiment
 from lsml.config.fields import Scalar
-from lsml.config.schema import LOSS_COMPONENTS, PUBLIC_RECIPE, TrainConfig, from_parameters, with_values
-from lsml.data.folds import FoldedData
+from lsml.config.schema import LOSS_COMPONENTS, PUBLIC_RECIPE, TrainConfig, with_values
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.sealed import test_split
-from lsml.data.splits import TrainingData
-from lsml.evaluation.evaluate import Patch, Predict, evaluate
-from lsml.scoring.metrics import PooledCounts
+from lsml.data.splits import FoldedData, TrainingData
+from lsml.evaluation.evaluate import Patch, Predict, choose_threshold, evaluate_predictions, predictions
 from lsml.tracking.runs import find_run
 from lsml.tracking.store import open_client
-from lsml.training import backend
-from lsml.training.crossval import FoldEvent, Learner, cross_validate
-from lsml.workflows.sources import data_root, prepare_data
+from lsml.training.crossval import Learner, cross_validate
+from lsml.training.device import load_keras
+from lsml.workflows.sources import ExperimentData
 from lsml.workspace import pack_cache
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -53,17 +51,18 @@ def main() -> None:
     few_options.add_argument("--seeds", type=int, default=3)
     few_options.set_defaults(command=few_patches)
     given = parser.parse_args()
-    backend.load_keras()
+    load_keras()
     given.command(given)
 
 
 def demo(given: argparse.Namespace) -> None:
     """Test F1 of both tuned configurations, as they are and made plainer in one thing."""
     entry = load_experiment(EXPERIMENTS / "demo.yaml").data
-    root = data_root(entry, None, _progress)
-    data = prepare_data(entry, root, pack_cache(), _progress)
+    source = ExperimentData(entry, None, _progress)
+    data = source.prepare(pack_cache())
     assert isinstance(data, TrainingData)
-    test = [Patch(p.id, read_image(p.image).astype(np.float32), read_mask(p.mask)) for p in test_split(root) if p.mask]
+    files = test_split(source.root)
+    test = [Patch(p.id, read_image(p.image).astype(np.float32), read_mask(p.mask)) for p in files if p.mask]
     rows: dict[str, Callable[[int], float]] = {}
     for title, run_id in (("U-Net", given.unet), ("ResNet + U-Net", given.resnet_unet)):
         tuned = _configuration(run_id)
@@ -80,7 +79,7 @@ def few_patches(given: argparse.Namespace) -> None:
     from lsml.training.network import Network
 
     experiment = load_experiment(EXPERIMENTS / "few_patches.yaml")
-    data = prepare_data(experiment.data, data_root(experiment.data, given.data, _progress), pack_cache(), _progress)
+    data = ExperimentData(experiment.data, given.data, _progress).prepare(pack_cache())
     assert isinstance(data, FoldedData)
     config = _configuration(given.run) if given.run else experiment.base
     rows = {
@@ -94,20 +93,16 @@ def few_patches(given: argparse.Namespace) -> None:
 
 def _configuration(run_id: str) -> TrainConfig:
     """What a run in MLflow trained."""
-    return from_parameters(find_run(open_client(), run_id).data.params)
+    return TrainConfig.from_parameters(find_run(open_client(), run_id).data.params)
 
 
 def _network_score(config: TrainConfig, data: TrainingData, test: list[Patch]) -> Callable[[int], float]:
     """By seed, the test F1 of the network that was best on validation."""
     from lsml.models.export import load_bytes
-    from lsml.training.trainer import EpochEvent, fit
-
-    class Patience:
-        def epoch_ended(self, event: EpochEvent) -> bool:
-            return True
+    from lsml.training.trainer import fit
 
     def score(seed: int) -> float:
-        result = fit(with_values(config, {"seed": seed}), data, Patience())
+        result = fit(with_values(config, {"seed": seed}), data, lambda event: True)
         return _test_f1(load_bytes(result.model.content).predict_on_batch, result.threshold, test)
 
     return score
@@ -118,29 +113,23 @@ def _baseline_score(data: TrainingData, test: list[Patch]) -> Callable[[int], fl
     from lsml.training.baselines import fit_pixel_baseline
 
     def score(seed: int) -> float:
-        fitted, counts = fit_pixel_baseline(data.train, seed=seed), PooledCounts()
-        for index in range(len(data.validation)):
-            image, mask = data.validation.batch([index])
-            counts.update(mask, fitted.predict(image))
-        return _test_f1(fitted.predict, counts.best_threshold(), test)
+        fitted = fit_pixel_baseline(data.train, seed=seed)
+        threshold = choose_threshold(predictions(fitted.predict, Patch.of_split(data.validation), batch=1))
+        return _test_f1(fitted.predict, threshold, test)
 
     return score
 
 
 def _test_f1(predict: Predict, threshold: float, test: list[Patch]) -> float:
-    return evaluate(predict, test, threshold, split="test").metrics["f1"]
+    return evaluate_predictions(predictions(predict, test), threshold).metrics["f1"]
 
 
 def _fold_score(learner: Learner, data: FoldedData) -> Callable[[int], float]:
     """By seed, F1 over all out-of-fold pixels."""
 
-    class Observer:
-        def fold_ended(self, event: FoldEvent) -> bool:
-            return True
-
     def score(seed: int) -> float:
         found = cross_validate(
-            learner, data.train, seed=seed, folds=data.folds, repeats=data.repeats, observer=Observer()
+            learner, data.train, seed=seed, folds=data.folds, repeats=data.repeats, report=lambda event: True
         )
         return found.value
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lsml.training import backend
+from lsml.training.device import Arithmetic, load_keras
 
 
 def main() -> None:
@@ -21,21 +21,20 @@ def main() -> None:
     for name, default in (("filters", 16), ("depth", 4), ("batch", 16), ("patches", 96), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
-    backend.load_keras()
+    load_keras()
     import keras
     import numpy as np
 
     from lsml.config.schema import TrainConfig, with_values
     from lsml.data.loader import EpochLoader
-    from lsml.data.splits import prepare
+    from lsml.data.splits import TrainingData
     from lsml.data.synthetic import synthesize
     from lsml.losses import CompoundLoss
-    from lsml.models.build import build_network
-    from lsml.training.device import choose_arithmetic
+    from lsml.models.unet import build_network
 
     config = with_values(TrainConfig(), {"model.filters": given.filters, "model.depth": given.depth})
-    arithmetic = choose_arithmetic(config.training)
-    print(", ".join(arithmetic.in_words().values()))  # noqa: T201
+    arithmetic = Arithmetic.choose(config.training)
+    print(", ".join(arithmetic.describe().values()))  # noqa: T201
 
     class Dataset(keras.utils.PyDataset):
         """The loader's batches as Keras's fit wants them."""
@@ -52,7 +51,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder) / "data", train=given.patches, validation=1, test=1)
-        data = prepare(Path(folder) / "data", Path(folder) / "packs")
+        data = TrainingData.prepare(Path(folder) / "data", Path(folder) / "packs")
         network = build_network(config, data.statistics, precision=arithmetic.precision)
         network.compile(keras.optimizers.AdamW(1e-3), CompoundLoss(config.loss), jit_compile=arithmetic.xla)
 

@@ -1,8 +1,8 @@
-"""The working folder: lsml's state in it, locks that one process at a time may hold, files on the disk for good."""
+"""The working folder: lsml's state in it, locks between processes, and files that are replaced atomically."""
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -10,24 +10,35 @@ from filelock import FileLock, Timeout
 
 from lsml.errors import StorageError
 
+DEFAULT_STORAGE = "sqlite:///optuna.db"
+STATE_FOLDER = Path(".lsml")
 
-def sync_file(file: IO) -> None:
-    """All that was written to an open file is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
+Progress = Callable[[str, int, int], None]
+"""`progress(what, done, total)` tells of each step of longer work."""
 
 
-def sync_folder(folder: Path) -> None:
-    """The names in a folder are on the disk, not only the contents of its files."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def pack_cache() -> Path:
+    """The folder of packed splits."""
+    return STATE_FOLDER / "packs"
+
+
+def lock_file(name: str) -> Path:
+    """The file behind the lock of that name in the working folder."""
+    return STATE_FOLDER / "locks" / f"{name}.lock"
 
 
 @contextlib.contextmanager
-def alone(lock: Path, what: str, *, why: str = "another process is at it", fix: str = "wait for it") -> Iterator[None]:
+def in_turn(lock: Path) -> Iterator[None]:
+    """Holds the lock at the path, whose folder is made; waits while another process holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        yield
+
+
+@contextlib.contextmanager
+def exclusively(
+    lock: Path, what: str, *, why: str = "locked by another process", fix: str = "wait for it"
+) -> Iterator[None]:
     """Holds the lock at the path, whose folder is made; `what` names the work to whoever finds it held.
 
     Raises:
@@ -38,15 +49,44 @@ def alone(lock: Path, what: str, *, why: str = "another process is at it", fix: 
         with FileLock(lock, timeout=0):
             yield
     except Timeout:
-        raise StorageError(what, why, fix) from None
+        raise StorageError(what, "locked by another process", fix) from None
 
 
-STATE_FOLDER = Path(".lsml")
+def replace_atomically(path: Path, content: bytes) -> None:
+    """Writes a file, whose folder is made; a process killed at any moment leaves the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old one is still there.
+    """
+    unfinished = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            file.write(content)
+            sync_file(file)
+        rename_durably(unfinished, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
 
 
-def pack_cache() -> Path:
-    """Where packed splits are kept."""
-    return STATE_FOLDER / "packs"
+def rename_durably(finished: Path, path: Path) -> None:
+    """Gives a file or folder that is whole its name for good."""
+    finished.replace(path)
+    _sync_folder(path.parent)
 
 
-DEFAULT_STORAGE = "sqlite:///optuna.db"
+def sync_file(file: IO[bytes]) -> None:
+    """Puts all that was written to an open file on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk, not only the contents of its files."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,9 +1,39 @@
-"""What tests of several rooms share: statistics of made-up bands."""
+"""What tests of several rooms share: their order, and statistics of made-up bands."""
+
+import gc
 
 import numpy as np
 import pytest
 
 from lsml.data.statistics import PERCENTS, BandStatistics
+
+_LONGEST = (
+    "end_to_end/test_few_patches.py",
+    "end_to_end/test_evaluate.py",
+    "end_to_end/",
+    "study/",
+    "contracts/",
+    "training/",
+    "models/",
+    "workflows/",
+)
+"""What is run first, so that no process ends up alone with a long file."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; within a file the order stays."""
+
+    def rank(item: pytest.Item) -> int:
+        places = (place for place, start in enumerate(_LONGEST) if f"/tests/{start}" in item.path.as_posix())
+        return next(places, len(_LONGEST))
+
+    items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Has the garbage collector leave alone what the imports made: Keras alone has a million objects to look at."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

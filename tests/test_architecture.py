@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import resource
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,26 +13,30 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From the ground up; a module may import its own room and every room of the layers before it.
-LAYERS = (
-    ("lsml",),
-    ("names",),
-    ("errors",),
-    ("workspace",),
-    ("config",),
-    ("data",),
-    ("scoring",),
-    ("losses",),
-    ("models",),
-    ("audit",),
-    ("plots",),
-    ("training",),
-    ("evaluation",),
-    ("report",),
-    ("study", "tracking"),
-    ("workflows",),
-    ("cli",),
-    ("__main__",),
+# From the ground up; a module may import its own room and every room of the layers before it, but none beside it.
+# What each room is for stands in the table of docs/architecture.md, which `rooms_table` prints.
+LAYERS: tuple[dict[str, str], ...] = (
+    {"names": "every name that is stored: tags, metrics, artifacts, aliases, roles"},
+    {"errors": "what a user can cause, each with its exit code"},
+    {"workspace": "the state folder, locks, files that are replaced atomically"},
+    {"config": "fields with bounds and meaning, search spaces, experiment files"},
+    {"data": "patches: reading, checks, splits, packs, loading, augmentation, download, synthesis"},
+    {"scoring": "numbers only: metrics, intervals, calibration, comparison, promotion and ensemble rules"},
+    {"losses": "losses on logits, each registered under the name of its weight"},
+    {"models": "Keras graphs: inputs, encoders (a registry), decoder, trees, ensembles, model files"},
+    {"audit": "what a dataset's splits do to a score"},
+    {"plots": "figures: numpy in, PNG bytes out"},
+    {"training": "one configuration into one network; cross-validation; baselines"},
+    {"evaluation": "a model's scores on a split, its predictions for a folder"},
+    {"report": "every table, and the page of a study"},
+    {
+        "study": "Optuna, KerasTuner and dask: queue, search, coordinator, workers, stages",
+        "tracking": "MLflow: runs, models, champions, openings of the test split, its UI",
+    },
+    {"workflows": "one function a command: wiring of the rooms below"},
+    {"cli": "commands: parse, one call, print"},
+    {"lsml": "the Python API, loaded when it is used"},
+    {"__main__": "`python -m lsml`"},
 )
 RANKS = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 
@@ -115,6 +120,19 @@ def complaints(package: Path) -> list[str]:
     return found
 
 
+def rooms_table() -> str:
+    """The table of rooms in docs/architecture.md, from the top down."""
+    rows = [f"| `{room}` | {what} |" for layer in reversed(LAYERS) for room, what in layer.items()]
+    return "\n".join(["| room | what for |", "|---|---|", *rows])
+
+
+def test_the_page_of_the_architecture_has_the_rooms_of_this_test() -> None:
+    """docs/architecture.md shows the layers as they are held here; the page stays short."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert rooms_table() in page
+    assert len(page.split()) <= 1500
+
+
 def test_imports_of_lsml_point_downward_without_a_cycle() -> None:
     """No module imports one above it, none imports itself by a detour, and each engine is in its one room."""
     assert complaints(ROOT / "lsml") == []
@@ -161,8 +179,8 @@ def plant(folder: Path, files: dict[str, str]) -> Path:
             "lsml.training:1: imports lsml.cli, which lies above",
         ),
         (
-            {"__init__.py": "from lsml.training import fit", "training.py": ""},
-            "lsml:1: imports lsml.training, which lies above",
+            {"__init__.py": "tune = 1", "training.py": "from lsml import tune"},
+            "lsml.training:1: imports lsml, which lies above",
         ),
         (
             {"training.py": "def f():\n    import mlflow.keras"},
@@ -203,14 +221,14 @@ def test_the_checker_sees_cycles_within_a_room(tmp_path: Path) -> None:
 
 
 def test_the_checker_is_content_with_a_sound_package(tmp_path: Path) -> None:
-    """Imports downward, within a room, of the root's version and of a home engine raise no complaint."""
+    """Imports downward, within a room, of a name and of a home engine raise no complaint."""
     package = plant(
         tmp_path,
         {
-            "__init__.py": "__version__ = '1'",
+            "names.py": "VERSION = '1'",
             "errors.py": "",
             "tracking/__init__.py": "",
-            "tracking/store.py": "import mlflow\nfrom lsml import __version__\nfrom lsml.errors import DataError",
+            "tracking/store.py": "import mlflow\nfrom lsml.names import VERSION\nfrom lsml.errors import DataError",
             "tracking/runs.py": "from lsml.tracking import store\nfrom lsml.tracking.store import x\nimport numpy",
         },
     )
@@ -242,6 +260,12 @@ def test_help_and_wrong_arguments_load_nothing_slow(arguments: list[str]) -> Non
     assert loaded & SLOW == set()
 
 
+@pytest.mark.parametrize("module", ["lsml.training.device", "lsml.study.trial", "lsml.evaluation.evaluate"])
+def test_what_sets_a_process_up_loads_no_keras(module: str) -> None:
+    """The backend is prepared, and a study coordinated, before Keras is in memory, or without it."""
+    assert loaded_by(f"import {module}") & {"keras", "tensorflow", "jax", "torch", "matplotlib", "sklearn"} == set()
+
+
 def cpu_seconds(*arguments: str) -> float:
     """CPU time, user and system, of a Python process: the least of five runs, which other load disturbs least."""
 
@@ -257,3 +281,11 @@ def cpu_seconds(*arguments: str) -> float:
 def test_help_costs_at_most_half_a_second_of_cpu() -> None:
     """`lsml --help` costs at most 0.5 s of CPU beyond an empty Python process."""
     assert cpu_seconds("-m", "lsml", "--help") - cpu_seconds("-c", "pass") <= 0.5
+
+
+def test_the_house_keeps_within_its_limits() -> None:
+    """Modules, names, depth of imports and lengths are at most what `bench/house.py` lists; lines are only told."""
+    house = runpy.run_path(str(ROOT / "bench" / "house.py"))
+    counted, limits = house["measure"](ROOT / "lsml"), house["LIMITS"]
+    over = {name: value for name, value in counted._asdict().items() if value > getattr(limits, name)}
+    assert over.keys() <= {"lines"}

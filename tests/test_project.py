@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -169,10 +170,17 @@ def test_mlproject_parameters_are_options_with_the_same_default(name: str) -> No
 
 def test_the_configuration_reference_is_what_the_command_prints() -> None:
     """docs/configuration.md is the output of `lsml config reference`, to the last character."""
-    from lsml.cli.config import reference_page
+    from lsml.cli.config import _reference_page
 
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert written == reference_page(), "run `lsml config reference > docs/configuration.md`"
+    assert written == _reference_page(), "run `lsml config reference > docs/configuration.md`"
+
+
+def test_the_page_of_messages_is_what_its_generator_prints() -> None:
+    """docs/messages.md has every help page and every error message, to the last character."""
+    page = runpy.run_path(str(ROOT / "bench" / "messages.py"))["page"]
+    written = (ROOT / "docs" / "messages.md").read_text(encoding="utf-8")
+    assert written == page(), "run `python bench/messages.py > docs/messages.md`"
 
 
 @pytest.mark.parametrize("target", [".venv", ".venv-jax"])

@@ -1,1 +1,1 @@
-"""What a dataset's splits do to a score: flattery by a random hold-out, near-duplicates, separability."""
+"""What a dataset's splits do to a score: optimistic bias of a random hold-out, near-duplicates, separability."""

@@ -6,20 +6,19 @@ registers sees any of it, and only the command that prints the audit imports it 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.scan import SPLITS, Listed, below, dataset_root, layout_of, take_inventory
+from lsml.data.scan import SPLITS, PatchFiles, Scan, below
 from lsml.data.sensor import ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, PATCH_SIZE, RED, SHORT_WAVE_INFRARED_2, SLOPE
 from lsml.errors import DataError
+from lsml.workspace import Progress
 
-Progress = Callable[[str, int, int], None]
-
-THUMBNAIL = 16
+_THUMBNAIL = 16
 """Side of a thumbnail: each of its pixels is the mean of 8 x 8, so noise of single pixels is gone."""
 
 _SEEN = (GREEN, RED, NEAR_INFRARED, SHORT_WAVE_INFRARED_2, SLOPE, ELEVATION)
@@ -68,49 +67,48 @@ class Facts(NamedTuple):
     patches: tuple[PatchFacts, ...]
     pixels: TrainPixels
 
+    @classmethod
+    def read(cls, root: Path, *, seed: int, progress: Progress) -> "Facts":
+        """Reads every image below `root`, and the masks of train.
+
+        Args:
+            seed: which pixels of a train patch are drawn.
+            progress: called with ("patches", patches read, patches in all).
+
+        Raises:
+            DataError: no dataset, or an image or mask that cannot be read.
+        """
+        scan = Scan.of(root, SPLITS)
+        listed = [(split, patch) for split, files in scan.splits.items() for patch in files.patches]
+        if not scan.splits["train"].images:
+            raise DataError(f"dataset {scan.root}", "no train patches", "lsml data check says what is wrong with it")
+        masked = sum(patch.mask is not None for patch in scan.splits["train"].patches)
+        # Pixels of one patch are alike: more of them tell little more.
+        count = min(_PIXELS_OF_ONE, _PIXELS // max(masked, 1) + 1)
+        patches: list[PatchFacts] = []
+        features: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        for done, (split, patch) in enumerate(listed, start=1):
+            image, facts = _facts(scan.root, split, patch)
+            patches.append(facts)
+            if split == "train" and patch.mask is not None:
+                drawn = np.random.default_rng([seed, len(labels)]).choice(PATCH_SIZE**2, count, replace=False)
+                features.append(_in_context(image, drawn))
+                labels.append(read_mask(patch.mask).reshape(-1)[drawn] == 1)
+            progress("patches", done, len(listed))
+        pixels = TrainPixels(_stacked(features, np.float32), _stacked(labels, np.bool_))
+        return cls(scan.root, tuple(patches), pixels)
+
     def of(self, split: str) -> list[PatchFacts]:
         """The patches of one split, in numeric order."""
         return [patch for patch in self.patches if patch.split == split]
 
 
-def gather(root: Path, *, seed: int, progress: Progress) -> Facts:
-    """Reads every image below `root`, and the masks of train.
-
-    Args:
-        seed: which pixels of a train patch are drawn.
-        progress: called with ("patches", patches read, patches in all).
-
-    Raises:
-        DataError: no dataset, or an image or mask that cannot be read.
-    """
-    root = dataset_root(root)
-    listed = [patch for patch in take_inventory(root, layout_of(root)).patches if patch.image is not None]
-    if not any(patch.split == "train" for patch in listed):
-        raise DataError(f"dataset {root}", "no train patches", "lsml data check says what is wrong with it")
-    masked = sum(patch.split == "train" and patch.mask is not None for patch in listed)
-    # Pixels of one patch are alike: more of them tell little more.
-    count = min(_PIXELS_OF_ONE, _PIXELS // max(masked, 1) + 1)
-    patches: list[PatchFacts] = []
-    features: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    for done, patch in enumerate(listed, start=1):
-        image, facts = _facts(root, patch)
-        patches.append(facts)
-        if patch.split == "train" and patch.mask is not None:
-            drawn = np.random.default_rng([seed, len(labels)]).choice(PATCH_SIZE**2, count, replace=False)
-            features.append(_in_context(image, drawn))
-            labels.append(read_mask(patch.mask).reshape(-1)[drawn] == 1)
-        progress("patches", done, len(listed))
-    pixels = TrainPixels(_stacked(features, np.float32), _stacked(labels, np.bool_))
-    return Facts(root, tuple(sorted(patches, key=lambda facts: SPLITS.index(facts.split))), pixels)
-
-
-def _facts(root: Path, patch: Listed) -> tuple[np.ndarray, PatchFacts]:
-    assert patch.image is not None
+def _facts(root: Path, split: str, patch: PatchFiles) -> tuple[np.ndarray, PatchFacts]:
     stored = read_image(patch.image)
     digest = hashlib.sha256(stored.tobytes()).digest()
     image = _finite(stored)
-    return image, PatchFacts(patch.split, below(root, patch.image), digest, thumbnail(image), _summary(image))
+    return image, PatchFacts(split, below(root, patch.image), digest, _thumbnail(image), _summary(image))
 
 
 def _finite(stored: np.ndarray) -> np.ndarray:
@@ -125,10 +123,10 @@ def _finite(stored: np.ndarray) -> np.ndarray:
     return np.where(holes, medians, stored)
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
+def _thumbnail(image: np.ndarray) -> np.ndarray:
     """The thumbnail of `PatchFacts`, of finite stored values `(128, 128, 14)`."""
-    side = PATCH_SIZE // THUMBNAIL
-    blocks = image[..., _SEEN].reshape(THUMBNAIL, side, THUMBNAIL, side, len(_SEEN)).mean(axis=(1, 3))
+    side = PATCH_SIZE // _THUMBNAIL
+    blocks = image[..., _SEEN].reshape(_THUMBNAIL, side, _THUMBNAIL, side, len(_SEEN)).mean(axis=(1, 3))
     bands = np.moveaxis(blocks, -1, 0)
     bands = bands - bands.mean(axis=(1, 2), keepdims=True)
     spread = bands.std(axis=(1, 2), keepdims=True)

@@ -1,7 +1,7 @@
 """What splits do to a score: near-duplicates, separability of the splits, random against contiguous hold-outs."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,11 +13,11 @@ from threadpoolctl import threadpool_limits
 from lsml.audit.facts import Facts, PatchFacts, TrainPixels
 from lsml.data.scan import SPLITS
 from lsml.data.sensor import N_BANDS
-from lsml.scoring.bootstrap import LEVEL, Difference, Interval, difference, f1
-from lsml.scoring.metrics import PooledCounts
+from lsml.scoring.bootstrap import LEVEL, Difference, Interval, difference
+from lsml.scoring.metrics import PooledCounts, f1
+from lsml.workspace import Progress
 
 Kind = Literal["exact", "near", "apart"]
-Progress = Callable[[str, int, int], None]
 
 NEAR = 0.9
 """Correlation of thumbnails from which two patches count as near-duplicates (docs/data.md says how it was set)."""
@@ -48,6 +48,11 @@ class Pair(NamedTuple):
     orientation: str
     kind: Kind
 
+    def turned(self, picture: np.ndarray) -> np.ndarray:
+        """A picture `(H, W, 3)` of the patch, turned to be most like the other."""
+        mirrored, turns = divmod(ORIENTATIONS.index(self.orientation), 4)
+        return np.rot90(picture[:, ::-1] if mirrored else picture, turns)
+
 
 def closest_pairs(facts: Facts, progress: Progress) -> list[Pair]:
     """One pair for each patch of a later split and each earlier split, the most alike first.
@@ -61,11 +66,11 @@ def closest_pairs(facts: Facts, progress: Progress) -> list[Pair]:
         for earlier, later in itertools.combinations(splits, 2)
         for start in range(0, len(splits[later]), _AT_ONCE)
     ]
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     for done, (candidates, part) in enumerate(jobs, start=1):
-        found += _closest(candidates, part)
+        pairs += _closest(candidates, part)
         progress("comparisons", done, len(jobs))
-    return sorted(found, key=lambda pair: (pair.kind != "exact", -pair.correlation, pair.file, pair.match))
+    return sorted(pairs, key=lambda pair: (pair.kind != "exact", -pair.correlation, pair.file, pair.match))
 
 
 def _closest(candidates: Sequence[PatchFacts], patches: Sequence[PatchFacts]) -> Iterator[Pair]:
@@ -95,19 +100,13 @@ def _turned(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
             yield np.rot90(mirrored, turns, axes=(2, 3))
 
 
-def turn(picture: np.ndarray, orientation: str) -> np.ndarray:
-    """A picture `(H, W, 3)` in one of `ORIENTATIONS`."""
-    mirrored, turns = divmod(ORIENTATIONS.index(orientation), 4)
-    return np.rot90(picture[:, ::-1] if mirrored else picture, turns)
-
-
 def _unit(thumbnails: np.ndarray) -> np.ndarray:
     """Rows `(n, 1536)` of length 1, so that products are correlations; of length 0 where all bands are constant."""
     rows = thumbnails.reshape(len(thumbnails), -1)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
-LEAST_PATCHES_OF_SPLIT = 5
+_LEAST_PATCHES_OF_SPLIT = 5
 """Fewer patches than this in a split say nothing about it."""
 
 _GUESSING_FOLDS, _GUESSING_TREES, _DRAWS = 5, 200, 1000
@@ -133,18 +132,19 @@ class Separability(NamedTuple):
 
 
 def separabilities(facts: Facts, *, seed: int) -> list[Separability]:
-    """Of every two splits of at least `LEAST_PATCHES_OF_SPLIT` patches each."""
+    """Of every two splits of at least `_LEAST_PATCHES_OF_SPLIT` patches each."""
     splits = {split: np.array([patch.summary for patch in facts.of(split)]) for split in SPLITS}
-    known = {split: rows for split, rows in splits.items() if len(rows) >= LEAST_PATCHES_OF_SPLIT}
+    known = {split: rows for split, rows in splits.items() if len(rows) >= _LEAST_PATCHES_OF_SPLIT}
     return [
-        separability(one, known[one], other, known[other], seed=seed) for one, other in itertools.combinations(known, 2)
+        _separability(one, known[one], other, known[other], seed=seed)
+        for one, other in itertools.combinations(known, 2)
     ]
 
 
-def separability(first: str, one: np.ndarray, second: str, other: np.ndarray, *, seed: int) -> Separability:
+def _separability(first: str, one: np.ndarray, second: str, other: np.ndarray, *, seed: int) -> Separability:
     """Of two splits by the summaries `(n, 56)` of their patches, means of bands first.
 
-    A random forest (Breiman 2001) judges each fifth of the patches by trees that grew on the others, both splits
+    A random forest (Breiman 2001) scores each fifth of the patches by trees that grew on the others, both splits
     weighing the same. The fifths are random, so patches beside each other help it: whether splits differ, not why.
     """
     rows = np.concatenate([one, other])
@@ -154,20 +154,20 @@ def separability(first: str, one: np.ndarray, second: str, other: np.ndarray, *,
     scores = cross_val_predict(forest, rows, is_second, cv=folds, method="predict_proba")[:, 1]
     below, above = scores[~is_second], scores[is_second]
     random = np.random.default_rng(seed)
-    drawn = [auc(random.choice(below, len(below)), random.choice(above, len(above))) for _ in range(_DRAWS)]
+    drawn = [_auc(random.choice(below, len(below)), random.choice(above, len(above))) for _ in range(_DRAWS)]
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Separability(
         first,
         second,
         len(one),
         len(other),
-        auc(below, above),
+        _auc(below, above),
         Interval(float(low), float(high)),
-        np.array([auc(one[:, band], other[:, band]) for band in range(N_BANDS)]),
+        np.array([_auc(one[:, band], other[:, band]) for band in range(N_BANDS)]),
     )
 
 
-def auc(below: np.ndarray, above: np.ndarray) -> float:
+def _auc(below: np.ndarray, above: np.ndarray) -> float:
     """The chance that one of `above` is higher than one of `below`, ties half (Mann & Whitney 1947), 0..1."""
     ranks = rankdata(np.concatenate([below, above]))[len(below) :]
     return float((ranks.sum() - len(above) * (len(above) + 1) / 2) / (len(below) * len(above)))
@@ -183,33 +183,33 @@ class Holdout(NamedTuple):
 
     Attributes:
         patches: train patches with a mask.
-        pixels: drawn from them, on which all is trained and judged.
+        pixels: drawn from them, on which all is trained and scored.
         random: F1 over all pixels, each held out in a random fifth of the patches, of each repeat.
         blocks: the same, each held out in a contiguous fifth.
-        flattery: by how much F1 over all repeats is higher in random parts.
+        optimism: by how much F1 over all repeats is higher in random parts.
     """
 
     patches: int
     pixels: int
     random: tuple[float, ...]
     blocks: tuple[float, ...]
-    flattery: Difference
+    optimism: Difference
 
     @property
     def sentence(self) -> str:
         """What the difference means."""
-        value, (low, high), _ = self.flattery
+        value, (low, high), _ = self.optimism
         interval = f"(95 % interval {low:+.3f} to {high:+.3f})"
         if low > 0:
             return (
-                f"A random hold-out of these patches flatters by {value:.3f} of F1 {interval}: patches beside each "
-                "other are alike, so hold out contiguous blocks"
+                f"A random hold-out of these patches is optimistically biased by {value:.3f} of F1 "
+                f"{interval}: patches beside each other are alike, so hold out contiguous blocks"
             )
         if high < 0:
             return f"Contiguous blocks come out {-value:.3f} of F1 higher than random parts {interval}"
         return (
-            f"No flattery by a random hold-out can be told from chance here {interval}: by the pixels around, patches "
-            "beside each other are no more alike than others"
+            f"No optimistic bias of a random hold-out can be told from chance here {interval}: by the pixels around, "
+            "patches beside each other are no more alike than others"
         )
 
 
@@ -237,20 +237,20 @@ def holdout(pixels: TrainPixels, *, seed: int, progress: Progress) -> Holdout | 
         for parts in repeats:
             # Threads that wait for each other on cores that others use too take many times longer than one does.
             with threadpool_limits(1, "openmp"):
-                confusion = _judged(pixels, parts, seed)
+                confusion = _confusions(pixels, parts, seed)
             scores[way].append(float(f1(confusion.sum(axis=0, keepdims=True).astype(np.float64))[0]))
             counts[way] += confusion
             done += 1
             progress("hold-outs", done, 2 * REPEATS)
-    flattery = difference(counts["random"], counts["blocks"], f1)
-    return Holdout(n, pixels.labels.size, tuple(scores["random"]), tuple(scores["blocks"]), flattery)
+    optimism = difference(counts["random"], counts["blocks"], f1)
+    return Holdout(n, pixels.labels.size, tuple(scores["random"]), tuple(scores["blocks"]), optimism)
 
 
 def _shift(n: int, repeat: int) -> int:
     return n * repeat // (FOLDS * REPEATS)
 
 
-def _judged(pixels: TrainPixels, parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
+def _confusions(pixels: TrainPixels, parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
     """TP, FP and FN of each patch, int64 `(N, 3)`, at the threshold of the best F1 over all of them."""
     probability = np.empty(pixels.labels.shape, np.float32)
     for held_out in parts:
@@ -262,8 +262,8 @@ def _judged(pixels: TrainPixels, parts: Sequence[np.ndarray], seed: int) -> np.n
                 max_iter=_TREES, max_leaf_nodes=_LEAVES, learning_rate=_RATE, early_stopping=False, random_state=seed
             )
             learner.fit(pixels.features[kept].reshape(-1, width), labels)
-            found = learner.predict_proba(pixels.features[held_out].reshape(-1, width))[:, 1]
-            probability[held_out] = found.reshape(len(held_out), -1)
+            scores = learner.predict_proba(pixels.features[held_out].reshape(-1, width))[:, 1]
+            probability[held_out] = scores.reshape(len(held_out), -1)
         else:
             probability[held_out] = 0
     counts = PooledCounts()

@@ -10,27 +10,27 @@ from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
     from lsml.config.schema import TrainConfig
-    from lsml.data.checks import Audit
+    from lsml.data.checks import CheckResult
     from lsml.data.pack import PackedSplit
     from lsml.data.scan import Finding
     from lsml.workflows.data import SplitAudit
 
 _FILES_SHOWN, _ALIKE_SHOWN = 3, 12
 
-Folder = Annotated[Path, typer.Argument(help="folder of the patches", metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="Folder of the patches.", metavar="DIR")]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Get, check, pack and plot datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("synth")
-def synth(
-    out: Annotated[Path, typer.Argument(help="folder to make", metavar="OUT")] = Path("data/synthetic"),
+def _synth(
+    out: Annotated[Path, typer.Argument(help="Folder to create.", metavar="OUT")] = Path("data/synthetic"),
     seed: options.Seed = None,
-    train: Annotated[int, typer.Option(help="patches in the train split", min=1)] = 96,
-    validation: Annotated[int, typer.Option(help="patches in the validation split", min=1)] = 32,
-    test: Annotated[int, typer.Option(help="patches in the test split", min=1)] = 32,
+    train: Annotated[int, typer.Option(help="Patches in the train split.", min=1)] = 96,
+    validation: Annotated[int, typer.Option(help="Patches in the validation split.", min=1)] = 32,
+    test: Annotated[int, typer.Option(help="Patches in the test split.", min=1)] = 32,
 ) -> None:
-    """Make a synthetic dataset in the Landslide4Sense format."""
+    """Create a synthetic dataset in the Landslide4Sense format."""
     from lsml.cli.output import Reporter
     from lsml.data.synthetic import synthesize
 
@@ -48,26 +48,28 @@ def synth(
 
 
 @app.command("show")
-def show(
+def _show(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", help="PNG file to write", metavar="FILE")] = Path("patches.png"),
-    patches: Annotated[int, typer.Option("--patches", help="how many, evenly over the split", min=1, max=64)] = 6,
-    split: Annotated[Literal["train", "validation"], typer.Option("--split", help="which split")] = "train",
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.", metavar="FILE")] = Path("patches.png"),
+    patches: Annotated[
+        int, typer.Option("--patches", help="Number of patches, evenly spaced over the split.", min=1, max=64)
+    ] = 6,
+    split: Annotated[Literal["train", "validation"], typer.Option("--split", help="Split to plot.")] = "train",
     augment: Annotated[
         float | None,
-        typer.Option("--augment", help="draw what training sees at this augment.strength", min=0, max=1, metavar="S"),
+        typer.Option("--augment", help="Augment the patches with this augment.strength.", min=0, max=1, metavar="S"),
     ] = None,
     seed: options.Seed = None,
     assignments: options.Set = None,
 ) -> None:
-    """Draw true colour, false colour, slope and mask of some patches into one PNG, or what augmentation makes of them.
+    """Plot patches: true colour, false colour, slope and mask, or what augmentation makes of them.
 
-    With --augment each patch is drawn as it is and in five epochs of a training with --seed, masks as outlines;
-    --set gives other fields of augment, such as --set augment.elastic=1.
+    With --augment, each patch is shown as it is and as five epochs of a training with --seed see it, with the mask as
+    outline; --set changes other fields of augment, such as --set augment.elastic=1.
     """
     if augment is None:
         if seed is not None or assignments:
-            raise ConfigError("data show", "--seed and --set have no part in this picture", "give --augment S too")
+            raise ConfigError("data show", "--seed and --set need --augment", "give --augment S too")
         from lsml.workflows.data import show as job
 
         drawn = job(folder, out=out, patches=patches, split=split)
@@ -80,22 +82,23 @@ def show(
 
 
 def _augmented(strength: float, seed: int, assignments: list[str]) -> "TrainConfig":
-    from lsml.config.schema import TrainConfig, parse_assignments, with_values
+    from lsml.config.fields import parse_assignments
+    from lsml.config.schema import TrainConfig, with_values
 
     values = parse_assignments(assignments)
     for name in values:
         if not name.startswith("augment.") or name == "augment.strength":
-            raise ConfigError(f"--set {name}", "no field that --set gives here", "set fields of augment but strength")
+            raise ConfigError(f"--set {name}", "cannot be set here", "set fields of augment other than strength")
     return with_values(TrainConfig(), {"seed": seed, "augment.strength": strength} | values)
 
 
 @app.command("check")
-def check(
+def _check(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", help="PNG file to write", metavar="FILE")] = Path("check.png"),
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.", metavar="FILE")] = Path("check.png"),
     json: options.Json = False,
 ) -> None:
-    """Audit every file of every split; leaves with 3 where there are errors.
+    """Check every file of every split; exit code 3 if there are errors.
 
     The test split is read too, to find leakage: figures about it are printed, no model sees it.
     """
@@ -105,14 +108,14 @@ def check(
     with Reporter() as reporter:
         audit = job(folder, out=out, progress=reporter.step)
     if json:
-        _print_json(_audit_record(audit) | {"figure": str(out)})
+        options.print_json(_audit_record(audit) | {"figure": str(out)})
     else:
         _print_audit(audit, out)
     if audit.errors:
         raise typer.Exit(3)
 
 
-def _audit_record(audit: "Audit") -> dict[str, Any]:
+def _audit_record(audit: "CheckResult") -> dict[str, Any]:
     from lsml.data.sensor import BANDS
 
     return {
@@ -138,8 +141,9 @@ def _audit_record(audit: "Audit") -> dict[str, Any]:
     }
 
 
-def _print_audit(audit: "Audit", out: Path) -> None:
+def _print_audit(audit: "CheckResult", out: Path) -> None:
     from lsml.cli.output import print_table
+    from lsml.report.summary import Table
 
     columns = ["split", "images", "masks", "landslide pixels", "patches without landslide", "NaN or infinite"]
     rows = [
@@ -147,7 +151,7 @@ def _print_audit(audit: "Audit", out: Path) -> None:
          str(split.nonfinite.sum())]
         for split in audit.splits
     ]  # fmt: skip
-    print_table(columns, rows, title=f"{audit.layout} layout")
+    print_table(Table(f"{audit.layout} layout", columns, rows))
     shown: dict[tuple[str, str], int] = {}
     for finding in audit.findings:
         key = (finding.severity, finding.kind)
@@ -171,15 +175,15 @@ def _percent(share: float | None) -> str:
 
 
 @app.command("audit")
-def audit(
+def _audit(
     folder: Folder,
     output: Annotated[
-        Path, typer.Option("--output", help="folder to write figures and the table of pairs into", metavar="DIR")
+        Path, typer.Option("--output", help="Folder to write figures and the table of pairs into.", metavar="DIR")
     ] = Path("audit"),
     seed: options.Seed = None,
     json: options.Json = False,
 ) -> None:
-    """Measure what the splits do to a score: flattery by a random hold-out, near-duplicates, separability.
+    """Measure leakage between splits: near-duplicates, separability, optimistic bias of a random hold-out.
 
     The test split is read too, to find leakage: distances between patches are printed, no model sees it.
     """
@@ -189,7 +193,7 @@ def audit(
     with Reporter() as reporter:
         found = audit_splits(folder, output=output, seed=seed or 0, progress=reporter.step)
     if json:
-        _print_json(_split_record(found))
+        options.print_json(_split_record(found))
     else:
         _print_splits(found)
 
@@ -205,7 +209,7 @@ def _split_record(found: "SplitAudit") -> dict[str, Any]:
             "pixels": holdout.pixels,
             "f1_random": list(holdout.random),
             "f1_blocks": list(holdout.blocks),
-            "f1_random_above_blocks": holdout.flattery._asdict(),
+            "f1_random_above_blocks": holdout.optimism._asdict(),
             "means": holdout.sentence,
         },
         "closest_pairs": [pair._asdict() for pair in found.pairs],
@@ -224,6 +228,7 @@ def _print_splits(found: "SplitAudit") -> None:
 
 def _print_holdout(found: "SplitAudit") -> None:
     from lsml.cli.output import print_table
+    from lsml.report.summary import Table
 
     if (holdout := found.holdout) is None:
         typer.echo("random hold-out: not measured, train has fewer than 10 patches with masks, or pixels of one class")
@@ -234,12 +239,13 @@ def _print_holdout(found: "SplitAudit") -> None:
         for way, scores in ways.items()
     ]
     title = f"{holdout.pixels:,} pixels of {holdout.patches:,} train patches, {len(holdout.random)} repeats"
-    print_table(["held out in", "F1 pooled over pixels, mean", "of the repeats"], rows, title=title)
+    print_table(Table(title, ["held out in", "F1 pooled over pixels, mean", "of the repeats"], rows))
     typer.echo(holdout.sentence)
 
 
 def _print_pairs(found: "SplitAudit") -> None:
     from lsml.cli.output import print_table
+    from lsml.report.summary import Table
 
     if not found.pairs:
         typer.echo("near-duplicates across splits: there is one split only")
@@ -251,7 +257,8 @@ def _print_pairs(found: "SplitAudit") -> None:
         kinds = [pair.kind for pair in mine]
         counts = [str(len(mine)), str(kinds.count("exact")), str(kinds.count("near")), f"{mine[0].correlation:.3f}"]
         rows.append([f"{later} in {earlier}", *counts])
-    print_table(["patches of one split in another", "patches", "equal", "near-duplicates", "highest correlation"], rows)
+    columns = ["patches of one split in another", "patches", "equal", "near-duplicates", "highest correlation"]
+    print_table(Table("", columns, rows))
     alike = [pair for pair in found.pairs if pair.kind != "apart"]
     for pair in alike[:_ALIKE_SHOWN]:
         words = "equals" if pair.kind == "exact" else f"is nearly ({pair.correlation:.3f}, {pair.orientation})"
@@ -263,6 +270,7 @@ def _print_pairs(found: "SplitAudit") -> None:
 def _print_separability(found: "SplitAudit") -> None:
     from lsml.cli.output import print_table
     from lsml.data.sensor import BANDS
+    from lsml.report.summary import Table
 
     if not found.separabilities:
         typer.echo("separability: not measured, it takes two splits of at least 5 patches")
@@ -274,28 +282,29 @@ def _print_separability(found: "SplitAudit") -> None:
         splits = f"{one.first} ({one.n_first}) and {one.second} ({one.n_second})"
         shifted = f"{BANDS[furthest].name} ({one.bands[furthest]:.2f})"
         rows.append([splits, f"{one.auc:.3f}", f"{low:.3f} to {high:.3f}", shifted])
-    print_table(["told apart by a classifier", "AUC", "95 % interval", "furthest band alone"], rows)
+    print_table(Table("", ["told apart by a classifier", "AUC", "95 % interval", "furthest band alone"], rows))
     typer.echo("AUC .5: as if drawn from one region; 1: every patch shows its split, and scores do not carry over")
 
 
 @app.command("pack")
-def pack(
+def _pack(
     folder: Folder,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="where to keep the packs  [default: where studies look]", parser=options.path,
+        typer.Option("--out", help="Where to keep the packs.  [default: where studies look]", parser=options.path,
                      metavar="DIR", show_default=False),
     ] = None,
     json: options.Json = False,
 ) -> None:  # fmt: skip
     """Pack train and validation as studies do on first use, and verify their checksums."""
     from lsml.cli.output import Reporter, print_table
+    from lsml.report.summary import Table
     from lsml.workflows.data import pack as job
 
     with Reporter() as reporter:
         records = [_pack_record(split) for split in job(folder, out=out, progress=reporter.step)]
     if json:
-        _print_json({"packs": records})
+        options.print_json({"packs": records})
         return
     columns = ["split", "patches", "type", "MB", "NaN or infinite", "fingerprint"]
     rows = [
@@ -304,7 +313,7 @@ def pack(
          record["fingerprint"]]
         for record in records
     ]  # fmt: skip
-    print_table(columns, rows)
+    print_table(Table("", columns, rows))
     for record in records:
         typer.echo(f"{record['split']}: checksums verified, in {record['path']}")
 
@@ -322,32 +331,28 @@ def _pack_record(split: "PackedSplit") -> dict[str, Any]:
 
 
 @app.command("download")
-def download(
-    folder: Annotated[Path, typer.Argument(help="folder to bring the patches into", metavar="DIR")],
+def _download(
+    folder: Annotated[Path, typer.Argument(help="Folder to download into.", metavar="DIR")],
     source: Annotated[
         Literal["zenodo", "huggingface"],
-        typer.Option("--source", help="zenodo: masks for train only, 3 GB; huggingface: masks for all splits, 9 GB"),
+        typer.Option(
+            "--source", help="Source: zenodo (masks for train only, 3 GB) or huggingface (for all splits, 9 GB)."
+        ),
     ] = "zenodo",
     url: Annotated[
         str | None,
-        typer.Option("--url", help="scheme and host of a mirror of that source", parser=options.text, metavar="BASE"),
+        typer.Option("--url", help="Scheme and host of a mirror of that source.", parser=options.text, metavar="BASE"),
     ] = None,
 ) -> None:
-    """Download Landslide4Sense, or go on with that, and verify it; the licence of the data is not established."""
+    """Download Landslide4Sense, or resume that, and verify it; the licence of the data is unknown."""
     from lsml.cli.output import Reporter
-    from lsml.workflows.data import download as job
+    from lsml.data.download import download as job
 
     with Reporter() as reporter:
-        done = job(folder, source=source, url=url, progress=reporter.step)
+        done = job(folder, source=source, address=url, progress=reporter.step)
     brought = f"{done.fetched} fetched" if done.fetched else "nothing to fetch"
     typer.echo(f"{done.folder}: {brought}, {done.verified} files as in checksums.json")
     if not done.published:
         typer.echo("the source published no checksums: what came first counts as right")
-    typer.echo("the licence of these data is not established: do not hand them on")
+    typer.echo("the licence of these data is unknown: do not redistribute them")
     typer.echo(f"next: lsml data check {done.folder}")
-
-
-def _print_json(record: dict[str, Any]) -> None:
-    import json as encoder
-
-    typer.echo(encoder.dumps(record))

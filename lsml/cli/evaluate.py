@@ -12,49 +12,48 @@ from lsml.cli import options
 if TYPE_CHECKING:
     from lsml.evaluation.evaluate import Evaluation
     from lsml.scoring.objects import ObjectCounts
-    from lsml.workflows.evaluate import Judgement
+    from lsml.workflows.evaluate import EvaluationReport
 
 
 def evaluate(
     run_id: options.RunId = None,
     model: options.Model = None,
     split: Annotated[
-        Literal["test", "valid"], typer.Option("--split", help="test is sealed: every opening is counted")
+        Literal["test", "valid"],
+        typer.Option("--split", help="Split to evaluate on; openings of test are counted."),
     ] = "test",
     tta: Annotated[
         Literal["none", "d4"],
         typer.Option(
-            "--tta", help="also judge the mean over the eight symmetries of each patch: test-time augmentation"
+            "--tta", help="Test-time augmentation: also score the mean over the eight symmetries of each patch."
         ),
     ] = "none",
     data: options.Data = None,
     baseline: Annotated[
-        bool, typer.Option("--baseline", help="also judge a logistic regression on the bands of one pixel")
+        bool, typer.Option("--baseline", help="Also score a logistic regression on single pixels.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Judge a run's or a registered model on a split, and write it into MLflow."""
+    """Evaluate a run's or a registered model on a split, and log the scores to MLflow."""
     from lsml.cli.output import Reporter
-    from lsml.workflows.evaluate import judge
+    from lsml.workflows.evaluate import evaluate as job
 
     with Reporter() as reporter:
-        judgement = judge(
+        report = job(
             run_id=run_id, model=model, split=split, tta=tta, data=data, baseline=baseline, progress=reporter.step
         )
     if json:
-        import json as encoder
-
-        typer.echo(encoder.dumps(_record(judgement)))
+        options.print_json(_record(report))
     else:
-        _print(judgement)
+        _print(report)
 
 
-def _record(judgement: "Judgement") -> dict[str, Any]:
-    found = judgement.evaluation
+def _record(report: "EvaluationReport") -> dict[str, Any]:
+    found = report.evaluation
     record: dict[str, Any] = {
-        "run_id": judgement.run_id,
-        "model_run_id": judgement.model_run_id,
-        "split": judgement.split,
+        "run_id": report.run_id,
+        "model_run_id": report.model_run_id,
+        "split": report.split,
         "n_patches": len(found.patches),
         "threshold": found.threshold,
         "metrics": found.metrics,
@@ -62,76 +61,78 @@ def _record(judgement: "Judgement") -> dict[str, Any]:
         "other_averages": found.other_averages,
         "intervals": {name: list(interval) for name, interval in found.intervals.items()},
         "objects": asdict(found.objects),
-        "test_openings": judgement.looks,
-        "data_fingerprint": found.fingerprint,
+        "test_openings": report.openings,
+        "data_fingerprint": report.fingerprint,
     }
-    if judgement.augmented:
+    if report.augmented:
         record["tta"] = {
             "name": "d4",
-            "metrics": judgement.augmented.metrics,
-            "intervals": {name: list(interval) for name, interval in judgement.augmented.intervals.items()},
-            "f1_above_plain": judgement.gained._asdict() if judgement.gained else None,
+            "metrics": report.augmented.metrics,
+            "intervals": {name: list(interval) for name, interval in report.augmented.intervals.items()},
+            "f1_above_plain": report.gained._asdict() if report.gained else None,
         }
-    if judgement.baseline:
-        record["pixel_baseline"] = judgement.baseline.metrics
-        record["f1_above_pixel_baseline"] = judgement.ahead._asdict() if judgement.ahead else None
+    if report.baseline:
+        record["pixel_baseline"] = report.baseline.metrics
+        record["f1_above_pixel_baseline"] = report.ahead._asdict() if report.ahead else None
     return record
 
 
-def _print(judgement: "Judgement") -> None:
+def _print(report: "EvaluationReport") -> None:
     from lsml.cli.output import print_table
-    from lsml.scoring.bootstrap import LEAST_PATCHES
+    from lsml.report.summary import Table
+    from lsml.scoring.bootstrap import MIN_PATCHES
 
-    found = judgement.evaluation
+    found = report.evaluation
     columns = ["pooled over pixels and objects", "network", "95 % interval"]
     rows = [[name.replace("_", " "), f"{value:.4f}", _between(found, name)] for name, value in found.metrics.items()]
-    if augmented := judgement.augmented:
+    if augmented := report.augmented:
         columns.append("mean of eight orientations")
         for row, name in zip(rows, found.metrics, strict=True):
             row.append(f"{augmented.metrics[name]:.4f}")
-    if baseline := judgement.baseline:
+    if baseline := report.baseline:
         columns.append("logistic regression")
         for row, name in zip(rows, found.metrics, strict=True):
             row.append(f"{baseline.metrics[name]:.4f}")
-    print_table(columns, rows, title=f"{judgement.split} split, {len(found.patches)} patches")
-    _print_other_averages(judgement)
-    if ahead := judgement.ahead:
+    print_table(Table(f"{report.split} split, {len(found.patches)} patches", columns, rows))
+    _print_other_averages(report)
+    if ahead := report.ahead:
         low, high = ahead.interval
         typer.echo(f"F1 above logistic regression: {ahead.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
-    if gained := judgement.gained:
+    if gained := report.gained:
         low, high = gained.interval
         typer.echo(
             f"F1 of eight orientations above plain: {gained.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
         )
         typer.echo("the threshold was chosen without test-time augmentation (--tta d4), and is used with it too")
-    if len(found.patches) < LEAST_PATCHES:
-        typer.echo(f"intervals are unreliable: fewer than {LEAST_PATCHES} patches")
-    for line in _in_words(found.objects):
+    if len(found.patches) < MIN_PATCHES:
+        typer.echo(f"intervals are unreliable: fewer than {MIN_PATCHES} patches")
+    for line in _describe_objects(found.objects):
         typer.echo(line)
-    typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {judgement.model_run_id}")
-    typer.echo(f"data: {judgement.data}")
-    if judgement.split == "valid":
-        typer.echo("a model whose epoch and threshold were chosen on these patches is flattered by them")
-    if judgement.looks is not None:
-        _print_looks(judgement.looks)
+    typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {report.model_run_id}")
+    typer.echo(f"data: {report.data}")
+    if report.split == "valid":
+        typer.echo("optimistically biased: the model's epoch and threshold were chosen on these patches")
+    if report.openings is not None:
+        _print_openings(report.openings)
 
 
-def _print_other_averages(judgement: "Judgement") -> None:
+def _print_other_averages(report: "EvaluationReport") -> None:
     from lsml.cli.output import print_table
+    from lsml.report.summary import Table
 
-    averages = [judgement.evaluation.other_averages]
+    averages = [report.evaluation.other_averages]
     columns = ["averages of other kinds", "network"]
-    if baseline := judgement.baseline:
+    if baseline := report.baseline:
         columns.append("logistic regression")
         averages.append(baseline.other_averages)
     rows = [[name.replace("_", " "), *(f"{one[name]:.4f}" for one in averages)] for name in averages[0]]
-    print_table(columns, rows)
+    print_table(Table("", columns, rows))
     typer.echo("these means, as some papers report them, are not comparable with the pooled scores above")
 
 
-def _print_looks(looks: int) -> None:
-    times = "for the first time" if looks == 1 else f"{looks} times by now"
-    typer.echo(f"opening {looks} of the test split: it has been opened {times} for this study or model")
+def _print_openings(openings: int) -> None:
+    times = "for the first time" if openings == 1 else f"{openings} times by now"
+    typer.echo(f"opening {openings} of the test split: it has been opened {times} for this study or model")
 
 
 def _between(found: "Evaluation", name: str) -> str:
@@ -141,7 +142,7 @@ def _between(found: "Evaluation", name: str) -> str:
     return f"{low:.4f} to {high:.4f}"
 
 
-def _in_words(objects: "ObjectCounts") -> Iterator[str]:
+def _describe_objects(objects: "ObjectCounts") -> Iterator[str]:
     """Landslides hit by size, and false alarms, as far as there are patches to tell."""
     from lsml.scoring.objects import PIXEL_HECTARES, SIZE_LIMITS
 
@@ -155,14 +156,14 @@ def _in_words(objects: "ObjectCounts") -> Iterator[str]:
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(help="folder that holds image_N.h5, or img/ with them", metavar="DIR")],
-    out: Annotated[Path, typer.Option("--out", help="folder to write", metavar="DIR")] = Path("predictions"),
+    folder: Annotated[Path, typer.Argument(help="Folder that holds image_N.h5, or img/ with them.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.", metavar="DIR")] = Path("predictions"),
     run_id: options.RunId = None,
     model: options.Model = None,
 ) -> None:
     """Write landslide masks, probabilities and pictures of a folder of patches."""
     from lsml.cli.output import Reporter
-    from lsml.workflows.predict import predict as job
+    from lsml.workflows.evaluate import predict as job
 
     with Reporter() as reporter:
         result = job(folder, run_id=run_id, model=model, out=out, progress=reporter.step)

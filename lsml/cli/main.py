@@ -1,28 +1,23 @@
 """The entry point of the command line: commands, errors as one line, signals, exit codes."""
 
+import inspect
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from lsml import __version__
-from lsml.cli import config, data, doctor, evaluate, study, train, tune
-from lsml.cli import doctor as ui
-from lsml.cli import evaluate as predict
-from lsml.cli import models as compare
-from lsml.cli import models as ensemble
-from lsml.cli import models as promote
-from lsml.cli import train as refit
-from lsml.cli import train as reproduce
+from lsml.cli import config, data, doctor, evaluate, models, study, train
 from lsml.cli.options import CommandWithFields
 from lsml.errors import Interrupted, LsmlError
+from lsml.names import VERSION
 
 app = typer.Typer(
     name="lsml",
-    help="Tune, track, judge and apply networks that find landslides in satellite patches.",
+    help="Train, tune, evaluate and apply networks that segment landslides in satellite patches.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -32,32 +27,42 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the version and leave")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"lsml {__version__}")
+        typer.echo(f"lsml {VERSION}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
-app.add_typer(data.app, name="data", help="Get, make, check, pack and look at patches.")
-app.command("train", cls=CommandWithFields)(train.train)
-app.command("tune", cls=CommandWithFields)(tune.tune)
-app.add_typer(study.app, name="study", help="List studies and look into one.")
-app.command("evaluate")(evaluate.evaluate)
-app.command("ensemble")(ensemble.ensemble)
-app.command("compare")(compare.compare)
-app.command("leaderboard")(compare.leaderboard)
-app.command("predict")(predict.predict)
-app.command("refit")(refit.refit)
-app.command("promote")(promote.promote)
-app.command("rollback")(promote.rollback)
-app.command("reproduce")(reproduce.reproduce)
-app.add_typer(config.app, name="config", help="Look up hyperparameters and settings, check an experiment file.")
-app.command("doctor")(doctor.doctor)
-app.command("ui")(ui.ui)
+_COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    "data": data.app,
+    "train": train.train,
+    "tune": train.tune,
+    "study": study.app,
+    "evaluate": evaluate.evaluate,
+    "ensemble": models.ensemble,
+    "compare": models.compare,
+    "leaderboard": models.leaderboard,
+    "predict": evaluate.predict,
+    "refit": train.refit,
+    "promote": models.promote,
+    "rollback": models.rollback,
+    "reproduce": train.reproduce,
+    "config": config.app,
+    "doctor": doctor.doctor,
+    "ui": study.ui,
+}
+"""Every command and group of commands; a group's help is that of its `Typer`."""
+
+for _name, _command in _COMMANDS.items():
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        _searchable = "assignments" in inspect.signature(_command).parameters
+        app.command(_name, cls=CommandWithFields if _searchable else None)(_command)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -83,7 +88,7 @@ def main(arguments: list[str]) -> int:
         _complain(str(error))
         return error.exit_code
     except Interrupted as interruption:
-        _complain(f"interrupted by {interruption.name}: stopped in good order; the same command goes on")
+        _tell(f"interrupted by {interruption.name}: stopped cleanly; the same command resumes")
         return interruption.exit_code
     except BrokenPipeError:
         return 0
@@ -97,7 +102,11 @@ def _usage(error: typer.TyperException) -> int:
 
 
 def _complain(message: str) -> None:
-    print(f"lsml: error: {message}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
+    _tell(f"error: {message}")
+
+
+def _tell(message: str) -> None:
+    print(f"lsml: {message}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
 
 
 def run() -> None:

@@ -3,6 +3,7 @@
 An empty string means "not given": MLflow's project runner passes every parameter of an entry point.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,25 +26,25 @@ text = _optional(str, "text")
 integer = _optional(int, "integer")
 path = _optional(Path, "path")
 
-Experiment = Annotated[str, typer.Argument(help="the experiment's YAML file", metavar="EXPERIMENT", show_default=True)]
+Experiment = Annotated[str, typer.Argument(help="The experiment's YAML file.", metavar="EXPERIMENT", show_default=True)]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="folder of the patches, instead of the experiment's own", parser=path, metavar="DIR"),
+    typer.Option("--data", help="Folder of the patches, instead of the experiment's.", parser=path, metavar="DIR"),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="give a hyperparameter another value: --set model.depth=4", metavar="FIELD=VALUE"),
+    typer.Option("--set", help="Set a hyperparameter, such as model.depth=4.", metavar="FIELD=VALUE"),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="start of every random choice", parser=integer, metavar="N")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.", parser=integer, metavar="N")]
 Study = Annotated[
     str | None,
-    typer.Option("--study", help="name of the study, instead of the experiment's", parser=text, metavar="NAME"),
+    typer.Option("--study", help="Name of the study, instead of the experiment's.", parser=text, metavar="NAME"),
 ]
 Storage = Annotated[
     str | None,
     typer.Option(
         "--storage",
-        help="database of the studies, as a URL without password  [default: sqlite:///optuna.db]",
+        help="URL of the study database, without password.  [default: sqlite:///optuna.db]",
         parser=text,
         metavar="URL",
         show_default=False,
@@ -51,16 +52,21 @@ Storage = Annotated[
 ]
 RunId = Annotated[
     str | None,
-    typer.Option("--run-id", help="a trial's, a study's or a training's run", parser=text, metavar="ID"),
+    typer.Option("--run-id", help="Run id of a trial, study or training.", parser=text, metavar="ID"),
 ]
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", help="a registered model: demo@candidate or demo/1", parser=text, metavar="NAME@ALIAS|NAME/VERSION"
+        "--model", help="A registered model: demo@candidate or demo/1.", parser=text, metavar="NAME@ALIAS|NAME/VERSION"
     ),
 ]
-RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="a machine without a usable GPU is an error")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail if there is no usable GPU.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object only.")]
+
+
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """Prints the one object that `--json` asks for."""
+    typer.echo(json.dumps(value, indent=indent))
 
 
 class CommandWithFields(typer.core.TyperCommand):
@@ -68,11 +74,11 @@ class CommandWithFields(typer.core.TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
-        from lsml.config.schema import fields
+        from lsml.config.schema import TrainConfig
 
         rows = [
             (f"{spec.name}={spec.default}", f"{spec.description}  [{f'{spec.bounds} {spec.unit}'.strip()}]")
-            for spec in fields()
+            for spec in TrainConfig.fields()
         ]
         with formatter.section("Fields for --set, with their defaults"):
             formatter.write_dl(rows, col_max=40)

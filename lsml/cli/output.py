@@ -2,86 +2,32 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Table as Grid
+
+from lsml.names import EndState, Metric, Role, State
 
 if TYPE_CHECKING:
     from lsml.data.splits import Steps
-    from lsml.training.outcome import Attempt, State
+    from lsml.report.summary import Table
+    from lsml.training.outcome import Attempt
 
 
 _LOG_WIDTH = 400
 
 
-def print_table(columns: list[str], rows: list[list[str]], *, title: str = "") -> None:
-    """Prints rows under columns; ids stay whole, to be copied, and a log gets the width that it needs."""
-    table = Table(title=title or None, title_justify="left")
-    for index, column in enumerate(columns):
-        is_id = column.replace("_", " ").endswith(("run", "run id"))
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=is_id)
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH).print(table)
-
-
-def print_standings(standings: Sequence[Mapping[str, Any]]) -> None:
-    """How the competitors of a study in folds did; the first is what it registered."""
-    _print_ranked("on patches held out in folds", "registered, trained on all patches", standings)
-
-
-def print_baselines(label: str, f1: float, run_id: str, baselines: Sequence[Mapping[str, Any]]) -> None:
-    """What a study registered, and beside it what a network has to beat, on the same validation patches."""
-    registered = {"what": label, "f1": f1, "run_id": run_id, "reason": ""}
-    _print_ranked("on validation patches: what a network has to beat", "registered", [registered, *baselines])
-
-
-def _print_ranked(where: str, registered: str, standings: Sequence[Mapping[str, Any]]) -> None:
-    rows = [
-        [
-            entry["what"],
-            f"failed: {entry['reason']}" if entry["f1"] is None else f"{entry['f1']:.4f}",
-            (entry["reason"] if entry["f1"] is not None else "") if number else registered,
-            entry["run_id"] or "",
-        ]
-        for number, entry in enumerate(standings)
-    ]
-    print_table([where, "F1 pooled over pixels", "", "run"], rows)
-
-
-def print_front(front: Sequence[Mapping[str, Any]], metric: str) -> None:
-    """The trials than which none is better in one objective and no worse in the other."""
-    from lsml.config.fields import amount
-    from lsml.config.schema import COST_UNITS
-
-    rows = [
-        [
-            f"trial {best['trial']}",
-            f"{best['f1']:.4f}",
-            amount(best["cost"]),
-            "registered" if best["registered"] else "",
-            best["run_id"],
-        ]
-        for best in front
-    ]
-    print_table(["Pareto front", "F1", COST_UNITS[metric], "", "run"], rows)
-
-
-def print_champions(champions: Sequence[Mapping[str, Any]]) -> None:
-    """The best of each architecture, each registered under its own name."""
-    rows = [
-        [
-            best["architecture"],
-            f"{best['f1']:.4f}",
-            f"version {best['version']}{', pruned' if best['state'] == 'pruned' else ''}",
-            best["run_id"],
-        ]
-        for best in champions
-    ]
-    print_table(["best of each architecture", "validation F1", "registered", "run"], rows)
+def print_table(table: "Table") -> None:
+    """Prints a table; ids of runs stay whole, to be copied, and a log gets the width that it needs."""
+    grid = Grid(title=table.title or None, title_justify="left")
+    for index, column in enumerate(table.columns):
+        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=column == "run")
+    for place, row in enumerate(table.rows):
+        grid.add_row(*map(str, row), style="bold" if place in table.marked else None)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH).print(grid)
 
 
 class Reporter:
@@ -146,10 +92,10 @@ class Reporter:
         self.say(title)
 
     def trial_started(self, attempt: "Attempt", steps: "Steps") -> None:
-        from lsml.config.fields import in_words
+        from lsml.config.fields import format_value
 
         self._steps[attempt.title] = steps
-        chosen = ", ".join(f"{name}={in_words(value)}" for name, value in attempt.searched.items())
+        chosen = ", ".join(f"{name}={format_value(value)}" for name, value in attempt.searched.items())
         again = f" (attempt {attempt.ordinal})" if attempt.ordinal > 1 else ""
         self.say(f"{attempt.title}{again}{': ' if chosen else ''}{chosen}")
         if self._bars:
@@ -160,19 +106,19 @@ class Reporter:
 
     def show_step(self, key: str, step: int, steps: "Steps", metrics: Mapping[str, float]) -> None:
         """One step of the training called `key`, of all `steps`."""
-        note = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "val_f1") if name in metrics)
+        note = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", Metric.VAL_F1) if name in metrics)
         if self._bars:
             self._move(key, step, steps.total, note)
         else:
             self.say(f"{key}  {steps.noun} {step}/{steps.total}  {note}")
 
-    def trial_ended(self, attempt: "Attempt", state: "State", value: float | None, reason: str) -> None:
+    def trial_ended(self, attempt: "Attempt", state: "EndState", value: float | None, reason: str) -> None:
         key = attempt.title
         if self._bars and key in self._tasks:
             self._bars.remove_task(self._tasks.pop(key))
         score = f"  val_f1 {value:.4f}" if value is not None else ""
         best = ""
-        if attempt.role == "trial" and state == "complete" and value is not None and value > self._best:
+        if attempt.role == Role.TRIAL and state == State.COMPLETE and value is not None and value > self._best:
             self._best, best = value, "  best so far"
         why = f"  ({reason})" if reason else ""
         self.say(f"{key}: {state}{score}{best}{why}")

@@ -1,111 +1,98 @@
-"""`lsml study`: list studies and look into one."""
+"""`lsml study` and `lsml ui`: list studies, look into one, open MLflow's UI where its trials are compared."""
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsml.cli import options
+from lsml.errors import Interrupted
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from lsml.workflows.studies import Ui
+
+app = typer.Typer(help="List and show studies.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
-def list_studies(storage: options.Storage = None, json: options.Json = False) -> None:
+def _list(storage: options.Storage = None, json: options.Json = False) -> None:
     """List the studies of a database."""
-    from lsml.workflows.studies import list_studies as job
+    from lsml.workflows.studies import list_studies
 
-    rows = job(storage)
+    rows = list_studies(storage)
     if json:
-        _print_json(rows)
+        options.print_json(rows, indent=2)
         return
     from lsml.cli.output import print_table
-    from lsml.config.fields import in_words
+    from lsml.config.fields import format_value
+    from lsml.report.summary import Table
 
     if not rows:
         typer.echo("no studies yet; lsml tune starts one")
         return
-    columns = ["study", "complete", "pruned", "failed", "running", "best val_f1", "best run"]
-    print_table(columns, [[in_words(row[column]) for column in columns] for row in rows])
+    names = ["study", "complete", "pruned", "failed", "running", "best val_f1", "best run"]
+    print_table(Table("", [*names[:-1], "run"], [[format_value(row[name]) for name in names] for row in rows]))
 
 
 @app.command("show")
-def show(
-    name: Annotated[str, typer.Argument(help="the study's name")],
+def _show(
+    name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")],
     storage: options.Storage = None,
     json: options.Json = False,
 ) -> None:
-    """Show every attempt of a study, its run ids and what mattered."""
+    """Show the trials of a study, their runs and the importance of each hyperparameter."""
     from lsml.workflows.studies import show_study
 
-    found = show_study(name, storage)
+    shown = show_study(name, storage)
     if json:
-        _print_json(found)
+        options.print_json(shown.record(), indent=2)
         return
-    from lsml.cli.output import print_baselines, print_champions, print_front, print_standings, print_table
-    from lsml.config.fields import in_words
+    from lsml.cli.output import print_table
+    from lsml.report.summary import Table, result_tables
 
-    cost = [found["cost"]] if found["cost"] else []
-    columns = ["slot", "attempt", "state", "val_f1", *cost, "epochs", "run_id", *found["searched"]]
-    rows = [[in_words(row[column]) for column in columns] for row in found["attempts"]]
-    print_table(columns, rows, title=f"study {name}")
-    for row in found["attempts"]:
-        if row["reason"]:
-            typer.echo(f"slot {row['slot']}, attempt {row['attempt']}: {row['state']}: {row['reason']}")
-    if found["importance"]:
-        shares = ", ".join(f"{field} {share:.2f}" for field, share in found["importance"].items())
+    print_table(Table.of_trials(shown.trials, shown.searched, title=f"study {name}", cost_unit=shown.cost_unit))
+    for trial in shown.trials:
+        if trial.reason:
+            typer.echo(f"trial {trial.slot}, attempt {trial.ordinal}: {trial.state}: {trial.reason}")
+    if shown.importance:
+        shares = ", ".join(f"{field} {share:.2f}" for field, share in shown.importance.items())
         typer.echo(f"importance: {shares}")
-    if found["front"]:
-        print_front(found["front"], found["cost"])
-    if found["standings"]:
-        print_standings(found["standings"])
-    elif found["baselines"]:
-        print_baselines(found["label"], found["best_f1"], found["best_run_id"], found["baselines"])
-    if len(found["champions"]) > 1:
-        print_champions(found["champions"])
-    _print_openings(found)
-    if found["best_run_id"]:
-        typer.echo(f"best run: {found['best_run_id']}")
-
-
-def _print_openings(found: dict[str, Any]) -> None:
-    openings = found["test_openings"]
-    if openings is None:
-        typer.echo(f"test split: how often it was opened is unknown: {found['test_openings_unknown']}")
-        return
-    if not openings:
+    for table in result_tables(shown.result) if shown.result else ():
+        print_table(table)
+    if shown.openings is None:
+        typer.echo(f"test split: how often it was opened is unknown: {shown.openings_unknown}")
+    elif shown.openings:
+        count = len(shown.openings)
+        typer.echo(f"test split opened {count} {'time' if count == 1 else 'times'}:")
+        print_table(Table.of_openings(shown.openings))
+    else:
         typer.echo("test split never opened")
-        return
-    typer.echo(f"test split opened {len(openings)} {'time' if len(openings) == 1 else 'times'}:")
-    for opening in openings:
-        fingerprint = opening["data_fingerprint"]
-        data = f"data {fingerprint[:12]}" if fingerprint else "data unknown: cut off before its end"
-        code = f", code {opening['code_commit'][:12]}" if opening["code_commit"] else ""
-        typer.echo(f"  {opening['when']} by {opening['who']}, {opening['model']}, {data}{code}")
+    if shown.best_run_id:
+        typer.echo(f"best run: {shown.best_run_id}")
 
 
 @app.command("report")
-def report(
-    name: Annotated[str, typer.Argument(help="the study's name")],
+def _report(
+    name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", help="HTML file to write  [default: NAME-report.html]", metavar="FILE", show_default=False
+            "--output", help="HTML file to write.  [default: NAME-report.html]", metavar="FILE", show_default=False
         ),
     ] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="show it in a browser, where there is a display")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
     storage: options.Storage = None,
 ) -> None:
-    """Write a study's report, one HTML file that needs no network, anew from what MLflow and the database hold."""
-    from lsml.workflows.studies import report_study
+    """Write a study's report as one self-contained HTML file."""
+    from lsml.workflows.report import report_study
 
     written = report_study(name, storage, output=output)
     typer.echo(f"report: {written}")
     if not open_it:
         return
-    from lsml.cli.doctor import can_open
-
-    if can_open():
+    if _can_open():
         import webbrowser
 
         webbrowser.open(written.as_uri())
@@ -113,7 +100,64 @@ def report(
         typer.echo("no display here: open that file in a browser")
 
 
-def _print_json(value: object) -> None:
-    import json
+_DEFAULT_PORT = 5000
 
-    typer.echo(json.dumps(value, indent=2))
+
+def ui(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            help="Port on this machine.  [default: 5000, or the next free one]",
+            min=1,
+            max=65535,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option("--study", help="Study to show instead of the last one.", parser=options.text, metavar="NAME"),
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the addresses without opening a browser.")] = False,
+) -> None:
+    """Serve MLflow's UI on this machine, opened at the page that compares a study's trials."""
+    from lsml.workflows.studies import open_ui
+
+    try:
+        with open_ui(study, port=port) as shown:
+            _print_pages(shown, asked=port)
+            if not no_open and _can_open():
+                import webbrowser
+
+                webbrowser.open(_first_page(shown))
+            if shown.wait:
+                typer.echo("Ctrl-C ends it")
+                shown.wait()
+    except Interrupted:
+        # The way to end it, not a fault; the server has stopped by now.
+        typer.echo("stopped")
+
+
+def _print_pages(shown: "Ui", *, asked: int | None) -> None:
+    if shown.wait and asked is None and not shown.address.endswith(f":{_DEFAULT_PORT}"):
+        typer.echo(f"port {_DEFAULT_PORT} is in use; taking the next free one")
+    typer.echo(f"MLflow's UI: {shown.address}")
+    if shown.pages is None:
+        typer.echo("no study yet; lsml tune starts one")
+        return
+    typer.echo(f"trials of study {shown.pages.study} compared: {shown.address}/{shown.pages.trials}")
+    if shown.pages.best:
+        typer.echo(f"its best trials compared: {shown.address}/{shown.pages.best}")
+
+
+def _first_page(shown: "Ui") -> str:
+    return f"{shown.address}/{shown.pages.trials}" if shown.pages else shown.address
+
+
+def _can_open() -> bool:
+    """Whether a person sits at this terminal and a browser has a screen to open on."""
+    if not sys.stdout.isatty():
+        return False
+    # Without a screen Python falls back on browsers of the terminal, which would take it over.
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

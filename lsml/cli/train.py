@@ -1,4 +1,4 @@
-"""`lsml train`, `lsml refit` and `lsml reproduce`: one configuration, one run."""
+"""`lsml train`, `lsml tune`, `lsml refit` and `lsml reproduce`: the commands that train networks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lsml.cli import options
+from lsml.names import Metric
 
 if TYPE_CHECKING:
+    from lsml.report.summary import TuneResult
     from lsml.workflows.retrain import Reproduction
 
 
@@ -18,16 +20,17 @@ def train(
     require_gpu: options.RequireGpu = False,
     assignments: options.Set = None,
 ) -> None:
-    """Train the experiment's base configuration once."""
+    """Train one model with the experiment's base configuration."""
     from lsml.cli.output import Reporter
     from lsml.config.experiment import load_experiment
-    from lsml.config.schema import parse_assignments
-    from lsml.workflows.train import train as job
+    from lsml.config.fields import parse_assignments
 
     loaded = load_experiment(Path(experiment)).with_fields(parse_assignments(assignments or []))
+    # After the file has been read: a mistake in it is told before MLflow is loaded.
+    from lsml.workflows.train import train as job
 
     with Reporter() as reporter:
-        result = job(loaded, seed=seed, data=data, watcher=reporter, require_gpu=require_gpu)
+        result = job(loaded, seed=seed, data=data, listener=reporter, require_gpu=require_gpu)
     outcome = result.outcome
     if outcome.steps.noun == "epoch":
         typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")
@@ -39,25 +42,123 @@ def train(
     typer.echo(f"run: {result.run_id}")
 
 
+def tune(
+    experiment: options.Experiment = options.DEFAULT_EXPERIMENT,
+    data: options.Data = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", help="Number of trials of the study.", parser=options.integer, metavar="N"),
+    ] = None,
+    study: options.Study = None,
+    seed: options.Seed = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            help="Number of parallel trials.  [default: one per GPU, or 1]",
+            parser=options.integer,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    storage: options.Storage = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            help="Search engine: optuna or keras-tuner.  [default: the experiment's, or optuna]",
+            parser=options.text,
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
+    keep_probabilities: Annotated[
+        bool,
+        typer.Option("--keep-probabilities", help="Store each trial's validation probabilities, for lsml ensemble."),
+    ] = False,
+    require_gpu: options.RequireGpu = False,
+    assignments: options.Set = None,
+) -> None:
+    """Run or resume a study, and register its best trial."""
+    from lsml.cli.output import Reporter, print_table
+    from lsml.config.experiment import load_experiment
+    from lsml.config.fields import parse_assignments
+    from lsml.report.summary import result_tables
+    from lsml.workflows.tune import tune as job
+    from lsml.workspace import DEFAULT_STORAGE
+
+    loaded = load_experiment(Path(experiment)).with_settings(
+        trials=trials, seed=seed, workers=workers, engine=engine, keep_probabilities=keep_probabilities or None
+    )
+    loaded = loaded.with_fields(parse_assignments(assignments or []))
+    with Reporter() as reporter:
+        result = job(
+            loaded,
+            study=study or loaded.name,
+            data=data,
+            storage=storage or DEFAULT_STORAGE,
+            listener=reporter,
+            require_gpu=require_gpu,
+        )
+    had = min(sum(result.counts.values()), loaded.study.trials)
+    if not result.fresh:
+        typer.echo(f"study {result.study} has its {had} trials: nothing to do")
+    if had < loaded.study.trials:
+        typer.echo(f"the tuner had no more to try after {had} trials: --trials {loaded.study.trials} is a cap")
+    ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
+    typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
+    if not result.standings:
+        typer.echo(f"best validation F1{_limited(result)}: {result.best_value:.4f} (pooled over pixels)")
+    for table in result_tables(result):
+        print_table(table)
+    _print_warnings(result)
+    typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
+    typer.echo("next:")
+    unseen = " --data DIR (patches that it was not trained on)" if result.standings else ""
+    typer.echo(f"  lsml evaluate --run-id {result.best_run_id}{unseen}")
+    typer.echo("  lsml ui")
+    typer.echo(f"    trials compared: {result.trials_page}")
+    if result.best_page:
+        typer.echo(f"    the best compared: {result.best_page}")
+    typer.echo(f"best run: {result.best_run_id}")
+
+
+def _print_warnings(result: "TuneResult") -> None:
+    """What a user must know before using what was registered."""
+    if result.label == "base":
+        typer.echo("no tuned configuration was better than the base with a fresh seed: the base is registered")
+    others = result.standings or result.baselines
+    better = [e["what"] for e in others if (e["f1"] or 0) > result.best_value and not e["reason"]]
+    if better:
+        typer.echo(f"warning: what is registered does worse than: {', '.join(better)}")
+
+
+def _limited(result: "TuneResult") -> str:
+    """Among which trials the best was chosen, where there is a limit."""
+    if result.limit is None or result.cost is None:
+        return ""
+    from lsml.config.fields import format_amount
+    from lsml.config.schema import COST_UNITS
+
+    return f" with at most {format_amount(result.limit)} {COST_UNITS[result.cost]}"
+
+
 def refit(
-    run_id: Annotated[str, typer.Argument(help="a complete trial's, a study's or a training's run", metavar="RUN")],
-    on: Annotated[
-        Literal["train+valid"], typer.Option("--on", help="the patches to train on: those of train and validation")
-    ] = "train+valid",
+    run_id: Annotated[str, typer.Argument(help="Run id of a complete trial, study or training.", metavar="RUN")],
+    on: Annotated[Literal["train+valid"], typer.Option("--on", help="The splits to train on.")] = "train+valid",
     data: options.Data = None,
     json: options.Json = False,
 ) -> None:
-    """Train a run's configuration on train and validation together, and register the model."""
+    """Train a run's configuration on the train and validation splits together, and register the model."""
     from lsml.cli.output import Reporter
-    from lsml.workflows.refit import refit as job
+    from lsml.workflows.train import refit as job
 
     with Reporter() as reporter:
-        found = job(run_id, on=on, data=data, watcher=reporter)
+        found = job(run_id, on=on, data=data, listener=reporter)
     if json:
-        import json as encoder
         from dataclasses import asdict
 
-        typer.echo(encoder.dumps(asdict(found)))
+        options.print_json(asdict(found))
         return
     typer.echo(f"trained on {on}: {found.patches} patches for {found.epochs} epochs, threshold {found.threshold:.4f}")
     typer.echo("the model has no score of its own: it has seen the validation patches")
@@ -73,21 +174,25 @@ _DIFFERS = 6
 
 
 def reproduce(
-    run_id: Annotated[str, typer.Argument(help="a trial's or a training's run", metavar="RUN")],
+    run_id: Annotated[str, typer.Argument(help="Run id of a trial or a training.", metavar="RUN")],
     data: options.Data = None,
     json: options.Json = False,
 ) -> None:
-    """Train a run's configuration again and say whether the same comes out; exit 6 where it does not."""
+    """Train a run's configuration again and compare the scores; exit code 6 if they differ."""
     from lsml.cli.output import Reporter
+    from lsml.study.trial import train_trial
     from lsml.workflows.retrain import reproduce as job
 
     with Reporter() as reporter:
-        found = job(run_id, data=data, watcher=reporter)
+        found = job(run_id, train_trial, data=data, listener=reporter)
     if json:
-        import json as encoder
-
-        record = {"run_id": found.run_id, "recorded": found.recorded, "again": found.again, "changed": found.changed}
-        typer.echo(encoder.dumps(record))
+        record = {
+            "run_id": found.run_id,
+            "recorded": found.recorded,
+            "again": found.reproduced,
+            "changed": found.changed,
+        }
+        options.print_json(record)
     else:
         _print_reproduction(found)
     if found.differing:
@@ -96,17 +201,18 @@ def reproduce(
 
 def _print_reproduction(found: "Reproduction") -> None:
     from lsml.cli.output import print_table
+    from lsml.report.summary import Table
 
     rows = [
         [
-            name.removeprefix("best_"),
+            name.removeprefix(Metric.BEST),
             f"{value:.6g}",
-            f"{found.again[name]:.6g}",
+            f"{found.reproduced[name]:.6g}",
             f"{found.differing.get(name, 0.0):+.2g}",
         ]
         for name, value in found.recorded.items()
     ]
-    print_table(["score", "recorded", "again", "difference"], rows, title=f"run {found.run_id}")
+    print_table(Table(f"run {found.run_id}", ["score", "recorded", "again", "difference"], rows))
     for name, (then, now) in found.changed.items():
         typer.echo(f"{name.replace('_', ' ')}: {then or 'unknown'} then, {now or 'unknown'} now")
     if found.differing:

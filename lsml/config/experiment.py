@@ -1,23 +1,15 @@
 """Experiment files: the data, the base configuration, the search space and the budget of one study."""
 
-import importlib.util
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from lsml.config.fields import Scalar, Section, parse_yaml, validate
+from lsml.config.fields import Scalar, Section
 from lsml.config.schema import TrainConfig, with_values
 from lsml.config.space import Dimension, Space
-from lsml.config.study import (
-    _PACKAGES,
-    CmaEsSettings,
-    DataEntry,
-    HyperbandTunerSettings,
-    SamplerSettings,
-    StudySettings,
-)
+from lsml.config.study import DataEntry, HyperbandTunerSettings, StudySettings
 from lsml.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -26,37 +18,40 @@ EPOCHS = "training.epochs"
 """The field that KerasTuner's Hyperband chooses itself."""
 
 
-class _ExperimentFile(Section):
-    """The keys of an experiment file."""
+class Experiment(Section):
+    """One experiment as its file has it, validated: nothing in it can fail for its form once a study runs."""
 
-    name: Annotated[str, Field(description="name of the experiment and of its registered model")]
+    name: str = Field(description="name of the experiment and of its registered model")
     description: str = ""
     data: DataEntry
-    base: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)
-    space: dict[str, Any]
+    base: TrainConfig = TrainConfig()
+    space: Space
     study: StudySettings = StudySettings()
 
-    @model_validator(mode="after")
-    def _folds_to_confirm_in(self) -> Self:
-        if self.study.confirm and self.data.folds is None:
-            raise ValueError("study.confirm without data.folds: give data.folds too")
-        return self
+    @field_validator("name")
+    @classmethod
+    def _stores_can_have_it(cls, name: str) -> str:
+        return check_name("experiment", name)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _around_the_base(cls, tree: object, info: ValidationInfo) -> Space:
+        base = info.data.get("base")
+        if isinstance(tree, Space) or base is None:  # without a base the first mistake was in it
+            return tree if isinstance(tree, Space) else Space({})
+        space = Space.parse(tree, base)
+        space.check_base(base)
+        return space
 
     @model_validator(mode="after")
-    def _probabilities_of_one_model(self) -> Self:
-        _check_kept(self.study, self.data)
+    def _parts_that_go_together(self) -> Self:
+        folds = self.data.folds
+        if self.study.confirm and folds is None:
+            raise ConfigError("study.confirm", "confirms in folds, and there are none", "give data.folds too")
+        if self.study.keep_probabilities and folds is not None:
+            why = "data.folds leaves no model of each trial that an ensemble could be made of"
+            raise ConfigError("study.keep_probabilities", why, "leave out one of them")
         return self
-
-
-class Experiment(Section):
-    """One experiment, validated: nothing in it can fail for its form once a study runs."""
-
-    name: str
-    description: str
-    data: DataEntry
-    base: TrainConfig
-    space: Space
-    study: StudySettings
 
     def with_settings(self, **changes: Any) -> "Experiment":
         """A copy with study settings replaced where the change is not None.
@@ -65,9 +60,8 @@ class Experiment(Section):
             ConfigError: a value that the setting refuses.
         """
         given = {key: value for key, value in changes.items() if value is not None}
-        study = validate(StudySettings, self.study.model_dump() | given, "study")
-        _check_kept(study, self.data)
-        return self.model_copy(update={"study": study})
+        parts = {name: getattr(self, name) for name in type(self).model_fields}
+        return Experiment.validated(parts | {"study": self.study.model_dump() | given}, f"experiment {self.name}")
 
     def with_fields(self, values: dict[str, Scalar]) -> "Experiment":
         """A copy whose base has these field values; a searched field among them is no longer searched.
@@ -88,7 +82,7 @@ class Experiment(Section):
         """
         tuner = self.study.tuner
         if self.study.engine == "optuna":
-            check_sampler(self.study.sampler, self.space)
+            self.study.sampler.check(has_free_range=self.space.has_free_range)
             return self
         if not isinstance(tuner, HyperbandTunerSettings):
             return self
@@ -96,41 +90,13 @@ class Experiment(Section):
             raise ConfigError(
                 "study.tuner: hyperband",
                 f"chooses {EPOCHS} itself, which the space searches too",
-                "take it out of the space",
+                "remove it from the space",
             )
         base = self.base.training.epochs
         longest = tuner.max_epochs or base
         epochs = Dimension(low=1, high=max(longest, base))
         study = self.study.model_copy(update={"tuner": tuner.model_copy(update={"max_epochs": longest})})
         return self.model_copy(update={"space": Space({**self.space.dimensions, EPOCHS: epochs}), "study": study})
-
-
-def _check_kept(study: StudySettings, data: DataEntry) -> None:
-    if study.keep_probabilities and data.folds is not None:
-        raise ConfigError(
-            "study.keep_probabilities",
-            "data.folds leaves no model of each trial that an ensemble could be made of",
-            "leave out one of them",
-        )
-
-
-def check_sampler(sampler: SamplerSettings, space: Space) -> None:
-    """Whether `sampler` can search `space` in this environment.
-
-    Raises:
-        ConfigError: the package that the sampler needs is not installed, or there is nothing that it can choose.
-    """
-    what = f"study.sampler: {sampler.name}"
-    ranged = [d for d in space.dimensions.values() if d.choices is None and d.low != d.high and not d.when]
-    if isinstance(sampler, CmaEsSettings) and not ranged:
-        raise ConfigError(
-            what, "adapts numbers from low to high, of which the space has none without a condition", "choose tpe"
-        )
-    package = _PACKAGES.get(sampler.name)
-    if package and importlib.util.find_spec(package) is None:
-        raise ConfigError(
-            what, f"needs the package {package}, which is not installed", f"pip install 'lsml[{sampler.name}]'"
-        )
 
 
 def check_name(kind: str, name: str) -> str:
@@ -144,32 +110,29 @@ def check_name(kind: str, name: str) -> str:
         shown = name if len(name) <= 60 else name[:57] + "..."
         raise ConfigError(
             f"{kind} name {shown!r}",
-            "not 1 to 200 letters, digits, '.', '_' or '-' beginning with a letter or digit",
+            "must be 1 to 200 letters, digits, '.', '_' or '-', starting with a letter or digit",
             "choose another name",
         )
     return name
 
 
-def load_experiment(path: Path) -> Experiment:
+def load_experiment(path: str | Path) -> Experiment:
     """The experiment that the YAML file at `path` describes.
 
     Raises:
         ConfigError: no such file, no YAML, unknown keys, or values that a field refuses.
+
+    Example:
+        >>> experiment = lsml.load_experiment("experiments/demo.yaml").with_settings(trials=4)
     """
+    path = Path(path)
     what = f"experiment {path}"
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text in UTF-8"
         raise ConfigError(what, str(reason), _others(path)) from None
-    file: _ExperimentFile = validate(_ExperimentFile, parse_yaml(text, what), what)
-    check_name("experiment", file.name)
-    base: TrainConfig = validate(TrainConfig, file.base, f"{what}: base")
-    space = Space.parse(file.space, base)
-    space.check_base(base)
-    return Experiment(
-        name=file.name, description=file.description, data=file.data, base=base, space=space, study=file.study
-    )
+    return Experiment.from_yaml(text, what)
 
 
 def _others(path: Path) -> str:

@@ -2,31 +2,45 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from collections.abc import Hashable, Iterable, Iterator
+from types import UnionType
+from typing import Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from lsml.errors import ConfigError
+
+RENAMED = {
+    "model.dropout_rise": "model.dropout_increment",
+    "model.pixel_share": "model.tree_weight",
+    "loss.hardest_share": "loss.ohem_fraction",
+    "training.landslide_share": "training.positive_fraction",
+    "study.against": "study.second_objective",
+    "study.limit": "study.max_cost",
+}
+"""The fields that an earlier lsml called otherwise: their names then and now."""
+
+Scalar = bool | int | float | str
 
 
 class _StrictLoader(yaml.SafeLoader):
     """`SafeLoader` without aliases (they can expand without bound) and without silently repeated keys."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # types-pyyaml leaves it so
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key '{key_node.value}' stands twice", problem_mark=key_node.start_mark
+                    problem=f"key '{key_node.value}' is repeated", problem_mark=key_node.start_mark
                 )
             seen.add(str(key_node.value))
         return super().construct_mapping(node, deep)
@@ -38,11 +52,11 @@ _StrictLoader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str, what: str) -> Any:
+def _parse_yaml(text: str, what: str) -> object:
     """The value that `text` holds; `what` names its origin in the message.
 
     Raises:
-        ConfigError: a syntax error, a tag, an alias, or a key that stands twice, with its line.
+        ConfigError: a syntax error, a tag, an alias, or a repeated key, with its line.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
@@ -53,11 +67,37 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ConfigError(what, f"not YAML ({type(error).__name__})", "correct the YAML") from None
 
 
-Scalar = bool | int | float | str
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
+    """`["model.depth=4"]` to `{"model.depth": 4}`; a value is read as YAML reads it.
+
+    Raises:
+        ConfigError: an entry without `=`, or a value that is not a single number, word or truth value.
+    """
+    values: dict[str, Scalar] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"--set {assignment}", "not of the form FIELD=VALUE", "write --set model.depth=4")
+        values[name.strip()] = _scalar(assignment, text)
+    return values
 
 
-def field(default: Scalar, description: str, *, unit: str = "", **bounds: Any) -> Any:
-    return Field(default, description=description, json_schema_extra={"unit": unit}, **bounds)
+def _scalar(assignment: str, text: str) -> Scalar:
+    value = _parse_yaml(text, f"--set {assignment}")
+    if not isinstance(value, bool | int | float | str):
+        raise ConfigError(f"--set {assignment}", "the value is not a single number or word", "write FIELD=VALUE")
+    return value
+
+
+def field(default: Any, description: str, *, unit: str = "", optuna: str = "", **bounds: Any) -> Any:
+    """A declared field.
+
+    Args:
+        default: its value where none is given; `...` where one must be.
+        optuna: the argument of Optuna's class that the field becomes.
+        bounds: pydantic's `ge`, `gt`, `le` and `lt`.
+    """
+    return Field(default, description=description, json_schema_extra={"unit": unit, "optuna": optuna}, **bounds)
 
 
 class Section(BaseModel):
@@ -65,13 +105,86 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
 
+    @classmethod
+    def validated(cls, tree: object, what: str) -> Self:
+        """`model_validate(tree)`; `what` names the origin of `tree` in the message.
 
-class FieldSpec(NamedTuple):
-    """One hyperparameter as `TrainConfig` declares it."""
+        Raises:
+            ConfigError: the first mistake, be it pydantic's or a validator's own `ConfigError`.
+        """
+        try:
+            return cls.model_validate(tree)
+        except ConfigError as error:
+            raise ConfigError(f"{what}: {error.what}", error.why, error.fix) from None
+        except ValidationError as error:
+            raise _first_mistake(cls, error.errors()[0], what) from None
+
+    @classmethod
+    def from_yaml(cls, text: str, what: str) -> Self:
+        """The section that `text` holds, validated.
+
+        Raises:
+            ConfigError: no strict YAML, with the line, or the first mistake in its values.
+        """
+        return cls.validated(_parse_yaml(text, what), what)
+
+    @classmethod
+    def fields(cls, prefix: str = "", *, kind: str = "") -> Iterator["FieldSpec"]:
+        """Every field of the section and of those in it, in the order of declaration, by dotted name.
+
+        Args:
+            prefix: what the names begin with.
+            kind: the name of the kind whose fields these are; it opens their descriptions.
+        """
+        for name, info in cls.model_fields.items():
+            inner, full = _without_none(info.annotation), prefix + name
+            if not (isinstance(inner, type) and issubclass(inner, Section)):
+                if not (kind and name == "name"):
+                    yield _spec(full, inner, info, kind)
+            elif issubclass(inner, Choice):
+                yield _choice_spec(f"{full}.name", inner, info)
+                for chosen, alternative in inner.kinds().items():
+                    yield from alternative.fields(f"{full}.", kind=chosen)
+            else:
+                yield from inner.fields(f"{full}.")
+
+
+class Choice(Section):
+    """A section of one of several kinds, each a subclass that `name` chooses.
+
+    A name alone stands for that kind with its defaults. Mistakes are answered for the chosen kind only.
+    """
+
+    key: ClassVar[str]
+    """Where the section stands in an experiment file."""
 
     name: str
-    kind: Literal["int", "float", "bool", "choice", "text"]
-    default: Scalar
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Every kind by its name, in the order of declaration."""
+        return {str(kind.model_fields["name"].default): kind for kind in cls.__subclasses__()}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, value: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        kinds = cls.kinds()
+        if not kinds or isinstance(value, cls):
+            return handler(value)
+        entry = {"name": value} if isinstance(value, str) else value
+        if not isinstance(entry, dict) or not (name := str(entry.get("name", ""))):
+            raise ConfigError(cls.key, f"must be a name, or a mapping with a name, not {_short(value)}", _list(kinds))
+        if name not in kinds:
+            raise ConfigError(cls.key, f"no such name '{name}'", suggestion(name, kinds))
+        return kinds[name].validated(entry, cls.key)
+
+
+class FieldSpec(NamedTuple):
+    """One field as its section declares it; `low` and `high` are inclusive unless the description says otherwise."""
+
+    name: str
+    kind: str
+    default: Scalar | None
     choices: tuple[Scalar, ...]
     low: float | None
     high: float | None
@@ -80,7 +193,7 @@ class FieldSpec(NamedTuple):
 
     @property
     def bounds(self) -> str:
-        """The values that the field takes, in words: `4..128`, `standard | minmax`, `true | false`."""
+        """The values that the field takes: `4..128`, `standard | minmax`, `true | false`."""
         if self.choices:
             return " | ".join(str(choice) for choice in self.choices)
         if self.kind == "bool":
@@ -91,48 +204,49 @@ class FieldSpec(NamedTuple):
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
+    return "" if value is None else f"{value:.10g}"
 
 
-def fields_of(section: type[Section], prefix: str = "") -> Iterator[FieldSpec]:
-    """Every field of a section and of those in it, in the order of declaration, by dotted name."""
-    for name, info in section.model_fields.items():
-        annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            yield from fields_of(annotation, f"{prefix}{name}.")
-        else:
-            yield _spec(prefix + name, info)
+def _without_none(annotation: Any) -> Any:
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    return next(kind for kind in get_args(annotation) if kind is not type(None))
 
 
-def _spec(name: str, info: FieldInfo) -> FieldSpec:
-    annotation = info.annotation
+def _choice_spec(name: str, choice: type[Choice], info: FieldInfo) -> FieldSpec:
+    kinds = choice.kinds()
+    meaning = " ".join([f"{info.description}.", *(f"{name}: {kind.__doc__}" for name, kind in kinds.items())])
+    return FieldSpec(name, "choice", info.default.name, tuple(kinds), None, None, "", meaning)
+
+
+def _spec(name: str, annotation: Any, info: FieldInfo, kind: str) -> FieldSpec:
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
-    kinds: dict[Any, Any] = {bool: "bool", int: "int", float: "float", str: "text"}
-    bounds = {
-        side: next((getattr(m, key) for m in info.metadata for key in keys if hasattr(m, key)), None)
-        for side, keys in (("low", ("ge", "gt")), ("high", ("le", "lt")))
-    }
+    low, high = (
+        next((getattr(m, key) for m in info.metadata for key in keys if hasattr(m, key)), None)
+        for keys in (("ge", "gt"), ("le", "lt"))
+    )
     extra = info.json_schema_extra
+    description = info.description or ""
     return FieldSpec(
         name=name,
-        kind="choice" if choices else kinds[annotation],
-        default=info.default,
+        kind="choice" if choices else {str: "text"}.get(annotation, annotation.__name__),
+        default="required" if info.is_required() else info.default,
         choices=choices,
-        low=bounds["low"],
-        high=bounds["high"],
+        low=low,
+        high=high,
         unit=str(extra["unit"]) if isinstance(extra, dict) else "",
-        description=info.description or "",
+        description=f"{kind}: {description}" if kind else description,
     )
 
 
-def in_words(value: object) -> str:
+def format_value(value: object) -> str:
     """A value as people read it: four digits of a fraction, nothing for None."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def amount(value: float) -> str:
+def format_amount(value: float) -> str:
     """A count or a measure as people read it: `31,042` or `12.35`."""
     return f"{value:,.0f}" if value >= 1000 or float(value).is_integer() else f"{value:.4g}"
 
@@ -148,24 +262,39 @@ def flatten(config: BaseModel) -> dict[str, Scalar]:
     return flat
 
 
-def validate(model: type[Any], tree: Any, what: str) -> Any:
-    """`model.model_validate(tree)` with pydantic's first complaint as one `ConfigError`."""
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            unknown = str(first["loc"][-1])
-            raise ConfigError(
-                what, f"unknown key '{place}'", suggestion(unknown, _keys_at(model, first["loc"][:-1]))
-            ) from None
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ConfigError):
-            raise ConfigError(what, str(cause), "lsml train --help lists every field") from None
-        given = "" if first["type"] == "missing" else f", not {_short(first['input'])}"
-        message = first["msg"][:1].lower() + first["msg"][1:]
-        raise ConfigError(what, f"{place or 'content'}: {message}{given}", "correct the value") from None
+_NUMBER = "must be a number"
+_RULES = {
+    "missing": "is required",
+    "greater_than": "must be above {gt:.10g}",
+    "greater_than_equal": "must be at least {ge:.10g}",
+    "less_than": "must be below {lt:.10g}",
+    "less_than_equal": "must be at most {le:.10g}",
+    "literal_error": "must be {expected}",
+    "finite_number": "must be a finite number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), _NUMBER),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("string_type",), "must be text"),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping"),
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list"),
+}
+"""What a value breaks, by the type that pydantic gives its error."""
+
+
+def _first_mistake(model: type[BaseModel], error: ErrorDetails, what: str) -> ConfigError:
+    path, rule = list(error["loc"]), _RULES.get(error["type"], error["msg"])
+    name = ".".join(map(str, path))
+    if error["type"] == "extra_forbidden":
+        old = name.removeprefix("base.")
+        fix = suggestion(old if old in RENAMED else str(path[-1]), _keys_at(model, path[:-1]))
+        return ConfigError(what, f"unknown key '{name}'", fix)
+    if path and path[-1] in ("bool", "int", "float", "str"):
+        # One of several types that a value may have, of which pydantic names the first.
+        rule, name = _NUMBER, ".".join(map(str, path[:-1]))
+    given = "" if error["type"] == "missing" else f", not {_short(error['input'])}"
+    why = f"{rule.format(**error.get('ctx', {}))}{given}"
+    fix = "add it" if error["type"] == "missing" else "correct the value"
+    return ConfigError(f"{what}: {name}" if name else what, why, fix)
 
 
 def _short(value: object) -> str:
@@ -173,27 +302,35 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+def _keys_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
     """The keys that are allowed at `path` below `model`; empty where a mapping is free in its keys."""
     for part in path:
         info = model.model_fields.get(str(part))
-        found = next((a for a in _models(info.annotation)), None) if info else None
-        if found is None:
+        inner = _without_none(info.annotation) if info else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
-        model = found
+        model = inner
     return list(model.model_fields)
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    if get_origin(annotation) in (Annotated, Union) or get_args(annotation):
-        for argument in get_args(annotation):
-            yield from _models(argument)
+def check_names(names: Iterable[str], what: str, fix: str) -> None:
+    """Whether these names of fields, which some lsml recorded for `what`, are their names still.
+
+    Raises:
+        ConfigError: one was renamed since.
+    """
+    if old := next((name for name in names if name in RENAMED), None):
+        raise ConfigError(what, f"made by an earlier lsml, in which '{RENAMED[old]}' was called '{old}'", fix)
 
 
 def suggestion(unknown: str, known: Iterable[str]) -> str:
-    """`did you mean 'depth'?` where a known name is near, else the known names."""
+    """The new name of a renamed field, `did you mean 'depth'?` where a known name is near, else the known names."""
+    if unknown in RENAMED:
+        return f"it was renamed to '{RENAMED[unknown]}'"
     names = sorted(known)
     near = difflib.get_close_matches(unknown, names, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(names) or 'none'}"
+    return f"did you mean '{near[0]}'?" if near else _list(names)
+
+
+def _list(names: Iterable[str]) -> str:
+    return f"allowed: {', '.join(sorted(names)) or 'none'}"

@@ -4,19 +4,24 @@ Command-line help, YAML validation, MLflow parameters, search spaces and the ref
 off `TrainConfig`. A field is addressed by its dotted name, such as `model.depth`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from lsml.config.fields import FieldSpec, Scalar, Section, field, fields_of, parse_yaml, suggestion, validate
+from lsml.config.fields import (
+    Scalar,
+    Section,
+    check_names,
+    field,
+    parse_assignments,
+    suggestion,
+)
 from lsml.errors import ConfigError
+from lsml.names import Metric
 
-OBJECTIVE = "val_f1"
-"""What a study maximises: the metric of this name, reported after each epoch or fold."""
-
-PARAMETERS, LATENCY = "parameters", "latency_ms"
-COST_UNITS = {PARAMETERS: "parameters", LATENCY: "ms per patch"}
+COST_UNITS = {Metric.PARAMETERS: "parameters", Metric.LATENCY: "ms per patch"}
 """The metrics of a run that say what its model costs, with their units."""
 
 
@@ -62,13 +67,13 @@ class ModelConfig(Section):
         "decoder and head are the same",
     )
     encoder: Literal["resnet18", "resnet34", "resnet50"] = field(
-        "resnet18", "encoder of resnet_unet; unet does not use it"
+        "resnet18", "encoder of resnet_unet; others do not use it"
     )
     weights: str = field(
         "none",
         "what the encoder of resnet_unet starts from: none (random weights), imagenet (resnet50 alone, by "
         "keras.applications), or a file of weights (.weights.h5, .h5, .keras) of the same encoder with three "
-        "channels, trained on blue, green and red in this order, 0..255 less ImageNet's means; unet does not use it",
+        "channels, trained on blue, green and red in this order, 0..255 less ImageNet's means; others do not use it",
     )
     stem: Literal["inflate", "project"] = field(
         "inflate",
@@ -79,24 +84,24 @@ class ModelConfig(Section):
     filters: int = field(
         16,
         "unet: filters of the first level, and every level down doubles them; "
-        "resnet_unet: filters of the encoder's stem, of which the published ResNets have 64",
+        "the others: filters of the encoder's stem, of which the published ResNets have 64",
         ge=4,
         le=128,
     )
     depth: int = field(
         4,
         "levels below the first, each at half the resolution, so that 2**depth must divide height and width; "
-        "resnet_unet takes that many of its encoder's five: the stem, then stages conv2 to conv5",
+        "the others take that many of their encoder's five: resnet_unet the stem, then stages conv2 to conv5",
         ge=1,
         le=5,
     )
     dropout: float = field(
         0.1,
-        "share of channels dropped after each level's first convolution; in resnet_unet in the decoder alone",
+        "share of channels dropped after each level's first convolution; in the others in the decoder alone",
         ge=0.0,
         le=0.8,
     )
-    dropout_rise: float = field(
+    dropout_increment: float = field(
         0.0, "what the coarsest level drops more than the finest; those between rise evenly", ge=0.0, le=0.8
     )
     dropout_unit: Literal["channel", "value"] = field(
@@ -122,7 +127,7 @@ class ModelConfig(Section):
         ge=1,
         le=16,
     )
-    pixel_share: float = field(
+    tree_weight: float = field(
         0.0,
         "weight of gradient-boosted trees of single pixels (Friedman 2001) in the answer, which see all bands and "
         "indices and are fitted to the train patches before the network is trained; the network's weight is the rest; "
@@ -140,7 +145,8 @@ class ModelConfig(Section):
     @classmethod
     def _known_weights(cls, weights: str) -> str:
         if weights not in ("none", "imagenet") and not weights.endswith((".h5", ".keras")):
-            raise ValueError("takes none, imagenet, or a file that ends with .weights.h5, .h5 or .keras")
+            why = f"must be none, imagenet, or a file that ends with .weights.h5, .h5 or .keras, not '{weights}'"
+            raise ConfigError("model.weights", why, "correct the value")
         return weights
 
     @property
@@ -149,26 +155,27 @@ class ModelConfig(Section):
         return self.architecture == "resnet_unet" and self.weights != "none"
 
 
-LOSS_COMPONENTS = ("cross_entropy", "focal", "dice", "tversky", "jaccard", "lovasz", "focal_tversky")
-"""The fields of `LossConfig` that are weights."""
+def _weight(default: float, description: str) -> Any:
+    """A field of `LossConfig` that is the weight of the component of its name."""
+    info = field(default, f"weight of {description}", ge=0.0, le=1.0)
+    info.json_schema_extra["component"] = True
+    return info
 
 
 class LossConfig(Section):
     """A compound loss: weights of its components, of which only the ratios matter, and their parameters."""
 
-    cross_entropy: float = field(
-        0.5, "weight of binary cross-entropy; all weights are divided by their sum", ge=0.0, le=1.0
-    )
-    focal: float = field(0.0, "weight of the focal loss (Lin et al. 2017)", ge=0.0, le=1.0)
-    dice: float = field(0.0, "weight of the Dice loss (Milletari et al. 2016)", ge=0.0, le=1.0)
-    tversky: float = field(0.0, "weight of the Tversky loss (Salehi et al. 2017)", ge=0.0, le=1.0)
-    jaccard: float = field(0.5, "weight of the soft Jaccard loss (Rahman & Wang 2016)", ge=0.0, le=1.0)
-    lovasz: float = field(0.0, "weight of the Lovász hinge (Berman et al. 2018)", ge=0.0, le=1.0)
-    focal_tversky: float = field(0.0, "weight of the focal Tversky loss (Abraham & Khan 2018)", ge=0.0, le=1.0)
+    cross_entropy: float = _weight(0.5, "binary cross-entropy; all weights are divided by their sum")
+    focal: float = _weight(0.0, "the focal loss (Lin et al. 2017)")
+    dice: float = _weight(0.0, "the Dice loss (Milletari et al. 2016)")
+    tversky: float = _weight(0.0, "the Tversky loss (Salehi et al. 2017)")
+    jaccard: float = _weight(0.5, "the soft Jaccard loss (Rahman & Wang 2016)")
+    lovasz: float = _weight(0.0, "the Lovász hinge (Berman et al. 2018)")
+    focal_tversky: float = _weight(0.0, "the focal Tversky loss (Abraham & Khan 2018)")
     landslide_weight: float = field(
         1.0, "what a landslide pixel counts for in cross-entropy and focal loss, against 1 of another", ge=0.1, le=100.0
     )
-    hardest_share: float = field(
+    ohem_fraction: float = field(
         1.0,
         "share of a batch's pixels that count in cross-entropy and focal loss: the hardest; 1: all",
         ge=0.01,
@@ -203,6 +210,14 @@ class LossConfig(Section):
         weights = {name: getattr(self, name) for name in LOSS_COMPONENTS}
         total = sum(weights.values())
         return {name: weight / total for name, weight in weights.items() if weight}
+
+
+LOSS_COMPONENTS = tuple(
+    name
+    for name, info in LossConfig.model_fields.items()
+    if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("component")
+)
+"""The fields of `LossConfig` that are weights."""
 
 
 class AugmentConfig(Section):
@@ -261,13 +276,13 @@ class TrainingConfig(Section):
     )
     steps_per_epoch: int = field(
         0,
-        "gradient steps in one epoch, at whose end validation judges; past the last patch the split comes again in "
+        "gradient steps in one epoch, after which it is validated; past the last patch the split comes again in "
         "another order; 0: as many as the split fills batches",
         unit="steps",
         ge=0,
         le=1_000_000,
     )
-    landslide_share: float = field(
+    positive_fraction: float = field(
         0.0,
         "share of the patches of each epoch that hold landslide, of which some come more than once and others not; "
         "0: the split as it is",
@@ -282,13 +297,13 @@ class TrainingConfig(Section):
     weight_decay: float = field(1e-4, "decoupled weight decay of AdamW", ge=0.0, le=1.0)
     gradient_clipping: float = field(
         0.0,
-        "longest gradient of all weights together, longer ones are shortened to it; 0 shortens none",
+        "maximum global norm of the gradient; 0: no clipping",
         ge=0.0,
         le=100.0,
     )
     weight_averaging: float = field(
         0.0,
-        "momentum of a moving average of the weights over steps, which judges and is kept instead of the last weights: "
+        "momentum of a moving average of the weights over steps, evaluated and kept instead of the last weights: "
         "0.99 averages over some 100 steps, 0 not at all",
         ge=0.0,
         le=0.9999,
@@ -322,77 +337,52 @@ class TrainingConfig(Section):
 class TrainConfig(Section):
     """All that decides what one training run does, apart from the data."""
 
-    seed: int = field(0, "start of every random choice: weights, order, dropout, augmentation", ge=0, le=2**31 - 1)
+    seed: int = field(0, "random seed of weights, order, dropout and augmentation", ge=0, le=2**31 - 1)
     input: InputConfig = InputConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> "TrainConfig":
+        """The configuration that a run's parameters in MLflow spell out; other parameters beside it count for nothing.
 
-def fields() -> Iterator[FieldSpec]:
-    """Every hyperparameter in the order of declaration, by dotted name."""
-    return fields_of(TrainConfig)
+        A field that was added after the run has its default, which changes nothing of what the others do.
+
+        Raises:
+            ConfigError: a field that was renamed since, or a value that its field refuses.
+        """
+        check_names(parameters, "recorded configuration", "train it again with this lsml")
+        known = {spec.name for spec in cls.fields()}
+        assignments = (f"{name}={text}" for name, text in parameters.items() if name in known)
+        return with_values(cls(), parse_assignments(assignments))
 
 
-def with_values(config: TrainConfig, values: Mapping[str, Scalar]) -> TrainConfig:
+def with_values(config: TrainConfig, values: Mapping[str, Scalar], *, what: str = "configuration") -> TrainConfig:
     """A copy of `config` with the fields named by dotted name replaced, all of it validated again.
+
+    Args:
+        what: the origin of the values, for the message.
 
     Raises:
         ConfigError: a name that is no field, or a value that the field refuses.
     """
     tree: dict[str, Any] = config.model_dump()
-    known = {spec.name for spec in fields()}
+    known = {spec.name for spec in TrainConfig.fields()}
     for name, value in values.items():
         if name not in known:
             raise ConfigError(f"field '{name}'", "no such field", suggestion(name, known))
         *parents, leaf = name.split(".")
-        node = tree
-        for parent in parents:
-            node = node[parent]
-        node[leaf] = value
-    return validate(TrainConfig, tree, "configuration")
-
-
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
-    """`["model.depth=4"]` to `{"model.depth": 4}`; a value is read as YAML reads it.
-
-    Raises:
-        ConfigError: an entry without `=`, or a value that is not a single number, word or truth value.
-    """
-    values: dict[str, Scalar] = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"--set {assignment}", "not of the form FIELD=VALUE", "write --set model.depth=4")
-        values[name.strip()] = _scalar(assignment, text)
-    return values
-
-
-def from_parameters(parameters: Mapping[str, str]) -> TrainConfig:
-    """The configuration that a run's parameters in MLflow spell out; other parameters beside it count for nothing.
-
-    A field that was added after the run has its default, which changes nothing of what the others do.
-
-    Raises:
-        ConfigError: a value that its field refuses.
-    """
-    known = {spec.name for spec in fields()}
-    return with_values(
-        TrainConfig(), parse_assignments(f"{name}={text}" for name, text in parameters.items() if name in known)
-    )
-
-
-def _scalar(assignment: str, text: str) -> Scalar:
-    value = parse_yaml(text, f"--set {assignment}")
-    if not isinstance(value, bool | int | float | str):
-        raise ConfigError(f"--set {assignment}", "the value is not a single number or word", "write FIELD=VALUE")
-    return value
+        functools.reduce(dict.__getitem__, parents, tree)[leaf] = value
+    return TrainConfig.validated(tree, what)
 
 
 PUBLIC_RECIPE = TrainConfig(
     input=InputConfig(features="six_inputs"),
-    model=ModelConfig(filters=16, depth=4, dropout=0.1, dropout_rise=0.2, dropout_unit="value", normalization="none"),
+    model=ModelConfig(
+        filters=16, depth=4, dropout=0.1, dropout_increment=0.2, dropout_unit="value", normalization="none"
+    ),
     loss=LossConfig(cross_entropy=1.0, jaccard=0.0),
     augment=AugmentConfig(strength=0.0),
     training=TrainingConfig(

@@ -1,6 +1,6 @@
 """Search spaces: dotted field names of `TrainConfig` mapped to the values that a study may try.
 
-A `Space` knows nothing of a search engine: `configure` walks it and asks a `Suggester`, of which each engine
+A `Space` knows nothing of a search engine: `Space.configure` walks it and asks a `Suggester`, of which each engine
 has a thin one, for a value per active dimension.
 """
 
@@ -12,8 +12,8 @@ from typing import Any, Protocol, Self
 
 from pydantic import model_validator
 
-from lsml.config.fields import FieldSpec, Scalar, Section, flatten, suggestion, validate
-from lsml.config.schema import TrainConfig, fields, with_values
+from lsml.config.fields import FieldSpec, Scalar, Section, flatten, format_value, suggestion
+from lsml.config.schema import TrainConfig, with_values
 from lsml.errors import ConfigError
 
 
@@ -35,20 +35,30 @@ class Dimension(Section):
     def _one_kind(self) -> Self:
         ranged = self.low is not None or self.high is not None
         if (self.choices is not None) == ranged:
-            raise ValueError("give either choices, or low and high")
+            raise ConfigError("choices", "needs either these, or low and high", "give one of the two")
         if self.choices is not None:
             if not self.choices or len(set(map(repr, self.choices))) < len(self.choices):
-                raise ValueError("choices must be at least one value, none of them twice")
+                raise ConfigError("choices", "must be at least one value, none of them twice", "correct the choices")
             if self.step is not None or self.log:
-                raise ValueError("step and log belong to low and high, not to choices")
+                raise ConfigError("step and log", "belong to low and high, not to choices", "leave them out")
             return self
         if self.low is None or self.high is None or self.low > self.high:
-            raise ValueError("low and high must both be given, low first")
+            raise ConfigError("low and high", "must both be given, the lower one first", "correct the range")
         if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("log needs low above 0 and no step")
+            raise ConfigError("log", "needs low above 0 and no step", "correct the range")
         if self.step is not None and self.step <= 0:
-            raise ValueError("step must be above 0")
+            raise ConfigError("step", f"must be above 0, not {self.step}", "correct the value")
         return self
+
+    def describe(self) -> str:
+        """What the search may try: `unet, resnet_unet` or `0.001 to 0.01 (log)`, and under which condition."""
+        if self.choices is not None:
+            text = ", ".join(map(format_value, self.choices))
+        else:
+            kind = " (log)" if self.log else f" by {format_value(self.step)}" if self.step is not None else ""
+            text = f"{format_value(self.low)} to {format_value(self.high)}{kind}"
+        condition = " and ".join(f"{parent} = {value}" for parent, value in self.when.items())
+        return f"{text}, if {condition}" if condition else text
 
     @property
     def extremes(self) -> tuple[Scalar, ...]:
@@ -71,6 +81,11 @@ class Dimension(Section):
             return True
         steps = (value - self.low) / self.step
         return abs(steps - round(steps)) < 1e-9
+
+    def allowed(self, parent: str) -> tuple[Any, ...]:
+        """The values of `parent`, a field in `when`, under which this field is searched."""
+        condition = self.when[parent]
+        return tuple(condition) if isinstance(condition, list | tuple) else (condition,)
 
 
 class Suggester(Protocol):
@@ -99,15 +114,15 @@ class Space:
         """
         if not isinstance(tree, dict) or not tree:
             raise ConfigError("space", "not a mapping of field names to values", "name at least one field")
-        known = {spec.name: spec for spec in fields()}
+        known = {spec.name: spec for spec in TrainConfig.fields()}
         dimensions: dict[str, Dimension] = {}
         for name, entry in tree.items():
             what = f"space: {name}"
             if name not in known:
                 raise ConfigError(what, "no such field", suggestion(str(name), known))
             if name == "seed":
-                raise ConfigError(what, "the seed is not searched", "set study.seed instead")
-            dimension = validate(Dimension, entry, what)
+                raise ConfigError(what, "cannot be searched", "set study.seed instead")
+            dimension = Dimension.validated(entry, what)
             _check_values(what, known[name], dimension, base)
             _check_conditions(what, dimension, dimensions)
             dimensions[name] = dimension
@@ -120,11 +135,11 @@ class Space:
         gone = set(names)
         for name, dimension in self.dimensions.items():
             settled = {parent for parent in dimension.when if parent in gone}
-            holds = all(values[parent] in allowed(dimension.when[parent]) for parent in settled)
+            holds = all(values[parent] in dimension.allowed(parent) for parent in settled)
             if name in gone or not holds:
                 gone.add(name)
                 continue
-            when = {parent: allowed for parent, allowed in dimension.when.items() if parent not in settled}
+            when = {parent: condition for parent, condition in dimension.when.items() if parent not in settled}
             dimensions[name] = dimension.model_copy(update={"when": when})
         return type(self)(dimensions)
 
@@ -147,9 +162,49 @@ class Space:
         """The dimensions whose conditions hold under `values`, parents before children."""
         searched: set[str] = set()
         for name, dimension in self.dimensions.items():
-            if all(p in searched and values[p] in allowed(a) for p, a in dimension.when.items()):
+            if all(parent in searched and values[parent] in dimension.allowed(parent) for parent in dimension.when):
                 searched.add(name)
                 yield name, dimension
+
+    @property
+    def has_free_range(self) -> bool:
+        """Whether a field has a range of more than one value, and no condition."""
+        return any(d.choices is None and d.low != d.high and not d.when for d in self.dimensions.values())
+
+    def configure(self, base: TrainConfig, suggester: Suggester) -> TrainConfig:
+        """`base` with a suggested value for every active dimension of the self."""
+        kinds = {spec.name: spec.kind for spec in TrainConfig.fields()}
+        values = flatten(base)
+        suggested: dict[str, Scalar] = {}
+        for name, dimension in self.active(values):
+            suggested[name] = values[name] = _suggest(suggester, name, dimension, kinds[name])
+        return with_values(base, suggested)
+
+    def base_values(self, base: TrainConfig) -> dict[str, Scalar]:
+        """The values of `base` in the dimensions that are active under it: a study's first trial."""
+        values = flatten(base)
+        return {name: values[name] for name, _ in self.active(values)}
+
+    def combinations(self, base: TrainConfig, names: Collection[str]) -> list[TrainConfig]:
+        """`base`, and it with every other combination of values that a search can give the fields in `names`.
+
+        Fields on which those depend have the values that go with them. Of a range its two ends count. What no
+        configuration may have together is left out.
+        """
+        wanted = set(names)
+        for name, dimension in reversed(list(self.dimensions.items())):
+            if name in wanted:
+                wanted |= dimension.when.keys()
+        choices = {name: self.dimensions[name].extremes for name in self.dimensions if name in wanted}
+        found = [base]
+        for drawn in itertools.product(*choices.values()):
+            given, values = dict(zip(choices, drawn, strict=True)), flatten(base)
+            for name, _ in self.active(values):
+                values[name] = given.get(name, values[name])
+            with contextlib.suppress(ConfigError):
+                config = with_values(base, {name: values[name] for name in choices})
+                found += [config] if config not in found else []
+        return found
 
     def describe(self) -> dict[str, Any]:
         """The space as plain data, for records and comparison."""
@@ -159,11 +214,6 @@ class Space:
         }
 
 
-def allowed(condition: Any) -> tuple[Any, ...]:
-    """The values that a condition names: one, or several in a list."""
-    return tuple(condition) if isinstance(condition, list | tuple) else (condition,)
-
-
 def _check_values(what: str, spec: FieldSpec, dimension: Dimension, base: TrainConfig) -> None:
     if dimension.choices is None and spec.kind not in ("int", "float"):
         raise ConfigError(what, f"takes one of {spec.bounds}, not a range", "give choices")
@@ -171,33 +221,23 @@ def _check_values(what: str, spec: FieldSpec, dimension: Dimension, base: TrainC
     if spec.kind == "int" and any(isinstance(v, float) and not v.is_integer() for v in whole):
         raise ConfigError(what, "takes whole numbers", "give whole numbers for low, high and step")
     for value in dimension.extremes:
-        with_values(base, {spec.name: value})
+        with_values(base, {spec.name: value}, what="space")
 
 
 def _check_conditions(what: str, dimension: Dimension, earlier: Mapping[str, Dimension]) -> None:
-    for parent, condition in dimension.when.items():
+    for parent in dimension.when:
         if parent not in earlier:
-            raise ConfigError(what, f"depends on '{parent}', which is not declared before it", "move it up")
+            raise ConfigError(what, f"depends on '{parent}', which is not declared earlier", "declare that field first")
         choices = earlier[parent].choices
         if choices is None:
             raise ConfigError(what, f"depends on '{parent}', which has no choices", "give the parent choices")
-        unknown = [value for value in allowed(condition) if value not in choices]
+        unknown = [value for value in dimension.allowed(parent) if value not in choices]
         if unknown:
             raise ConfigError(
                 what,
-                f"waits for {parent} = {unknown[0]}, which is none of its choices",
+                f"waits for {parent} = {unknown[0]}, which is not among its choices",
                 "correct the condition",
             )
-
-
-def configure(space: Space, base: TrainConfig, suggester: Suggester) -> TrainConfig:
-    """`base` with a suggested value for every active dimension of `space`."""
-    kinds = {spec.name: spec.kind for spec in fields()}
-    values = flatten(base)
-    suggested: dict[str, Scalar] = {}
-    for name, dimension in space.active(values):
-        suggested[name] = values[name] = _suggest(suggester, name, dimension, kinds[name])
-    return with_values(base, suggested)
 
 
 def _suggest(suggester: Suggester, name: str, dimension: Dimension, kind: str) -> Scalar:
@@ -210,31 +250,3 @@ def _suggest(suggester: Suggester, name: str, dimension: Dimension, kind: str) -
         return suggester.integer(name, int(dimension.low), int(dimension.high), step=step, log=dimension.log)
     low, high = float(dimension.low), float(dimension.high)
     return suggester.real(name, low, high, step=dimension.step, log=dimension.log)
-
-
-def base_values(space: Space, base: TrainConfig) -> dict[str, Scalar]:
-    """The values of `base` in the dimensions that are active under it: a study's first trial."""
-    values = flatten(base)
-    return {name: values[name] for name, _ in space.active(values)}
-
-
-def combinations(space: Space, base: TrainConfig, names: Collection[str]) -> list[TrainConfig]:
-    """`base`, and it with every other combination of values that a search can give the fields in `names`.
-
-    Fields on which those depend have the values that go with them. Of a range its two ends count. What no
-    configuration may have together is left out.
-    """
-    wanted = set(names)
-    for name, dimension in reversed(list(space.dimensions.items())):
-        if name in wanted:
-            wanted |= dimension.when.keys()
-    choices = {name: space.dimensions[name].extremes for name in space.dimensions if name in wanted}
-    found = [base]
-    for drawn in itertools.product(*choices.values()):
-        given, values = dict(zip(choices, drawn, strict=True)), flatten(base)
-        for name, _ in space.active(values):
-            values[name] = given.get(name, values[name])
-        with contextlib.suppress(ConfigError):
-            config = with_values(base, {name: values[name] for name in choices})
-            found += [config] if config not in found else []
-    return found

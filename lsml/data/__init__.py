@@ -1,1 +1,1 @@
-"""Patches of Landslide4Sense: reading, splits, packing."""
+"""Datasets of Landslide4Sense patches: layouts, splits, packs, augmentation, batches, downloads."""

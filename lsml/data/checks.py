@@ -1,13 +1,13 @@
-"""Audits a dataset: reads every file of every split and says, with file names, what would spoil a study.
+"""Checks a dataset: reads every file of every split and says, with file names, what would spoil a study.
 
 The test split is read here too, and stays sealed all the same. A seal protects a score: nothing of the test patches
 may reach the choice of a model. What leaves this module is counts, ranges, shares of landslide and which files hold the
-same image; no model is loaded, nothing is fitted, and only the command that prints the audit imports it (a test holds
+same image; no model is loaded, nothing is fitted, and only the command that prints the result imports it (a test holds
 that). Leakage between the splits cannot be found in any other way.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -15,12 +15,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.scan import SPLITS, Finding, Layout, Listed, below, dataset_root, layout_of, order, take_inventory
+from lsml.data.scan import SPLITS, Finding, Scan, SplitFiles, below
 from lsml.data.sensor import BANDS, BLUE, CONSTANTS, ELEVATION, N_BANDS, SLOPE, as_integers
 from lsml.errors import DataError
+from lsml.workspace import Progress
 
-Progress = Callable[[str, int, int], None]
-Key = TypeVar("Key", str, tuple[int, ...])
+_Key = TypeVar("_Key", str, tuple[int, ...])
 
 _SHORT_WAVES = (0, BLUE)
 _SHORT_WAVE_MEDIANS = (0.25, 50.0)
@@ -34,8 +34,8 @@ _FEW_LANDSLIDES, _MANY_LANDSLIDES = 0.001, 0.5
 """Landslide shares of a split that are worth a word: about .02 is what the published train split has."""
 
 
-class ImageFacts(NamedTuple):
-    """What one image contributes to the audit; each array has 14 numbers, NaN where a band has no finite value."""
+class _ImageFacts(NamedTuple):
+    """What one image contributes to the check; each array has 14 numbers, NaN where a band has no finite value."""
 
     file: str
     minimum: np.ndarray
@@ -80,11 +80,11 @@ class SplitSummary(NamedTuple):
         return float((self.landslide_fractions == 0).mean()) if len(self.landslide_fractions) else None
 
 
-class Audit(NamedTuple):
-    """All that was found out about a dataset; errors come before warnings."""
+class CheckResult(NamedTuple):
+    """The figures and findings of a dataset; errors come before warnings."""
 
     root: Path
-    layout: Layout
+    layout: str
     splits: tuple[SplitSummary, ...]
     findings: tuple[Finding, ...]
 
@@ -94,50 +94,59 @@ class Audit(NamedTuple):
         return sum(finding.severity == "error" for finding in self.findings)
 
 
-def audit(root: Path, progress: Progress | None = None) -> Audit:
+def check(root: Path, progress: Progress | None = None) -> CheckResult:
     """Reads every image and mask below `root` and reports all findings, never only the first.
 
     Args:
         progress: called with ("patches", patches read, patches in all).
 
     Raises:
-        DataError: no such folder, or no known layout in it: there is nothing to audit.
+        DataError: no such folder, or no known layout in it: there is nothing to check.
     """
-    root = dataset_root(root)
-    layout = layout_of(root)
-    inventory = take_inventory(root, layout)
-    findings = list(inventory.findings)
-    images: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}
+    scan = Scan.of(root, SPLITS)
+    findings = list(scan.findings)
+    images: dict[str, list[_ImageFacts]] = {split: [] for split in SPLITS}
     fractions: dict[str, list[float]] = {split: [] for split in SPLITS}
-    for done, patch in enumerate(inventory.patches, 1):
-        findings += _read(root, patch, images[patch.split], fractions[patch.split])
+    patches = [(split, number) for split, files in scan.splits.items() for number in files.numbers]
+    for done, (split, number) in enumerate(patches, 1):
+        findings += _read(scan.root, scan.splits[split], number, images[split], fractions[split])
         if progress is not None:
-            progress("patches", done, len(inventory.patches))
-    splits = tuple(_summary(name, inventory.patches, images[name], fractions[name]) for name in SPLITS)
+            progress("patches", done, len(patches))
+    splits = tuple(_summary(name, scan.splits[name], images[name], fractions[name]) for name in SPLITS)
     for summary in splits:
         findings += _about_images(summary.name, images[summary.name])
-        findings += _about_masks(root, summary, inventory.patches)
+        findings += _about_masks(scan.root, summary, scan.splits[summary.name])
     findings += _repetitions(images)
-    return Audit(root, layout, splits, order(findings))
+    return CheckResult(scan.root, scan.layout, splits, _order(findings))
 
 
-def _read(root: Path, patch: Listed, images: list[ImageFacts], fractions: list[float]) -> Iterator[Finding]:
+def _order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then the rarest kinds, so that one odd file is not buried under hundreds of alike ones."""
+    unordered = list(findings)
+    often = Counter((finding.severity, finding.kind) for finding in unordered)
+    return tuple(sorted(unordered, key=lambda f: (f.severity != "error", often[f.severity, f.kind], f.kind)))
+
+
+def _read(
+    root: Path, files: SplitFiles, number: int, images: list[_ImageFacts], fractions: list[float]
+) -> Iterator[Finding]:
     """Adds what the two files of a patch say; a file that is refused becomes a finding in the reader's own words."""
-    if patch.image is not None:
-        name = below(root, patch.image)
+    if number in files.images:
+        name = below(root, files.images[number])
         try:
-            images.append(image_facts(name, read_image(patch.image)))
+            images.append(_image_facts(name, read_image(files.images[number])))
         except DataError as error:
             yield Finding("error", "unusable image", (name,), f"{error.why}; {error.fix}")
-    if patch.mask is not None:
+    if number in files.masks:
         try:
-            fractions.append(float(read_mask(patch.mask).mean()))
+            fractions.append(float(read_mask(files.masks[number]).mean()))
         except DataError as error:
-            yield Finding("error", "unusable mask", (below(root, patch.mask),), f"{error.why}; {error.fix}")
+            name = below(root, files.masks[number])
+            yield Finding("error", "unusable mask", (name,), f"{error.why}; {error.fix}")
 
 
 @np.errstate(over="ignore")
-def image_facts(name: str, stored: np.ndarray) -> ImageFacts:
+def _image_facts(name: str, stored: np.ndarray) -> _ImageFacts:
     """The facts of an image float64 `(H, W, 14)` of stored values."""
     pixels = stored.reshape(-1, N_BANDS)
     finite = np.isfinite(pixels)
@@ -147,7 +156,7 @@ def image_facts(name: str, stored: np.ndarray) -> ImageFacts:
     nothing = np.where(count == 0, np.nan, 0.0)
     short_waves = pixels[:, _SHORT_WAVES]
     short_waves = short_waves if everywhere else short_waves[np.isfinite(short_waves)]
-    return ImageFacts(
+    return _ImageFacts(
         file=name,
         minimum=pixels.min(axis=0) if everywhere else np.where(finite, pixels, np.inf).min(axis=0) + nothing,
         maximum=pixels.max(axis=0) if everywhere else np.where(finite, pixels, -np.inf).max(axis=0) + nothing,
@@ -159,14 +168,11 @@ def image_facts(name: str, stored: np.ndarray) -> ImageFacts:
     )
 
 
-def _summary(
-    name: str, patches: Iterable[Listed], images: Sequence[ImageFacts], fractions: Sequence[float]
-) -> SplitSummary:
-    mine = [patch for patch in patches if patch.split == name]
+def _summary(name: str, files: SplitFiles, images: Sequence[_ImageFacts], fractions: Sequence[float]) -> SplitSummary:
     return SplitSummary(
         name=name,
-        patches=sum(patch.image is not None for patch in mine),
-        masks=sum(patch.mask is not None for patch in mine),
+        patches=len(files.images),
+        masks=len(files.masks),
         images_read=len(images),
         landslide_fractions=np.array(fractions),
         minimum=_over(np.fmin, [facts.minimum for facts in images]),
@@ -187,13 +193,13 @@ def _mean(rows: list[np.ndarray]) -> np.ndarray:
     return np.where(known > 0, np.nansum(table, axis=0) / np.maximum(known, 1), np.nan)
 
 
-def _about_images(split: str, images: Sequence[ImageFacts]) -> Iterator[Finding]:
+def _about_images(split: str, images: Sequence[_ImageFacts]) -> Iterator[Finding]:
     yield from _nonfinite(images)
     yield from _constant(split, images)
     yield from _scale(images)
 
 
-def _nonfinite(images: Sequence[ImageFacts]) -> Iterator[Finding]:
+def _nonfinite(images: Sequence[_ImageFacts]) -> Iterator[Finding]:
     """One finding for all images whose holes are in the same bands, with the counts of each band."""
     for bands, group in _grouped(images, lambda facts: tuple(np.flatnonzero(facts.nonfinite).tolist())):
         total = np.sum([facts.nonfinite for facts in group], axis=0)
@@ -202,7 +208,7 @@ def _nonfinite(images: Sequence[ImageFacts]) -> Iterator[Finding]:
         yield Finding("warning", "not finite", _files(group), text)
 
 
-def _constant(split: str, images: Sequence[ImageFacts]) -> Iterator[Finding]:
+def _constant(split: str, images: Sequence[_ImageFacts]) -> Iterator[Finding]:
     """Bands that are constant over a whole split, and those that are so in single patches only."""
     if not images:
         return
@@ -214,7 +220,7 @@ def _constant(split: str, images: Sequence[ImageFacts]) -> Iterator[Finding]:
         text = f"{_names(bands)}: one value in all of {split}, {_values(lowest[bands])}; look how the files were made"
         yield Finding("error", "constant band", _files(images), text)
 
-    def own(facts: ImageFacts) -> tuple[int, ...]:
+    def own(facts: _ImageFacts) -> tuple[int, ...]:
         return tuple(np.flatnonzero((facts.minimum == facts.maximum) & ~everywhere).tolist())
 
     for constant, group in _grouped(images, own):
@@ -222,7 +228,7 @@ def _constant(split: str, images: Sequence[ImageFacts]) -> Iterator[Finding]:
         yield Finding("warning", "constant band", _files(group), text)
 
 
-def _scale(images: Sequence[ImageFacts]) -> Iterator[Finding]:
+def _scale(images: Sequence[_ImageFacts]) -> Iterator[Finding]:
     """Images whose values are not stored ones, by what they look like; then those off the integer grid."""
     for looks, group in _grouped(images, _looks_like):
         medians = [facts.short_waves for facts in group]
@@ -235,7 +241,7 @@ def _scale(images: Sequence[ImageFacts]) -> Iterator[Finding]:
         yield Finding("warning", "off the grid", _files(loose), text)
 
 
-def _looks_like(facts: ImageFacts) -> str:
+def _looks_like(facts: _ImageFacts) -> str:
     """What the values of an image seem to be, and the cure; nothing where they are stored values."""
     low, high = _SHORT_WAVE_MEDIANS
     if facts.short_waves > high:
@@ -249,14 +255,13 @@ def _looks_like(facts: ImageFacts) -> str:
     return ""
 
 
-def _about_masks(root: Path, split: SplitSummary, patches: Iterable[Listed]) -> Iterator[Finding]:
+def _about_masks(root: Path, split: SplitSummary, files: SplitFiles) -> Iterator[Finding]:
     share = split.landslide_share
     if share is None:
         return
-    masks = [patch.mask for patch in patches if patch.split == split.name and patch.mask is not None]
-    folder = (below(root, masks[0].parent),)
+    folder = (below(root, next(iter(files.masks.values())).parent),)
     if share == 0:
-        text = f"not one landslide pixel in {split.name}: nothing to learn or to judge by"
+        text = f"not one landslide pixel in {split.name}: nothing to learn from or to score"
         yield Finding("error", "no landslides", folder, text)
     elif share < _FEW_LANDSLIDES:
         yield Finding("warning", "imbalance", folder, f"only {share:.3%} of the pixels of {split.name} are landslide")
@@ -265,7 +270,7 @@ def _about_masks(root: Path, split: SplitSummary, patches: Iterable[Listed]) -> 
         yield Finding("warning", "imbalance", folder, text)
 
 
-def _repetitions(images: dict[str, list[ImageFacts]]) -> Iterator[Finding]:
+def _repetitions(images: dict[str, list[_ImageFacts]]) -> Iterator[Finding]:
     """Images with the very same values, by their digest: leakage where they lie in two splits."""
     places: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
     for split in SPLITS:
@@ -281,15 +286,17 @@ def _repetitions(images: dict[str, list[ImageFacts]]) -> Iterator[Finding]:
             yield Finding("warning", "duplicate", files, f"{files[1]} equals {files[0]}; one of them is enough")
 
 
-def _grouped(images: Iterable[ImageFacts], key: Callable[[ImageFacts], Key]) -> Iterator[tuple[Key, list[ImageFacts]]]:
+def _grouped(
+    images: Iterable[_ImageFacts], key: Callable[[_ImageFacts], _Key]
+) -> Iterator[tuple[_Key, list[_ImageFacts]]]:
     """The keys other than an empty one, each with the images that have it."""
-    groups: dict[Key, list[ImageFacts]] = defaultdict(list)
+    groups: dict[_Key, list[_ImageFacts]] = defaultdict(list)
     for facts in images:
         groups[key(facts)].append(facts)
     yield from ((found, group) for found, group in groups.items() if found)
 
 
-def _files(images: Iterable[ImageFacts]) -> tuple[str, ...]:
+def _files(images: Iterable[_ImageFacts]) -> tuple[str, ...]:
     return tuple(facts.file for facts in images)
 
 

@@ -1,4 +1,4 @@
-"""Downloads Landslide4Sense into a folder: interrupted it goes on, finished it is whole, repeated it is verified.
+"""Downloads Landslide4Sense into a folder: an interrupted download resumes, a finished one is verified.
 
 While a download is under way everything lies in `DIR/.download`; a split appears in `DIR` by one rename once its
 archive, or the whole copy, has arrived and its checksums are right. `DIR/checksums.json` then holds the size and the
@@ -17,7 +17,7 @@ is checked where it matters as the files arrive.
   fetched from `/datasets/REPOSITORY/resolve/main/PATH`. Files of other names are left there: descriptions of the copy
   tell of a few stray `image_<number>.h5` among the masks, which training would refuse.
 
-The licence of the data is not established: use it, and never hand it on.
+The licence of the data is not established: do not redistribute them.
 """
 
 import json
@@ -33,20 +33,28 @@ from urllib.parse import quote
 import requests
 from filelock import FileLock, Timeout
 
-from lsml.data.archives import require_space, unpack
-from lsml.data.transfer import AGAIN, Expected, NetworkError, NoAnswerError, fetch, file_digest, get_json
+from lsml.data.transfer import (
+    AGAIN,
+    Expected,
+    NetworkError,
+    NoAnswerError,
+    download_file,
+    file_digest,
+    get_json,
+    require_space,
+    unpack_patches,
+)
 from lsml.errors import ConfigError, DataError
-from lsml.workspace import sync_file
+from lsml.workspace import Progress, rename_durably, replace_atomically
 
 Source = Literal["zenodo", "huggingface"]
-Progress = Callable[[str, int, int], None]
 
-ADDRESSES: dict[Source, str] = {"zenodo": "https://zenodo.org", "huggingface": "https://huggingface.co"}
-PAGES: dict[Source, str] = {
+_ADDRESSES: dict[Source, str] = {"zenodo": "https://zenodo.org", "huggingface": "https://huggingface.co"}
+_PAGES: dict[Source, str] = {
     "zenodo": "https://zenodo.org/records/10463239",
     "huggingface": "https://huggingface.co/datasets/ibm-nasa-geospatial/Landslide4sense",
 }
-CHECKSUMS = "checksums.json"
+_CHECKSUMS = "checksums.json"
 
 _RECORD = "10463239"
 _REPOSITORY = "ibm-nasa-geospatial/Landslide4sense"
@@ -81,7 +89,7 @@ class Downloaded(NamedTuple):
 
 
 def download(folder: Path, *, source: Source, address: str | None, progress: Progress) -> Downloaded:
-    """Brings the dataset into `folder`, or goes on with that; what is there already is verified.
+    """Brings the dataset into `folder`, or resumes an earlier download; existing files are verified.
 
     Args:
         address: scheme and host to ask instead of the source's own, such as a mirror of it.
@@ -92,13 +100,13 @@ def download(folder: Path, *, source: Source, address: str | None, progress: Pro
         DataError: no network, no space, a wrong checksum, an unsafe archive, something else at the same place, or
             another download at work in the folder. What has arrived is kept, and nothing incomplete shows in `folder`.
     """
-    base = (address or ADDRESSES[source]).rstrip("/")
+    base = (address or _ADDRESSES[source]).rstrip("/")
     if not re.fullmatch(r"https?://[^/]+(/.*)?", base):
-        raise ConfigError(f"address {base!r}", "no http:// or https:// address", "give one like https://zenodo.org")
+        raise ConfigError(f"address {base!r}", "not an http:// or https:// address", "give one like https://zenodo.org")
     with _at_work(folder), requests.Session() as session:
         record = _Record.read(folder)
         if record.source not in (None, source):
-            raise DataError(f"folder {folder}", f"holds a download from {record.source}", "give another folder")
+            raise DataError(f"folder {folder}", f"holds a download from {record.source}", "choose another folder")
         record.source = source
         bring = {"zenodo": _from_zenodo, "huggingface": _from_hugging_face}[source]
         try:
@@ -110,7 +118,7 @@ def download(folder: Path, *, source: Source, address: str | None, progress: Pro
 
 def _by_hand(source: Source, folder: Path) -> str:
     what = f"the {len(_ARCHIVES)} archives, unpacked," if source == "zenodo" else "images and annotations"
-    return f"put {what} of {PAGES[source]} into {folder}"
+    return f"put {what} of {_PAGES[source]} into {folder}"
 
 
 @contextmanager
@@ -126,10 +134,10 @@ def _at_work(folder: Path) -> Iterator[None]:
             finally:
                 lock.unlink(missing_ok=True)
     except Timeout:
-        raise DataError(f"folder {folder}", "another download is at work in it", "wait for it to end") from None
+        raise DataError(f"folder {folder}", "locked by another download", "wait until it has ended") from None
     except OSError as error:
         raise DataError(
-            f"folder {folder}", f"cannot be written: {error.strerror or error}", "give another folder"
+            f"folder {folder}", f"cannot be written: {error.strerror or error}", "choose another folder"
         ) from None
     finally:
         # Folders with something in them stay: they cannot be removed in this way.
@@ -151,7 +159,7 @@ class _Record:
     @classmethod
     def read(cls, folder: Path) -> "_Record":
         """The record of an earlier download, or an empty one."""
-        path = folder / CHECKSUMS
+        path = folder / _CHECKSUMS
         try:
             tree = json.loads(path.read_bytes())
             return cls(path, tree)
@@ -162,15 +170,15 @@ class _Record:
 
     def save(self) -> None:
         tree = {"source": self.source, "archives": self.archives, "files": self.files}
-        unfinished = self._path.parent / _UNFINISHED / CHECKSUMS
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(tree, file, indent=1, sort_keys=True)
-            sync_file(file)
-        unfinished.replace(self._path)
+        replace_atomically(self._path, json.dumps(tree, indent=1, sort_keys=True).encode())
 
 
-def _digests(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: {"bytes": int(found["bytes"]), "sha256": str(found["sha256"])} for name, found in tree.items()}
+def _digest_of(path: Path) -> dict[str, int | str]:
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path, "sha256")}
+
+
+def _digests(tree: dict[str, Any]) -> dict[str, dict[str, int | str]]:
+    return {name: {"bytes": int(file["bytes"]), "sha256": str(file["sha256"])} for name, file in tree.items()}
 
 
 def _from_zenodo(
@@ -214,7 +222,9 @@ def _is_there(folder: Path, record: _Record, split: str) -> bool:
     if not (folder / split).exists():
         return False
     if not any(name.startswith(f"{split}/") for name in record.files):
-        raise DataError(f"folder {folder / split}", "is there already, and not by a download", "give another folder")
+        raise DataError(
+            f"folder {folder / split}", "already exists, and was not made by a download", "choose another folder"
+        )
     return True
 
 
@@ -230,17 +240,17 @@ def _bring_archive(
     """One archive: fetched, compared with what is published and recorded, unpacked aside, shown by one rename."""
     archive, split = folder / _UNFINISHED / name, name.removesuffix(".zip")
     if not archive.exists():
-        fetch(session, url, archive, published, _megabytes(name, progress))
-    found = {"bytes": archive.stat().st_size, "sha256": file_digest(archive, "sha256")}
-    if found != record.archives.setdefault(name, found):
+        download_file(session, url, archive, published, _megabytes(name, progress))
+    digest = _digest_of(archive)
+    if digest != record.archives.setdefault(name, digest):
         archive.unlink()
-        why = f"checksum differs: sha256 {found['sha256']}, at the first download {record.archives[name]['sha256']}"
-        raise DataError(f"download of {url}", why, "the file at the source has changed: give another folder")
+        why = f"checksum differs: sha256 {digest['sha256']}, at the first download {record.archives[name]['sha256']}"
+        raise DataError(f"download of {url}", why, "the file at the source has changed: choose another folder")
     unpacked = folder / _UNFINISHED / split
-    files = unpack(archive, unpacked, lambda done, total: progress(f"unpacking {name}", done, total))
-    record.files |= {f"{split}/{path}": {"bytes": size, "sha256": digest} for path, (size, digest) in files.items()}
+    files = unpack_patches(archive, unpacked, lambda done, total: progress(f"unpacking {name}", done, total))
+    record.files |= {f"{split}/{path}": {"bytes": size, "sha256": sha256} for path, (size, sha256) in files.items()}
     record.save()
-    unpacked.rename(folder / split)
+    rename_durably(unpacked, folder / split)
     archive.unlink()
 
 
@@ -265,16 +275,15 @@ def _from_hugging_face(
     require_space(folder, sum(wanted[path].size or 0 for path in missing), f"downloading {len(missing)} files")
     _bring_files(base, staging, {path: wanted[path] for path in missing}, progress)
     for done, path in enumerate(wanted, 1):
-        place = staging / path if (staging / path).exists() else folder / path
-        found = {"bytes": place.stat().st_size, "sha256": file_digest(place, "sha256")}
-        if found != record.files.setdefault(path, found):
-            raise DataError(f"file {path}", "checksum differs from the first download", "give another folder")
+        digest = _digest_of(staging / path if (staging / path).exists() else folder / path)
+        if digest != record.files.setdefault(path, digest):
+            raise DataError(f"file {path}", "checksum differs from the first download", "choose another folder")
         progress("checksums", done, len(wanted))
     record.save()
     # The images come last: before they are there, nothing takes the folder for a dataset.
     for top in _TOPS:
         if (staging / top).exists():
-            (staging / top).rename(folder / top)
+            rename_durably(staging / top, folder / top)
     if staging.exists():
         staging.rmdir()
     return len(missing), True
@@ -307,7 +316,7 @@ def _expected(path: str, entry: dict[str, Any]) -> Expected:
         algorithm, digest, size = "git", str(entry.get("oid")), entry.get("size")
     if not isinstance(size, int) or not 0 < size <= _LARGEST_FILE or not re.fullmatch("[0-9a-f]{40,64}", digest):
         raise DataError(
-            f"file {path} of {_REPOSITORY}", "no sound size and checksum is published", "use another source"
+            f"file {path} of {_REPOSITORY}", "no valid size and checksum is published", "use another source"
         )
     return Expected(algorithm, digest, size, _LARGEST_FILE)
 
@@ -324,7 +333,7 @@ def _bring_files(base: str, staging: Path, wanted: dict[str, Expected], progress
         if not hasattr(own, "session"):
             own.session = requests.Session()
         url = f"{base}/datasets/{_REPOSITORY}/resolve/main/{quote(path)}"
-        fetch(own.session, url, staging / path, wanted[path], lambda have, whole: None, pause=pause)
+        download_file(own.session, url, staging / path, wanted[path], lambda have, whole: None, pause=pause)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
@@ -342,10 +351,10 @@ def _verify(folder: Path, record: _Record, progress: Progress) -> int:
         path = folder / name
         again = f"remove {folder / name.partition('/')[0]} and run the same command again"
         try:
-            right = path.stat().st_size == recorded["bytes"] and file_digest(path, "sha256") == recorded["sha256"]
+            right = path.stat().st_size == recorded["bytes"] and _digest_of(path) == recorded
         except OSError as error:
             raise DataError(f"file {path}", f"cannot be read: {error.strerror}", again) from None
         if not right:
-            raise DataError(f"file {path}", f"checksum differs from {folder / CHECKSUMS}", again)
+            raise DataError(f"file {path}", f"checksum differs from {folder / _CHECKSUMS}", again)
         progress("verified files", done, len(record.files))
     return len(record.files)

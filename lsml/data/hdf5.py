@@ -8,7 +8,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import h5py
 import numpy as np
@@ -99,7 +99,7 @@ def _check_signature(path: Path) -> None:
         ) from None
 
 
-def _bytes_at(file, offset: int) -> bytes:  # type: ignore[no-untyped-def]
+def _bytes_at(file: BinaryIO, offset: int) -> bytes:
     file.seek(offset)
     return file.read(len(_SIGNATURE))
 

@@ -10,14 +10,14 @@ from lsml.config.schema import AugmentConfig
 from lsml.data.augmentation import Augmentation
 from lsml.data.splits import Split
 
-ORDER_STREAM = 1
+_ORDER_STREAM = 1
 """Keeps the order's random numbers apart from others that derive from the same seed (weights 0, augmentation 2)."""
 
 
-def epoch_order(split: Split, draws: int, *, seed: int, epoch: int, landslide_share: float = 0.0) -> np.ndarray:
+def _epoch_order(split: Split, draws: int, *, seed: int, epoch: int, positive_fraction: float = 0.0) -> np.ndarray:
     """The `draws` patches of an epoch, in their order, int64 `(draws,)`.
 
-    Without `landslide_share`, or where all patches of the split are of one kind, the patches are one: the split in a
+    Without `positive_fraction`, or where all patches of the split are of one kind, the patches are one: the split in a
     random order, and past its end in another. With it, patches with landslide pixels and patches without are two, of
     which each is gone through like this by itself: no patch comes twice before all of its kind came once. The share is
     exact, rounded to a patch, and what kind comes when is random.
@@ -26,13 +26,13 @@ def epoch_order(split: Split, draws: int, *, seed: int, epoch: int, landslide_sh
         draws: at least 1.
         seed: of the training run.
         epoch: which epoch, from 1.
-        landslide_share: of the draws, for patches with landslide pixels; 0 takes the split as it is.
+        positive_fraction: of the draws, for patches with landslide pixels; 0 takes the split as it is.
     """
-    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(ORDER_STREAM, epoch)))
-    if landslide_share:
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_ORDER_STREAM, epoch)))
+    if positive_fraction:
         landslide = np.asarray(split.landslide_fractions) > 0
         if landslide.any() and not landslide.all():
-            return _of_two_kinds(landslide, draws, landslide_share, random)
+            return _of_two_kinds(landslide, draws, positive_fraction, random)
     return _round_after_round(np.arange(len(split)), draws, random)
 
 
@@ -53,7 +53,7 @@ def _round_after_round(patches: np.ndarray, draws: int, random: np.random.Genera
     return np.concatenate([random.permutation(patches) for _ in range(rounds)])[:draws]
 
 
-def times_before(order: np.ndarray) -> np.ndarray:
+def _times_before(order: np.ndarray) -> np.ndarray:
     """How often each entry of `order` stands before it, int64 of the same length."""
     by_patch = np.argsort(order, kind="stable")
     first = np.searchsorted(order[by_patch], order[by_patch])
@@ -64,7 +64,7 @@ def times_before(order: np.ndarray) -> np.ndarray:
 
 Batch = tuple[np.ndarray, np.ndarray]
 
-AHEAD = 2
+_AHEAD = 2
 """Batches that each thread has ready or under way: enough to hide one that takes twice as long."""
 
 
@@ -82,7 +82,7 @@ class EpochLoader:
         augment: what happens to them; strength 0 is nothing.
         seed: of the training run.
         steps: batches in the epoch; 0: see `steps_per_epoch`.
-        landslide_share: see `lsml.data.loader.epoch_order`.
+        positive_fraction: see `_epoch_order`.
         workers: threads that prepare batches ahead.
     """
 
@@ -95,15 +95,15 @@ class EpochLoader:
         augment: AugmentConfig,
         seed: int,
         steps: int = 0,
-        landslide_share: float = 0.0,
+        positive_fraction: float = 0.0,
         workers: int = 1,
     ) -> None:
         self._workers = workers
         self._split, self._epoch, self._augment, self._seed = split, epoch, augment, seed
         self._batch_size = min(batch_size, len(split))
         self._steps = steps_per_epoch(len(split), batch_size, asked=steps)
-        self._order = epoch_order(split, self.n_patches, seed=seed, epoch=epoch, landslide_share=landslide_share)
-        self._keys = self._order + len(split) * times_before(self._order)
+        self._order = _epoch_order(split, self.n_patches, seed=seed, epoch=epoch, positive_fraction=positive_fraction)
+        self._keys = self._order + len(split) * _times_before(self._order)
 
     def __len__(self) -> int:
         return self._steps
@@ -119,7 +119,7 @@ class EpochLoader:
         with ThreadPoolExecutor(self._workers) as threads:
             for index in range(len(self)):
                 waiting.append(threads.submit(self.__getitem__, index))
-                if len(waiting) > AHEAD * self._workers:
+                if len(waiting) > _AHEAD * self._workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -9,23 +9,19 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.scan import PatchFiles
 from lsml.data.sensor import BANDS, CONSTANTS, N_BANDS, PATCH_SHAPE, as_integers, as_stored
-from lsml.data.statistics import BandStatistics, band_statistics
+from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
-from lsml.workspace import sync_file, sync_folder
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the split, the patches done, and the patches in all."""
+from lsml.workspace import Progress, in_turn, rename_durably, replace_atomically, sync_file
 
 _FORMAT = 1
 _IMAGES, _MASKS, _MANIFEST = "images.npy", "masks.npy", "manifest.json"
@@ -34,6 +30,8 @@ _AGAIN = "remove that folder: it is made again at the next start"
 
 class PackedSplit:
     """A pack opened for reading; pickled as its path, so it costs nothing to send to a process of this machine.
+
+    Sizes and the manifest are checked here, contents by `verify`.
 
     Attributes:
         path: the folder.
@@ -87,6 +85,16 @@ class PackedSplit:
         """uint16 or float32: how the images are held on disk."""
         return self._images.dtype
 
+    def verify(self) -> None:
+        """Reads all of the pack and compares it with the SHA-256 of its manifest.
+
+        Raises:
+            DataError: a file differs from what was written.
+        """
+        for name, recorded in self._files.items():
+            if _sha256(self.path / name) != recorded["sha256"]:
+                raise DataError(f"pack {self.path / name}", "checksum differs from the manifest", _AGAIN)
+
     def image(self, index: int) -> np.ndarray:
         """float32 `(128, 128, 14)`: stored values, always finite."""
         return as_stored(self._images[index])
@@ -104,26 +112,6 @@ class PackedSplit:
     def landslide_fractions(self) -> np.ndarray:
         """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
         return np.array([mask.mean() for mask in self._masks])
-
-
-def open_pack(path: Path) -> PackedSplit:
-    """Opens a pack; sizes and the manifest are checked, contents by `verify`.
-
-    Raises:
-        DataError: no pack, or one with a damaged manifest or truncated files.
-    """
-    return PackedSplit(path)
-
-
-def verify(pack: PackedSplit) -> None:
-    """Reads all of a pack and compares it with the SHA-256 of its manifest.
-
-    Raises:
-        DataError: a file differs from what was written.
-    """
-    for name, recorded in pack._files.items():
-        if _sha256(pack.path / name) != recorded["sha256"]:
-            raise DataError(f"pack {pack.path / name}", "checksum differs from the manifest", _AGAIN)
 
 
 def pack_split(
@@ -148,29 +136,32 @@ def pack_split(
     """
     key = _source_key(name, files, fill)
     target = directory / f"{name}-{key[:20]}"
-    found = _existing(target)
-    if found is not None:
-        return found
+    pack = _existing(target)
+    if pack is not None:
+        return pack
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            found = _existing(target)
-            if found is None:
+        with in_turn(Path(f"{target}.lock")):
+            pack = _existing(target)
+            if pack is None:
                 _build(target, name, files, fill, progress)
-                found = open_pack(target)
+                pack = PackedSplit(target)
     except OSError as error:
         raise _unwritable(target, len(files), error) from None
     if _source_key(name, files, fill) != key:
         shutil.rmtree(target, ignore_errors=True)
-        raise DataError(f"split {name}", "its files changed while they were packed", "start again when they are still")
-    return found
+        raise DataError(
+            f"split {name}",
+            "its files changed while they were packed",
+            "run the same command again once they no longer change",
+        )
+    return pack
 
 
 def _existing(target: Path) -> PackedSplit | None:
     if not target.exists():
         return None
     try:
-        return open_pack(target)
+        return PackedSplit(target)
     except DataError:
         return None
 
@@ -194,7 +185,7 @@ def _source_key(name: str, files: Sequence[PatchFiles], fill: Sequence[float] | 
         DataError: no files, a file that is missing, or a patch without a mask.
     """
     if not files:
-        raise DataError(f"split {name}", "no patches", "give a dataset with patches in it")
+        raise DataError(f"split {name}", "no patches", "give a dataset with patches")
     paths = [path for patch in files for path in (patch.image, _mask_of(patch))]
     common = os.path.commonpath([path.parent for path in paths])
     entries = []
@@ -241,8 +232,7 @@ def _build(
             },
         )
         shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
-        sync_folder(target.parent)
+        rename_durably(unfinished, target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -263,7 +253,7 @@ def _write_arrays(
         nonfinite = _write_finite(folder, name, files, dtype, progress)
         if nonfinite is None:
             continue
-        statistics = band_statistics(partial(_finite_patches, folder, files, nonfinite))
+        statistics = BandStatistics.of(partial(_finite_patches, folder, files, nonfinite))
         if _fill(folder, files, nonfinite, statistics.median if fill is None else fill):
             return _Content(dtype, nonfinite, statistics)
     raise AssertionError("float32 holds every finite value")
@@ -342,11 +332,9 @@ def _fill(folder: Path, files: Sequence[PatchFiles], nonfinite: np.ndarray, fill
     return True
 
 
-def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    with (folder / _MANIFEST).open("wb") as file:
-        file.write(json.dumps({"sha256": _digest(content), "pack": content}, indent=1, allow_nan=False).encode())
-        sync_file(file)
-    sync_folder(folder)
+def _write_manifest(folder: Path, content: dict[str, object]) -> None:
+    tree = {"sha256": _digest(content), "pack": content}
+    replace_atomically(folder / _MANIFEST, json.dumps(tree, indent=1, allow_nan=False).encode())
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -363,7 +351,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return tree["pack"]
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,40 +1,180 @@
-"""Looks through a dataset's folder by names alone: its layout, its images with their masks, what is wrong with them."""
+"""The one walk over a dataset's folder: which patches the asked splits have, by names alone, and what is wrong there.
+
+`lsml data check` lists all findings; training, evaluation and prediction raise the first error among them.
+"""
 
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lsml.errors import DataError
 
-Layout = Literal["official", "hugging-face", "bare"]
+SPLITS = ("train", "validation", "test")
+FOLDS = "folds"
+"""Asked for instead of a split: every patch that cross-validation may train on."""
 
-EXPECTED = (
+_ONE_PAIR = ("img", "mask")
+LAYOUTS = {
+    "official": {
+        "train": ("TrainData/img", "TrainData/mask"),
+        "validation": ("ValidData/img", "ValidData/mask"),
+        "test": ("TestData/img", "TestData/mask"),
+        FOLDS: ("TrainData/img", "TrainData/mask"),
+    },
+    "hugging-face": {
+        "train": ("images/train", "annotations/train"),
+        "validation": ("images/validation", "annotations/validation"),
+        "test": ("images/test", "annotations/test"),
+        FOLDS: ("images/train", "annotations/train"),
+    },
+    "bare": dict.fromkeys((*SPLITS, FOLDS), _ONE_PAIR),
+}
+"""The folders of images and of masks of each split, by layout, in the order in which a folder is recognised.
+
+Splits that share their folders are contiguous blocks of it: 70 % train, 15 % validation, 15 % test.
+"""
+_EXPECTED = (
     "expected TrainData/{img,mask} with ValidData and TestData beside it, images/ and annotations/ with folders "
     "train, validation and test, or img/ and mask/"
 )
+
 _FILE = re.compile(r"(image|mask)_([0-9]+)\.h5")
+_INSTEAD = {
+    "validation": "the last 15 % of train are used instead",
+    "test": "lsml evaluate needs one with masks, which some published copies lack",
+}
+
+_Severity = Literal["error", "warning"]
+
+
+class Finding(NamedTuple):
+    """Something wrong, or suspicious, with files of a dataset.
+
+    Attributes:
+        severity: `error` where the data cannot be used as it stands, or would mislead; else `warning`.
+        kind: the same few words for every finding of its kind.
+        files: paths below the dataset's folder, at least one.
+        text: why, and after a semicolon what to do, in one line.
+    """
+
+    severity: _Severity
+    kind: str
+    files: tuple[str, ...]
+    text: str
+
+    def as_error(self, root: Path) -> DataError:
+        """The finding as the error that ends a command."""
+        why, _, fix = self.text.partition("; ")
+        return DataError(f"path {root / self.files[0]}", why, fix)
 
 
 class PatchFiles(NamedTuple):
-    """Where one patch lies on disk."""
+    """The paths of one patch's image and mask; `id` is the image's name without its ending."""
 
     id: str
     image: Path
     mask: Path | None
 
 
-class Blocks(NamedTuple):
-    """How many patches each contiguous block of a bare pair of folders has."""
+class SplitFiles(NamedTuple):
+    """The images and the masks of one split by their numbers, those that were refused left out."""
 
-    train: int
-    validation: int
-    test: int
+    images: dict[int, Path]
+    masks: dict[int, Path]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of images and masks, ascending."""
+        return sorted(self.images.keys() | self.masks.keys())
+
+    @property
+    def patches(self) -> tuple[PatchFiles, ...]:
+        """Every image with its mask, if it has one, in numeric order."""
+        return tuple(PatchFiles(self.images[k].stem, self.images[k], self.masks.get(k)) for k in sorted(self.images))
+
+    def only(self, numbers: Iterable[int]) -> "SplitFiles":
+        """The files with these numbers."""
+        wanted = set(numbers)
+        return SplitFiles(*({k: path for k, path in files.items() if k in wanted} for files in self))
 
 
-def dataset_root(root: Path) -> Path:
+class Scan(NamedTuple):
+    """The result of a walk over a dataset.
+
+    Attributes:
+        root: the dataset's folder, without links or `..` in it.
+        layout: a key of `LAYOUTS`.
+        splits: the files of the splits that were asked for, and of no other.
+        faults: what is wrong with single files and folders.
+        lacking: why a split cannot be used at all: no folder, no images, no masks.
+    """
+
+    root: Path
+    layout: str
+    splits: dict[str, SplitFiles]
+    faults: tuple[Finding, ...]
+    lacking: dict[str, Finding]
+
+    @classmethod
+    def of(cls, root: Path, splits: Sequence[str]) -> "Scan":
+        """Lists the files of `splits` of the dataset at `root`; opens none, looks into no other split's folder.
+
+        Args:
+            splits: names of `SPLITS`, or `FOLDS` alone.
+
+        Raises:
+            DataError: there is no such folder, or it has no known layout.
+        """
+        root = _dataset_root(root)
+        layout = layout_of(root)
+        folders = LAYOUTS[layout]
+        files: dict[str, SplitFiles] = {}
+        faults: list[Finding] = []
+        lacking: dict[str, Finding] = {}
+        for pair in dict.fromkeys(folders[split] for split in splits):
+            sharing = [split for split in splits if folders[split] == pair]
+            listed, lack = _list_pair(root, sharing[0], pair, faults)
+            if lack is not None:
+                lacking |= dict.fromkeys(sharing, lack)
+            if folders["train"] == folders["test"] and FOLDS not in sharing:
+                files |= _blocks(pair[0], listed, sharing, faults)
+            else:
+                files |= dict.fromkeys(sharing, listed)
+        return cls(root, layout, files, tuple(faults), lacking)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All of them, in the order in which they were met."""
+        return (*self.faults, *self.lacking.values())
+
+    def require(self, split: str) -> tuple[PatchFiles, ...]:
+        """The patches of a split, each with its mask.
+
+        Raises:
+            DataError: the first error in any split that was asked for, or `split` cannot be used.
+        """
+        _raise_first(self.root, self.faults)
+        if split in self.lacking:
+            raise self.lacking[split].as_error(self.root)
+        return self.splits[split].patches
+
+
+def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
+    """The images in one folder, in numeric order, without their masks; links among them are followed.
+
+    Raises:
+        DataError: there is no such folder, it cannot be listed, or a name does not fit.
+    """
+    root = _dataset_root(folder)
+    faults: list[Finding] = []
+    images = _list_folder(root, ".", "image", faults) or {}
+    _raise_first(root, faults)
+    return SplitFiles(images, {}).patches
+
+
+def _dataset_root(root: Path) -> Path:
     """`root` without links or `..` in it.
 
     Raises:
@@ -48,266 +188,22 @@ def dataset_root(root: Path) -> Path:
     return root.resolve()
 
 
-def layout_of(root: Path) -> Layout:
-    """Which of the layouts met in the wild `root` has, judged by the names in it alone.
+def layout_of(root: Path) -> str:
+    """Which of `LAYOUTS` the folder has: the first with an image folder whose top is there.
 
     Raises:
-        DataError: none of them.
+        DataError: no such folder, none of the layouts in it, or it cannot be listed.
     """
-    names = set(_names(root))
-    if names & {"TrainData", "ValidData", "TestData"}:
-        return "official"
-    if "images" in names:
-        return "hugging-face"
-    if "img" in names:
-        return "bare"
-    found = ", ".join(sorted(names)[:6]) or "nothing"
-    raise DataError(f"dataset {root}", f"no known layout (found: {found})", EXPECTED)
-
-
-def _names(folder: Path) -> list[str]:
+    root = _dataset_root(root)
     try:
-        return os.listdir(folder)  # noqa: PTH208 (names only: no file is looked at)
+        names = set(os.listdir(root))  # noqa: PTH208 (names only: no file is looked at)
     except OSError as error:
-        raise DataError(f"folder {folder}", f"cannot be listed: {error.strerror}", "check its permissions") from None
-
-
-def patches_in(root: Path, images: str, masks: str) -> tuple[PatchFiles, ...]:
-    """The patches of folder `images` with their partners in folder `masks`, both relative to `root`, by number.
-
-    Returns:
-        Nothing where the images are missing; `mask` None in every patch where there are no masks at all.
-
-    Raises:
-        DataError: an image without mask or the reverse, a name that is not `image_<number>.h5` or
-            `mask_<number>.h5`, two names with one number, or a folder that is a link.
-    """
-    image_of, mask_of = _numbered(root, images, "image"), _numbered(root, masks, "mask")
-    if image_of and not mask_of:
-        return tuple(PatchFiles(image_of[k].stem, image_of[k], None) for k in sorted(image_of))
-    lonely = sorted(image_of.keys() ^ mask_of.keys())
-    if lonely:
-        first = image_of.get(lonely[0]) or mask_of[lonely[0]]
-        more = f" and {len(lonely) - 1} more" if len(lonely) > 1 else ""
-        raise DataError(
-            f"folders {images} and {masks} of {root}",
-            f"no partner for {first.stem}{more}",
-            "every image_<number>.h5 needs its mask_<number>.h5",
-        )
-    return tuple(PatchFiles(image_of[k].stem, image_of[k], mask_of[k]) for k in sorted(image_of))
-
-
-def _numbered(root: Path, relative: str, kind: str) -> dict[int, Path]:
-    folder = root
-    for part in relative.split("/"):
-        folder = folder / part
-        _refuse_link(root, folder)
-    if not folder.is_dir():
-        return {}
-    numbered: dict[int, Path] = {}
-    for name in _names(folder):
-        if name.startswith(".") or not name.endswith(".h5"):
-            continue
-        match = _FILE.fullmatch(name)
-        if match is None:
-            raise DataError(f"file {folder / name}", "unexpected name", f"files here are named {kind}_<number>.h5")
-        if match[1] != kind:
-            # Copies in circulation hold a few images among their masks.
-            continue
-        other = numbered.setdefault(int(match[2]), folder / name)
-        if other.name != name:
-            raise DataError(f"folder {folder}", f"{other.name} and {name} have one number", "remove one of them")
-    return numbered
-
-
-def without_links(root: Path, patches: Iterable[PatchFiles]) -> tuple[PatchFiles, ...]:
-    """`patches` as they are, once none of their files is known to be a symbolic link.
-
-    A link may leave the dataset, and one that stays may carry a test patch into training: both are refused.
-    """
-    checked = tuple(patches)
-    for patch in checked:
-        for path in (patch.image, patch.mask):
-            if path is not None:
-                _refuse_link(root, path)
-    return checked
-
-
-def _refuse_link(root: Path, path: Path) -> None:
-    if not path.is_symlink():
-        return
-    why = "is a link to another place of the dataset"
-    if not Path(os.path.realpath(path)).is_relative_to(root):
-        why = "is a link that leaves the dataset"
-    raise DataError(f"path {path}", why, "put the files themselves there, or hard links")
-
-
-def block_sizes(n: int, what: str) -> Blocks:
-    """70/15/15 % of `n` patches, at least one each; numbering follows region, so contiguous blocks split honestly.
-
-    Raises:
-        DataError: fewer than three patches; `what` names them.
-    """
-    if n < 3:
-        raise DataError(what, f"{n} patches", "train, validation and test need one each: give at least 3")
-    validation = max(1, round(0.15 * n))
-    train = min(round(0.7 * n), n - validation - 1)
-    return Blocks(train, validation, n - train - validation)
-
-
-SPLITS = ("train", "validation", "test")
-_FOLDERS_OF: dict[Layout, tuple[tuple[str, str], ...]] = {
-    "official": tuple((f"{folder}/img", f"{folder}/mask") for folder in ("TrainData", "ValidData", "TestData")),
-    "hugging-face": tuple((f"images/{split}", f"annotations/{split}") for split in SPLITS),
-}
-_BARE = ("img", "mask")
-
-Severity = Literal["error", "warning"]
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong, or looks wrong, with some files.
-
-    Attributes:
-        severity: `error` where the data cannot be used as it stands, or would mislead; else `warning`.
-        kind: the same few words for every finding of its kind.
-        files: paths below the dataset's folder, at least one.
-        text: why, and what to do, in one line.
-    """
-
-    severity: Severity
-    kind: str
-    files: tuple[str, ...]
-    text: str
-
-
-class Listed(NamedTuple):
-    """One patch by the names of its files; a partner that is missing is None."""
-
-    split: str
-    image: Path | None
-    mask: Path | None
-
-
-class Inventory(NamedTuple):
-    """The patches of all splits in numeric order, and what is wrong with their names."""
-
-    patches: tuple[Listed, ...]
-    findings: tuple[Finding, ...]
-
-
-def take_inventory(root: Path, layout: Layout) -> Inventory:
-    """Lists the files of the dataset at `root`, which has no links in it; opens none of them."""
-    if layout == "bare":
-        return _bare(root)
-    patches: list[Listed] = []
-    findings: list[Finding] = []
-    for split, (images, masks) in zip(SPLITS, _FOLDERS_OF[layout], strict=True):
-        image_of, mask_of = _pair(root, split, images, masks, findings)
-        patches += [Listed(split, image_of.get(k), mask_of.get(k)) for k in sorted(image_of.keys() | mask_of.keys())]
-    return Inventory(tuple(patches), tuple(findings))
-
-
-def _bare(root: Path) -> Inventory:
-    """Splits a bare pair as training and evaluation do, into contiguous blocks of 70, 15 and 15 %."""
-    findings: list[Finding] = []
-    image_of, mask_of = _pair(root, "train", *_BARE, findings)
-    numbers = sorted(image_of.keys() | mask_of.keys())
-    try:
-        sizes = block_sizes(len(numbers), "")
-    except DataError as error:
-        findings.append(Finding("error", "too few patches", _BARE[:1], f"{error.why}; {error.fix}"))
-        splits = ["train"] * len(numbers)
-    else:
-        splits = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
-    patches = [Listed(split, image_of.get(k), mask_of.get(k)) for split, k in zip(splits, numbers, strict=True)]
-    return Inventory(tuple(patches), tuple(findings))
-
-
-def _pair(
-    root: Path, split: str, images: str, masks: str, findings: list[Finding]
-) -> tuple[dict[int, Path], dict[int, Path]]:
-    """The images and masks of a split by their numbers; nothing counts as lacking from a folder that was refused."""
-    image_of, mask_of = _listed(root, images, "image", findings), _listed(root, masks, "mask", findings)
-    if image_of is not None and mask_of is not None:
-        findings += _lacking(root, split, images, masks, image_of, mask_of)
-    return image_of or {}, mask_of or {}
-
-
-def _listed(root: Path, relative: str, kind: str, findings: list[Finding]) -> dict[int, Path] | None:
-    """The files of one folder by their number, None for a folder that is refused; whatever is wrong is a finding."""
-    folder = root / relative
-    link = next((path for path in (folder.parent, folder) if path != root and path.is_symlink()), None)
-    if link is not None:
-        findings.append(_link(root, link))
-        return None
-    try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 (names only: no file is looked at)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        text = f"cannot be listed: {error.strerror}; check its permissions"
-        findings.append(Finding("error", "unreadable folder", (relative,), text))
-        return None
-    return _by_number(root, folder, [name for name in names if _is_patch_file(name)], kind, findings)
-
-
-def _is_patch_file(name: str) -> bool:
-    return name.endswith(".h5") and not name.startswith(".")
-
-
-def _by_number(root: Path, folder: Path, names: Iterable[str], kind: str, findings: list[Finding]) -> dict[int, Path]:
-    numbered: dict[int, Path] = {}
-    for name in names:
-        path, match = folder / name, _FILE.fullmatch(name)
-        if match is None or match[1] != kind:
-            text = f"files here are named {kind}_<number>.h5; move it out of the dataset"
-            severity: Severity = "error" if match is None else "warning"
-            findings.append(Finding(severity, "unexpected name", (below(root, path),), text))
-        elif path.is_symlink():
-            findings.append(_link(root, path))
-        elif (other := numbered.setdefault(int(match[2]), path)) != path:
-            pair = (below(root, other), below(root, path))
-            findings.append(Finding("error", "number used twice", pair, "both have one number; remove one of them"))
-    return numbered
-
-
-def _link(root: Path, path: Path) -> Finding:
-    text = "a link: it may leave the dataset or carry a test patch into training; put the files themselves there"
-    return Finding("error", "link", (below(root, path),), text)
-
-
-def _lacking(
-    root: Path, split: str, images: str, masks: str, image_of: dict[int, Path], mask_of: dict[int, Path]
-) -> Iterator[Finding]:
-    """What a split lacks: its folder, its patches, all of its masks, or some partners."""
-    if not image_of and not mask_of:
-        yield _no_patches(root, split, images)
-        return
-    if not mask_of:
-        text = "no masks for the train split; give a copy that has them"
-        if split != "train":
-            use = {"validation": "the last 15 % of train stand in for it", "test": "lsml evaluate needs them"}[split]
-            text = f"no masks for the {split} split, as in some published copies: {use}"
-        yield Finding("error" if split == "train" else "warning", "no masks", (masks,), text)
-        return
-    for kind, lonely, partner, there in (
-        ("image without mask", image_of.keys() - mask_of.keys(), "mask", image_of),
-        ("mask without image", mask_of.keys() - image_of.keys(), "image", mask_of),
-    ):
-        for number in sorted(lonely):
-            folder = masks if partner == "mask" else images
-            text = f"no {folder}/{partner}_{number}.h5; add it, or remove this file"
-            yield Finding("error", kind, (below(root, there[number]),), text)
-
-
-def _no_patches(root: Path, split: str, images: str) -> Finding:
-    if (root / images).is_dir():
-        return Finding("error", "empty split", (images,), f"the {split} folder holds no image_<number>.h5; fill it")
-    if split == "train":
-        return Finding("error", "no train split", (images,), EXPECTED)
-    use = {"validation": "the last 15 % of train stand in for it", "test": "lsml evaluate needs one"}[split]
-    return Finding("warning", f"no {split} split", (images,), f"there is no such folder: {use}")
+        raise DataError(f"dataset {root}", f"cannot be listed: {error.strerror}", "check its permissions") from None
+    for layout, folders in LAYOUTS.items():
+        if names & {images.partition("/")[0] for images, _ in folders.values()}:
+            return layout
+    shown = ", ".join(sorted(names)[:6]) or "nothing"
+    raise DataError(f"dataset {root}", f"no known layout (found: {shown})", _EXPECTED)
 
 
 def below(root: Path, path: Path) -> str:
@@ -316,8 +212,115 @@ def below(root: Path, path: Path) -> str:
     return "".join(character if character.isprintable() else "?" for character in relative)
 
 
-def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors first, then the rarest kinds, so that one odd file is not buried under hundreds of alike ones."""
-    kept = list(findings)
-    often = Counter((finding.severity, finding.kind) for finding in kept)
-    return tuple(sorted(kept, key=lambda f: (f.severity != "error", often[f.severity, f.kind], f.kind)))
+def _raise_first(root: Path, faults: Iterable[Finding]) -> None:
+    for finding in faults:
+        if finding.severity == "error":
+            raise finding.as_error(root)
+
+
+def _blocks(folder: str, listed: SplitFiles, splits: Sequence[str], faults: list[Finding]) -> dict[str, SplitFiles]:
+    """Contiguous blocks of 70, 15 and 15 %, at least one patch each: numbering follows region.
+
+    Fewer than three patches are an error, and all are in train then.
+    """
+    numbers = listed.numbers
+    n = len(numbers)
+    validation = max(1, round(0.15 * n))
+    train = min(round(0.7 * n), n - validation - 1)
+    if n < 3:
+        text = f"{n} patches; train, validation and test need one each: give at least 3"
+        faults.append(Finding("error", "too few patches", (folder,), text))
+        train, validation = n, 0
+    ends = {"train": slice(train), "validation": slice(train, train + validation), "test": slice(train + validation, n)}
+    return {split: listed.only(numbers[ends[split]]) for split in splits}
+
+
+def _list_pair(
+    root: Path, split: str, pair: tuple[str, str], faults: list[Finding]
+) -> tuple[SplitFiles, Finding | None]:
+    """The files of a folder of images and one of masks, and why they cannot be used as `split`."""
+    listed = [_without_links(root, folder, kind, faults) for folder, kind in zip(pair, ("image", "mask"), strict=True)]
+    images, masks = listed
+    files = SplitFiles(images or {}, masks or {})
+    if images is None or masks is None:  # of a folder that was refused nothing is said to be lacking
+        return files, None
+    lack = _lack(root, "train" if split == FOLDS else split, pair, files)
+    if masks:
+        faults += _partnerless(root, pair, files)
+    return files, lack
+
+
+def _without_links(root: Path, relative: str, kind: str, faults: list[Finding]) -> dict[int, Path] | None:
+    """The files of a folder by number, None where the folder is refused; a link is refused wherever it leads.
+
+    It may leave the dataset, and one that stays may carry a test patch into training.
+    """
+    folder = root / relative
+    link = next((path for path in (folder.parent, folder) if path != root and path.is_symlink()), None)
+    if link is not None:
+        faults.append(_link(root, link))
+        return None
+    numbered = _list_folder(root, relative, kind, faults)
+    links = {path for path in (numbered or {}).values() if path.is_symlink()}
+    faults += [_link(root, path) for path in sorted(links)]
+    return numbered and {number: path for number, path in numbered.items() if path not in links}
+
+
+def _link(root: Path, path: Path) -> Finding:
+    inside = Path(os.path.realpath(path)).is_relative_to(root)
+    where = "to another place of the dataset" if inside else "that leaves the dataset"
+    text = f"is a link {where}; put the files themselves there, or hard links"
+    return Finding("error", "link", (below(root, path),), text)
+
+
+def _list_folder(root: Path, relative: str, kind: str, faults: list[Finding]) -> dict[int, Path] | None:
+    """The files of a folder by number, None where it cannot be listed; hidden ones and other endings do not count."""
+    folder = root / relative
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 (names only: no file is looked at)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        text = f"cannot be listed: {error.strerror}; check its permissions"
+        faults.append(Finding("error", "unreadable folder", (relative,), text))
+        return None
+    numbered: dict[int, Path] = {}
+    for name in names:
+        if name.endswith(".h5") and not name.startswith("."):
+            faults += _enter(root, folder / name, kind, numbered)
+    return numbered
+
+
+def _enter(root: Path, path: Path, kind: str, numbered: dict[int, Path]) -> Iterator[Finding]:
+    """Enters a file under its number, or tells why not; copies in circulation have a few images among their masks."""
+    match = _FILE.fullmatch(path.name)
+    if match is None or match[1] != kind:
+        text = f"unexpected name; files here are named {kind}_<number>.h5: move it out of the dataset"
+        yield Finding("error" if match is None else "warning", "unexpected name", (below(root, path),), text)
+    elif (other := numbered.setdefault(int(match[2]), path)) != path:
+        text = f"{other.name} and {path.name} have the same number; remove one of them"
+        yield Finding("error", "number used twice", (below(root, other), below(root, path)), text)
+
+
+def _lack(root: Path, split: str, pair: tuple[str, str], files: SplitFiles) -> Finding | None:
+    """Why a split cannot be used at all."""
+    images, masks = pair
+    if files.images and not files.masks:
+        text = f"no masks for the {split} split; {_INSTEAD.get(split, 'give a copy that has them')}"
+        return Finding("error" if split == "train" else "warning", "no masks", (masks,), text)
+    if files.images or files.masks:
+        return None
+    if (root / images).is_dir():
+        return Finding("error", "empty split", (images,), f"the {split} folder holds no image_<number>.h5; fill it")
+    text = f"there is no {split} split; {_INSTEAD.get(split, _EXPECTED)}"
+    return Finding("error" if split == "train" else "warning", f"no {split} split", (images,), text)
+
+
+def _partnerless(root: Path, pair: tuple[str, str], files: SplitFiles) -> Iterator[Finding]:
+    for kind, numbers, present, partner in (
+        ("image without mask", files.images.keys() - files.masks.keys(), files.images, f"{pair[1]}/mask"),
+        ("mask without image", files.masks.keys() - files.images.keys(), files.masks, f"{pair[0]}/image"),
+    ):
+        for number in sorted(numbers):
+            text = f"no {partner}_{number}.h5; add it, or remove this file"
+            yield Finding("error", kind, (below(root, present[number]),), text)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Band(NamedTuple):
+class _Band(NamedTuple):
     """One band of a patch; its index is its place in `BANDS`."""
 
     name: str
@@ -22,20 +22,20 @@ class Band(NamedTuple):
 _REFLECTANCE = "reflectance x 10,000"
 
 BANDS = (
-    Band("B1 coastal 443 nm", 1111.81236406, _REFLECTANCE),
-    Band("B2 blue 490 nm", 824.63171476, _REFLECTANCE),
-    Band("B3 green 560 nm", 663.41636217, _REFLECTANCE),
-    Band("B4 red 665 nm", 445.17289745, _REFLECTANCE),
-    Band("B5 red edge 705 nm", 645.8582926, _REFLECTANCE),
-    Band("B6 red edge 740 nm", 1547.73508126, _REFLECTANCE),
-    Band("B7 red edge 783 nm", 1960.44401001, _REFLECTANCE),
-    Band("B8 near infrared 842 nm", 1941.32229668, _REFLECTANCE),
-    Band("B9 water vapour 945 nm", 674.07572865, _REFLECTANCE),
-    Band("B10 cirrus 1375 nm", 9.04787384, _REFLECTANCE),
-    Band("B11 short-wave infrared 1610 nm", 1113.98338755, _REFLECTANCE),
-    Band("B12 short-wave infrared 2190 nm", 519.90397929, _REFLECTANCE),
-    Band("slope", 20.29228266, "degrees"),
-    Band("elevation", 772.83144788, "metres"),
+    _Band("B1 coastal 443 nm", 1111.81236406, _REFLECTANCE),
+    _Band("B2 blue 490 nm", 824.63171476, _REFLECTANCE),
+    _Band("B3 green 560 nm", 663.41636217, _REFLECTANCE),
+    _Band("B4 red 665 nm", 445.17289745, _REFLECTANCE),
+    _Band("B5 red edge 705 nm", 645.8582926, _REFLECTANCE),
+    _Band("B6 red edge 740 nm", 1547.73508126, _REFLECTANCE),
+    _Band("B7 red edge 783 nm", 1960.44401001, _REFLECTANCE),
+    _Band("B8 near infrared 842 nm", 1941.32229668, _REFLECTANCE),
+    _Band("B9 water vapour 945 nm", 674.07572865, _REFLECTANCE),
+    _Band("B10 cirrus 1375 nm", 9.04787384, _REFLECTANCE),
+    _Band("B11 short-wave infrared 1610 nm", 1113.98338755, _REFLECTANCE),
+    _Band("B12 short-wave infrared 2190 nm", 519.90397929, _REFLECTANCE),
+    _Band("slope", 20.29228266, "degrees"),
+    _Band("elevation", 772.83144788, "metres"),
 )
 
 N_BANDS = len(BANDS)

@@ -1,36 +1,37 @@
-"""The splits as training sees them: which patches, how they were set apart, packed with their statistics."""
+"""The splits and folds as training sees them: which patches, by which split protocol, packed with their statistics."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig
-from lsml.data.pack import PackedSplit, Progress, pack_split
-from lsml.data.scan import EXPECTED, PatchFiles, block_sizes, dataset_root, layout_of, patches_in, without_links
+from lsml.data.pack import PackedSplit, pack_split
+from lsml.data.scan import FOLDS, LAYOUTS, PatchFiles, Scan
 from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
+from lsml.names import OWN, UNKNOWN
+from lsml.workspace import Progress
 
-ScoredSplit = Literal["validation", "test"]
-"""The splits that there are scores of."""
-
-POOLED = "pooled over pixels"
-UNKNOWN = "unknown"
-OWN = "the dataset's own split"
 SYNTHETIC = "the own split of synthetic patches"
-TAIL = "last 15 % of train"
+_TAIL = "last 15 % of train"
 BLOCK = "contiguous 15 % of one folder"
 
-_MARK = "synthetic.json"
+MARK = "synthetic.json"
+"""A file of this name lets a dataset be known as made, not measured."""
 
 
-class Judged(NamedTuple):
+class ScoredPatches(NamedTuple):
     """What a score is of.
 
     Attributes:
-        split: how the patches were set apart, in words of this module.
+        split: the split protocol: a constant of this module, or so many folds and repeats.
         fingerprint: SHA-256 of the patches, 64 hex digits.
     """
 
@@ -38,23 +39,13 @@ class Judged(NamedTuple):
     fingerprint: str
 
 
-def mark_synthetic(folder: Path, text: str) -> None:
-    """Lets the dataset in `folder` be known as made, not measured; `text` is JSON that says how."""
-    (folder / _MARK).write_text(text, encoding="utf-8")
-
-
 def own_split(root: Path) -> str:
-    """The words for a split that stands in a folder of its own below `root`."""
-    return SYNTHETIC if (root / _MARK).is_file() else OWN
-
-
-def folds_in_words(folds: int, repeats: int) -> str:
-    """The words for patches that are all held out in turn, `repeats` times."""
-    return f"{folds} contiguous folds, {repeats} {'repeat' if repeats == 1 else 'repeats'}"
+    """The split protocol of a split that has a folder of its own below `root`."""
+    return SYNTHETIC if (root / MARK).is_file() else OWN
 
 
 class Split(Protocol):
-    """Patches with their masks; `lsml.data.pack.PackedSplit` and `lsml.data.folds.SplitView` are such splits."""
+    """Patches with their masks; `lsml.data.pack.PackedSplit` and `_SplitView` are such splits."""
 
     @property
     def fingerprint(self) -> str:
@@ -76,18 +67,12 @@ class Split(Protocol):
         """Stored values float32 `(B, H, W, 14)` and masks float32 `(B, H, W, 1)`."""
 
 
-__all__ = ["PatchFiles", "TrainingPatches", "TrainingSplits", "training_patches", "training_splits"]
+class _TrainingSplits(NamedTuple):
+    """The patches to train on and to validate on.
 
-_FOLDERS = {
-    "official": (("TrainData/img", "TrainData/mask"), ("ValidData/img", "ValidData/mask")),
-    "hugging-face": (("images/train", "annotations/train"), ("images/validation", "annotations/validation")),
-}
-
-
-class TrainingSplits(NamedTuple):
-    """The patches to train on and to validate with; `source` says in words where they come from.
-
-    `held_out` says how validation was set apart, in words of `lsml.data.splits`.
+    Attributes:
+        source: a description of the folders that they come from.
+        held_out: the split protocol, a constant of this module.
     """
 
     train: tuple[PatchFiles, ...]
@@ -96,15 +81,8 @@ class TrainingSplits(NamedTuple):
     held_out: str
 
 
-class TrainingPatches(NamedTuple):
-    """Every patch that may be trained on, where folds take the place of a validation split."""
-
-    patches: tuple[PatchFiles, ...]
-    source: str
-
-
-def training_splits(root: Path) -> TrainingSplits:
-    """Finds train and validation patches below `root`, each in numeric order, by names alone.
+def training_splits(root: Path) -> _TrainingSplits:
+    """Finds the train and validation patches below `root`, each in numeric order, by names alone.
 
     A validation split that is missing or has no masks is replaced by the last 15 % of train: numbering follows
     region, so that block is further from the rest than a random choice would be.
@@ -112,67 +90,23 @@ def training_splits(root: Path) -> TrainingSplits:
     Raises:
         DataError: no such folder, no known layout, no train split, an image or mask without partner, a link.
     """
-    root = dataset_root(root)
-    layout = layout_of(root)
-    if layout == "bare":
-        return _bare_splits(root)
-    train_folders, validation_folders = _FOLDERS[layout]
-    train = _with_masks(root, *train_folders)
-    validation = patches_in(root, *validation_folders)
-    if validation and validation[0].mask is not None:
-        source = f"{layout} layout: train from {train_folders[0]}, validation from {validation_folders[0]}"
-        return TrainingSplits(without_links(root, train), without_links(root, validation), source, own_split(root))
+    scan = Scan.of(root, ("train", "validation"))
+    train = scan.require("train")
+    (train_images, _), (images, masks) = LAYOUTS[scan.layout]["train"], LAYOUTS[scan.layout]["validation"]
+    if train_images == images:
+        source = "bare img and mask: contiguous blocks of 70 % train, 15 % validation and 15 % test in numeric order"
+        return _TrainingSplits(train, scan.require("validation"), source, BLOCK)
+    if "validation" not in scan.lacking:
+        source = f"{scan.layout} layout: train from {train_images}, validation from {images}"
+        return _TrainingSplits(train, scan.require("validation"), source, own_split(scan.root))
     if len(train) < 2:
-        raise DataError(f"dataset {root}", "1 train patch and no validation split", "give at least 2 train patches")
-    held_out = max(1, round(0.15 * len(train)))
-    lack = f"{validation_folders[1]} has no masks" if validation else f"{validation_folders[0]} is missing"
-    train = without_links(root, train)
-    return TrainingSplits(
-        train[:-held_out],
-        train[-held_out:],
-        f"{layout} layout: {lack}, so validation is the last 15 % of {train_folders[0]} in numeric order",
-        TAIL,
-    )
-
-
-def training_patches(root: Path) -> TrainingPatches:
-    """Finds every patch to train on below `root`, in numeric order, by names alone.
-
-    Of a layout with splits it is the train split; a bare pair of folders has none, so it is all of them, and
-    nothing is left for a test.
-
-    Raises:
-        DataError: no such folder, no known layout, no train split, an image or mask without partner, a link.
-    """
-    root = dataset_root(root)
-    layout = layout_of(root)
-    if layout == "bare":
-        patches = without_links(root, _with_masks(root, "img", "mask"))
-        return TrainingPatches(patches, f"bare img and mask: all {len(patches)} patches in folds, no test split")
-    (images, masks), _ = _FOLDERS[layout]
-    patches = without_links(root, _with_masks(root, images, masks))
-    return TrainingPatches(patches, f"{layout} layout: {len(patches)} patches of {images} in folds")
-
-
-def _with_masks(root: Path, images: str, masks: str) -> tuple[PatchFiles, ...]:
-    patches = patches_in(root, images, masks)
-    if not patches:
-        raise DataError(f"dataset {root}", f"no train split: {images} has no image_<number>.h5", EXPECTED)
-    if patches[0].mask is None:
-        raise DataError(f"dataset {root}", f"no masks for the train split: {masks} has no mask_<number>.h5", EXPECTED)
-    return patches
-
-
-def _bare_splits(root: Path) -> TrainingSplits:
-    patches = _with_masks(root, "img", "mask")
-    sizes = block_sizes(len(patches), f"dataset {root}")
-    end = sizes.train + sizes.validation
-    return TrainingSplits(
-        without_links(root, patches[: sizes.train]),
-        without_links(root, patches[sizes.train : end]),
-        "bare img and mask: contiguous blocks of 70 % train, 15 % validation and 15 % test in numeric order",
-        BLOCK,
-    )
+        raise DataError(
+            f"dataset {scan.root}", "1 train patch and no validation split", "give at least 2 train patches"
+        )
+    n = max(1, round(0.15 * len(train)))
+    lack = f"{masks} has no masks" if scan.splits["validation"].images else f"{images} is missing"
+    source = f"{scan.layout} layout: {lack}, so validation is the last 15 % of {train_images} in numeric order"
+    return _TrainingSplits(train[:-n], train[-n:], source, _TAIL)
 
 
 class Steps(NamedTuple):
@@ -183,23 +117,23 @@ class Steps(NamedTuple):
 
 
 class StudyData(Protocol):
-    """All that a training sees: `TrainingData`, `WholeData`, or `lsml.data.folds.FoldedData`."""
+    """All that a training sees: `TrainingData`, `WholeData`, or `FoldedData`."""
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
-        """Every pack that is trained on or judged on."""
+        """Every pack that is trained on or scored on."""
 
     @property
     def identity(self) -> dict[str, Scalar]:
-        """What makes scores comparable: the fingerprints of the splits and how they are judged."""
+        """What makes scores comparable: the fingerprints of the splits and how they are scored."""
 
     @property
-    def judged(self) -> Judged:
+    def scored_patches(self) -> ScoredPatches:
         """What the scores of a trial are of."""
 
     @property
     def source(self) -> str:
-        """Where the patches come from, in words."""
+        """A description of where the patches come from."""
 
     def steps(self, config: TrainConfig) -> Steps:
         """What a training of `config` reports if nothing ends it early."""
@@ -208,7 +142,7 @@ class StudyData(Protocol):
 class TrainingData(NamedTuple):
     """Packed train and validation, pickled as two paths and the statistics. Nothing here leads to a test file.
 
-    `held_out` says how validation was set apart, in words of `lsml.data.splits`.
+    `held_out` is the split protocol of validation, a constant of this module.
     """
 
     train: PackedSplit
@@ -216,6 +150,21 @@ class TrainingData(NamedTuple):
     statistics: BandStatistics
     source: str
     held_out: str = UNKNOWN
+
+    @classmethod
+    def prepare(cls, root: Path, cache: Path, progress: Progress | None = None) -> Self:
+        """Packs the train and validation splits of the dataset at `root` below `cache`, or opens those made before.
+
+        NaN and inf become the train split's median of their band, in both splits.
+
+        Raises:
+            DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
+        """
+        splits = training_splits(root)
+        train = pack_split("train", splits.train, cache, fill=None, progress=progress)
+        validation = pack_split("validation", splits.validation, cache, fill=train.statistics.median, progress=progress)
+        source = splits.source + _describe_replaced(train, validation)
+        return cls(train, validation, train.statistics, source, splits.held_out)
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -228,35 +177,34 @@ class TrainingData(NamedTuple):
         return {"train": self.train.fingerprint, "validation": self.validation.fingerprint}
 
     @property
-    def judged(self) -> Judged:
+    def scored_patches(self) -> ScoredPatches:
         """The validation patches."""
-        return Judged(self.held_out, self.validation.fingerprint)
+        return ScoredPatches(self.held_out, self.validation.fingerprint)
 
     def steps(self, config: TrainConfig) -> Steps:
         """Epochs, at most."""
         return Steps("epoch", config.training.epochs)
 
 
-def prepare(root: Path, cache: Path, progress: Progress | None = None) -> TrainingData:
-    """Packs the train and validation splits of the dataset at `root` below `cache`, or opens those made before.
-
-    NaN and inf become the train split's median of their band, in both splits.
-
-    Raises:
-        DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
-    """
-    splits = training_splits(root)
-    train = pack_split("train", splits.train, cache, fill=None, progress=progress)
-    validation = pack_split("validation", splits.validation, cache, fill=train.statistics.median, progress=progress)
-    source = splits.source + replaced_in_words(train, validation)
-    return TrainingData(train, validation, train.statistics, source, splits.held_out)
-
-
 class WholeData(NamedTuple):
-    """Train and validation in one pack, for a model that learns from both: nothing is left to judge it on."""
+    """Train and validation in one pack, for a model that learns from both: nothing is left to score it on."""
 
     train: PackedSplit
     source: str
+
+    @classmethod
+    def prepare(cls, root: Path, cache: Path, progress: Progress | None = None) -> Self:
+        """Packs the train and validation patches of the dataset at `root` together, or opens the pack made before.
+
+        NaN and inf become the median that their band has over both.
+
+        Raises:
+            DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
+        """
+        splits = training_splits(root)
+        files = (*splits.train, *splits.validation)
+        pack = pack_split("train-and-validation", files, cache, fill=None, progress=progress)
+        return cls(pack, f"{splits.source}; trained on both{_describe_replaced(pack)}")
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -269,31 +217,163 @@ class WholeData(NamedTuple):
         return {"train_and_validation": self.train.fingerprint}
 
     @property
-    def judged(self) -> Judged:
+    def scored_patches(self) -> ScoredPatches:
         """Nothing."""
-        return Judged(UNKNOWN, UNKNOWN)
+        return ScoredPatches(UNKNOWN, UNKNOWN)
 
     def steps(self, config: TrainConfig) -> Steps:
         """Epochs."""
         return Steps("epoch", config.training.epochs)
 
 
-def prepare_whole(root: Path, cache: Path, progress: Progress | None = None) -> WholeData:
-    """Packs the train and validation patches of the dataset at `root` together, or opens the pack made before.
+@dataclass(frozen=True, eq=False)
+class _SplitView:
+    """Some patches of a pack, with the interface of a pack; pickled as the pack's path and the indices.
 
-    NaN and inf become the median that their band has over both.
+    Attributes:
+        pack: where the patches lie.
+        indices: which of them, in the order in which the view has them.
+        name: such as `train` or `validation`.
+    """
+
+    pack: PackedSplit
+    indices: tuple[int, ...]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of each patch, such as `image_12`."""
+        return tuple(self.pack.ids[index] for index in self.indices)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex over the pack's fingerprint and the indices."""
+        return hashlib.sha256(json.dumps([self.pack.fingerprint, self.indices]).encode()).hexdigest()
+
+    def image(self, index: int) -> np.ndarray:
+        """float32 `(128, 128, 14)`: stored values, always finite."""
+        return self.pack.image(self.indices[index])
+
+    def mask(self, index: int) -> np.ndarray:
+        """uint8 `(128, 128)`, 0 or 1."""
+        return self.pack.mask(self.indices[index])
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Stored values float32 `(B, 128, 128, 14)` and masks float32 `(B, 128, 128, 1)`."""
+        return self.pack.batch(np.asarray(self.indices, np.intp)[np.asarray(indices, np.intp)])
+
+    @cached_property
+    def landslide_fractions(self) -> np.ndarray:
+        """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
+        return self.pack.landslide_fractions[list(self.indices)]
+
+
+class FoldData(NamedTuple):
+    """One fold: the patches to train on, those held out, and the statistics of the former alone."""
+
+    train: "_SplitView"
+    validation: "_SplitView"
+    statistics: BandStatistics
+
+    @classmethod
+    def of(cls, pack: PackedSplit, fold: int, folds: int) -> Self:
+        """What fold number `fold` (from 0) trains on and what it holds out.
+
+        The pack has put the median of all its patches where a value was NaN or infinite; but for that, nothing that
+        training sees depends on a patch that is held out.
+
+        Raises:
+            DataError: `folds` does not fit the pack.
+        """
+        held_out = _fold_indices(len(pack), folds)[fold]
+        rest = np.setdiff1d(np.arange(len(pack)), held_out)
+        train = _SplitView(pack, tuple(rest.tolist()), "train")
+        return cls(train, _SplitView(pack, tuple(held_out.tolist()), "validation"), statistics_of(train))
+
+
+def _fold_indices(n: int, folds: int) -> list[np.ndarray]:
+    """The patches that each fold holds out: contiguous blocks of 0..n-1 whose sizes differ by at most one.
+
+    Numbering follows region, so a patch's nearest neighbours are held out with it.
 
     Raises:
-        DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
+        DataError: fewer than two folds, or more folds than patches.
     """
-    splits = training_splits(root)
-    files = (*splits.train, *splits.validation)
-    pack = pack_split("train-and-validation", files, cache, fill=None, progress=progress)
-    return WholeData(pack, f"{splits.source}; trained on both{replaced_in_words(pack)}")
+    if folds < 2:
+        raise DataError("folds", f"{folds} asked for", "give at least 2")
+    if folds > n:
+        raise DataError("folds", f"{n} patches cannot fill {folds} folds", f"set data.folds to at most {n}")
+    return np.array_split(np.arange(n), folds)
 
 
-def replaced_in_words(*splits: PackedSplit) -> str:
-    """How many values of which bands were not finite, in words; nothing where all were."""
+def statistics_of(split: Split) -> BandStatistics:
+    """Of all values of a split as it is packed."""
+    return BandStatistics.of(lambda: (split.image(index) for index in range(len(split))))
+
+
+class FoldedData(NamedTuple):
+    """All training patches of a dataset in one pack, to be scored in folds; `source` describes where they come from."""
+
+    train: PackedSplit
+    folds: int
+    repeats: int
+    source: str
+
+    @classmethod
+    def prepare(cls, root: Path, cache: Path, *, folds: int, repeats: int, progress: Progress | None = None) -> Self:
+        """Packs every training patch of the dataset at `root` below `cache`, or opens the pack made before.
+
+        A validation split that the dataset has stays out: it is another place, and folds do not need it.
+
+        Raises:
+            DataError: an unusable dataset or file, or more folds than patches; nothing incomplete is left in `cache`.
+        """
+        patches, source = _training_patches(root)
+        _fold_indices(len(patches), folds)
+        train = pack_split("train", patches, cache, fill=None, progress=progress)
+        return cls(train, folds, repeats, source + _describe_replaced(train))
+
+    @property
+    def splits(self) -> tuple[PackedSplit, ...]:
+        """The one pack."""
+        return (self.train,)
+
+    @property
+    def identity(self) -> dict[str, Scalar]:
+        """The fingerprint of the pack, and how it is scored."""
+        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats}
+
+    @property
+    def scored_patches(self) -> ScoredPatches:
+        """All patches, each held out once a repeat."""
+        repeats = f"{self.repeats} {'repeat' if self.repeats == 1 else 'repeats'}"
+        return ScoredPatches(f"{self.folds} contiguous folds, {repeats}", self.train.fingerprint)
+
+    def steps(self, config: TrainConfig) -> Steps:
+        """Every fold of every repeat."""
+        return Steps("fold", self.folds * self.repeats)
+
+
+def _training_patches(root: Path) -> tuple[tuple[PatchFiles, ...], str]:
+    """Every patch below `root` that folds may train on, in numeric order, and where they come from.
+
+    Of a layout with splits it is the train split; a bare pair of folders has none, so nothing is left for a test.
+
+    Raises:
+        DataError: see `training_splits`.
+    """
+    scan = Scan.of(root, (FOLDS,))
+    patches = scan.require(FOLDS)
+    if scan.layout == "bare":
+        return patches, f"bare img and mask: all {len(patches)} patches in folds, no test split"
+    return patches, f"{scan.layout} layout: {len(patches)} patches of {LAYOUTS[scan.layout][FOLDS][0]} in folds"
+
+
+def _describe_replaced(*splits: PackedSplit) -> str:
+    """How many values of which bands were not finite; empty where all were."""
     counts = {band: sum(split.nonfinite[band] for split in splits) for band in splits[0].nonfinite}
     named = ", ".join(f"{count} in {band}" for band, count in counts.items() if count)
     return f"; NaN or infinite values replaced by train medians: {named}" if named else ""
@@ -303,10 +383,7 @@ DRAWN_PIXELS = 200_000
 
 
 def draw_pixels(train: Split, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Bands (P, C) and classes (P,) of at most 200,000 pixels drawn evenly without replacement, patch by patch.
-
-    Patch by patch, so that one patch is in memory at a time.
-    """
+    """Bands (P, C) and classes (P,) of at most 200,000 pixels drawn evenly without replacement, one patch at a time."""
     first, _ = train.batch([0])
     size = first.shape[1] * first.shape[2]
     total = len(train) * size

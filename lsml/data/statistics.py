@@ -31,6 +31,44 @@ class BandStatistics:
     median: tuple[float, ...]
     quantiles: tuple[tuple[float, ...], ...]
 
+    @classmethod
+    def of(cls, patches: Callable[[], Iterable[np.ndarray]]) -> "BandStatistics":
+        """Statistics over float32 patches `(H, W, 14)`; NaN and inf do not count.
+
+        `patches` is called twice and has to give the same patches both times: the median is found exactly in two
+        passes over 16 of the 32 bits of a float each (a radix selection), with one patch in memory at a time.
+
+        Raises:
+            DataError: a band without any finite value.
+        """
+        moments = _Moments()
+        upper = np.zeros((N_BANDS, _HALF), np.int64)
+        for patch in patches():
+            values, finite = _columns(patch)
+            moments.add(values, finite)
+            upper += _histogram(_ordered(values) >> 16, finite)
+        _require_values(moments.count)
+
+        rank = (moments.count - 1) // 2
+        below = np.cumsum(upper, axis=1)
+        bucket, rank = _select(below, rank)
+        lower = np.zeros((N_BANDS, _HALF), np.int64)
+        for patch in patches():
+            values, finite = _columns(patch)
+            keys = _ordered(values)
+            lower += _histogram(keys & 0xFFFF, finite & (keys >> 16 == bucket))
+        rest, _ = _select(np.cumsum(lower, axis=1), rank)
+        median = _unordered((bucket.astype(np.uint32) << np.uint32(16)) | rest.astype(np.uint32))
+        quantiles = np.array([_quantile(below, percent) for percent in PERCENTS])
+        return cls(
+            mean=_tuple(moments.mean),
+            std=_tuple(np.sqrt(moments.squares / moments.count)),
+            minimum=_tuple(moments.minimum),
+            maximum=_tuple(moments.maximum),
+            median=_tuple(median),
+            quantiles=tuple(_tuple(row) for row in np.clip(quantiles, moments.minimum, moments.maximum)),
+        )
+
     def clipped(self, percent: float) -> "BandStatistics":
         """Of the values cut off at the `percent`-th and the (100 - `percent`)-th percentile of their band.
 
@@ -55,7 +93,7 @@ class BandStatistics:
             quantiles=tuple(_tuple(row) for row in cut),
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain lists, for JSON."""
         return {**asdict(self), "quantiles": [list(row) for row in self.quantiles]}
 
@@ -102,44 +140,6 @@ class _Moments:
         self.count = total
         self.minimum = np.minimum(self.minimum, np.where(finite, values, np.inf).min(axis=0))
         self.maximum = np.maximum(self.maximum, np.where(finite, values, -np.inf).max(axis=0))
-
-
-def band_statistics(patches: Callable[[], Iterable[np.ndarray]]) -> BandStatistics:
-    """Statistics over float32 patches `(H, W, 14)`; NaN and inf do not count.
-
-    `patches` is called twice and has to give the same patches both times: the median is found exactly in two
-    passes over 16 of the 32 bits of a float each (a radix selection), with one patch in memory at a time.
-
-    Raises:
-        DataError: a band without any finite value.
-    """
-    moments = _Moments()
-    upper = np.zeros((N_BANDS, _HALF), np.int64)
-    for patch in patches():
-        values, finite = _columns(patch)
-        moments.add(values, finite)
-        upper += _histogram(_ordered(values) >> 16, finite)
-    _require_values(moments.count)
-
-    rank = (moments.count - 1) // 2
-    below = np.cumsum(upper, axis=1)
-    bucket, rank = _select(below, rank)
-    lower = np.zeros((N_BANDS, _HALF), np.int64)
-    for patch in patches():
-        values, finite = _columns(patch)
-        keys = _ordered(values)
-        lower += _histogram(keys & 0xFFFF, finite & (keys >> 16 == bucket))
-    rest, _ = _select(np.cumsum(lower, axis=1), rank)
-    median = _unordered((bucket.astype(np.uint32) << np.uint32(16)) | rest.astype(np.uint32))
-    quantiles = np.array([_quantile(below, percent) for percent in PERCENTS])
-    return BandStatistics(
-        mean=_tuple(moments.mean),
-        std=_tuple(np.sqrt(moments.squares / moments.count)),
-        minimum=_tuple(moments.minimum),
-        maximum=_tuple(moments.maximum),
-        median=_tuple(median),
-        quantiles=tuple(_tuple(row) for row in np.clip(quantiles, moments.minimum, moments.maximum)),
-    )
 
 
 def _columns(patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,8 @@ ground has one distribution of spectra, whatever laid it bare: a landslide, a fi
 single pixel cannot tell which it was; shape and place can: landslides alone are tongues that start on steep
 ground and run downhill.
 
-The spectra are round figures in the range of Sentinel-2 top-of-atmosphere reflectance over forested mountains;
-they stand for no particular place. Within this module a patch is drawn on a larger canvas and then cut out, so
-that objects cross its edges, and lengths are pixels of `PIXEL_METRES`.
+The spectra are round figures in the range of Sentinel-2 top-of-atmosphere reflectance over forested mountains, of no
+particular place. A patch is drawn on a larger canvas and cut out, so that objects cross its edges; lengths are pixels.
 """
 
 import json
@@ -20,10 +19,11 @@ import h5py
 import numpy as np
 from scipy import fft, ndimage
 
-from lsml import __version__
 from lsml.data.sensor import CONSTANTS, ELEVATION, PATCH_SHAPE, PATCH_SIZE, PIXEL_METRES, SLOPE
-from lsml.data.splits import mark_synthetic
+from lsml.data.splits import MARK
 from lsml.errors import ConfigError, DataError
+from lsml.names import VERSION
+from lsml.workspace import rename_durably
 
 _CANVAS = 160
 _MARGIN = (_CANVAS - PATCH_SIZE) // 2
@@ -31,7 +31,7 @@ _STEEP = 27.0
 _RUNOUT_END = 12.0
 
 
-class Domain(NamedTuple):
+class _Domain(NamedTuple):
     """What differs from split to split: the middle of the distributions that patches are drawn from."""
 
     folder: str
@@ -41,10 +41,10 @@ class Domain(NamedTuple):
     steepness: float  # mean slope in degrees
 
 
-DOMAINS = {
-    "train": Domain("TrainData", haze=1.0, dryness=0.20, dark_soil=0.40, steepness=28.0),
-    "validation": Domain("ValidData", haze=1.05, dryness=0.25, dark_soil=0.45, steepness=27.5),
-    "test": Domain("TestData", haze=1.1, dryness=0.30, dark_soil=0.50, steepness=27.0),
+_DOMAINS = {
+    "train": _Domain("TrainData", haze=1.0, dryness=0.20, dark_soil=0.40, steepness=28.0),
+    "validation": _Domain("ValidData", haze=1.05, dryness=0.25, dark_soil=0.45, steepness=27.5),
+    "test": _Domain("TestData", haze=1.1, dryness=0.30, dark_soil=0.50, steepness=27.0),
 }
 
 # Surface reflectance x 10,000 of what covers the ground, in the order of the first twelve bands.
@@ -66,12 +66,12 @@ _AIR = np.array([830, 550, 310, 160, 130, 80, 60, 50, 25, 6, 8, 4], dtype=np.flo
 _CLOUD = np.array([8, 8, 8, 8, 8, 8, 8, 8, 4, 1, 6, 4], dtype=np.float32)
 
 
-class Ground(NamedTuple):
+class _Ground(NamedTuple):
     """What covers the canvas; its arrays are painted over, object after object."""
 
     cover: np.ndarray  # (K, H, W) shares that sum to one, in the order of `_SPECTRA`
     brightness: np.ndarray  # (H, W) factor
-    dark_soil: float  # as in `Domain`
+    dark_soil: float  # as in `_Domain`
 
     def cover_with(self, kind: int, where: np.ndarray) -> None:
         self.cover[:, where] = 0
@@ -79,9 +79,8 @@ class Ground(NamedTuple):
 
     def lay_bare(self, rng: np.random.Generator, objects: np.ndarray) -> None:
         """Turns each numbered object of (H, W) into bare soil; all draw from one distribution, whatever they are."""
-        here = objects > 0
+        here, count = objects > 0, objects.max() + 1
         which = objects[here]
-        count = objects.max() + 1
         bare = rng.uniform(0.7, 1.0, count)[which]
         dark = np.clip(rng.normal(self.dark_soil, 0.25, count), 0, 1)[which]
         self.cover[:, here] *= 1 - bare
@@ -90,7 +89,7 @@ class Ground(NamedTuple):
         self.brightness[here] *= np.exp(rng.normal(0, 0.16, count))[which]
 
 
-class Terrain(NamedTuple):
+class _Terrain(NamedTuple):
     """The shape of the ground on the canvas, each array (H, W) unless said otherwise."""
 
     elevation: np.ndarray  # metres
@@ -122,31 +121,27 @@ def synthesize(
 
     Raises:
         ConfigError: a split without patches, or a negative seed.
-        DataError: `out` holds something already, or cannot be written.
+        DataError: `out` already holds something, or cannot be written.
     """
     counts = {"train": train, "validation": validation, "test": test}
     if min(counts.values()) < 1 or seed < 0:
-        raise ConfigError(
-            "synthetic dataset",
-            f"asked for {train}, {validation} and {test} patches with seed {seed}",
-            "give every split at least one patch and take a seed of 0 or more",
-        )
+        asked = f"{train}, {validation} and {test} patches with seed {seed}"
+        raise ConfigError("synthetic dataset", asked, "give each split at least 1 patch and a seed of at least 0")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"synthetic dataset {out}", "there is something already", "pick another folder")
+        raise DataError(f"synthetic dataset {out}", "already exists", "choose another folder")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
             unfinished = Path(staging) / "dataset"
             _write_splits(unfinished, counts, seed, progress)
-            mark_synthetic(unfinished, json.dumps({"made_by": f"lsml {__version__}", "seed": seed, **counts}))
-            unfinished.replace(out)
+            made_by = {"made_by": f"lsml {VERSION}", "seed": seed, **counts}
+            (unfinished / MARK).write_text(json.dumps(made_by), encoding="utf-8")
+            rename_durably(unfinished, out)
     except OSError as error:
         megabytes = sum(counts.values()) * (np.prod(PATCH_SHAPE) * 8 + 20_000) / 1e6
-        raise DataError(
-            f"synthetic dataset {out}",
-            f"cannot be written ({error.strerror or error})",
-            f"free {megabytes:.0f} MB there or pick another folder",
-        ) from error
+        why = f"cannot be written ({error.strerror or error})"
+        fix = f"free {megabytes:.0f} MB there or choose another folder"
+        raise DataError(f"synthetic dataset {out}", why, fix) from error
 
 
 def synthetic_patch(split: str, number: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -156,12 +151,13 @@ def synthetic_patch(split: str, number: int, *, seed: int = 0) -> tuple[np.ndarr
         Stored values, float64 (128, 128, 14): integers divided by the band constants; and the mask, uint8
         (128, 128), 1 where there is a landslide.
     """
-    domain = DOMAINS[split]
-    rng = np.random.default_rng([seed, list(DOMAINS).index(split), number])
+    domain = _DOMAINS[split]
+    rng = np.random.default_rng([seed, list(_DOMAINS).index(split), number])
     terrain = _terrain(rng, domain)
     slides = _landslides(rng, terrain)
     ground = _ground(rng, terrain, slides, domain)
-    window = (..., *(slice(_MARGIN, _MARGIN + PATCH_SIZE),) * 2)
+    inner = slice(_MARGIN, _MARGIN + PATCH_SIZE)
+    window = (..., inner, inner)
     light = _light(rng, terrain.gradient[window]) * ground.brightness[window]
     physical = np.empty(PATCH_SHAPE, dtype=np.float64)
     physical[..., :SLOPE] = _radiance(rng, ground.cover[window], light, domain)
@@ -173,26 +169,26 @@ def synthetic_patch(split: str, number: int, *, seed: int = 0) -> tuple[np.ndarr
 def _write_splits(folder: Path, counts: dict[str, int], seed: int, progress: Callable[[int, int], None] | None) -> None:
     total, written = sum(counts.values()), 0
     for split, count in counts.items():
-        images, masks = (folder / DOMAINS[split].folder / kind for kind in ("img", "mask"))
+        images, masks = (folder / _DOMAINS[split].folder / kind for kind in ("img", "mask"))
         images.mkdir(parents=True)
         masks.mkdir()
         for number in range(1, count + 1):
             image, mask = synthetic_patch(split, number, seed=seed)
-            with h5py.File(images / f"image_{number}.h5", "w") as file:
-                file.create_dataset("img", data=image)
-            with h5py.File(masks / f"mask_{number}.h5", "w") as file:
-                file.create_dataset("mask", data=mask)
+            _write(images / f"image_{number}.h5", "img", image)
+            _write(masks / f"mask_{number}.h5", "mask", mask)
             written += 1
             if progress is not None:
                 progress(written, total)
 
 
-def _fractal(rng: np.random.Generator, *, longest: float, exponent: float) -> np.ndarray:
-    """Gaussian noise (H, W) of unit variance whose amplitude falls as frequency ** -exponent below `longest` pixels.
+def _write(path: Path, name: str, array: np.ndarray) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset(name, data=array)
 
-    It is drawn on a grid of twice `PATCH_SIZE` so that its period does not show.
-    """
-    size = 2 * PATCH_SIZE
+
+def _fractal(rng: np.random.Generator, *, longest: float, exponent: float) -> np.ndarray:
+    """Gaussian noise (H, W) of unit variance whose amplitude falls as frequency ** -exponent below `longest` pixels."""
+    size = 2 * PATCH_SIZE  # so that its period does not show
     spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = np.inf
@@ -205,7 +201,7 @@ def _gradient(height: np.ndarray) -> np.ndarray:
     return np.stack(np.gradient(height, PIXEL_METRES))
 
 
-def _terrain(rng: np.random.Generator, domain: Domain) -> Terrain:
+def _terrain(rng: np.random.Generator, domain: _Domain) -> _Terrain:
     """The valley winds where a tilted plane plus noise is zero, side valleys where a second noise is."""
     rows, columns = np.indices((_CANVAS, _CANVAS))
     bearing = rng.uniform(0, 2 * np.pi)
@@ -224,7 +220,7 @@ def _terrain(rng: np.random.Generator, domain: Domain) -> Terrain:
     elevation = height + 0.03 * PIXEL_METRES * downstream
     elevation += rng.uniform(450, 2600) - elevation.min()
     gradient = _gradient(elevation)
-    return Terrain(
+    return _Terrain(
         elevation=elevation,
         slope=np.degrees(np.arctan(np.hypot(*gradient))),
         gradient=gradient,
@@ -244,7 +240,7 @@ def _one_line(plane: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return total
 
 
-def _landslides(rng: np.random.Generator, terrain: Terrain) -> np.ndarray:
+def _landslides(rng: np.random.Generator, terrain: _Terrain) -> np.ndarray:
     """Landslides (H, W): 0 where there is none, else the number of the one that lies there."""
     slides = np.zeros(terrain.slope.shape, dtype=np.int32)
     if rng.random() < 0.1:
@@ -284,7 +280,7 @@ def _descend(start: np.ndarray, gradient: np.ndarray, slope: np.ndarray, *, step
     return np.array(path).reshape(-1, 2)
 
 
-def _draw_slide(slides: np.ndarray, path: np.ndarray, radius: float, terrain: Terrain, number: int) -> None:
+def _draw_slide(slides: np.ndarray, path: np.ndarray, radius: float, terrain: _Terrain, number: int) -> None:
     """A broad scar, a narrower track and a lobe at the foot, with ragged edges, above the river's bed."""
     along = np.linspace(0, 1, len(path))
     radii = radius * np.interp(along, [0, 0.12, 0.35, 0.75, 0.9, 1], [0.6, 1, 0.75, 0.55, 0.7, 0.5])
@@ -292,22 +288,20 @@ def _draw_slide(slides: np.ndarray, path: np.ndarray, radius: float, terrain: Te
     high = np.ceil(path.max(0) + radius + 3).astype(int)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     rows, columns = np.indices(slides[box].shape)
-    outside = (
-        np.hypot(rows + low[0] - path[:, 0, None, None], columns + low[1] - path[:, 1, None, None])
-        - radii[:, None, None]
-    )
+    across, along = rows + low[0] - path[:, 0, None, None], columns + low[1] - path[:, 1, None, None]
+    outside = np.hypot(across, along) - radii[:, None, None]
     inside = (outside.min(0) + 0.4 * terrain.fine[box] < 0) & (terrain.river[box] > 4)
     slides[box][inside] = number
 
 
-def _ground(rng: np.random.Generator, terrain: Terrain, slides: np.ndarray, domain: Domain) -> Ground:
+def _ground(rng: np.random.Generator, terrain: _Terrain, slides: np.ndarray, domain: _Domain) -> _Ground:
     """Forest and meadows first, then what men and water laid bare, then the landslides, and the river last."""
     cover = np.zeros((len(_SPECTRA), *slides.shape), dtype=np.float32)
     height = (terrain.elevation - terrain.elevation.min()) / 600
     meadow = _fractal(rng, longest=60, exponent=1.8) + 0.8 * (height - 0.5) - (terrain.slope - 25) / 25
     cover[_GRASS] = 1 / (1 + np.exp(3.5 - 8 * rng.normal(domain.dryness, 0.08) - 2.5 * meadow))
     cover[_FOREST] = 1 - cover[_GRASS]
-    ground = Ground(cover, 1 + 0.1 * _fractal(rng, longest=6, exponent=0.6), domain.dark_soil)
+    ground = _Ground(cover, 1 + 0.1 * _fractal(rng, longest=6, exponent=0.6), domain.dark_soil)
 
     # Landslides keep a rim of forest, so that their outline is what the mask says.
     apart = ndimage.binary_dilation(slides > 0, iterations=3)
@@ -324,7 +318,7 @@ def _ground(rng: np.random.Generator, terrain: Terrain, slides: np.ndarray, doma
     return ground._replace(cover=ndimage.gaussian_filter(cover, (0, 0.45, 0.45)))
 
 
-def _farm(rng: np.random.Generator, terrain: Terrain, apart: np.ndarray, ground: Ground) -> None:
+def _farm(rng: np.random.Generator, terrain: _Terrain, apart: np.ndarray, ground: _Ground) -> None:
     """A grid of straight-edged parcels along the contour lines, some bare, some green, clear of the landslides."""
     centre = rng.integers(_MARGIN, _CANVAS - _MARGIN, 2)
     uphill = _gradient(ndimage.gaussian_filter(terrain.smooth, 6.0))[:, centre[0], centre[1]]
@@ -345,7 +339,7 @@ def _farm(rng: np.random.Generator, terrain: Terrain, apart: np.ndarray, ground:
     ground.lay_bare(rng, np.where(kind == 2, parcel, 0))
 
 
-def _roads(rng: np.random.Generator, terrain: Terrain) -> np.ndarray:
+def _roads(rng: np.random.Generator, terrain: _Terrain) -> np.ndarray:
     """Roads (H, W), numbered: lines that climb gently along the flanks."""
     roads = np.zeros(terrain.slope.shape, dtype=np.int32)
     rows, columns = np.indices(roads.shape)
@@ -357,13 +351,12 @@ def _roads(rng: np.random.Generator, terrain: Terrain) -> np.ndarray:
         distance = np.abs(level) / (np.hypot(*np.gradient(level)) + 0.5)
         pieces, _ = ndimage.label(distance < rng.uniform(0.8, 1.1), np.ones((3, 3)))
         road = pieces == pieces[tuple(start)]
-        leads_out = road[0].any() or road[-1].any() or road[:, 0].any() or road[:, -1].any()
-        if leads_out:
+        if road[0].any() or road[-1].any() or road[:, 0].any() or road[:, -1].any():  # it leads out of the canvas
             roads[road] = number
     return roads
 
 
-def _village(rng: np.random.Generator, terrain: Terrain, apart: np.ndarray, ground: Ground) -> None:
+def _village(rng: np.random.Generator, terrain: _Terrain, apart: np.ndarray, ground: _Ground) -> None:
     """Houses with yards on gentle ground, each a few pixels large."""
     gentle = np.argwhere((terrain.slope < 18) & (terrain.river > 4) & ~apart)
     if len(gentle) < 50 or rng.random() < 0.3:
@@ -386,7 +379,7 @@ def _light(rng: np.random.Generator, gradient: np.ndarray) -> np.ndarray:
     return 0.35 + 0.65 * np.clip(direct, 0.05, 1.6)
 
 
-def _radiance(rng: np.random.Generator, cover: np.ndarray, light: np.ndarray, domain: Domain) -> np.ndarray:
+def _radiance(rng: np.random.Generator, cover: np.ndarray, light: np.ndarray, domain: _Domain) -> np.ndarray:
     """Top-of-atmosphere reflectance x 10,000, float32 (H, W, 12): lit ground, air, thin cloud and sensor noise."""
     tint = np.exp(rng.normal(0, 0.05, (len(_SPECTRA), 1)) + rng.normal(0, 0.015, _SPECTRA.shape))
     lit = np.tensordot(cover, (_SPECTRA * tint).astype(np.float32), axes=(0, 0))

@@ -1,36 +1,40 @@
-"""Evaluates a model on patches: scores pooled over all pixels with intervals, a table of patches, pictures."""
+"""Scores predictions of patches: metrics pooled over all pixels with intervals, objects, a table of patches, pictures.
 
-import hashlib
-import heapq
+Every score of a split comes from here, of a trial, a fold, a baseline, an ensemble or a registered model alike; so does
+the check that a stored model, in a process that has nothing but its file, predicts what its run recorded.
+"""
+
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from lsml.data.pack import PackedSplit
 from lsml.errors import ModelError
-from lsml.plots.patches import panel
-from lsml.scoring.bootstrap import CONFUSION, Interval, average_precision, intervals
-from lsml.scoring.comparison import PatchCounts, read_counts
+from lsml.scoring.bootstrap import Interval, intervals
+from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import (
+    METRICS,
     Confusion,
     PatchScore,
     PooledCounts,
+    average_precision,
     coarse_counts,
     per_image_mean_f1,
-    score_patch,
     to_csv,
 )
-from lsml.scoring.objects import ObjectCounts, count_objects
+from lsml.scoring.objects import ObjectCounts
+from lsml.training.device import Device, load_keras
 from lsml.training.outcome import Panel
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""Stored bands float32 (B, H, W, 14) to landslide probability float32 (B, H, W, 1)."""
+"""Stored bands float32 `(B, H, W, 14)` to landslide probability float32 `(B, H, W, 1)`."""
 
 _BATCH = 16
 _WORST, _MEDIAN = 8, 4
@@ -40,185 +44,226 @@ class Patch(NamedTuple):
     """A patch with its truth.
 
     Attributes:
-        image: stored bands, float32 (H, W, 14).
-        mask: uint8 (H, W), 0 or 1.
+        image: stored bands, float32 `(H, W, 14)`.
+        mask: uint8 `(H, W)`, 0 or 1.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray
 
+    @classmethod
+    def of_split(cls, split: PackedSplit, indices: Iterable[int] | None = None) -> Iterator[Self]:
+        """The patches of a packed split, or those at some places in it."""
+        for index in range(len(split)) if indices is None else indices:
+            yield cls(split.ids[index], split.image(index), split.mask(index))
+
+    def draw(self, probability: np.ndarray, threshold: float, *, split: str) -> Panel:
+        """Its picture, whose key lines up with that of the same patch in other runs."""
+        # Here, because it loads Matplotlib, which a process that coordinates a study does not need.
+        from lsml.plots.patches import panel
+
+        return Panel(f"{split}/{self.id}", panel(self.image, self.mask, probability, threshold))
+
+
+class PredictedPatch(NamedTuple):
+    """A patch's truth, and what was predicted for it.
+
+    Attributes:
+        mask: uint8 `(H, W)`, 0 or 1.
+        probability: of landslide, float32 `(H, W)`, or `(R, H, W)` where it was predicted R times.
+    """
+
+    id: str
+    mask: np.ndarray
+    probability: np.ndarray
+
+    @classmethod
+    def of_split(cls, split: PackedSplit, probabilities: Iterable[np.ndarray]) -> Iterator[Self]:
+        """The patches of a split in their order, each with what was predicted for it."""
+        for index, probability in enumerate(probabilities):
+            yield cls(split.ids[index], split.mask(index), probability)
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's scores on a split.
+    """The scores of predictions on a split, where a pixel counts as landslide from `threshold` on.
 
     Attributes:
-        metrics: of `PooledCounts.scores` over all pixels and `ObjectCounts.scores` over all
-            objects, at `threshold`.
         counts: all pixels, of which the scores at other thresholds and the curves are read off.
-        other_averages: `two_class_mean_f1` and `two_class_mean_iou` of `lsml.scoring.metrics.Confusion` and
-            `per_image_mean_f1` at `threshold`, for papers that report these; not comparable with the
-            pooled `metrics`.
-        objects: landslides by size, hits and false alarms at `threshold`.
-        intervals: of F1, IoU, precision, recall and average precision, by patches resampled; too narrow to be relied on
-            where there are fewer than `lsml.scoring.bootstrap.LEAST_PATCHES`.
-        confusion: each patch's TP, FP and FN at `threshold`, int64 `(N, 3)`, in the order in which they came.
-        patches: one score a patch, most wrong pixels first.
-        panels: pictures of the patches with the most wrong pixels, worst first.
-        fingerprint: SHA-256 of ids, images and masks, 64 hex digits.
+        objects: landslides by size, hits and false alarms.
+        patches: one score a patch, in the order in which they came; pixels predicted several times are summed.
+        curves: each patch's `lsml.scoring.metrics.coarse_counts`, int64 `(N, 2 T)`.
     """
 
     threshold: float
-    metrics: dict[str, float]
     counts: PooledCounts
-    other_averages: dict[str, float]
     objects: ObjectCounts
-    intervals: dict[str, Interval]
-    confusion: np.ndarray
     patches: tuple[PatchScore, ...]
-    panels: tuple[Panel, ...]
-    fingerprint: str
+    curves: np.ndarray
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """Each patch's TP, FP and FN, int64 `(N, 3)`."""
+        return np.array([(score.hits, score.false_alarms, score.misses) for score in self.patches])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of `PooledCounts.scores` over all pixels and `ObjectCounts.scores` over all objects."""
+        return self._pooled.scores() | self.counts.scores_of_all_thresholds() | self.objects.scores()
+
+    @property
+    def other_averages(self) -> dict[str, float]:
+        """Averages of other kinds, for papers that report these; not comparable with the pooled `metrics`."""
+        return {
+            "two_class_mean_f1": self._pooled.two_class_mean_f1,
+            "two_class_mean_iou": self._pooled.two_class_mean_iou,
+            "per_image_mean_f1": per_image_mean_f1(self.patches),
+        }
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Of `METRICS` and average precision, by patches resampled.
+
+        Too narrow to be relied on where there are fewer patches than `lsml.scoring.bootstrap.MIN_PATCHES`.
+        """
+        return intervals(self.confusion, METRICS) | intervals(self.curves, {"average_precision": average_precision})
+
+    @cached_property
+    def worst_first(self) -> tuple[PatchScore, ...]:
+        """`patches`, those with the most wrong pixels first."""
+        return tuple(sorted(self.patches, key=lambda score: score.misses + score.false_alarms, reverse=True))
+
+    @property
+    def worst(self) -> tuple[str, ...]:
+        """The ids of the eight patches with the most wrong pixels, the worst first."""
+        return tuple(score.id for score in self.worst_first[:_WORST])
 
     @property
     def median(self) -> tuple[str, ...]:
-        """The ids of the four patches in the middle by wrong pixels, of those that `panels` leaves out."""
+        """The ids of the four patches in the middle by wrong pixels, without those of `worst`."""
         start = max(0, (len(self.patches) - _MEDIAN) // 2)
-        drawn = {patch.id for patch in self.patches[:_WORST]}
-        return tuple(patch.id for patch in self.patches[start : start + _MEDIAN] if patch.id not in drawn)
+        return tuple(score.id for score in self.worst_first[max(start, _WORST) : start + _MEDIAN])
+
+    @property
+    def patch_table(self) -> str:
+        """`patches` as CSV, by which runs are compared."""
+        return to_csv([score._asdict() for score in self.patches])
+
+    @property
+    def _pooled(self) -> Confusion:
+        # Not read off the counts: a threshold need not lie on their grid.
+        hits, alarms, misses = (int(pixels) for pixels in self.confusion.sum(axis=0))
+        return Confusion(hits, alarms, misses, int(self.counts.pixels.sum()) - hits - alarms - misses)
 
 
-def evaluate(predict: Predict, patches: Iterable[Patch], threshold: float, *, split: str) -> Evaluation:
-    """Scores `predict` on `patches` in one pass, holding no more than a batch and the worst patches in memory.
+def evaluate_predictions(predicted: Iterable[PredictedPatch], threshold: float) -> Evaluation:
+    """Scores predictions in one pass, one patch in memory at a time; each patch comes once.
 
-    A pixel counts as landslide where its probability is at least `threshold`.
-    """
-    counts, objects, digest = PooledCounts(), ObjectCounts(), hashlib.sha256()
-    scores: list[PatchScore] = []
-    curves: list[np.ndarray] = []
-    worst: list[tuple[int, int, Patch, np.ndarray]] = []
-    for group, probabilities in _predictions(predict, patches):
-        for patch, probability in zip(group, probabilities, strict=True):
-            _update(digest, patch)
-            counts.update(patch.mask, probability)
-            curves.append(coarse_counts(patch.mask, probability))
-            objects += count_objects(patch.mask, probability >= threshold)
-            score = score_patch(patch.id, patch.mask, probability, threshold)
-            wrong = score.misses + score.false_alarms
-            heapq.heappush(worst, (wrong, -len(scores), patch, probability))
-            if len(worst) > _WORST:
-                heapq.heappop(worst)
-            scores.append(score)
-    pictures = [
-        _picture(patch, probability, threshold, split)
-        for _, _, patch, probability in sorted(worst, key=lambda entry: entry[:2], reverse=True)
-    ]
-    confusion = np.array([(score.hits, score.false_alarms, score.misses) for score in scores])
-    # Not read off the counts: a threshold need not lie on their grid.
-    hits, alarms, misses = (int(pixels) for pixels in confusion.sum(axis=0))
-    pooled = Confusion(hits, alarms, misses, int(counts.pixels.sum()) - hits - alarms - misses)
-    of_curves = intervals(np.array(curves), {"average_precision": average_precision})
-    return Evaluation(
-        threshold=threshold,
-        metrics=pooled.scores() | counts.scores_of_all_thresholds() | objects.scores(),
-        counts=counts,
-        other_averages=_other_averages(pooled, scores),
-        objects=objects,
-        intervals=intervals(confusion, CONFUSION) | of_curves,
-        confusion=confusion,
-        patches=tuple(sorted(scores, key=lambda s: s.misses + s.false_alarms, reverse=True)),
-        panels=tuple(pictures),
-        fingerprint=digest.hexdigest(),
-    )
-
-
-def score_split(predict: Predict, split: PackedSplit, threshold: float) -> tuple[PatchScore, ...]:
-    """How each patch of a split came out, where a probability of at least `threshold` is called landslide.
+    Args:
+        threshold: the probability from which a pixel counts as landslide.
 
     Raises:
-        ModelError: a probability is not in 0..1.
+        ValueError: a probability is not in 0..1.
     """
-    scores = []
-    for start in range(0, len(split), _BATCH):
-        indices = range(start, min(start + _BATCH, len(split)))
-        found = np.asarray(predict(split.batch(indices)[0]))[..., 0]
-        if not ((found >= 0) & (found <= 1)).all():
-            raise ModelError("the model", "gives probabilities that are not in 0..1", "train it again")
-        scores += [
-            score_patch(split.ids[index], split.mask(index), probability, threshold)
-            for index, probability in zip(indices, found, strict=True)
-        ]
-    return tuple(scores)
+    counts, objects = PooledCounts(), ObjectCounts()
+    scores, curves = [], []
+    for name, mask, probability in predicted:
+        probabilities = probability.reshape(-1, *mask.shape)
+        truth = np.broadcast_to(mask, probabilities.shape)
+        counts.update(truth, probabilities)
+        objects = sum((ObjectCounts.of_patch(mask, one >= threshold) for one in probabilities), objects)
+        scores.append(PatchScore.of(name, truth, probabilities, threshold))
+        curves.append(coarse_counts(truth, probabilities))
+    return Evaluation(threshold, counts, objects, tuple(scores), np.array(curves))
 
 
-def draw(predict: Predict, patches: Sequence[Patch], threshold: float, *, split: str) -> tuple[Panel, ...]:
-    """Pictures of some patches, with keys that line up with those of the same patches in other runs."""
-    return tuple(
-        _picture(patch, probability, threshold, split)
-        for group, probabilities in _predictions(predict, patches)
-        for patch, probability in zip(group, probabilities, strict=True)
-    )
+def choose_threshold(predicted: Iterable[PredictedPatch]) -> float:
+    """The threshold of the highest F1 over all pixels, see `lsml.scoring.metrics.PooledCounts.best_threshold`."""
+    counts = PooledCounts()
+    for _, mask, probability in predicted:
+        counts.update(mask, probability)
+    return counts.best_threshold()
 
 
-def _picture(patch: Patch, probability: np.ndarray, threshold: float, split: str) -> Panel:
-    return Panel(f"{split}/{patch.id}", panel(patch.image, patch.mask, probability, threshold))
-
-
-def _other_averages(pooled: Confusion, scores: Sequence[PatchScore]) -> dict[str, float]:
-    return {
-        "two_class_mean_f1": pooled.two_class_mean_f1,
-        "two_class_mean_iou": pooled.two_class_mean_iou,
-        "per_image_mean_f1": per_image_mean_f1(scores),
-    }
-
-
-def _predictions(predict: Predict, patches: Iterable[Patch]) -> Iterator[tuple[list[Patch], np.ndarray]]:
+def predictions(predict: Predict, patches: Iterable[Patch], *, batch: int = _BATCH) -> Iterator[PredictedPatch]:
+    """What `predict` gives for each patch, a batch at a time."""
     iterator = iter(patches)
-    while group := [patch for _, patch in zip(range(_BATCH), iterator, strict=False)]:
-        yield group, predict(np.stack([patch.image for patch in group]))[..., 0]
+    while group := [patch for _, patch in zip(range(batch), iterator, strict=False)]:
+        probabilities = np.asarray(predict(np.stack([patch.image for patch in group])))[..., 0]
+        for patch, probability in zip(group, probabilities, strict=True):
+            yield PredictedPatch(patch.id, patch.mask, probability)
 
 
-def _update(digest: "hashlib._Hash", patch: Patch) -> None:
-    digest.update(patch.id.encode() + b"\0")
-    digest.update(np.ascontiguousarray(patch.image).tobytes())
-    digest.update(np.ascontiguousarray(patch.mask).tobytes())
+_SAME_ARITHMETIC, _OTHER_ARITHMETIC = 1e-5, 1e-3
+"""The share of pixels that a reloaded model may classify otherwise than its run did: on the backend and device that the
+run had, where only the size of batches differs, and on others, whose last digits differ.
+
+TensorFlow and JAX on one processor, and batches of 2 and 16, agreed on all of 196,608 pixels for six networks; the room
+is for GPUs, which may round the factors of a float32 convolution to TF32.
+"""
 
 
-class FreshScores(NamedTuple):
-    """What a model said in a process of its own.
+class ReloadedScores(NamedTuple):
+    """What a stored model predicted in a process of its own.
 
     Attributes:
         counts: each patch's pixels at the model's threshold.
-        backend, device_name: what it ran on, as `lsml.training.device` has them.
+        backend, device_name: what it ran on, as `lsml.training.device.Device` has them.
     """
 
     counts: PatchCounts
     backend: str
     device_name: str
 
+    @staticmethod
+    def of_file(path: Path, split: PackedSplit, threshold: float) -> "ReloadedScores":
+        """Loads a model file in a new process and scores it on a split there.
 
-def judged_afresh(path: Path, split: PackedSplit, threshold: float) -> FreshScores:
-    """Loads a model file in a new process and scores it on a split there.
+        Raises:
+            ModelError: the file is refused, its probabilities are not in 0..1, or the process died of it.
+        """
+        context = multiprocessing.get_context("spawn")
+        try:
+            with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+                return pool.submit(_score_file, path, split, threshold).result()
+        except BrokenProcessPool:
+            raise ModelError(f"model file {path}", "the process that loaded it died", "see its output above") from None
 
-    Raises:
-        ModelError: the file is refused, its probabilities are not in 0..1, or the process died of it.
-    """
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-            return pool.submit(_judged, path, split, threshold).result()
-    except BrokenProcessPool:
-        raise ModelError(f"model file {path}", "the process that loaded it died", "see what it said above") from None
+    def verify(self, recorded: PatchCounts, split: PackedSplit, *, name: str, arithmetic: tuple[str, str]) -> str:
+        """Compares the reloaded model's classification of pixels with the recorded one; describes how far they agree.
+
+        Args:
+            name: of the model, for people.
+            arithmetic: the backend and the device of the recorded scores.
+
+        Raises:
+            ModelError: they are of other patches, or differ in more pixels than rounding explains.
+        """
+        if self.counts.ids != recorded.ids:
+            raise ModelError(name, "its table names other patches than there are", "train it again")
+        pixels = len(split) * split.mask(0).size
+        here = (self.backend, self.device_name)
+        # Of a landslide pixel classified otherwise TP and FN change, of another one FP.
+        changed = int(np.abs(self.counts.confusion - recorded.confusion)[:, :2].sum())
+        if changed > (_SAME_ARITHMETIC if here == arithmetic else _OTHER_ARITHMETIC) * pixels:
+            raise ModelError(
+                name,
+                f"in a fresh process it classifies {changed} of {pixels} validation pixels otherwise than its run says",
+                "train it again",
+            )
+        return f"loads, and classifies {changed} of {pixels} validation pixels otherwise ({', '.join(here)})"
 
 
-def _judged(path: Path, split: PackedSplit, threshold: float) -> FreshScores:
-    from lsml.training import backend
-
-    backend.load_keras()
+def _score_file(path: Path, split: PackedSplit, threshold: float) -> ReloadedScores:
+    load_keras()
+    # Here, because it imports Keras, whose start-up messages `load_keras` holds back.
     from lsml.models.export import load_file
-    from lsml.training.device import describe_device
 
-    scores = score_split(load_file(path).predict_on_batch, split, threshold)
-    device = describe_device()
-    counts = read_counts(to_csv([score._asdict() for score in scores]))
-    return FreshScores(counts, device.backend, device.name)
+    predict = load_file(path).predict_on_batch
+    try:
+        evaluation = evaluate_predictions(predictions(predict, Patch.of_split(split)), threshold)
+    except ValueError:
+        raise ModelError("the model", "gives probabilities that are not in 0..1", "train it again") from None
+    here = Device.current()
+    return ReloadedScores(PatchCounts.read(evaluation.patch_table), here.backend, here.name)

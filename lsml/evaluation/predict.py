@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lsml.data.hdf5 import encode, read_image
-from lsml.data.scan import PatchFiles, dataset_root, patches_in
+from lsml.data.scan import PatchFiles, scan_images
 from lsml.errors import DataError
+from lsml.evaluation.evaluate import Predict
 from lsml.plots.patches import prediction_panel
-
-Predict = Callable[[np.ndarray], np.ndarray]
-"""Stored bands float32 (B, H, W, 14) to landslide probability float32 (B, H, W, 1)."""
+from lsml.workspace import replace_atomically
 
 _BATCH = 16
 
@@ -30,13 +29,12 @@ def images_in(folder: Path) -> tuple[PatchFiles, ...]:
     Raises:
         DataError: no such folder, no images in it, or names that do not fit.
     """
-    root = dataset_root(folder)
-    if (root / "img").is_dir():
-        root = root / "img"
-    patches = patches_in(root, ".", "masks are not looked for")
+    if (folder / "img").is_dir():
+        folder /= "img"
+    patches = scan_images(folder)
     if not patches:
         raise DataError(
-            f"folder {root}", "holds no image_<number>.h5", "give the folder of the images, such as DIR/TestData/img"
+            f"folder {folder}", "holds no image_<number>.h5", "give the folder of the images, such as DIR/TestData/img"
         )
     return patches
 
@@ -49,7 +47,7 @@ def predict_patches(
     *,
     progress: Callable[[int, int], None],
 ) -> tuple[Prediction, ...]:
-    """Writes what `predict` says of each patch below `out`, a batch at a time.
+    """Writes the predictions for each patch below `out`, a batch at a time.
 
     `mask/mask_N.h5` holds `mask`, uint8 (H, W), 1 where the probability is at least `threshold`: the format of the
     benchmark's masks and submissions. `probability/probability_N.h5` holds `probability`, float32 (H, W).
@@ -79,23 +77,20 @@ def _write(
         out / "panel" / f"image_{number}.png": prediction_panel(image, probability, threshold),
     }
     for path, content in contents.items():
-        unfinished = path.with_name(f".{path.name}.partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
+            replace_atomically(path, content)
         except OSError as error:
             raise DataError(
                 f"prediction {path}",
                 f"cannot be written ({len(content):,} bytes): {error.strerror}",
-                "free space or give another --out; the same command goes on",
+                "free space or give another --out; the same command resumes",
             ) from None
 
 
 def over_symmetries(predict: Predict) -> Predict:
     """A predictor that gives the mean probability over the eight symmetries of the square (the group D4).
 
-    Each patch is mirrored or not and turned by 0, 90, 180 and 270 degrees, and what `predict` says of it is turned
+    Each patch is mirrored or not and turned by 0, 90, 180 and 270 degrees, and its prediction is turned
     and mirrored back. The mean no longer depends on orientation: of a turned patch it is the turned mean. It costs
     eight predictions. A patch that is not square is turned into one of `(W, H)`, which `predict` has to take.
     """
@@ -104,8 +99,8 @@ def over_symmetries(predict: Predict) -> Predict:
         total = np.zeros((*images.shape[:3], 1))
         for mirrored in (False, True):
             for quarters in range(4):
-                said = predict(np.ascontiguousarray(_turned(images, mirrored, quarters)))
-                total += _turned_back(np.asarray(said), mirrored, quarters)
+                probability = predict(np.ascontiguousarray(_turned(images, mirrored, quarters)))
+                total += _turned_back(np.asarray(probability), mirrored, quarters)
         return (total / 8).astype(np.float32)
 
     return mean

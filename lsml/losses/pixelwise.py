@@ -1,7 +1,11 @@
 """Losses of single pixels and their mean: cross-entropy, focal loss, class weight, hard-example mining."""
 
+from functools import partial
+
 import keras
 from keras import KerasTensor, ops
+
+from lsml.config.schema import LossConfig
 
 
 def cross_entropy(truth: KerasTensor, logits: KerasTensor) -> KerasTensor:
@@ -35,8 +39,8 @@ def focal(truth: KerasTensor, logits: KerasTensor, *, gamma: float) -> KerasTens
     return ops.exp(gamma * log_mistake[..., 0]) * cross_entropy(truth, logits)
 
 
-def weighted_mean(
-    losses: KerasTensor, truth: KerasTensor, *, landslide_weight: float, hardest_share: float
+def _weighted_mean(
+    losses: KerasTensor, truth: KerasTensor, *, landslide_weight: float, ohem_fraction: float
 ) -> KerasTensor:
     """Mean of the losses of single pixels over the batch, a scalar: sum(w loss) / sum(w).
 
@@ -47,13 +51,13 @@ def weighted_mean(
         losses: float32 `(B, H, W)`, 0 or more.
         truth: float32 `(B, H, W, 1)`, 0 or 1.
         landslide_weight: w of landslide pixels, above 0; the others have 1.
-        hardest_share: above 0 to 1, the share of the batch's pixels that counts: those with the highest w loss,
+        ohem_fraction: above 0 to 1, the share of the batch's pixels that counts: those with the highest w loss,
             one at least, and with them all that equal the lowest of them (Shrivastava et al. 2016, "Training
             region-based object detectors with online hard example mining", here of pixels).
     """
     weights = 1.0 + (landslide_weight - 1.0) * truth[..., 0]
-    if hardest_share < 1.0:
-        weights = weights * _hardest(weights * losses, hardest_share)
+    if ohem_fraction < 1.0:
+        weights = weights * _hardest(weights * losses, ohem_fraction)
     return ops.sum(weights * losses) / ops.sum(weights)
 
 
@@ -65,3 +69,23 @@ def _hardest(losses: KerasTensor, share: float) -> KerasTensor:
     n_kept = ops.maximum(ops.round(share * ops.cast(n_pixels, "float32")), 1.0)
     lowest = ops.take(ranked, n_pixels - ops.cast(n_kept, "int32"))
     return ops.cast(ops.stop_gradient(losses) >= lowest, losses.dtype)
+
+
+def _weighted_cross_entropy(config: LossConfig, truth: KerasTensor, logits: KerasTensor) -> KerasTensor:
+    return _mean(config, cross_entropy(truth, logits), truth, config.landslide_weight)
+
+
+def _weighted_focal(config: LossConfig, truth: KerasTensor, logits: KerasTensor) -> KerasTensor:
+    # Only the ratio of alpha to 1 - alpha acts on a mean that is divided by the sum of its weights.
+    weight = config.landslide_weight * config.focal_alpha / (1.0 - config.focal_alpha)
+    return _mean(config, focal(truth, logits, gamma=config.focal_gamma), truth, weight)
+
+
+def _mean(config: LossConfig, losses: KerasTensor, truth: KerasTensor, landslide_weight: float) -> KerasTensor:
+    return _weighted_mean(losses, truth, landslide_weight=landslide_weight, ohem_fraction=config.ohem_fraction)
+
+
+TERMS = {
+    "cross_entropy": lambda config: partial(_weighted_cross_entropy, config),
+    "focal": lambda config: partial(_weighted_focal, config),
+}

@@ -1,8 +1,10 @@
-"""Losses of whole regions: soft Jaccard, Dice, Tversky and focal Tversky, pooled over the pixels of a batch.
+"""Losses of whole regions, pooled over the pixels of a batch: Jaccard, Dice, Tversky, focal Tversky, Lovász hinge.
 
 The sums run over the whole batch and not over each patch, because most patches hold few landslide pixels or none
 and the score, too, pools all pixels.
 """
+
+from functools import partial
 
 import keras
 from keras import KerasTensor, ops
@@ -11,7 +13,7 @@ SMOOTHING = 1.0
 """Pixels added to intersection and union: less than the smallest landslide, and nothing is divided by zero."""
 
 FLOOR = 1e-7
-"""Below it the root of `focal_tversky` would have a slope without bound, infinite at 0."""
+"""Below it the root of `_focal_tversky` would have a slope without bound, infinite at 0."""
 
 
 def soft_jaccard(truth: KerasTensor, logits: KerasTensor) -> KerasTensor:
@@ -75,7 +77,7 @@ def tversky(truth: KerasTensor, logits: KerasTensor, *, alpha: float, beta: floa
     return keras.losses.tversky(*_pooled(truth, logits), alpha=beta, beta=alpha)
 
 
-def focal_tversky(truth: KerasTensor, logits: KerasTensor, *, alpha: float, beta: float, gamma: float) -> KerasTensor:
+def _focal_tversky(truth: KerasTensor, logits: KerasTensor, *, alpha: float, beta: float, gamma: float) -> KerasTensor:
     """Focal Tversky loss over all pixels of a batch, a scalar in 0..1: `tversky` to the power of 1 / gamma.
 
     The `tversky` loss counts as 1e-7 at least, for the sake of the gradient. Without landslide it is the power of
@@ -104,3 +106,55 @@ def _pooled(truth: KerasTensor, logits: KerasTensor) -> tuple[KerasTensor, Keras
     pixels = (ops.reshape(values, (-1,)) for values in (truth, ops.sigmoid(logits)))
     true, probability = (ops.concatenate([values, found]) for values in pixels)
     return true, probability
+
+
+def _lovasz_hinge(truth: KerasTensor, logits: KerasTensor) -> KerasTensor:
+    """Lovász hinge loss over all pixels of a batch, a scalar, 0 or more.
+
+    With the hinge errors e = 1 - logit on landslide and 1 + logit elsewhere, in falling order:
+
+        loss = sum over i of max(e_i, 0) (J_i - J_(i-1)),  J_i = 1 - I_i / U_i
+
+    where J_i is the Jaccard loss if exactly the first i pixels were wrong: of T landslide pixels I_i = T - (those
+    among the first i) are found, and the union U_i is T + (the other pixels among the first i). J_0 is 0. It is
+    convex in the logits, piecewise linear, and 0 when every logit is beyond 1 on its side.
+
+    A batch without any landslide gives max(0, 1 + the highest logit), because one false alarm makes J 1 and no
+    more can follow: only that pixel has a gradient. A certain mistake costs as much as its logit is large.
+
+    Source: Berman et al. 2018, "The Lovász-softmax loss: a tractable surrogate for the optimization of the
+    intersection-over-union measure in neural networks", the binary form, flat over the batch.
+
+    Args:
+        truth: float32 `(B, H, W, 1)`, 0 or 1.
+        logits: float32 `(B, H, W, 1)`.
+    """
+    errors = ops.reshape(1.0 - logits * (2.0 * truth - 1.0), (-1,))
+    order = ops.argsort(ops.stop_gradient(-errors))
+    steps = _steps(ops.take(ops.reshape(truth, (-1,)), order))
+    return ops.sum(ops.relu(ops.take(errors, order)) * steps)
+
+
+def _steps(truth: KerasTensor) -> KerasTensor:
+    """J_i - J_(i-1) of each pixel, float32 `(N,)`, of truth in the order of falling errors.
+
+    Not by subtraction: in float32 most of these steps are below the rounding of J itself. A landslide pixel takes
+    1 from I and so adds 1 / U_i; another adds 1 to U and so I_i (1 / U_(i-1) - 1 / U_i).
+    """
+    landslides = ops.sum(truth)
+    found = landslides - ops.cumsum(truth)
+    union = landslides + ops.cumsum(1.0 - truth)
+    # The union is 1 at another pixel only where there is no landslide, and then J jumps from 0 to 1.
+    whole = ops.logical_or(truth > 0, union <= 1)
+    return ops.where(whole, 1.0 / union, found / (union * ops.maximum(union - 1.0, 1.0)))
+
+
+TERMS = {
+    "lovasz": lambda config: _lovasz_hinge,
+    "dice": lambda config: dice,
+    "tversky": lambda config: partial(tversky, alpha=config.tversky_alpha, beta=config.tversky_beta),
+    "jaccard": lambda config: soft_jaccard,
+    "focal_tversky": lambda config: partial(
+        _focal_tversky, alpha=config.tversky_alpha, beta=config.tversky_beta, gamma=config.focal_tversky_gamma
+    ),
+}

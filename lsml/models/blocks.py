@@ -38,7 +38,7 @@ class Blocks:
         *,
         kernel: int = 3,
         stride: int = 1,
-        initializer: keras.Initializer | None = None,
+        initializer: keras.Initializer | str | None = None,
     ) -> KerasTensor:
         """Convolution alone, `(B, H, W, C)` to `(B, H/stride, W/stride, filters)`; He's normal weights by default.
 
@@ -86,11 +86,11 @@ class Blocks:
         return self.convolution(self._drop(x, f"{name}_dropout", number), filters, f"{name}_conv2")
 
     def _drop(self, x: KerasTensor, name: str, number: int) -> KerasTensor:
-        rate = min(self.config.dropout + self.config.dropout_rise * number / self.config.depth, MOST_DROPPED)
+        rate = min(self.config.dropout + self.config.dropout_increment * number / self.config.depth, MOST_DROPPED)
         if not rate:
             return x
         kind = layers.SpatialDropout2D if self.config.dropout_unit == "channel" else layers.Dropout
-        return kind(rate, seed=next(self._seeds), dtype=self.precision, name=name)(x)
+        return kind(rate, seed=self.seed(), dtype=self.precision, name=name)(x)
 
     def pad(self, x: KerasTensor, width: int, name: str) -> KerasTensor:
         """Zeros around height and width, `(B, H, W, C)` to `(B, H + 2 width, W + 2 width, C)`."""
@@ -136,9 +136,13 @@ class Blocks:
         """The sum of a residual branch and its shortcut, of one shape."""
         return layers.Add(dtype=self.precision, name=name)([shortcut, x])
 
+    def seed(self) -> int:
+        """The next number of the stream, for a layer or an initializer that draws."""
+        return next(self._seeds)
+
     def glorot_uniform(self) -> keras.Initializer:
         """Initial weights of a layer that no ReLU follows."""
-        return keras.initializers.GlorotUniform(seed=next(self._seeds))
+        return keras.initializers.GlorotUniform(seed=self.seed())
 
     def _he_normal(self) -> keras.Initializer:
-        return keras.initializers.HeNormal(seed=next(self._seeds))
+        return keras.initializers.HeNormal(seed=self.seed())

@@ -87,7 +87,7 @@ def side_by_side(members: Sequence[keras.Model]) -> keras.Model:
     return keras.Model(stored, keras.layers.Concatenate(axis=0, dtype="float32")(answers), name=name)
 
 
-class MembersLoss(keras.losses.Loss):  # type: ignore[misc]
+class MembersLoss(keras.losses.Loss):
     """The mean over the members of a loss, each on its own part of what `side_by_side` gives.
 
     Truth is `(members * B, H, W, 1)`, logits are `(members * B, H, W, any)`.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lsml.config.schema import LATENCY, PARAMETERS
 from lsml.data.sensor import N_BANDS
 from lsml.errors import ModelError
+from lsml.names import Metric
 
 if TYPE_CHECKING:
     import keras
@@ -189,7 +189,7 @@ def costs(model: "keras.Model", patch: np.ndarray) -> dict[str, float]:
     for _ in range(_WARM_UPS):
         model.predict_on_batch(patch)
     seconds = [_seconds(model, patch) for _ in range(_CALLS)]
-    return {PARAMETERS: float(model.count_params()), LATENCY: 1000 * statistics.median(seconds)}
+    return {Metric.PARAMETERS: float(model.count_params()), Metric.LATENCY: 1000 * statistics.median(seconds)}
 
 
 def _seconds(model: "keras.Model", patch: np.ndarray) -> float:

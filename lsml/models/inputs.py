@@ -28,7 +28,7 @@ LEAST_SUM = 1.0
 """The least denominator: one step of the published integers, a reflectance of .0001; below it all is dark."""
 
 
-class Index(NamedTuple):
+class _Index(NamedTuple):
     """`(a - b) / (a + b)`, where `a` and `b` are sums of the reflectances of the bands in `more` and `less`."""
 
     name: str
@@ -36,25 +36,25 @@ class Index(NamedTuple):
     less: tuple[int, ...]
 
 
-NDVI = Index("NDVI", (NEAR_INFRARED,), (RED,))
+NDVI = _Index("NDVI", (NEAR_INFRARED,), (RED,))
 """Vegetation: Rouse et al. 1974, "Monitoring vegetation systems in the Great Plains with ERTS"."""
 
-NDRE = Index("NDRE", (NEAR_INFRARED,), (RED_EDGE,))
+NDRE = _Index("NDRE", (NEAR_INFRARED,), (RED_EDGE,))
 """Chlorophyll, by the red edge at 705 nm: Gitelson & Merzlyak 1994, J. Photochem. Photobiol. B 22."""
 
-NDWI = Index("NDWI", (GREEN,), (NEAR_INFRARED,))
+NDWI = _Index("NDWI", (GREEN,), (NEAR_INFRARED,))
 """Open water: McFeeters 1996, Int. J. Remote Sensing 17 (7)."""
 
-NDMI = Index("NDMI", (NEAR_INFRARED,), (SHORT_WAVE_INFRARED_1,))
+NDMI = _Index("NDMI", (NEAR_INFRARED,), (SHORT_WAVE_INFRARED_1,))
 """Water in leaves: Gao 1996, Remote Sensing of Environment 58 (who calls it NDWI)."""
 
-NBR = Index("NBR", (NEAR_INFRARED,), (SHORT_WAVE_INFRARED_2,))
+NBR = _Index("NBR", (NEAR_INFRARED,), (SHORT_WAVE_INFRARED_2,))
 """Burnt or otherwise bared ground: Key & Benson 2006, USDA RMRS-GTR-164-CD."""
 
-BSI = Index("BSI", (SHORT_WAVE_INFRARED_1, RED), (NEAR_INFRARED, BLUE))
+BSI = _Index("BSI", (SHORT_WAVE_INFRARED_1, RED), (NEAR_INFRARED, BLUE))
 """Bare soil: Rikimaru et al. 2002, Tropical Ecology 43 (1)."""
 
-SETS: dict[str, tuple[Index, ...]] = {
+SETS: dict[str, tuple[_Index, ...]] = {
     "none": (),
     "vegetation": (NDVI, NDRE),
     "all": (NDVI, NDRE, NDWI, NDMI, NBR, BSI),
@@ -62,7 +62,7 @@ SETS: dict[str, tuple[Index, ...]] = {
 """The values of `input.indices`."""
 
 
-def spectral_index(reflectance: KerasTensor, index: Index) -> KerasTensor:
+def spectral_index(reflectance: KerasTensor, index: _Index) -> KerasTensor:
     """An index of reflectances `(B, H, W, 14)`, none of them below 0: `(B, H, W, 1)` in -1..1, 0 where all is dark."""
     more, less = _sum(reflectance, index.more), _sum(reflectance, index.less)
     return (more - less) / ops.maximum(more + less, LEAST_SUM)
@@ -92,7 +92,7 @@ GROUPS = {
 
 def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) -> KerasTensor:
     """What the encoder sees, float32 `(B, H, W, F)`: the chosen bands, scaled, and then the chosen indices;
-    or `six_inputs`.
+    or `_six_inputs`.
 
     Args:
         stored: `(B, H, W, 14)`, finite or not.
@@ -102,7 +102,7 @@ def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatis
     """
     finite = replace_nonfinite(stored, statistics.median)
     if config.features == "six_inputs":
-        return six_inputs(finite)
+        return _six_inputs(finite)
     bands = bands_seen(config)
     found = []
     if bands:
@@ -112,13 +112,11 @@ def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatis
         physical = reflectance(finite)
         found.extend(spectral_index(physical, index) for index in SETS[config.indices])
     if not found:
-        raise ConfigError(
-            "input", "all bands are off and there is no index to look at", "set one of them, such as input.visible=true"
-        )
+        raise ConfigError("input", "all bands and indices are off", "switch one on, such as input.visible=true")
     return found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
 
 
-def six_inputs(stored: KerasTensor) -> KerasTensor:
+def _six_inputs(stored: KerasTensor) -> KerasTensor:
     """Finite stored bands `(B, H, W, 14)` to red, green, blue, NDVI, slope, elevation: `(B, H, W, 6)`, each in -1..1.
 
     So public notebooks on Landslide4Sense prepare a patch. With m the largest value in that patch, all but NDVI are

@@ -1,5 +1,7 @@
 """Pretrained weights: from a file of three channels, or ImageNet, into the encoder of a network that sees 14 bands.
 
+Whether they are there and suit the rest can be told without Keras, which is imported inside functions alone.
+
 What the weights expect is what `keras.applications` feeds its ResNet-50: blue, green and red, 0..255, less the
 channel's mean over ImageNet. Those values have mean 0 and a standard deviation of `CHANNEL_STD`, and so has every
 band here before the stem, by the statistics of the train split: the batch normalisations' stored moments then fit.
@@ -9,29 +11,35 @@ Indices, whose train moments are not known, are taken as if theirs were 0 and 1.
 """
 
 import contextlib
+import hashlib
 import io
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-from filelock import FileLock
-from keras import KerasTensor
 
 from lsml.config.schema import ModelConfig, TrainConfig
 from lsml.data.sensor import BLUE, GREEN, RED
 from lsml.data.statistics import BandStatistics
-from lsml.errors import ModelError
-from lsml.models.blocks import Blocks
-from lsml.models.encoders import resnet
-from lsml.models.inputs import bands_seen, scaled_moments
-from lsml.models.weights import PUBLISHED_FILTERS, check_suits, opened
+from lsml.errors import ConfigError, ModelError
+from lsml.models.encoders import Pretrained, Weights, encoder_of, encoders
+from lsml.workspace import in_turn
 
-CHANNELS = (BLUE, GREEN, RED)
-"""The bands that stand for the three channels of a file, in the order of `keras.applications`' ResNet-50."""
+if TYPE_CHECKING:
+    import keras
+    from keras import KerasTensor
+
+    from lsml.models.blocks import Blocks
+
+FIELDS = (
+    *("model.architecture", "model.encoder", "model.weights", "model.stem", "model.filters", "model.normalization"),
+    "input.visible",
+)
+"""All that decides whether an encoder can start from pretrained weights."""
 
 CHANNEL_STD = 57.6
 """Standard deviation of ImageNet's pixels on 0..255, the mean of the three channels'.
@@ -39,14 +47,75 @@ CHANNEL_STD = 57.6
 Source: .229, .224 and .225 of 0..1 (https://docs.pytorch.org/vision/stable/models.html).
 """
 
-STEM = "conv1_conv"
-PROJECTION = "stem_project"
+_CHANNELS = (BLUE, GREEN, RED)
+"""The bands that stand for the three channels of a file, in the order of `keras.applications`' ResNet-50."""
 
-Weights = Mapping[str, list[np.ndarray]]
-"""What `set_weights` of the layer of that name takes."""
+_PROJECTION = "stem_project"
 
 
-def stem_input(features: KerasTensor, config: TrainConfig, statistics: BandStatistics, blocks: Blocks) -> KerasTensor:
+def identity(config: ModelConfig) -> str:
+    """Tells apart what encoders start from: `none`, `imagenet`, or the SHA-256 of the file, 64 hex digits.
+
+    Of ImageNet's weights keras has a hash of its own, to which it holds the file.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    if not config.pretrained:
+        return "none"
+    if config.weights == "imagenet":
+        return config.weights
+    with _opened(config) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance(identity: str) -> dict[str, str]:
+    """`weights_sha256` where an `identity` is that of a file; empty where it is not."""
+    return {} if identity in ("none", "imagenet") else {"weights_sha256": identity}
+
+
+def check_suits(config: TrainConfig) -> None:
+    """Whether the rest of a configuration suits its pretrained weights, whatever is in their file.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    model, pretrained = config.model, _pretrained(config.model)
+    if model.weights == "imagenet" and model.encoder != pretrained.published:
+        raise ConfigError(
+            "model.weights",
+            f"keras.applications has no ImageNet weights of {model.encoder}",
+            f"set model.encoder={pretrained.published}, or model.weights to a file",
+        )
+    if model.weights == "imagenet" and model.filters != pretrained.published_filters:
+        raise ConfigError(
+            "model.weights",
+            f"ImageNet's are of {pretrained.published_filters} filters, and model.filters is {model.filters}",
+            f"set model.filters={pretrained.published_filters}",
+        )
+    if model.normalization != "batch":
+        raise ConfigError(
+            "model.weights",
+            f"pretrained encoders have batch normalisation, and model.normalization is {model.normalization}",
+            "set model.normalization=batch",
+        )
+    if config.input.features != "bands":
+        raise ConfigError(
+            "model.weights",
+            f"pretrained encoders need bands, and input.features is {config.input.features}",
+            "set input.features=bands",
+        )
+    if model.stem == "inflate" and not config.input.visible:
+        raise ConfigError(
+            "model.stem",
+            "inflate carries filters to blue, green and red, and input.visible is false",
+            "set input.visible=true or model.stem=project",
+        )
+
+
+def stem_input(
+    features: "KerasTensor", config: TrainConfig, statistics: BandStatistics, blocks: "Blocks"
+) -> "KerasTensor":
     """What the stem of a pretrained encoder sees, `(B, H, W, F)`, or `(B, H, W, 3)` where the stem projects.
 
     Args:
@@ -55,6 +124,10 @@ def stem_input(features: KerasTensor, config: TrainConfig, statistics: BandStati
     Raises:
         ConfigError: the weights do not suit the rest of the configuration.
     """
+    import keras
+
+    from lsml.models.inputs import bands_seen, scaled_moments
+
     check_suits(config)
     bands, n_features = bands_seen(config.input), features.shape[-1]
     mean, std = np.zeros(n_features), np.ones(n_features)
@@ -64,11 +137,11 @@ def stem_input(features: KerasTensor, config: TrainConfig, statistics: BandStati
     )(features)
     if config.model.stem == "inflate":
         return ranged
-    return blocks.convolve(ranged, len(CHANNELS), PROJECTION, kernel=1, initializer=blocks.glorot_uniform())
+    return blocks.convolve(ranged, len(_CHANNELS), _PROJECTION, kernel=1, initializer=blocks.glorot_uniform())
 
 
-def carry(config: TrainConfig, network: keras.Model) -> frozenset[str]:
-    """Gives the encoder of a network of `lsml.models.build` its pretrained weights.
+def load_pretrained(config: TrainConfig, network: "keras.Model") -> frozenset[str]:
+    """Gives the encoder of a network of `lsml.models.unet` its pretrained weights.
 
     The stem's filters of the three channels come to the visible bands as they are. With `inflate` each of the n
     other bands gets the filters' mean over the channels, divided by n: together the others weigh what one channel
@@ -80,20 +153,22 @@ def carry(config: TrainConfig, network: keras.Model) -> frozenset[str]:
         The paths of the variables that the weights came to; the layer in front is not among them.
 
     Raises:
-        ModelError: the weights cannot be had, or do not fit the encoder.
+        ModelError: the weights are not available, or do not fit the encoder.
     """
-    weights = read(config.model)
+    from lsml.models.inputs import bands_seen
+
+    weights, stem = read(config.model), f"{_pretrained(config.model).stem}_conv"
     bands = bands_seen(config.input)
-    layers = [layer for layer in network.layers if layer.name in {PROJECTION, *weights}]
+    layers = [layer for layer in network.layers if layer.name in {_PROJECTION, *weights}]
     for layer in layers:
-        if layer.name == PROJECTION:
+        if layer.name == _PROJECTION:
             if config.input.visible:
-                layer.set_weights([_handing_on(bands, layer.kernel.shape)])
-        elif layer.name == STEM and config.model.stem == "inflate":
-            layer.set_weights([_inflated(weights[STEM][0], bands, layer.kernel.shape)])
+                layer.set_weights([_identity_kernel(bands, layer.kernel.shape)])
+        elif layer.name == stem and config.model.stem == "inflate":
+            layer.set_weights([_inflated(weights[stem][0], bands, layer.kernel.shape)])
         else:
             layer.set_weights(weights[layer.name])
-    return frozenset(variable.path for layer in layers if layer.name != PROJECTION for variable in layer.weights)
+    return frozenset(variable.path for layer in layers if layer.name != _PROJECTION for variable in layer.weights)
 
 
 def read(config: ModelConfig) -> Weights:
@@ -102,49 +177,78 @@ def read(config: ModelConfig) -> Weights:
     Raises:
         ModelError: they cannot be had, or do not fit the encoder.
     """
-    return _imagenet() if config.weights == "imagenet" else _from_file(config)
+    return _imagenet(_pretrained(config)) if config.weights == "imagenet" else _from_file(config)
 
 
-def three_channel_encoder(config: ModelConfig) -> keras.Model:
+def _three_channel_encoder(config: ModelConfig) -> "keras.Model":
     """The whole encoder on `(B, H, W, 3)`, to the features of levels 1 to 5: train it, and give `save_weights` a file.
 
     Only `encoder` and `filters` of `config` count.
     """
-    whole = ModelConfig(architecture="resnet_unet", encoder=config.encoder, filters=config.filters, depth=5)
-    channels = keras.Input((None, None, len(CHANNELS)), name="channels")
-    return keras.Model(channels, resnet.encode(channels, Blocks(whole, itertools.count(), "float32"))[1:])
+    import keras
+
+    from lsml.models.blocks import Blocks
+
+    encoder = next(encoder for encoder in encoders().values() if config.encoder in encoder.variants)
+    whole = ModelConfig(architecture=encoder.architecture, encoder=config.encoder, filters=config.filters, depth=5)
+    channels = keras.Input((None, None, len(_CHANNELS)), name="channels")
+    return keras.Model(channels, encoder.encode(channels, Blocks(whole, itertools.count(), "float32"))[1:])
 
 
-def _handing_on(bands: list[int], shape: tuple[int, ...]) -> np.ndarray:
+def _pretrained(config: ModelConfig) -> Pretrained:
+    pretrained = encoder_of(config).pretrained
+    assert pretrained is not None, f"{config.architecture} starts from random weights alone"
+    return pretrained
+
+
+@contextlib.contextmanager
+def _opened(config: ModelConfig) -> Iterator[io.BufferedReader]:
+    """The file of weights.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        with Path(config.weights).open("rb") as file:
+            yield file
+    except OSError as error:
+        raise ModelError(
+            f"model.weights {config.weights}", f"cannot be read: {error.strerror}", "check the path"
+        ) from None
+
+
+def _identity_kernel(bands: list[int], shape: tuple[int, ...]) -> np.ndarray:
     """The kernel `(1, 1, F, 3)` that picks the visible bands."""
     kernel = np.zeros(shape, "float32")
-    for channel, band in enumerate(CHANNELS):
+    for channel, band in enumerate(_CHANNELS):
         kernel[..., bands.index(band), channel] = 1
     return kernel
 
 
 def _inflated(published: np.ndarray, bands: list[int], shape: tuple[int, ...]) -> np.ndarray:
-    """The stem's kernel `(7, 7, F, filters)` from the file's `(7, 7, 3, filters)`; see `carry`."""
+    """The stem's kernel `(7, 7, F, filters)` from the file's `(7, 7, 3, filters)`; see `load_pretrained`."""
     kernel = np.zeros(shape, "float32")
-    others = [place for place, band in enumerate(bands) if band not in CHANNELS]
-    for channel, band in enumerate(CHANNELS):
+    others = [place for place, band in enumerate(bands) if band not in _CHANNELS]
+    for channel, band in enumerate(_CHANNELS):
         kernel[:, :, bands.index(band)] = published[:, :, channel]
     for place in others:
         kernel[:, :, place] = published.mean(axis=2) / len(others)
     return kernel
 
 
-def _imagenet() -> Weights:
+def _imagenet(pretrained: Pretrained) -> Weights:
+    import keras
+
     try:
         # One worker downloads, the others wait for it; keras would write to one file from all of them.
         home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / "lsml-imagenet.lock"), contextlib.redirect_stdout(io.StringIO()):
-            return _of_keras(keras.applications.ResNet50(include_top=False, weights="imagenet"))
+        with in_turn(home / "lsml-imagenet.lock"), contextlib.redirect_stdout(io.StringIO()):
+            published = getattr(keras.applications, pretrained.published_as)
+            return pretrained.from_keras(published(include_top=False, weights="imagenet"))
     except Exception as error:  # noqa: BLE001 - keras raises plain Exception where there is no network
         raise ModelError(
             "model.weights=imagenet",
-            f"the weights cannot be had: {_first_line(error)}",
+            f"the weights are not available: {_first_line(error)}",
             "download that file where there is a network, and set model.weights to its path",
         ) from None
 
@@ -152,7 +256,7 @@ def _imagenet() -> Weights:
 def _from_file(config: ModelConfig) -> Weights:
     """The weights in a file that one of the encoder's layouts fits: keras's, with its head or without, or lsml's."""
     # Keras would say of a file that is not there what h5py and zipfile say.
-    with opened(config):
+    with _opened(config):
         pass
     complaints = []
     for reference, renamed in _layouts(config):
@@ -177,28 +281,20 @@ def _from_file(config: ModelConfig) -> Weights:
     )
 
 
-def _layouts(config: ModelConfig) -> Iterator[tuple[keras.Model, Callable[[keras.Model], Weights]]]:
+def _layouts(config: ModelConfig) -> Iterator[tuple["keras.Model", Callable[["keras.Model"], Weights]]]:
     """Networks that a file could be of, each with what gives its weights lsml's names; each is built when it is due."""
-    if config.encoder == "resnet50" and config.filters == PUBLISHED_FILTERS:
+    import keras
+
+    pretrained = _pretrained(config)
+    if (config.encoder, config.filters) == (pretrained.published, pretrained.published_filters):
+        published = getattr(keras.applications, pretrained.published_as)
         for top in (False, True):
-            yield keras.applications.ResNet50(include_top=top, weights=None), _of_keras
-    yield three_channel_encoder(config), _of_lsml
+            yield published(include_top=top, weights=None), pretrained.from_keras
+    yield _three_channel_encoder(config), _of_lsml
 
 
-def _of_lsml(reference: keras.Model) -> Weights:
+def _of_lsml(reference: "keras.Model") -> Weights:
     return {layer.name: layer.get_weights() for layer in reference.layers if layer.weights}
-
-
-def _of_keras(reference: keras.Model) -> Weights:
-    """Keras's convolutions have biases; here they are taken off the mean that the normalisation behind subtracts."""
-    weights: dict[str, list[np.ndarray]] = {}
-    for layer in reference.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            kernel, bias = layer.get_weights()
-            name = layer.name.removesuffix("_conv")
-            gamma, beta, mean, variance = reference.get_layer(f"{name}_bn").get_weights()
-            weights |= {layer.name: [kernel], f"{name}_norm": [gamma, beta, mean - bias, variance]}
-    return weights
 
 
 def _refused(config: ModelConfig, why: str, fix: str) -> ModelError:

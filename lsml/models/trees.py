@@ -35,7 +35,7 @@ _CODES = 2 ** (LEAVES - 1)
 """A pixel's answers to all inner nodes of a tree, right or left, as one number."""
 
 
-def pixel_features(stored: KerasTensor, statistics: BandStatistics) -> KerasTensor:
+def _pixel_features(stored: KerasTensor, statistics: BandStatistics) -> KerasTensor:
     """What the trees see of stored bands `(..., 14)`, finite or not: `(..., 20)`, integers as float32.
 
     They are the bands' physical values, whatever bands the network beside the trees sees, and all spectral indices.
@@ -52,7 +52,7 @@ def tree_network(statistics: BandStatistics) -> keras.Model:
     up what each tree says: no tensor has more than 40 channels. None of the weights is trained.
     """
     stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
-    features = pixel_features(stored, statistics)
+    features = _pixel_features(stored, statistics)
     high = ops.floor(features / 256)
     by_bytes = ops.concatenate([high, features - 256 * high], axis=-1)
     codes = np.arange(TREES, dtype="float32") * _CODES
@@ -85,27 +85,27 @@ def fit_trees(network: keras.Model, train: Split, statistics: BandStatistics, *,
     drawn = list(draw_pixels(train, np.random.default_rng((seed, TREES_STREAM))))
     stored, landslide = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     if landslide.all() or not landslide.any():
-        assign(network, [], float(np.log((landslide.sum() + 0.5) / ((~landslide).sum() + 0.5))))
+        _assign(network, [], float(np.log((landslide.sum() + 0.5) / ((~landslide).sum() + 0.5))))
         return
     classifier = HistGradientBoostingClassifier(
         max_iter=TREES, max_leaf_nodes=LEAVES, learning_rate=LEARNING_RATE, early_stopping=False, random_state=seed
     )
-    features = ops.convert_to_numpy(pixel_features(ops.convert_to_tensor(stored), statistics))
+    features = ops.convert_to_numpy(_pixel_features(ops.convert_to_tensor(stored), statistics))
     # OpenMP's threads wait for each other by spinning: where workers share cores, two of them took 20 s for what one
     # does in .7.
     with threadpool_limits(limits=1, user_api="openmp"):
         classifier.fit(features, landslide)
-    assign(network, *grown(classifier))
+    _assign(network, *_grown(classifier))
 
 
-def grown(classifier: "HistGradientBoostingClassifier") -> tuple[list[np.ndarray], float]:
+def _grown(classifier: "HistGradientBoostingClassifier") -> tuple[list[np.ndarray], float]:
     """The nodes of each tree of a fitted binary classifier, and the logit that they start from."""
     # Private, but there is no other way to them, and the tests hold the network to `predict_proba`.
     nodes = [predictor.nodes for (predictor,) in classifier._predictors]
     return nodes, float(classifier._baseline_prediction.item())
 
 
-def assign(network: keras.Model, trees: Sequence[np.ndarray], baseline: float) -> None:
+def _assign(network: keras.Model, trees: Sequence[np.ndarray], baseline: float) -> None:
     """Gives `tree_network` its weights: logits are then `baseline` and what each tree says, added up.
 
     Args:

@@ -1,8 +1,15 @@
-"""Figures: numpy in, PNG bytes or arrays out, no files, no global state."""
+"""Figures: numpy in, PNG bytes or arrays out, no files, no global state; one palette for all of them."""
 
 import io
 
 from matplotlib.figure import Figure
+
+# Okabe & Ito (2008), "Color Universal Design": apart in hue and in lightness, with normal and colour-blind sight.
+BLUE, SKY_BLUE, GREEN, YELLOW = "#0072B2", "#56B4E9", "#009E73", "#F0E442"
+VERMILLION, PURPLE, BLACK = "#D55E00", "#CC79A7", "#000000"
+GREY = "#9AA3AD"
+OUTCOMES = {"hit": SKY_BLUE, "miss": YELLOW, "false alarm": VERMILLION}
+"""The colour of each outcome of a pixel, in every picture and legend."""
 
 
 def png(figure: Figure) -> bytes:

@@ -1,6 +1,5 @@
 """The figures of a data check and of an audit of splits, as PNG bytes."""
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,30 +9,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from lsml.audit.splits import FOLDS, NEAR, Holdout, Pair, Separability, turn
+from lsml.audit.splits import FOLDS, NEAR, Holdout, Pair, Separability
 from lsml.data.sensor import BANDS
-from lsml.plots import png
-from lsml.plots.patches import FALSE_ALARM, HIT, MISS, _rgb, true_colour
+from lsml.plots import BLUE, GREEN, OUTCOMES, PURPLE, VERMILLION, png
+from lsml.plots.patches import show_picture, true_colour
 
 if TYPE_CHECKING:
     from lsml.data.checks import SplitSummary
     from lsml.data.scan import Finding
 
 _HUGE = 1e30  # damaged values may be larger than an axis can hold
-_SPLITS = ("#0072B2", "#009E73", "#CC79A7")  # train, validation, test
+_SPLITS = (BLUE, GREEN, PURPLE)  # train, validation, test
 
 
 def draw_audit(splits: Sequence["SplitSummary"], findings: Sequence["Finding"]) -> bytes:
-    """One PNG of what an audit found: patches and shares of landslide by split, band ranges, findings by kind."""
+    """One PNG of a data check: patches and shares of landslide by split, band ranges, findings by kind."""
     figure = Figure(figsize=(12, 8.4), dpi=100, layout="constrained")
     patches, shares, bands, kinds = figure.subplots(2, 2).flat
     _draw_counts(patches, splits)
     _draw_shares(shares, splits)
     _draw_ranges(bands, splits)
     _draw_findings(kinds, findings)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return png(figure)
 
 
 def _draw_counts(axes: Axes, splits: Sequence["SplitSummary"]) -> None:
@@ -41,8 +38,8 @@ def _draw_counts(axes: Axes, splits: Sequence["SplitSummary"]) -> None:
     empty = np.array([(split.landslide_fractions == 0).sum() for split in splits])
     known = np.array([len(split.landslide_fractions) for split in splits])
     rest = np.maximum(np.array([split.patches for split in splits]) - known, 0)
-    bars = axes.bar(names, known - empty, color=_rgb(FALSE_ALARM), label="with landslide")
-    bars = axes.bar(names, empty, bottom=known - empty, color=_rgb(HIT), label="without")
+    bars = axes.bar(names, known - empty, color=OUTCOMES["false alarm"], label="with landslide")
+    bars = axes.bar(names, empty, bottom=known - empty, color=OUTCOMES["hit"], label="without")
     bars = axes.bar(names, rest, bottom=known, color="0.8", label="no usable mask")
     axes.bar_label(bars, [f"{split.patches:,}" for split in splits])
     axes.set(title="patches")
@@ -88,26 +85,24 @@ def _draw_findings(axes: Axes, findings: Sequence["Finding"]) -> None:
     for finding in findings:
         counts[finding.severity, finding.kind] += len(finding.files)
     labels = [f"{kind} ({severity})" for severity, kind in counts]
-    colours = [_rgb(FALSE_ALARM if severity == "error" else MISS) for severity, _ in counts]
+    colours = [OUTCOMES["false alarm" if severity == "error" else "miss"] for severity, _ in counts]
     axes.bar_label(axes.barh(labels, list(counts.values()), color=colours), padding=3)
     axes.invert_yaxis()
     axes.margins(x=0.1)
 
 
-# Okabe & Ito (2008), as in `lsml.plots.patches`: apart in hue and in lightness.
-_BLUE, _GREEN, _PURPLE, _ORANGE = "#0072B2", "#009E73", "#CC79A7", "#D55E00"
 _BINS = np.linspace(0, 1, 51).tolist()
-_STYLES = (("-", _BLUE), ("--", _GREEN), (":", _ORANGE))
+_STYLES = (("-", BLUE), ("--", GREEN), (":", VERMILLION))
 
 
-def draw_holdout(found: Holdout) -> bytes:
+def draw_holdout(holdout: Holdout) -> bytes:
     """F1 of every repeat held out in random parts and in contiguous blocks, with the means."""
     figure = Figure(figsize=(8, 3.9), dpi=110, layout="constrained")
     axes = figure.subplots()
-    value, (low, high), _ = found.flattery
+    value, (low, high), _ = holdout.optimism
     interval = f"95 % interval {low:+.3f} to {high:+.3f}"
     axes.set_title(f"F1 by a random hold-out less that in contiguous blocks: {value:+.3f}\n{interval}", fontsize=11)
-    rows = (("random fifths", found.random, _ORANGE), ("contiguous fifths", found.blocks, _BLUE))
+    rows = (("random fifths", holdout.random, VERMILLION), ("contiguous fifths", holdout.blocks, BLUE))
     for place, (_, scores, colour) in enumerate(rows):
         mean = float(np.mean(scores))
         axes.plot([mean, mean], [place - 0.24, place + 0.24], color=colour, linewidth=3)
@@ -115,12 +110,12 @@ def draw_holdout(found: Holdout) -> bytes:
         axes.annotate(f"mean {mean:.3f}", (mean, place - 0.26), ha="center", va="bottom", fontsize=10)
     axes.set_yticks([0, 1], [name for name, *_ in rows], fontsize=11)
     axes.set_ylim(1.5, -0.6)
-    scores = (*found.random, *found.blocks)
+    scores = (*holdout.random, *holdout.blocks)
     margin = max(0.02, 0.25 * (max(scores) - min(scores)))
     axes.set_xlim(max(0, min(scores) - margin), max(scores) + margin)
     axes.set_xlabel(
-        f"F1 pooled over {found.pixels:,} pixels of {found.patches:,} train patches, each held out once a repeat\n"
-        f"(a dot is one of {len(found.random)} repeats, a line their mean; {FOLDS} parts a repeat; gradient boosting)"
+        f"F1 pooled over {holdout.pixels:,} pixels of {holdout.patches:,} train patches, each held out once a repeat\n"
+        f"(a dot is one of {len(holdout.random)} repeats, a line their mean; {FOLDS} parts a repeat; gradient boosting)"
     )
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
@@ -166,19 +161,12 @@ def draw_pairs(pairs: Sequence[Pair], images: Mapping[str, np.ndarray]) -> bytes
         axes.set_axis_off()
     for (left, right), pair in zip(grid, pairs, strict=False):
         kind = {"exact": "all values equal", "near": "near-duplicate", "apart": "not a duplicate"}[pair.kind]
-        _picture(
-            left, true_colour(images[pair.match]), f"{kind}, correlation {pair.correlation:.3f}\n{_name(pair.match)}"
-        )
-        picture = turn(true_colour(images[pair.file]), pair.orientation)
+        title = f"{kind}, correlation {pair.correlation:.3f}\n{_name(pair.match)}"
+        show_picture(left, true_colour(images[pair.match]), title, loc="left")
+        picture = pair.turned(true_colour(images[pair.file]))
         degrees = "°" if pair.orientation[-1].isdigit() else ""
-        _picture(right, picture, f"{pair.orientation}{degrees}\n{_name(pair.file)}")
+        show_picture(right, picture, f"{pair.orientation}{degrees}\n{_name(pair.file)}", loc="left")
     return png(figure)
-
-
-def _picture(axes: Axes, picture: np.ndarray, title: str) -> None:
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.set_axis_off()
-    axes.imshow(picture, interpolation="nearest")
 
 
 def _name(file: str) -> str:
@@ -187,27 +175,27 @@ def _name(file: str) -> str:
     return f"{folder.removesuffix('/img')} {name.removesuffix('.h5')}"
 
 
-def draw_separability(found: Sequence[Separability]) -> bytes:
+def draw_separability(pairs: Sequence[Separability]) -> bytes:
     """The AUC of every two splits with its interval, and of the mean of each band alone."""
-    figure = Figure(figsize=(11, 2.8 + 0.7 * len(found)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(11, 2.8 + 0.7 * len(pairs)), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.7])
-    names = [f"{one.first} ({one.n_first:,}) and\n{one.second} ({one.n_second:,} patches)" for one in found]
-    places = np.arange(len(found))
-    for place, one in zip(places, found, strict=True):
-        left.plot(one.interval, [place, place], color=_BLUE, linewidth=2.5)
-        left.plot(one.auc, place, "o", color=_BLUE, markersize=9)
-        left.annotate(f"{one.auc:.2f}", (one.auc, place - 0.12), ha="center", va="bottom", fontsize=10)
+    names = [f"{pair.first} ({pair.n_first:,}) and\n{pair.second} ({pair.n_second:,} patches)" for pair in pairs]
+    places = np.arange(len(pairs))
+    for place, pair in zip(places, pairs, strict=True):
+        left.plot(pair.interval, [place, place], color=BLUE, linewidth=2.5)
+        left.plot(pair.auc, place, "o", color=BLUE, markersize=9)
+        left.annotate(f"{pair.auc:.2f}", (pair.auc, place - 0.12), ha="center", va="bottom", fontsize=10)
     left.axvline(0.5, color="0.3", linewidth=1, linestyle=":")
     left.set_yticks(places, names)
-    left.set(xlim=(0.28, 1.02), ylim=(len(found) - 0.4, -0.6), title="can a classifier tell the splits apart?")
+    left.set(xlim=(0.28, 1.02), ylim=(len(pairs) - 0.4, -0.6), title="can a classifier tell the splits apart?")
     left.set_xlabel("AUC with 95 % interval\n(.5: not at all, 1: every patch)")
-    table = np.array([one.bands for one in found])
+    table = np.array([pair.bands for pair in pairs])
     drawn = right.imshow(table, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
         colour = "white" if abs(value - 0.5) > 0.33 else "black"
         right.text(column, row, f"{value:.2f}".lstrip("0"), ha="center", va="center", fontsize=9, color=colour)
     right.set_xticks(range(len(BANDS)), [band.name.split()[0] for band in BANDS], rotation=45)
-    right.set_yticks(places, [""] * len(found))
+    right.set_yticks(places, [""] * len(pairs))
     right.set_title("by one band's mean over a patch alone")
     right.set_xlabel("(.5: alike, 1: always higher in the second split, 0: always lower)")
     figure.colorbar(drawn, ax=right, label="AUC")

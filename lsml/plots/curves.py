@@ -1,43 +1,22 @@
 """Curves of an evaluation: precision and recall, F1 over the threshold, reliability."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lsml.plots import png
+from lsml.plots import BLUE, GREEN, VERMILLION
 from lsml.scoring.metrics import THRESHOLDS, PooledCounts
 
-if TYPE_CHECKING:
-    pass
-
-_CURVE, _SECOND, _MARK = "#0072B2", "#009E73", "#D55E00"
 _WIDE = 7.0  # inches of a figure by itself
 _EQUAL_F1 = (0.2, 0.4, 0.6, 0.8)
 _NO_LANDSLIDE = "no landslide in this split:\nnothing that could be found"
-
-
-def draw_precision_recall(counts: PooledCounts, threshold: float, title: str) -> bytes:
-    """`plot_precision_recall` as PNG."""
-    return png(plot_precision_recall(counts, threshold, title))
-
-
-def draw_f1(counts: PooledCounts, threshold: float, title: str) -> bytes:
-    """`plot_f1` as PNG."""
-    return png(plot_f1(counts, threshold, title))
-
-
-def draw_reliability(counts: PooledCounts, title: str) -> bytes:
-    """`plot_reliability` as PNG."""
-    return png(plot_reliability(counts, title))
 
 
 def plot_precision_recall(counts: PooledCounts, threshold: float, title: str, *, width: float = _WIDE) -> Figure:
     """Precision over recall of all thresholds, with the chosen one marked and lines of equal F1.
 
     Args:
-        title: what was judged, such as `test split, 800 patches`.
+        title: what was scored, such as `test split, 800 patches`.
         width: inches; at least 5, so that the texts fit.
     """
     figure, axes = _axes(f"Precision and recall: {title}", counts, width)
@@ -51,13 +30,13 @@ def plot_precision_recall(counts: PooledCounts, threshold: float, title: str, *,
         axes.text(1, f1 / (2 - f1) - 0.01, f"F1 {f1}", color="0.4", fontsize=8, ha="right", va="top")
     curve, chosen = counts.curve(), counts.at(threshold)
     label = f"average precision {counts.average_precision():.3f}"
-    axes.plot(curve.recall, curve.precision, color=_CURVE, linewidth=1.8, label=label)
+    axes.plot(curve.recall, curve.precision, color=BLUE, linewidth=1.8, label=label)
     share = counts.pixels[1].sum() / counts.pixels.sum()
     axes.axhline(share, color="0.4", linewidth=1, linestyle=":", label=f"by chance: {share:.3f}")
     label = (
         f"threshold {threshold:.3f}: precision {chosen.precision:.3f}, recall {chosen.recall:.3f}, F1 {chosen.f1:.3f}"
     )
-    axes.plot(chosen.recall, chosen.precision, "o", color=_MARK, markersize=9, label=label, clip_on=False)
+    axes.plot(chosen.recall, chosen.precision, "o", color=VERMILLION, markersize=9, label=label, clip_on=False)
     return _with_legend(figure, axes)
 
 
@@ -65,7 +44,7 @@ def plot_f1(counts: PooledCounts, threshold: float, title: str, *, width: float 
     """F1, precision and recall over the threshold, with the chosen one and the best of these patches marked.
 
     Args:
-        title: what was judged, such as `test split, 800 patches`.
+        title: what was scored, such as `test split, 800 patches`.
         width: inches; at least 5, so that the texts fit.
     """
     figure, axes = _axes(f"F1 over threshold: {title}", counts, width)
@@ -76,12 +55,12 @@ def plot_f1(counts: PooledCounts, threshold: float, title: str, *, width: float 
     if not counts.pixels[1].any():
         return _without_landslide(figure, axes)
     curve, best = counts.curve(), counts.best_threshold()
-    axes.plot(THRESHOLDS, curve.precision, color=_SECOND, linewidth=1.2, linestyle="--", label="precision")
+    axes.plot(THRESHOLDS, curve.precision, color=GREEN, linewidth=1.2, linestyle="--", label="precision")
     axes.plot(THRESHOLDS, curve.recall, color="0.3", linewidth=1.2, linestyle=":", label="recall")
-    axes.plot(THRESHOLDS, curve.f1, color=_CURVE, linewidth=2.2, label="F1")
+    axes.plot(THRESHOLDS, curve.f1, color=BLUE, linewidth=2.2, label="F1")
     chosen = counts.at(threshold).f1
-    axes.axvline(threshold, color=_MARK, linewidth=1)
-    axes.plot(threshold, chosen, "o", color=_MARK, markersize=9, label=f"chosen: {threshold:.3f}, F1 {chosen:.3f}")
+    axes.axvline(threshold, color=VERMILLION, linewidth=1)
+    axes.plot(threshold, chosen, "o", color=VERMILLION, markersize=9, label=f"chosen: {threshold:.3f}, F1 {chosen:.3f}")
     label = f"best of these patches: {best:.3f}, F1 {counts.at(best).f1:.3f}"
     axes.plot(best, counts.at(best).f1, "D", color="black", markersize=6, fillstyle="none", label=label)
     return _with_legend(figure, axes)
@@ -91,42 +70,42 @@ def plot_reliability(counts: PooledCounts, title: str, *, width: float = _WIDE) 
     """Share of landslide over mean probability in equally wide bins, and how many pixels each bin has.
 
     Args:
-        title: what was judged, such as `test split, 800 patches`.
+        title: what was scored, such as `test split, 800 patches`.
         width: inches; at least 5, so that the texts fit.
     """
-    found = counts.reliability()
-    edges = np.linspace(0, 1, len(found.pixels) + 1)
-    filled = found.pixels > 0
+    bins = counts.reliability()
+    edges = np.linspace(0, 1, len(bins.pixels) + 1)
+    filled = bins.pixels > 0
     figure = Figure(figsize=(width, 6.6), dpi=110, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
-    error = f"calibration error {counts.calibration_error():.4f} ({len(found.pixels)} bins)"
-    upper.set_title(f"Reliability: {title}\n{error}\n{_pixels_in_words(counts)}", fontsize=10)
+    error = f"calibration error {counts.calibration_error():.4f} ({len(bins.pixels)} bins)"
+    upper.set_title(f"Reliability: {title}\n{error}\n{_describe_pixels(counts)}", fontsize=10)
     upper.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle=":", label="perfectly calibrated")
-    means, shares = (side[filled] / found.pixels[filled] for side in (found.probability, found.landslide))
-    upper.plot(means, shares, "o-", color=_CURVE, linewidth=1.8, markersize=6, label="this model", clip_on=False)
+    means, shares = (side[filled] / bins.pixels[filled] for side in (bins.probability, bins.landslide))
+    upper.plot(means, shares, "o-", color=BLUE, linewidth=1.8, markersize=6, label="this model", clip_on=False)
     upper.set(ylabel="share of landslide (of the bin's pixels)", xlim=(0, 1), ylim=(0, 1.01))
     upper.legend(frameon=False, loc="upper left", fontsize=9)
-    if not found.landslide.any():
+    if not bins.landslide.any():
         upper.text(0.7, 0.3, "no landslide in this split:\nevery share is 0", ha="center", va="center", fontsize=12)
-    bars = lower.bar(edges[:-1], found.pixels, width=np.diff(edges), align="edge", color="0.7", edgecolor="white")
-    lower.bar_label(bars, [_short(int(count)) for count in found.pixels], fontsize=8, padding=1)
+    bars = lower.bar(edges[:-1], bins.pixels, width=np.diff(edges), align="edge", color="0.7", edgecolor="white")
+    lower.bar_label(bars, [_short(int(count)) for count in bins.pixels], fontsize=8, padding=1)
     lower.set_yscale("symlog", linthresh=1)
     lower.set(xlabel="mean probability of the bin's pixels (bins of equal width)", ylabel="pixels (log scale)")
-    lower.set_ylim(0, 20 * max(1, int(found.pixels.max())))
-    lower.set_yticks([0, *(10**power for power in range(0, len(str(found.pixels.max())), 2))])
+    lower.set_ylim(0, 20 * max(1, int(bins.pixels.max())))
+    lower.set_yticks([0, *(10**power for power in range(0, len(str(bins.pixels.max())), 2))])
     return figure
 
 
 def _axes(title: str, counts: PooledCounts, width: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, 5.4), dpi=110, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(f"{title}\n{_pixels_in_words(counts)}", fontsize=10)
+    axes.set_title(f"{title}\n{_describe_pixels(counts)}", fontsize=10)
     axes.grid(color="0.93")
     axes.set_axisbelow(True)
     return figure, axes
 
 
-def _pixels_in_words(counts: PooledCounts) -> str:
+def _describe_pixels(counts: PooledCounts) -> str:
     total, landslide = int(counts.pixels.sum()), int(counts.pixels[1].sum())
     return f"{total:,} pixels, {landslide:,} of them landslide ({landslide / max(total, 1):.2%})"
 

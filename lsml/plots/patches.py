@@ -2,23 +2,23 @@
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage, imread
 from matplotlib.patches import Patch
 
 from lsml.data.sensor import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED, SLOPE
+from lsml.plots import OUTCOMES, png
 
-if TYPE_CHECKING:
-    pass
-
-# Okabe & Ito (2008), "Color Universal Design": apart in hue and in lightness, with normal and colour-blind sight.
-HIT = (86, 180, 233)
-MISS = (240, 228, 66)
-FALSE_ALARM = (213, 94, 0)
+HIT, MISS, FALSE_ALARM = (
+    tuple(round(255 * part) for part in to_rgb(OUTCOMES[outcome])) for outcome in ("hit", "miss", "false alarm")
+)
+"""uint8 red, green and blue."""
 
 # Reflectance x 10,000 shown as black and as white. Black is what hazy air alone scatters over dark ground (most in the
 # blue), white is bare soil in the sun: so colours are true to each other and comparable from patch to patch.
@@ -39,7 +39,7 @@ def true_colour(image: np.ndarray) -> np.ndarray:
     return _composite(image, (RED, GREEN, BLUE))
 
 
-def false_colour(image: np.ndarray) -> np.ndarray:
+def _false_colour(image: np.ndarray) -> np.ndarray:
     """Near infrared, red and green (B8, B4, B3), uint8 (H, W, 3): vegetation is red, bare ground cyan to white.
 
     Stretched as in `true_colour`, near infrared from 0 to .45.
@@ -47,7 +47,7 @@ def false_colour(image: np.ndarray) -> np.ndarray:
     return _composite(image, (NEAR_INFRARED, RED, GREEN))
 
 
-def outcome_map(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
+def _outcome_map(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
     """Hits, misses and false alarms, uint8 (H, W, 3), in the colours `HIT`, `MISS`, `FALSE_ALARM` on dark grey.
 
     Args:
@@ -57,10 +57,10 @@ def outcome_map(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, t
     """
     grey = 30 + 0.45 * true_colour(image).mean(-1, keepdims=True)
     outcome = np.repeat(grey, 3, axis=-1).astype(np.uint8)
-    landslide, found = truth > 0, probability >= threshold
-    outcome[landslide & found] = HIT
-    outcome[landslide & ~found] = MISS
-    outcome[~landslide & found] = FALSE_ALARM
+    landslide, predicted = truth > 0, probability >= threshold
+    outcome[landslide & predicted] = HIT
+    outcome[landslide & ~predicted] = MISS
+    outcome[~landslide & predicted] = FALSE_ALARM
     return outcome
 
 
@@ -75,15 +75,13 @@ def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str]) -> b
     figure = Figure(figsize=(10.4, 2.75 * len(images)), dpi=100, layout="constrained")
     rows = figure.subplots(len(images), 4, squeeze=False)
     for row, image, mask, name in zip(rows, images, masks, ids, strict=True):
-        _show(row[0], true_colour(image), f"{name}: true colour")
-        _show(row[1], false_colour(image), "false colour (B8, B4, B3)")
+        show_picture(row[0], true_colour(image), f"{name}: true colour")
+        show_picture(row[1], _false_colour(image), "false colour (B8, B4, B3)")
         slope = np.nan_to_num(image[..., SLOPE]) * CONSTANTS[SLOPE]
-        drawn = _show(row[2], slope, "slope (degrees)", cmap="viridis", vmin=0, vmax=_STEEPEST)
+        drawn = show_picture(row[2], slope, "slope (degrees)", cmap="viridis", vmin=0, vmax=_STEEPEST)
         figure.colorbar(drawn, ax=row[2], shrink=0.8, extend="max")
-        _show(row[3], _overlay(image, mask), f"mask: {(mask > 0).mean():.1%} landslide")
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+        show_picture(row[3], _overlay(image, mask), f"mask: {(mask > 0).mean():.1%} landslide")
+    return png(figure)
 
 
 def draw_augmented(
@@ -100,13 +98,11 @@ def draw_augmented(
     rows = figure.subplots(len(ids), len(versions), squeeze=False)
     for axes, title, (images, masks) in zip(rows.T, titles, versions, strict=True):
         for place, name, image, mask in zip(axes, ids, images, masks, strict=True):
-            _show(place, outlined(image, mask), f"{name}: {title}")
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+            show_picture(place, _outlined(image, mask), f"{name}: {title}")
+    return png(figure)
 
 
-def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """True colour, uint8 (H, W, 3), with the edges of landslides in `FALSE_ALARM`'s colour.
 
     Args:
@@ -132,18 +128,11 @@ def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: floa
     figure = Figure(figsize=(9.2, 3.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     colour, belief, overlay = figure.subplots(1, 3)
-    _show(colour, true_colour(image), "true colour")
-    drawn = _show(belief, probability, "probability of landslide", cmap="viridis", vmin=0, vmax=1)
+    show_picture(colour, true_colour(image), "true colour")
+    drawn = show_picture(belief, probability, "probability of landslide", cmap="viridis", vmin=0, vmax=1)
     figure.colorbar(drawn, ax=belief, shrink=0.9)
-    _show(overlay, _overlay(image, called), f"landslide from {threshold:.2f} on: {called.mean():.1%}")
-    held = io.BytesIO()
-    figure.savefig(held, format="png", metadata={"Software": None})
-    return held.getvalue()
-
-
-def _rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
+    show_picture(overlay, _overlay(image, called), f"landslide from {threshold:.2f} on: {called.mean():.1%}")
+    return png(figure)
 
 
 def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
@@ -163,30 +152,28 @@ def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, thresho
     lefts, bottoms = (_GAP, 2 * _GAP + _SIDE), (_FOOT + _SIDE + _TITLE, _FOOT)
     places = [(left / width, bottom / height, _SIDE / width, _SIDE / height) for bottom in bottoms for left in lefts]
     axes = [figure.add_axes(place) for place in places]
-    _show(axes[0], true_colour(image), "true colour")
-    _show(axes[1], truth > 0, f"truth: {(truth > 0).mean():.1%} landslide", cmap="gray", vmin=0, vmax=1)
-    drawn = _show(axes[2], probability, "probability", cmap="viridis", vmin=0, vmax=1)
-    _show(axes[3], outcome_map(image, truth, probability, threshold), f"landslide from {threshold:.2f} on")
+    show_picture(axes[0], true_colour(image), "true colour")
+    show_picture(axes[1], truth > 0, f"truth: {(truth > 0).mean():.1%} landslide", cmap="gray", vmin=0, vmax=1)
+    drawn = show_picture(axes[2], probability, "probability", cmap="viridis", vmin=0, vmax=1)
+    show_picture(axes[3], _outcome_map(image, truth, probability, threshold), f"landslide from {threshold:.2f} on")
     bar = figure.add_axes(((lefts[0] + 10) / width, 24 / height, (_SIDE - 20) / width, 9 / height))
     figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=[0, 0.25, 0.5, 0.75, 1])
-    names = {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM}
     axes[3].legend(
-        handles=[Patch(color=np.array(colour) / 255, label=name) for name, colour in names.items()],
-        loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3,
+        handles=outcome_handles(), loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3,
         frameon=False, handlelength=1, handletextpad=0.4, columnspacing=1,
     )  # fmt: skip
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-class PanelParts(NamedTuple):
+class _PanelParts(NamedTuple):
     """Two of the pictures of a `panel`, uint8 (256, 256, 3)."""
 
     true_colour: np.ndarray
     outcome: np.ndarray
 
 
-def panel_parts(picture: np.ndarray) -> PanelParts:
+def _panel_parts(picture: np.ndarray) -> _PanelParts:
     """The true colour and the hits, misses and false alarms of a `panel`; all of it, twice, of any other picture.
 
     Args:
@@ -194,11 +181,30 @@ def panel_parts(picture: np.ndarray) -> PanelParts:
     """
     width, height = 2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT
     if picture.shape != (height, width, 3):
-        return PanelParts(picture, picture)
+        return _PanelParts(picture, picture)
     below, right = 2 * _TITLE + _SIDE, 2 * _GAP + _SIDE
-    return PanelParts(
+    return _PanelParts(
         picture[_TITLE : _TITLE + _SIDE, _GAP : _GAP + _SIDE], picture[below : below + _SIDE, right : right + _SIDE]
     )
+
+
+def read_panel(content: bytes) -> _PanelParts:
+    """The true colour and the hits, misses and false alarms of a `panel` as PNG; all of it, twice, of any other."""
+    return _panel_parts((imread(io.BytesIO(content), format="png")[..., :3] * 255).round().astype(np.uint8))
+
+
+def show_picture(
+    axes: Axes, picture: np.ndarray, title: str, *, loc: Literal["left", "center"] = "center", **options: Any
+) -> AxesImage:
+    """Shows a picture with each pixel as a square, without axes; further options as of `Axes.imshow`."""
+    axes.set_title(title, fontsize=10 if loc == "center" else 9, loc=loc)
+    axes.set_axis_off()
+    return axes.imshow(picture, interpolation="nearest", **options)
+
+
+def outcome_handles() -> list[Patch]:
+    """What a legend of hits, misses and false alarms consists of."""
+    return [Patch(color=colour, label=name) for name, colour in OUTCOMES.items()]
 
 
 def _composite(image: np.ndarray, bands: Sequence[int]) -> np.ndarray:
@@ -211,9 +217,3 @@ def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     colour = true_colour(image)
     colour[mask > 0] = 0.4 * colour[mask > 0] + 0.6 * np.array(FALSE_ALARM)
     return colour
-
-
-def _show(axes: Axes, picture: np.ndarray, title: str, **options: Any) -> Any:
-    axes.set_title(title, fontsize=10)
-    axes.set_axis_off()
-    return axes.imshow(picture, interpolation="nearest", **options)

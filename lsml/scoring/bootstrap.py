@@ -13,12 +13,12 @@ import numpy as np
 DRAWS = 2000
 LEVEL = 0.95
 
-LEAST_PATCHES = 60
+MIN_PATCHES = 60
 """Below this many patches an interval holds the truth less often than it says (`bench/coverage.py`)."""
 
 _DRAWS_AT_ONCE = 250
 
-Statistic = Callable[[np.ndarray], np.ndarray]
+_Statistic = Callable[[np.ndarray], np.ndarray]
 """Sums over patches, float64 `(D, K)`, to a score of each draw, `(D,)`."""
 
 
@@ -27,6 +27,10 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+    def describe(self, sign: str = "") -> str:
+        """`0.4321 to 0.5432`; with `+` as sign, both ends have one."""
+        return f"{self.low:{sign}.4f} to {self.high:{sign}.4f}"
 
 
 class Difference(NamedTuple):
@@ -43,7 +47,7 @@ class Difference(NamedTuple):
     first_higher: float
 
 
-def intervals(counts: np.ndarray, statistics: Mapping[str, Statistic], *, seed: int = 0) -> dict[str, Interval]:
+def intervals(counts: np.ndarray, statistics: Mapping[str, _Statistic], *, seed: int = 0) -> dict[str, Interval]:
     """The interval of each statistic of the sums of `counts` over resampled patches.
 
     Args:
@@ -57,7 +61,7 @@ def intervals(counts: np.ndarray, statistics: Mapping[str, Statistic], *, seed: 
     return {name: _interval(statistic(sums)) for name, statistic in statistics.items()}
 
 
-def difference(first: np.ndarray, second: np.ndarray, statistic: Statistic, *, seed: int = 0) -> Difference:
+def difference(first: np.ndarray, second: np.ndarray, statistic: _Statistic, *, seed: int = 0) -> Difference:
     """How one statistic differs between two tables of counts `(N, K)` of the same patches in the same order.
 
     K may differ where the statistic takes that.
@@ -72,7 +76,7 @@ def difference(first: np.ndarray, second: np.ndarray, statistic: Statistic, *, s
     return Difference(_whole(first, statistic) - _whole(second, statistic), _interval(drawn), higher)
 
 
-def _whole(counts: np.ndarray, statistic: Statistic) -> float:
+def _whole(counts: np.ndarray, statistic: _Statistic) -> float:
     """The statistic of all patches, each once."""
     return float(statistic(counts.sum(axis=0, keepdims=True, dtype=np.float64))[0])
 
@@ -95,41 +99,3 @@ def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
 def _interval(drawn: np.ndarray) -> Interval:
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-
-def precision(sums: np.ndarray) -> np.ndarray:
-    """TP / (TP + FP) of sums `(D, 3)` of TP, FP and FN; 0 where nothing was predicted."""
-    return _ratio(sums[:, 0], sums[:, 0] + sums[:, 1])
-
-
-def recall(sums: np.ndarray) -> np.ndarray:
-    """TP / (TP + FN) of sums `(D, 3)` of TP, FP and FN; 0 without landslides."""
-    return _ratio(sums[:, 0], sums[:, 0] + sums[:, 2])
-
-
-def f1(sums: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) of sums `(D, 3)` of TP, FP and FN; 0 where all three are."""
-    return _ratio(2 * sums[:, 0], 2 * sums[:, 0] + sums[:, 1] + sums[:, 2])
-
-
-def iou(sums: np.ndarray) -> np.ndarray:
-    """TP / (TP + FP + FN) of sums `(D, 3)` of TP, FP and FN; 0 where all three are."""
-    return _ratio(sums[:, 0], sums.sum(axis=1))
-
-
-def average_precision(sums: np.ndarray) -> np.ndarray:
-    """Average precision of sums `(D, 2 T)`: background pixels between T rising thresholds, then landslide pixels.
-
-    As `lsml.scoring.metrics.PooledCounts.average_precision` on a grid of T thresholds; 0 without landslides.
-    """
-    background, landslide = (np.cumsum(side[:, ::-1], axis=1) for side in np.split(sums, 2, axis=1))
-    gained = np.diff(landslide, axis=1, prepend=0)
-    return _ratio((gained * _ratio(landslide, landslide + background)).sum(axis=1), landslide[:, -1])
-
-
-CONFUSION: dict[str, Statistic] = {"f1": f1, "iou": iou, "precision": precision, "recall": recall}
-"""The scores of a table `(N, 3)` of each patch's TP, FP and FN."""

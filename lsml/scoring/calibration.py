@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsml.scoring.metrics import THRESHOLDS, PooledCounts, places
+from lsml.scoring.metrics import THRESHOLDS, PooledCounts, grid_index
 
 LOWEST, HIGHEST = 0.1, 5.0
 """T is fitted within these. Where logits separate landslide from background, cross-entropy falls for ever as T does;
@@ -48,11 +48,11 @@ def calibrate(counts: PooledCounts, threshold: float) -> Calibration:
         return Calibration(1.0, threshold, counts.calibration_error())
     temperature = _fitted(counts, lowest=min(max(LOWEST, abs(_logit(threshold)) / STEEPEST), 1.0))
     return Calibration(
-        temperature, moved(threshold, temperature), _at_temperature(counts, temperature).calibration_error()
+        temperature, rescale_threshold(threshold, temperature), _at_temperature(counts, temperature).calibration_error()
     )
 
 
-def moved(threshold: float, temperature: float) -> float:
+def rescale_threshold(threshold: float, temperature: float) -> float:
     """The threshold that calls the same pixels landslide once their logits are divided by `temperature`.
 
     Args:
@@ -75,16 +75,16 @@ def _fitted(counts: PooledCounts, *, lowest: float) -> float:
         return float(landslide @ np.logaddexp(0, -divided) + background @ np.logaddexp(0, divided))
 
     # Convex in 1/T, as that of a logistic regression in its weight, so with a single minimum in log T.
-    found = minimize_scalar(cross_entropy, bounds=(math.log(lowest), math.log(HIGHEST)), method="bounded")
-    return math.exp(found.x)
+    minimum = minimize_scalar(cross_entropy, bounds=(math.log(lowest), math.log(HIGHEST)), method="bounded")
+    return math.exp(minimum.x)
 
 
 def _at_temperature(counts: PooledCounts, temperature: float) -> PooledCounts:
     """The same pixels by the probabilities that they have then, to a step of the grid."""
     after = PooledCounts()
-    place = places((1 / (1 + np.exp(-_logits() / temperature))).astype(np.float32))
+    index = grid_index((1 / (1 + np.exp(-_logits() / temperature))).astype(np.float32))
     for side, pixels in zip(after.pixels, counts.pixels, strict=True):
-        np.add.at(side, place, pixels)
+        np.add.at(side, index, pixels)
     return after
 
 

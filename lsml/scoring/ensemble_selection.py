@@ -2,19 +2,24 @@
 
 The selection is that of Caruana et al. 2004, "Ensemble selection from libraries of models" (ICML): begin with the best
 few, then add, with replacement, the one that raises the score most. It looks at the same patches again and again, so
-the score that it ends with is too good; `held_out` says what the selection is worth on patches that it did not see.
+the score that it ends with is too good; `_split_half_f1` says what the selection is worth on patches that it did not
+see.
 """
 
+import hashlib
 import io
+import json
 import zipfile
 import zlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
-PROBABILITIES = "validation_probabilities.npz"
-"""The artifact of a trial's run."""
+from lsml.config.fields import Scalar
+from lsml.errors import StudyError
+from lsml.scoring.metrics import f1
 
 _LEVELS = 256
 _LOGIT_LIMIT = 8.0
@@ -32,9 +37,9 @@ _BORDERS = (_PROBABILITIES[1:] + _PROBABILITIES[:-1]) / 2
 
 
 def quantise(probability: np.ndarray) -> np.ndarray:
-    """The nearest of 256 probabilities that are uniform in the logit from -8 to 8, as its place; uint8, same shape.
+    """The nearest of 256 probabilities that are uniform in the logit from -8 to 8, as its index; uint8, same shape.
 
-    A byte a pixel, wrong by .008 at most, at .5, and by less the nearer to 0 and 1, where probabilities crowd.
+    A byte a pixel, wrong by .008 at max_members, at .5, and by less the nearer to 0 and 1, where probabilities crowd.
 
     Args:
         probability: 0..1.
@@ -47,8 +52,8 @@ def restore(levels: np.ndarray) -> np.ndarray:
     return _PROBABILITIES[levels]
 
 
-class Kept(NamedTuple):
-    """What stands in the artifact.
+class StoredProbabilities(NamedTuple):
+    """The content of the artifact.
 
     Attributes:
         ids: of the patches.
@@ -60,32 +65,32 @@ class Kept(NamedTuple):
     fingerprint: str
     levels: np.ndarray
 
+    @staticmethod
+    def pack(ids: Sequence[str], fingerprint: str, probability: np.ndarray) -> bytes:
+        """The artifact, a compressed `.npz`: its size is in `docs/ensembles.md`.
 
-def pack_probabilities(ids: Sequence[str], fingerprint: str, probability: np.ndarray) -> bytes:
-    """The artifact, a compressed `.npz`: its size is in `docs/ensembles.md`.
+        Args:
+            probability: float32 `(N, H, W)`, 0..1.
+        """
+        content = io.BytesIO()
+        np.savez_compressed(content, ids=np.array(ids), fingerprint=np.array(fingerprint), levels=quantise(probability))
+        return content.getvalue()
 
-    Args:
-        probability: float32 `(N, H, W)`, 0..1.
-    """
-    content = io.BytesIO()
-    np.savez_compressed(content, ids=np.array(ids), fingerprint=np.array(fingerprint), levels=quantise(probability))
-    return content.getvalue()
+    @classmethod
+    def unpack(cls, content: bytes) -> Self:
+        """What `pack` packed.
 
-
-def unpack_probabilities(content: bytes) -> Kept:
-    """What `pack_probabilities` packed.
-
-    Raises:
-        ValueError: it is no such file, or a damaged one.
-    """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            ids, fingerprint, levels = (arrays[name] for name in Kept._fields)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"no probabilities of lsml's: {error}") from None
-    if levels.dtype != np.uint8 or levels.ndim != 3 or len(levels) != len(ids):
-        raise ValueError(f"levels {levels.dtype} {levels.shape} of {len(ids)} patches")
-    return Kept(tuple(ids.tolist()), str(fingerprint), levels)
+        Raises:
+            ValueError: it is no such file, or a damaged one.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                ids, fingerprint, levels = (arrays[name] for name in cls._fields)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"no probabilities of lsml's: {error}") from None
+        if levels.dtype != np.uint8 or levels.ndim != 3 or len(levels) != len(ids):
+            raise ValueError(f"levels {levels.dtype} {levels.shape} of {len(ids)} patches")
+        return cls(tuple(ids.tolist()), str(fingerprint), levels)
 
 
 _STEPS = (1 << 16) - 1
@@ -93,7 +98,7 @@ _STEPS = (1 << 16) - 1
 of `lsml.scoring.metrics`, found by one multiplication. A selection asks for hundreds of scores of all pixels."""
 
 
-class Selection(NamedTuple):
+class _Selection(NamedTuple):
     """A selected ensemble.
 
     Attributes:
@@ -109,7 +114,7 @@ class Selection(NamedTuple):
     course: tuple[float, ...]
 
 
-class HeldOut(NamedTuple):
+class _SplitHalfF1(NamedTuple):
     """F1 at the threshold of the other half, 0..1, over the pixels of both halves of the patches.
 
     Attributes:
@@ -121,28 +126,28 @@ class HeldOut(NamedTuple):
     single: float
 
 
-def select(levels: Sequence[np.ndarray], masks: np.ndarray, *, most: int) -> Selection:
+def _select(levels: Sequence[np.ndarray], masks: np.ndarray, *, max_members: int) -> _Selection:
     """Selects models, with replacement, for the highest pooled F1 of their mean at its best threshold.
 
     The best 1, 2, ... models are tried first, of which the best number is the start ("sorted initialization" of the
-    paper); then the model that raises F1 most is added, until none does or there are `most`. Of equals the fewest, and
-    then the one given first, is taken.
+    paper); then the model that raises F1 most is added, until none does or there are `max_members`. Of equals the
+    fewest, and then the one given first, is taken.
 
     Args:
         levels: of each model, as `lsml.scoring.ensemble_selection.quantise` gives them, uint8 `(N, H, W)`.
         masks: 0 or 1, `(N, H, W)`.
-        most: members at most, each counted as often as it was taken.
+        max_members: members at max_members, each counted as often as it was taken.
 
     Raises:
-        ValueError: no models, `most` below 1, or shapes that differ.
+        ValueError: no models, `max_members` below 1, or shapes that differ.
     """
-    if not levels or most < 1 or any(one.shape != masks.shape for one in levels):
-        raise ValueError(f"{len(levels)} models, {most} members, masks {masks.shape}: nothing to select")
+    if not levels or max_members < 1 or any(one.shape != masks.shape for one in levels):
+        raise ValueError(f"{len(levels)} models, {max_members} members, masks {masks.shape}: nothing to select")
     pixels = _Pixels(masks)
     singles = [pixels.best(restore(one))[0] for one in levels]
     ranked = sorted(range(len(levels)), key=lambda model: -singles[model])
-    taken, total, course = _best_few(pixels, levels, ranked[:most])
-    while len(taken) < most:
+    taken, total, course = _best_few(pixels, levels, ranked[:max_members])
+    while len(taken) < max_members:
         scores = [pixels.best((total + restore(one)) / (len(taken) + 1))[0] for one in levels]
         best = int(np.argmax(scores))
         if scores[best] <= course[-1]:
@@ -152,35 +157,34 @@ def select(levels: Sequence[np.ndarray], masks: np.ndarray, *, most: int) -> Sel
         course.append(scores[best])
     _, threshold = pixels.best(total / len(taken))
     weights = tuple(taken.count(model) for model in range(len(levels)))
-    return Selection(weights, course[-1], threshold, tuple(course))
+    return _Selection(weights, course[-1], threshold, tuple(course))
 
 
-def held_out(levels: Sequence[np.ndarray], masks: np.ndarray, *, most: int) -> HeldOut | None:
+def _split_half_f1(levels: Sequence[np.ndarray], masks: np.ndarray, *, max_members: int) -> _SplitHalfF1 | None:
     """What a selection is worth on patches that it did not see, and what choosing the best model is.
 
-    Each half of the patches, contiguous because neighbours may be alike, is judged by what the other half chose:
+    Each half of the patches, contiguous because neighbours may be alike, is scored by what the other half chose:
     members and threshold. None where a half has no landslide to choose by.
 
     Args:
-        levels, masks, most: as of `select`.
+        levels, masks, max_members: as of `_select`.
     """
     middle = len(masks) // 2
     halves = (slice(None, middle), slice(middle, None))
     if not all(masks[half].any() for half in halves):
         return None
-    found = []
-    for limit in (most, 1):
+    scores = []
+    for limit in (max_members, 1):
         counts = np.zeros(3, np.int64)
         for seen, unseen in (halves, halves[::-1]):
-            chosen = select([one[seen] for one in levels], masks[seen], most=limit)
-            mean = mean_of([one[unseen] for one in levels], chosen.weights)
+            chosen = _select([one[seen] for one in levels], masks[seen], max_members=limit)
+            mean = _mean_of([one[unseen] for one in levels], chosen.weights)
             counts += _confusion(masks[unseen], mean >= np.float32(chosen.threshold))
-        hits, misses, alarms = counts.tolist()
-        found.append(2 * hits / (2 * hits + misses + alarms))
-    return HeldOut(*found)
+        scores.append(float(f1(counts)))
+    return _SplitHalfF1(*scores)
 
 
-def mean_of(levels: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:
+def _mean_of(levels: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:
     """The mean probability float32 of models, each counted by its weight."""
     return _sum_of(levels, weights) / np.float32(sum(weights))
 
@@ -208,9 +212,9 @@ def _best_few(
 
 
 def _confusion(masks: np.ndarray, called: np.ndarray) -> np.ndarray:
-    """Hits, misses and false alarms in pixels."""
+    """TP, FP and FN in pixels."""
     landslide = masks == 1
-    return np.array([(landslide & called).sum(), (landslide & ~called).sum(), (~landslide & called).sum()])
+    return np.array([(landslide & called).sum(), (~landslide & called).sum(), (landslide & ~called).sum()])
 
 
 class _Pixels:
@@ -225,7 +229,107 @@ class _Pixels:
         place = (probability.ravel() * _STEPS).astype(np.int64) + self._offset
         counts = np.bincount(place, minlength=2 * (_STEPS + 1)).reshape(2, -1)
         alarms, hits = np.cumsum(counts[:, ::-1], axis=1)
-        f1 = 2 * hits / np.maximum(hits + alarms + self._landslide, 1)
+        scores = f1(np.stack([hits, alarms, self._landslide - hits], axis=-1))
         # Counted from the highest threshold down.
-        place = int(np.argmax(f1))
-        return float(f1[place]), (_STEPS - place) / _STEPS
+        place = int(np.argmax(scores))
+        return float(scores[place]), (_STEPS - place) / _STEPS
+
+
+class Member(NamedTuple):
+    """A trial of which an ensemble can be made.
+
+    Attributes:
+        trial: its slot.
+        f1: its own on validation, 0..1.
+        weight: how often it counts in the ensemble.
+    """
+
+    trial: int
+    run_id: str
+    f1: float
+    weight: int
+
+
+@dataclass(frozen=True)
+class SelectedEnsemble:
+    """An ensemble of a study's trials.
+
+    Attributes:
+        members: those that count, the one with the highest weight first.
+        candidates: from how many models it was selected.
+        patches: on how many.
+        course: see `_Selection`.
+        held_out: see `_split_half_f1`.
+    """
+
+    study: str
+    members: tuple[Member, ...]
+    candidates: int
+    patches: int
+    course: tuple[float, ...]
+    held_out: _SplitHalfF1 | None
+
+    @property
+    def identity(self) -> str:
+        """Of what the ensemble is made, 64 hex digits."""
+        content = sorted((member.run_id, member.weight) for member in self.members)
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def summary(self) -> str:
+        """Trials and weights in one line."""
+        return ", ".join(f"trial {member.trial} x {member.weight}" for member in self.members)
+
+    @property
+    def params(self) -> dict[str, Scalar]:
+        """The parameters of its run."""
+        params: dict[str, Scalar] = {"ensemble.members": self.summary, "ensemble.candidates": self.candidates}
+        for number, member in enumerate(self.members, start=1):
+            prefix = f"ensemble.member_{number}"
+            params |= {f"{prefix}.run_id": member.run_id, f"{prefix}.weight": member.weight}
+        return params
+
+    @property
+    def record(self) -> Mapping[str, object]:
+        """All of the selection as plain data."""
+        return {
+            "members": [member._asdict() for member in self.members],
+            "candidates": self.candidates,
+            "course": list(self.course),
+            "held_out": self.held_out and self.held_out._asdict(),
+            "patches": self.patches,
+        }
+
+
+def select_ensemble(
+    study: str, candidates: Sequence[tuple[Member, np.ndarray]], masks: np.ndarray, *, max_members: int
+) -> SelectedEnsemble:
+    """Selects from a study's trials, given the best first, see `_select`.
+
+    Args:
+        candidates: trials, each with the probabilities of its model on validation, as `quantise` gives them.
+
+    Raises:
+        StudyError: there are fewer than two candidates, or no ensemble has a higher F1 than the best of them.
+    """
+    if len(candidates) < 2:
+        raise StudyError(
+            f"study '{study}'",
+            f"{len(candidates)} of its complete trials have a model, and an ensemble needs two",
+            "continue it with more --trials",
+        )
+    levels = [levels_of_one for _, levels_of_one in candidates]
+    selection = _select(levels, masks, max_members=max_members)
+    weighted = zip(candidates, selection.weights, strict=True)
+    members = [member._replace(weight=weight) for (member, _), weight in weighted if weight]
+    if len(members) == 1:
+        raise StudyError(
+            f"study '{study}'",
+            f"no mean of its {len(candidates)} models has a higher F1 on validation than trial {members[0].trial} "
+            f"alone ({members[0].f1:.4f})",
+            f"use that one: lsml evaluate --run-id {members[0].run_id}",
+        )
+    # Stable: of equal weights the better trial first.
+    members.sort(key=lambda member: -member.weight)
+    held_out = _split_half_f1(levels, masks, max_members=max_members)
+    return SelectedEnsemble(study, tuple(members), len(candidates), len(masks), selection.course, held_out)

@@ -1,4 +1,4 @@
-"""The one metric: pixel counts of both classes for a fixed grid of thresholds, pooled over any number of patches.
+"""Metrics: pixel counts of both classes for a fixed grid of thresholds, pooled over any number of patches.
 
 F1, IoU, precision, recall, average precision, the best threshold and the calibration error all come out of the
 same counts, so training, evaluation and reports cannot disagree.
@@ -6,15 +6,16 @@ same counts, so training, evaluation and reports cannot disagree.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lsml.config.schema import OBJECTIVE
+from lsml.names import OBJECTIVE, Metric
 
 Metrics = dict[str, float]
-"""What an epoch is told by, by name."""
+"""Metrics of an epoch or a fold, by name."""
 
 _LOGIT_LIMIT = 16.0
 _LOGIT_STEP = 0.01
@@ -39,10 +40,62 @@ THRESHOLDS = _thresholds()
 """The grid, float32 in rising order, with .5 in it."""
 
 
-def places(probability: np.ndarray) -> np.ndarray:
-    """uint16, of the input's shape: the place on the grid of the last threshold that a probability reaches.
+def _precision(counts: ArrayLike) -> np.ndarray:
+    """TP / (TP + FP) of counts `(..., 3)` of TP, FP and FN, or with TN `(..., 4)`; 0 where nothing was predicted."""
+    true_positive, false_positive, _ = _columns(counts)
+    return _ratio(true_positive, true_positive + false_positive)
 
-    Half of float32's bytes, and nothing lost: `THRESHOLDS[places(p)]` counts as `p` does at every threshold.
+
+def _recall(counts: ArrayLike) -> np.ndarray:
+    """TP / (TP + FN) of counts as of `_precision`; 0 without landslides."""
+    true_positive, _, false_negative = _columns(counts)
+    return _ratio(true_positive, true_positive + false_negative)
+
+
+def f1(counts: ArrayLike) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN), the Dice coefficient, of counts as of `_precision`; 0 where all three are."""
+    true_positive, false_positive, false_negative = _columns(counts)
+    return _ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative)
+
+
+def _iou(counts: ArrayLike) -> np.ndarray:
+    """TP / (TP + FP + FN), the Jaccard index, of counts as of `_precision`; 0 where all three are."""
+    true_positive, false_positive, false_negative = _columns(counts)
+    return _ratio(true_positive, true_positive + false_positive + false_negative)
+
+
+METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "f1": f1,
+    "iou": _iou,
+    "precision": _precision,
+    "recall": _recall,
+}
+"""Every score of counts of pixels, by the name that it has in logs, tables and intervals: add a line to add one."""
+
+
+def average_precision(pixels: np.ndarray) -> np.ndarray:
+    """Sum over falling thresholds of (recall gained) x precision, as scikit-learn's; 0 without landslides.
+
+    Args:
+        pixels: `(..., 2 T)`, background pixels between T rising thresholds, then landslide pixels.
+    """
+    background, landslide = (np.cumsum(side[..., ::-1], axis=-1) for side in np.split(pixels, 2, axis=-1))
+    gained = np.diff(landslide, axis=-1, prepend=0)
+    return _ratio((gained * _ratio(landslide, landslide + background)).sum(axis=-1), landslide[..., -1])
+
+
+def _columns(counts: ArrayLike) -> np.ndarray:
+    return np.moveaxis(np.asarray(counts), -1, 0)[:3]
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros(np.shape(part)), where=whole > 0)
+
+
+def grid_index(probability: np.ndarray) -> np.ndarray:
+    """uint16, of the input's shape: the index in the grid of the last threshold that a probability reaches.
+
+    Half of float32's bytes, and nothing lost: `THRESHOLDS[grid_index(p)]` counts as `p` does at every threshold.
 
     Args:
         probability: 0..1.
@@ -60,8 +113,8 @@ def coarse_counts(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
         probability: 0..1, of the same shape.
     """
     length = len(THRESHOLDS) // _COARSE + 1
-    place = places(probability.ravel()) // _COARSE + (truth.ravel() == 1) * length
-    return np.bincount(place, minlength=2 * length)
+    index = grid_index(probability.ravel()) // _COARSE + (truth.ravel() == 1) * length
+    return np.bincount(index, minlength=2 * length)
 
 
 class PatchScore(NamedTuple):
@@ -74,30 +127,29 @@ class PatchScore(NamedTuple):
     false_alarms: int
     f1: float | None
 
+    @classmethod
+    def of(cls, name: str, truth: np.ndarray, probability: np.ndarray, threshold: float) -> Self:
+        """How one patch came out, where `probability >= threshold` is called landslide.
+
+        Args:
+            name: the patch's id.
+            truth: 0 or 1, `(H, W)`, or `(R, H, W)` where it was predicted several times; pixels of all are summed.
+            probability: 0..1, of the same shape.
+        """
+        landslide, called = truth == 1, probability >= threshold
+        hits = int((landslide & called).sum())
+        misses, false_alarms = int((landslide & ~called).sum()), int((~landslide & called).sum())
+        score = float(f1((hits, false_alarms, misses))) if hits or misses or false_alarms else None
+        return cls(name, float(landslide.mean()), hits, misses, false_alarms, score)
+
 
 def per_image_mean_f1(scores: Sequence[PatchScore]) -> float:
     """The mean of the patches' own F1, 0..1; 0 without patches. Not comparable with the pooled F1.
 
     A patch with neither landslide nor alarm counts 1, and one without landslide but with alarms 0, as with the
-    smoothing term of a Dice loss. So each patch that is rightly left empty counts as much as a landslide found whole.
+    smoothing term of a Dice loss. So a patch that is rightly left empty counts as much as a landslide found completely.
     """
     return sum(1.0 if score.f1 is None else score.f1 for score in scores) / max(len(scores), 1)
-
-
-def score_patch(name: str, truth: np.ndarray, probability: np.ndarray, threshold: float) -> PatchScore:
-    """How one patch came out, where `probability >= threshold` is called landslide.
-
-    Args:
-        name: the patch's id.
-        truth: 0 or 1, `(H, W)`, or `(R, H, W)` where it was judged several times; pixels of all are summed.
-        probability: 0..1, of the same shape.
-    """
-    landslide, called = truth == 1, probability >= threshold
-    hits = int((landslide & called).sum())
-    misses, false_alarms = int((landslide & ~called).sum()), int((~landslide & called).sum())
-    pixels = 2 * hits + misses + false_alarms
-    f1 = 2 * hits / pixels if pixels else None
-    return PatchScore(name, float(landslide.mean()), hits, misses, false_alarms, f1)
 
 
 def best_epoch(history: Sequence[Metrics]) -> int:
@@ -118,27 +170,27 @@ class Confusion(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP)."""
-        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+        """`precision` of the landslide class."""
+        return float(_precision(self))
 
     @property
     def recall(self) -> float:
-        """TP / (TP + FN)."""
-        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+        """`recall` of the landslide class."""
+        return float(_recall(self))
 
     @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN), of the landslide class."""
-        return _ratio(2 * self.true_positive, 2 * self.true_positive + self.false_positive + self.false_negative)
+        """`f1` of the landslide class."""
+        return float(f1(self))
 
     @property
     def iou(self) -> float:
-        """TP / (TP + FP + FN), the Jaccard index of the landslide class."""
-        return _ratio(self.true_positive, self.true_positive + self.false_positive + self.false_negative)
+        """`iou` of the landslide class."""
+        return float(_iou(self))
 
     def scores(self) -> dict[str, float]:
-        """`f1`, `iou`, `precision` and `recall`, each 0..1."""
-        return {"f1": self.f1, "iou": self.iou, "precision": self.precision, "recall": self.recall}
+        """All of `METRICS`, each 0..1."""
+        return {name: float(metric(np.array(self))) for name, metric in METRICS.items()}
 
     @property
     def two_class_mean_f1(self) -> float:
@@ -159,7 +211,7 @@ class Confusion(NamedTuple):
         return Confusion(self.true_negative, self.false_negative, self.false_positive, self.true_positive)
 
 
-class Curve(NamedTuple):
+class _Curve(NamedTuple):
     """Scores at every threshold of the grid, each `(len(THRESHOLDS),)`, of the landslide class.
 
     Attributes:
@@ -185,10 +237,6 @@ class Reliability(NamedTuple):
     pixels: np.ndarray
     landslide: np.ndarray
     probability: np.ndarray
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
 
 
 class PooledCounts:
@@ -224,8 +272,8 @@ class PooledCounts:
         landslide = truth.ravel() == 1
         if not np.all(landslide | (truth.ravel() == 0)):
             raise ValueError("truth must be 0 or 1")
-        place = places(probability.ravel()) + landslide * len(THRESHOLDS)
-        self.pixels += np.bincount(place, minlength=self.pixels.size).reshape(self.pixels.shape)
+        index = grid_index(probability.ravel()) + landslide * len(THRESHOLDS)
+        self.pixels += np.bincount(index, minlength=self.pixels.size).reshape(self.pixels.shape)
 
     def merge(self, other: "PooledCounts") -> None:
         """Adds the pixels that another one has seen."""
@@ -243,16 +291,13 @@ class PooledCounts:
 
         Of several with that F1, the one nearest to .5; of two equally near, the higher.
         """
-        f1 = self.curve().f1
-        best = THRESHOLDS[f1 == f1.max()].astype(np.float64)
+        scores = self.curve().f1
+        best = THRESHOLDS[scores == scores.max()].astype(np.float64)
         return float(min(best, key=lambda threshold: (abs(threshold - 0.5), -threshold)))
 
     def average_precision(self) -> float:
-        """Sum over falling thresholds of (recall gained) x precision, as scikit-learn's; 0 without landslides."""
-        false_positive, true_positive = (positives[::-1] for positives in self._positives())
-        gained = np.diff(true_positive, prepend=0)
-        precision = true_positive / np.maximum(true_positive + false_positive, 1)
-        return float(np.sum(gained * precision) / max(int(self.pixels[1].sum()), 1))
+        """`average_precision` over the grid's thresholds."""
+        return float(average_precision(self.pixels.ravel()))
 
     def calibration_error(self, bins: int = 15) -> float:
         """Expected calibration error over equally wide bins of probability, 0..1; 0 without pixels.
@@ -260,8 +305,9 @@ class PooledCounts:
         Sum over bins of (share of pixels) x |landslide share - mean probability| (Guo et al. 2017, "On calibration
         of modern neural networks"). A pixel's probability is taken as the middle of its step of the grid.
         """
-        found = self.reliability(bins)
-        return float(np.abs(found.landslide - found.probability).sum() / max(int(found.pixels.sum()), 1))
+        bin_counts = self.reliability(bins)
+        gaps = np.abs(bin_counts.landslide - bin_counts.probability)
+        return float(gaps.sum() / max(int(bin_counts.pixels.sum()), 1))
 
     def reliability(self, bins: int = 15) -> Reliability:
         """What a reliability diagram shows."""
@@ -277,20 +323,19 @@ class PooledCounts:
             binned(total).astype(np.int64), binned(self.pixels[1]).astype(np.int64), binned(probability * total)
         )
 
-    def curve(self) -> Curve:
+    def curve(self) -> _Curve:
         """Precision, recall and F1 at every threshold."""
-        false_positive, true_positive = self._positives()
+        false_positive, true_positive = np.cumsum(self.pixels[:, ::-1], axis=1)[:, ::-1]
         landslide = int(self.pixels[1].sum())
-        called = true_positive + false_positive
-        return Curve(
-            precision=np.where(called > 0, true_positive / np.maximum(called, 1), np.nan),
-            recall=true_positive / landslide if landslide else np.full(len(THRESHOLDS), np.nan),
-            # 2 TP + FP + FN, with FN = all landslides - TP.
-            f1=2 * true_positive / np.maximum(called + landslide, 1),
+        counts = np.stack([true_positive, false_positive, landslide - true_positive], axis=-1)
+        return _Curve(
+            precision=np.where(true_positive + false_positive > 0, _precision(counts), np.nan),
+            recall=_recall(counts) if landslide else np.full(len(THRESHOLDS), np.nan),
+            f1=f1(counts),
         )
 
     def scores(self, threshold: float) -> dict[str, float]:
-        """`f1`, `iou`, `precision`, `recall` at a threshold, `average_precision`, `calibration_error`, each 0..1.
+        """All of `METRICS` at a threshold, `average_precision` and `calibration_error`, each 0..1.
 
         The last one alone is the better the lower.
         """
@@ -300,6 +345,14 @@ class PooledCounts:
         """`average_precision` and `calibration_error`, each 0..1."""
         return {"average_precision": self.average_precision(), "calibration_error": self.calibration_error()}
 
+    def validation_metrics(self) -> Metrics:
+        """`val_threshold`, the one of the highest F1, and as `val_...` all of `scores` there."""
+        threshold = self.best_threshold()
+        return {
+            **{f"{Metric.VAL}{name}": value for name, value in self.scores(threshold).items()},
+            Metric.VAL_THRESHOLD: threshold,
+        }
+
     def rows(self) -> list[dict[str, str | int]]:
         """The counts as a table: `threshold`, and how many `background` and `landslide` pixels reach it as their last.
 
@@ -307,8 +360,8 @@ class PooledCounts:
         """
         filled = np.flatnonzero(self.pixels.any(axis=0))
         return [
-            {"threshold": str(THRESHOLDS[place]), "background": int(background), "landslide": int(landslide)}
-            for place, (background, landslide) in zip(filled, self.pixels[:, filled].T, strict=True)
+            {"threshold": str(THRESHOLDS[index]), "background": int(background), "landslide": int(landslide)}
+            for index, (background, landslide) in zip(filled, self.pixels[:, filled].T, strict=True)
         ]
 
     @classmethod
@@ -321,19 +374,14 @@ class PooledCounts:
         counts = cls()
         try:
             for row in csv.DictReader(io.StringIO(text)):
-                place = places(np.array(row["threshold"], np.float32))
-                counts.pixels[:, int(place)] += int(row["background"]), int(row["landslide"])
+                index = grid_index(np.array(row["threshold"], np.float32))
+                counts.pixels[:, int(index)] += int(row["background"]), int(row["landslide"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"no table of pixels: {error}") from None
         return counts
 
-    def _positives(self) -> tuple[np.ndarray, np.ndarray]:
-        """False and true positives at every threshold, int64."""
-        background, landslide = np.cumsum(self.pixels[:, ::-1], axis=1)[:, ::-1]
-        return background, landslide
-
-    def _at(self, place: int) -> Confusion:
-        false_positive, true_positive = (int(side) for side in self.pixels[:, place:].sum(axis=1))
+    def _at(self, index: int) -> Confusion:
+        false_positive, true_positive = (int(side) for side in self.pixels[:, index:].sum(axis=1))
         background, landslide = (int(side) for side in self.pixels.sum(axis=1))
         return Confusion(true_positive, false_positive, landslide - true_positive, background - false_positive)
 

@@ -1,6 +1,7 @@
 """Landslides and false alarms as objects: pixels of one patch that touch, also at a corner, counted as integers."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -38,6 +39,37 @@ class ObjectCounts:
     empty_false_alarms: int = 0
     empty_pixels: int = 0
 
+    @classmethod
+    def of_patch(cls, truth: np.ndarray, predicted: np.ndarray) -> Self:
+        """The objects of one patch; what its border cuts off of one does not count.
+
+        A landslide is hit where at least half of its pixels are predicted. Were any one pixel enough, specks strewn
+        over a patch would hit every large landslide; were more than half needed, a small one, nearly all edge, would
+        depend on what its mask itself is not sure of.
+
+        Args:
+            truth: `(H, W)`, landslide where above 0.
+            predicted: `(H, W)`, called landslide where above 0.
+        """
+        # Here, because the command line must not wait for it.
+        from scipy.ndimage import label
+
+        true, called = np.asarray(truth) > 0, np.asarray(predicted) > 0
+        (landslides, n_landslides), (objects, n_objects) = label(true, _TOUCHING), label(called, _TOUCHING)
+        pixels = np.bincount(landslides.ravel(), minlength=n_landslides + 1)[1:]
+        covered = np.bincount(landslides[called], minlength=n_landslides + 1)[1:]
+        touched = np.bincount(objects[true], minlength=n_objects + 1)[1:]
+        size = np.searchsorted(SIZE_LIMITS, pixels)
+        false_alarms, empty = int((touched == 0).sum()), n_landslides == 0
+        return cls(
+            landslides=_by_size(size),
+            hits=_by_size(size[2 * covered >= pixels]),
+            predicted=int(n_objects),
+            false_alarms=false_alarms,
+            empty_false_alarms=false_alarms if empty else 0,
+            empty_pixels=true.size if empty else 0,
+        )
+
     def __add__(self, other: "ObjectCounts") -> "ObjectCounts":
         return ObjectCounts(
             landslides=_added(self.landslides, other.landslides),
@@ -63,37 +95,6 @@ class ObjectCounts:
             "object_hit_rate": sum(self.hits) / max(sum(self.landslides), 1),
             "object_precision": (self.predicted - self.false_alarms) / max(self.predicted, 1),
         }
-
-
-def count_objects(truth: np.ndarray, predicted: np.ndarray) -> ObjectCounts:
-    """The objects of one patch; what its border cuts off of one does not count.
-
-    A landslide is hit where at least half of its pixels are predicted. Were any one pixel enough, specks strewn over a
-    patch would hit every large landslide; were more than half needed, a small one, nearly all edge, would be judged by
-    what its mask is itself not sure of.
-
-    Args:
-        truth: `(H, W)`, landslide where above 0.
-        predicted: `(H, W)`, called landslide where above 0.
-    """
-    # Here, because the command line must not wait for it.
-    from scipy.ndimage import label
-
-    true, called = np.asarray(truth) > 0, np.asarray(predicted) > 0
-    (landslides, n_landslides), (objects, n_objects) = label(true, _TOUCHING), label(called, _TOUCHING)
-    pixels = np.bincount(landslides.ravel(), minlength=n_landslides + 1)[1:]
-    covered = np.bincount(landslides[called], minlength=n_landslides + 1)[1:]
-    touched = np.bincount(objects[true], minlength=n_objects + 1)[1:]
-    size = np.searchsorted(SIZE_LIMITS, pixels)
-    false_alarms, empty = int((touched == 0).sum()), n_landslides == 0
-    return ObjectCounts(
-        landslides=_by_size(size),
-        hits=_by_size(size[2 * covered >= pixels]),
-        predicted=int(n_objects),
-        false_alarms=false_alarms,
-        empty_false_alarms=false_alarms if empty else 0,
-        empty_pixels=true.size if empty else 0,
-    )
 
 
 def _by_size(sizes: np.ndarray) -> tuple[int, ...]:

@@ -1,52 +1,130 @@
-"""When a model may take the champion's place: it must not be worse, as far as the validation patches can tell.
+"""When a model may become champion: it must not be worse than the champion, as far as the validation patches can tell.
 
-Both are judged on the same patches, so what counts is the difference of their F1, with its interval by patches
-resampled. A model is called worse, and stays out, where one of two things holds:
+Both are scored on the same patches, so what counts is the difference of their F1, with its interval by patches
+resampled. A model is called worse, and refused, where one of two things holds:
 
 - **The whole 95 % interval of the difference lies below 0.** Then it is worse on patches like these, not by the luck
   of which ones were drawn.
 - **It falls short of the best champion so far by more than `MARGIN`.** On few patches the interval is wide and would
-  let nearly anything pass, so the difference itself has a bound: without evidence that a model is no worse, the one
-  that is known stays. The bound is on the sum of what was given away since the best champion: if each new one could be
+  let nearly anything pass, so the difference itself has a bound: without evidence that a model is no worse, the
+  champion stays. The bound is on the sum of what was given away since the best champion: if each new one could be
   a little worse than the last, many would be worse by much.
 
 It does not have to be better: a smaller model, or the same one trained on more patches, may take the place at equal F1.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from lsml.errors import DataError
 from lsml.scoring.bootstrap import Difference
+from lsml.scoring.comparison import PatchCounts, ScoreKind, mean_f1_above
 
 MARGIN = 0.005
 """Half a point of F1: the first three of the 2022 competition are .0055 and .0049 apart (`lsml.scoring.comparison`)."""
 
+_SEED_STREAM = 4
 
-class Verdict(NamedTuple):
-    """What the gate says.
+
+class ScoredModel(NamedTuple):
+    """A model by its scores on validation.
 
     Attributes:
-        not_worse: whether the model may take the place.
+        run_id: the run that has the scores.
+        counts: its table of patches.
+        kind: what its scores are scores of.
+    """
+
+    run_id: str
+    counts: PatchCounts
+    kind: ScoreKind
+
+
+class Decision(NamedTuple):
+    """Whether a model becomes champion.
+
+    Attributes:
+        not_worse: whether it does.
         shortfall: by how much F1 falls short of the best champion so far, 0 or more.
-        why: in words.
+        why: the reason, for people.
+        ahead: F1 above the champion's; None where there is no champion.
+        repeats: the same of the mean over fresh seeds, where there are any.
     """
 
     not_worse: bool
     shortfall: float
     why: str
+    ahead: Difference | None = None
+    repeats: Difference | None = None
 
 
-def verdict(ahead: Difference, *, shortfall: float) -> Verdict:
-    """Judges a challenger by how much its F1 is above the champion's.
+def decide(
+    challenger: ScoredModel,
+    champion: ScoredModel | None,
+    *,
+    shortfall: float = 0.0,
+    repeats: Sequence[ScoredModel] = (),
+    champion_repeats: Sequence[ScoredModel] = (),
+) -> Decision:
+    """Compares the challenger with the champion, and its mean over fresh seeds with the champion's.
+
+    A trial was chosen for its score, which is therefore optimistically biased; fresh seeds were not. The model itself
+    is what is promoted, so both must not be worse.
+
+    Args:
+        shortfall: the champion's own.
+        repeats: the challenger's configuration trained with fresh seeds.
+        champion_repeats: the champion's; where there are none the champion itself counts.
+
+    Raises:
+        DataError: the scores are not comparable.
+    """
+    if champion is None:
+        return Decision(True, 0.0, "the first champion: there is none to compare it with")
+    theirs = list(champion_repeats) or [champion]
+    for other in (challenger, *repeats, *(theirs if repeats else ())):
+        _check_comparable(champion, other)
+    own = _decide_by_difference(mean_f1_above([challenger.counts], [champion.counts]), shortfall=shortfall)
+    if not repeats:
+        return own
+    mean = mean_f1_above([model.counts for model in repeats], [model.counts for model in theirs])
+    by_seeds = _decide_by_difference(mean, shortfall=0.0)
+    if own.not_worse and not by_seeds.not_worse:
+        own = own._replace(not_worse=False, why=f"over fresh seeds {by_seeds.why}")
+    return own._replace(repeats=mean)
+
+
+def _decide_by_difference(ahead: Difference, *, shortfall: float) -> Decision:
+    """Decides by how much a challenger's F1 is above the champion's.
 
     Args:
         shortfall: the champion's own.
     """
     own = max(0.0, shortfall - ahead.value)
     if ahead.interval.high < 0:
-        return Verdict(False, own, "worse: the whole 95 % interval of the difference lies below 0")
+        return Decision(False, own, "worse: the whole 95 % interval of the difference lies below 0", ahead)
     if own > MARGIN:
         best = "the best champion so far" if shortfall else "the champion"
-        return Verdict(False, own, f"worse: {own:.4f} below {best}, more than the margin of {MARGIN:g}")
+        return Decision(False, own, f"worse: {own:.4f} below {best}, more than the margin of {MARGIN:g}", ahead)
     if ahead.value < 0:
-        return Verdict(True, own, f"not worse: within the margin of {MARGIN:g}, and the 95 % interval reaches 0")
-    return Verdict(True, own, "not worse: its F1 is as high or higher")
+        return Decision(
+            True, own, f"not worse: within the margin of {MARGIN:g}, and the 95 % interval reaches 0", ahead
+        )
+    return Decision(True, own, "not worse: its F1 is as high or higher", ahead)
+
+
+def fresh_seed(seed: int, number: int) -> int:
+    """The seed of the repeat of that number, from 1, of a training with `seed`; in 0..2**31-1."""
+    return int(np.random.SeedSequence(seed, spawn_key=(_SEED_STREAM, number)).generate_state(1)[0] >> 1)
+
+
+def _check_comparable(champion: ScoredModel, other: ScoredModel) -> None:
+    why = champion.kind.obstacle(other.kind) or champion.counts.disagreement(other.counts)
+    if why:
+        raise DataError(
+            f"validation scores of the champion's run {champion.run_id} and of run {other.run_id} are not comparable",
+            why,
+            "promote a model that was scored on the champion's patches, or move the alias by hand: lsml ui",
+        )

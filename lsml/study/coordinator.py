@@ -14,17 +14,18 @@ from typing import Protocol
 
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import Interrupted, StudyError
-from lsml.study.trial_queue import Slots
+from lsml.names import EndState, StageRole, State
+from lsml.study.trial_queue import TrialQueue
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
-from lsml.training.outcome import Attempt, Role, State, TrialFunction, TrialOutcome, TrialTask
+from lsml.training.outcome import Attempt, TrialFunction, TrialOutcome, TrialTask
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 120.0
-"""How long a study waits for its first or its next worker: replacing a dead process takes a few seconds."""
+"""How long a study waits for a living worker: replacing a dead process takes a few seconds."""
 
 
-class Recorder(Protocol):
-    """Where the attempts of a study are written down for people to compare."""
+class _Recorder(Protocol):
+    """Where the attempts of a study are recorded; `lsml.tracking.runs.TrialRecorder`."""
 
     def started(self, attempt: Attempt) -> str: ...
 
@@ -32,19 +33,19 @@ class Recorder(Protocol):
 
     def outcome(self, run_id: str, outcome: TrialOutcome) -> None: ...
 
-    def closed(self, run_id: str, state: State, reason: str) -> None: ...
+    def closed(self, run_id: str, state: EndState, reason: str) -> None: ...
 
-    def settle(self, states: Mapping[int, State], reason: str) -> None: ...
+    def settle(self, states: Mapping[int, EndState], reason: str) -> None: ...
 
 
-class Watcher(Protocol):
-    """Who looks on: a terminal, a log, a test."""
+class ProgressListener(Protocol):
+    """Told of the progress of each attempt: a terminal, a log, a test."""
 
     def trial_started(self, attempt: Attempt, steps: Steps) -> None: ...
 
     def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None: ...
 
-    def trial_ended(self, attempt: Attempt, state: State, value: float | None, reason: str) -> None: ...
+    def trial_ended(self, attempt: Attempt, state: EndState, value: float | None, reason: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,16 @@ class Stage:
     """A part of a study: its search, or what comes after.
 
     Attributes:
-        title: says in words what happens in it.
-        slots: what is to be done.
+        title: what happens in it, for people.
+        queue: what is to be done.
         function: what a worker runs for an attempt.
         steps: what an attempt reports if nothing ends it early.
-        keep_probabilities: whether its attempts hand over what they say of the validation patches.
+        keep_probabilities: whether its attempts hand over their probabilities of the validation patches.
     """
 
-    role: Role
+    role: StageRole
     title: str
-    slots: Slots
+    queue: TrialQueue
     function: Callable[[Attempt], TrialFunction]
     steps: Callable[[Attempt], Steps]
     keep_probabilities: bool = False
@@ -83,15 +84,15 @@ class Coordinator:
         stage: Stage,
         *,
         workers: Workers,
-        recorder: Recorder,
-        watcher: Watcher,
+        recorder: _Recorder,
+        listener: ProgressListener,
         data: StudyData,
         max_failures: int,
         folder: Path,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        self._stage, self._slots = stage, stage.slots
-        self._workers, self._recorder, self._watcher = workers, recorder, watcher
+        self._stage, self._queue = stage, stage.queue
+        self._workers, self._recorder, self._listener = workers, recorder, listener
         self._data, self._max_failures, self._folder, self._patience = data, max_failures, folder, patience
         self._out: dict[int, tuple[Attempt, str]] = {}
         self._failures = 0
@@ -106,7 +107,7 @@ class Coordinator:
             Interrupted: by a signal; every attempt under way is closed and its slot will be queued again.
         """
         self._settle("coordinator lost")
-        self._fitting = {n for n, state in self._slots.states().items() if state in ("complete", "pruned")}
+        self._fitting = {n for n, state in self._queue.states().items() if state in (State.COMPLETE, State.PRUNED)}
         try:
             while self._dispatch():
                 message = self._workers.next(_POLL_SECONDS)
@@ -120,25 +121,25 @@ class Coordinator:
             raise
 
     def _settle(self, reason: str) -> None:
-        """Closes whatever is under way in both stores; what had ended in the database is closed as it ended."""
-        self._slots.close_open(reason)
-        self._recorder.settle(self._slots.states(), reason)
+        """Closes whatever is running in both stores; a run whose trial has ended is closed as that did."""
+        self._queue.close_open(reason)
+        self._recorder.settle(self._queue.states(), reason)
 
     def _dispatch(self) -> bool:
         """Hands attempts to free workers; False when nothing is under way and nothing is left."""
         free = self._workers.free()
         self._check_alive(bool(free or self._out))
         for address in free:
-            attempt = self._slots.ask()
+            attempt = self._queue.ask()
             if attempt is None:
                 break
             run_id = self._recorder.started(attempt)
-            self._slots.remember_run(attempt, run_id)
+            self._queue.remember_run(attempt, run_id)
             self._out[attempt.number] = (attempt, run_id)
-            self._watcher.trial_started(attempt, self._stage.steps(attempt))
+            self._listener.trial_started(attempt, self._stage.steps(attempt))
             task = TrialTask(attempt.config, self._data, self._checkpoint(attempt), self._stage.keep_probabilities)
             self._workers.submit(attempt.number, self._stage.function(attempt), task, address)
-        return bool(self._out) or self._slots.ended() < len(self._slots.wanted())
+        return bool(self._out) or self._queue.ended() < len(self._queue.wanted())
 
     def _check_alive(self, alive: bool) -> None:
         now = time.monotonic()
@@ -148,7 +149,7 @@ class Coordinator:
             raise StudyError(
                 "study stopped",
                 f"no worker has been alive for {self._patience:.0f} s",
-                f"the reason stands in {self._folder / 'workers.log'}; then run the same command again",
+                f"see {self._folder / 'workers.log'}, then run the same command again",
             )
 
     def _checkpoint(self, attempt: Attempt) -> Path:
@@ -162,43 +163,43 @@ class Coordinator:
             case Finished():
                 self._finish(attempt, run_id, message.outcome)
             case Failed():
-                self._slots.fail(attempt, message.reason)
-                self._close(attempt, run_id, "failed", None, message.reason)
+                self._queue.fail(attempt, message.reason)
+                self._close(attempt, run_id, State.FAILED, None, message.reason)
                 if not (message.out_of_memory and self._fitting):
                     self._count_failure(message.reason)
             case Lost():
-                again = self._slots.lose(attempt, message.reason)
-                self._close(attempt, run_id, "superseded" if again else "failed", None, message.reason)
+                again = self._queue.lose(attempt, message.reason)
+                self._close(attempt, run_id, State.SUPERSEDED if again else State.FAILED, None, message.reason)
                 if not again:
                     self._count_failure(message.reason)
 
     def _step(self, attempt: Attempt, run_id: str, message: Reported) -> None:
         self._fitting.add(attempt.number)
         # The answer goes out first: the worker waits for it, and tracking may be slow.
-        go_on = self._slots.report(attempt, message.step, message.metrics)
+        go_on = self._queue.report(attempt, message.step, message.metrics)
         self._workers.answer(attempt.number, go_on=go_on)
         self._recorder.step(run_id, message.step, message.metrics)
-        self._watcher.trial_step(attempt, message.step, message.metrics)
+        self._listener.trial_step(attempt, message.step, message.metrics)
 
     def _finish(self, attempt: Attempt, run_id: str, outcome: TrialOutcome) -> None:
         self._failures = 0
         self._recorder.outcome(run_id, outcome)
-        if outcome.stopped == "pruned":
-            self._slots.prune(attempt)
+        if outcome.stopped == State.PRUNED:
+            self._queue.prune(attempt)
             noun, count = outcome.steps
-            self._close(attempt, run_id, "pruned", outcome.value, f"pruned after {noun} {count}")
+            self._close(attempt, run_id, State.PRUNED, outcome.value, f"pruned after {noun} {count}")
         else:
-            self._slots.complete(attempt, outcome)
-            self._close(attempt, run_id, "complete", outcome.value, "")
+            self._queue.complete(attempt, outcome)
+            self._close(attempt, run_id, State.COMPLETE, outcome.value, "")
 
-    def _close(self, attempt: Attempt, run_id: str, state: State, value: float | None, reason: str) -> None:
+    def _close(self, attempt: Attempt, run_id: str, state: EndState, value: float | None, reason: str) -> None:
         self._recorder.closed(run_id, state, reason)
         del self._out[attempt.number]
-        if state != "superseded":
+        if state != State.SUPERSEDED:
             _remove(self._checkpoint(attempt))
-        if state in ("superseded", "failed"):
+        if state in (State.SUPERSEDED, State.FAILED):
             self._fitting.discard(attempt.number)
-        self._watcher.trial_ended(attempt, state, value, reason)
+        self._listener.trial_ended(attempt, state, value, reason)
 
     def _count_failure(self, reason: str) -> None:
         self._failures += 1
@@ -206,7 +207,7 @@ class Coordinator:
             raise StudyError(
                 "study stopped",
                 f"{self._failures} trials in a row failed, the last one with: {reason}",
-                "mend the cause and run the same command again",
+                "fix the error above and run the same command again",
             )
 
 

@@ -8,14 +8,15 @@ from keras_tuner.errors import FatalValueError
 
 from lsml.config.experiment import EPOCHS
 from lsml.config.schema import TrainConfig, with_values
-from lsml.config.space import Space, configure
+from lsml.config.space import Space
 from lsml.data.splits import TrainingData
 from lsml.scoring.metrics import best_epoch
 from lsml.study.oracles import HyperSuggester
-from lsml.training.trainer import EpochEvent, TrainingRun, train
+from lsml.training.outcome import StepEvent
+from lsml.training.trainer import Trainer
 
 
-class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # keras_tuner has no types
+class SegmentationHyperModel(keras_tuner.HyperModel):
     """What `lsml tune` does with one configuration, as KerasTuner's `HyperModel`.
 
         experiment = lsml.config.experiment.load_experiment(Path("experiments/demo.yaml"))
@@ -26,19 +27,19 @@ class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # k
 
     With TensorFlow, KerasTuner's tuners ask for the package tensorboard, which neither they nor lsml install.
 
-    Under KerasTuner's Hyperband a trial goes on with the weights of a shorter one; the course of its learning rate,
+    Under KerasTuner's Hyperband a trial continues with the weights of a shorter one; the course of its learning rate,
     with a warm-up, is fitted to the epochs that it trains itself.
 
     Args:
         space: the fields to search.
         base: the values of all others, the seed among them.
-        data: the patches to train and judge on.
+        data: the patches to train and validate on.
     """
 
     def __init__(self, space: Space, base: TrainConfig, data: TrainingData) -> None:
         super().__init__(name="lsml")
         self._space, self._base, self._data = space, base, data
-        self._built: tuple[TrainingRun, TrainConfig] | None = None
+        self._built: Trainer | None = None
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The compiled network, from stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`.
@@ -49,14 +50,12 @@ class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # k
         Raises:
             ConfigError: values that a configuration cannot have together.
         """
-        config = configure(self._space, self._base, HyperSuggester(hp, self._space))
+        config = self._space.configure(self._base, HyperSuggester(hp, self._space))
         if "tuner/epochs" in hp.values:
             config = with_values(config, {EPOCHS: hp.values["tuner/epochs"] - hp.values["tuner/initial_epoch"]})
         data = self._data
-        run = TrainingRun(
-            config, data.train, data.statistics, validation=data.validation, keep=best_epoch, checkpoint=None
-        )
-        self._built = (run, config)
+        run = Trainer(config, data.train, data.statistics, validation=data.validation, keep=best_epoch, checkpoint=None)
+        self._built = run
         return run.network
 
     def fit(
@@ -69,7 +68,7 @@ class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # k
         initial_epoch: int = 0,
         verbose: object = None,
     ) -> dict[str, float]:
-        """Trains the network that `build` gave last; the metrics of its best epoch, as `EpochEvent` has them.
+        """Trains the network that `build` gave last; the best epoch's metrics, as `Trainer.epoch` reports them.
 
         Args:
             callbacks: hear of the start, the end and each epoch, with all its metrics, and may stop the training. They
@@ -82,29 +81,29 @@ class SegmentationHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]  # k
             FatalValueError: `model` is not what `build` gave last, or `epochs` comes from the caller of `search`.
             TrainingDiverged: a loss or an output became NaN or infinite.
         """
-        if self._built is None or self._built[0].network is not model:
+        if self._built is None or self._built.network is not model:
             raise FatalValueError("model: not the one that build() gave last; build it again")
         if epochs is not None and epochs != hp.values.get("tuner/epochs"):
             raise FatalValueError("epochs: unknown to the learning rate's course; set training.epochs in base or space")
-        run, config = self._built
+        run = self._built
         listeners = keras.callbacks.CallbackList(list(callbacks), model=model)
         model.stop_training = False
         listeners.on_train_begin()
         listeners.on_epoch_begin(initial_epoch)
-        train(run, config.training, _Callbacks(listeners, model, initial_epoch))
+        run.train(_Callbacks(listeners, model, initial_epoch))
         listeners.on_train_end()
         return dict(run.history[best_epoch(run.history) - 1])
 
 
 class _Callbacks:
-    """An `lsml.training.trainer.Observer` that hands epochs on, numbered from 0 as Keras does."""
+    """An `lsml.training.outcome.Report` that hands epochs on, numbered from 0 as Keras does."""
 
     def __init__(self, listeners: keras.callbacks.CallbackList, model: keras.Model, initial_epoch: int) -> None:
         self._listeners, self._model, self._first = listeners, model, initial_epoch
 
-    def epoch_ended(self, event: EpochEvent) -> bool:
+    def __call__(self, event: StepEvent) -> bool:
         """False when a callback has stopped the training."""
-        epoch = self._first + event.epoch - 1
+        epoch = self._first + event.step - 1
         self._listeners.on_epoch_end(epoch, dict(event.metrics))
         if self._model.stop_training:
             return False

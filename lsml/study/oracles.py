@@ -14,21 +14,78 @@ from threadpoolctl import threadpool_limits
 
 from lsml.config.experiment import EPOCHS
 from lsml.config.fields import Scalar
-from lsml.config.schema import OBJECTIVE, fields
-from lsml.config.space import Dimension, Space, allowed
+from lsml.config.schema import TrainConfig
+from lsml.config.space import Dimension, Space
 from lsml.config.study import BayesianTunerSettings, HyperbandTunerSettings, RandomTunerSettings, TunerSettings
-from lsml.study.database import slot_of
+from lsml.names import OBJECTIVE
+from lsml.study.database import AttemptRecord
 
 _NATIVE = ({int}, {float}, {str})
 """The types that a `Choice` keeps, where all of its values have one of them."""
+
+
+class KerasSpace:
+    """A search space as KerasTuner's hyperparameters."""
+
+    def __init__(self, space: Space) -> None:
+        self._dimensions = space.dimensions
+        self._kinds = {spec.name: spec.kind for spec in TrainConfig.fields()}
+
+    def declared(self) -> keras_tuner.HyperParameters:
+        """All of the space, each field with all of its conditions.
+
+        `conditional_scope` can say neither that a field has two parents nor that its parent has one too, so the
+        conditions are given in the form in which KerasTuner stores them.
+        """
+        entries = [
+            _entry(name, dimension, self._kinds[name], list(self._conditions(dimension)))
+            for name, dimension in self._dimensions.items()
+        ]
+        hp = keras_tuner.HyperParameters()
+        # Merged and not only read, which gives the fields that are active their defaults.
+        hp.merge(keras_tuner.HyperParameters.from_config({"space": entries, "values": {}}))
+        return hp
+
+    def _conditions(self, dimension: Dimension) -> Iterator[dict[str, Any]]:
+        """The conditions of a field; those of its parents need no mention, because without these it has no parent."""
+        for parent in dimension.when:
+            labels = [self._encoded(parent, value) for value in dimension.allowed(parent)]
+            yield {"class_name": "Parent", "config": {"name": parent, "values": labels}}
+
+    def encoded(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """The values of fields of the space as KerasTuner has them."""
+        return {name: self._encoded(name, value) for name, value in values.items()}
+
+    def _encoded(self, name: str, value: Scalar) -> Scalar:
+        dimension = self._dimensions[name]
+        options = _options(dimension, self._kinds[name])
+        if options is None:
+            return value
+        if dimension.choices is not None:
+            return options.labels[options.values.index(value)]
+        return min(options.labels, key=lambda label: abs(label - value))  # type: ignore[operator]  # numbers alone
+
+    def decoded(self, values: Mapping[str, Any]) -> dict[str, Scalar]:
+        """What KerasTuner's values of the space's fields mean; it has no others than those of active fields."""
+        return {name: self.decode(name, values[name]) for name in self._dimensions if name in values}
+
+    def decode(self, name: str, value: Any) -> Scalar:
+        """What KerasTuner's value of a field means."""
+        dimension, kind = self._dimensions[name], self._kinds[name]
+        options = _options(dimension, kind)
+        if options is not None:
+            return options.values[options.labels.index(value)]
+        low, high = _bounds(dimension)
+        inside = min(max(value, low), high)
+        return int(inside) if kind == "int" else float(inside)
 
 
 class HyperSuggester:
     """`lsml.config.space.Suggester` on KerasTuner's hyperparameters, in which it declares the whole space."""
 
     def __init__(self, hp: keras_tuner.HyperParameters, space: Space) -> None:
-        hp.merge(declared(space), overwrite=False)
-        self._hp, self._space, self._kinds = hp, space, _kinds()
+        self._hp, self._space = hp, KerasSpace(space)
+        hp.merge(self._space.declared(), overwrite=False)
 
     def choice(self, name: str, choices: tuple[Scalar, ...]) -> Scalar:
         return self._value(name)
@@ -40,40 +97,7 @@ class HyperSuggester:
         return float(self._value(name))
 
     def _value(self, name: str) -> Scalar:
-        return _decoded(self._space.dimensions[name], self._kinds[name], self._hp.get(name))
-
-
-def declared(space: Space) -> keras_tuner.HyperParameters:
-    """All of a space as KerasTuner has it, each field with all of its conditions.
-
-    `conditional_scope` can say neither that a field has two parents nor that its parent has one too, so the conditions
-    are given in the form in which KerasTuner stores them.
-    """
-    kinds = _kinds()
-    entries = [
-        _entry(name, dimension, kinds[name], list(_conditions(space, dimension, kinds)))
-        for name, dimension in space.dimensions.items()
-    ]
-    hp = keras_tuner.HyperParameters()
-    # Merged and not only read, which gives the fields that are active their defaults.
-    hp.merge(keras_tuner.HyperParameters.from_config({"space": entries, "values": {}}))
-    return hp
-
-
-def encoded(space: Space, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The values of fields of the space as KerasTuner has them."""
-    kinds = _kinds()
-    return {name: _encoded(space.dimensions[name], kinds[name], value) for name, value in values.items()}
-
-
-def decoded(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
-    """What KerasTuner's values of the space's fields mean; it has no others than those of active fields."""
-    kinds = _kinds()
-    return {
-        name: _decoded(dimension, kinds[name], values[name])
-        for name, dimension in space.dimensions.items()
-        if name in values
-    }
+        return self._space.decode(name, self._hp.get(name))
 
 
 class _Options(NamedTuple):
@@ -115,55 +139,26 @@ def _entry(name: str, dimension: Dimension, kind: str, conditions: list[dict[str
     return {"class_name": "Int" if kind == "int" else "Float", "config": {**common, **bounds}}
 
 
-def _conditions(space: Space, dimension: Dimension, kinds: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The conditions of a field; those of its parents need no mention, because without these it has no parent."""
-    for parent, condition in dimension.when.items():
-        labels = [_encoded(space.dimensions[parent], kinds[parent], value) for value in allowed(condition)]
-        yield {"class_name": "Parent", "config": {"name": parent, "values": labels}}
-
-
-def _encoded(dimension: Dimension, kind: str, value: Scalar) -> Scalar:
-    options = _options(dimension, kind)
-    if options is None:
-        return value
-    if dimension.choices is not None:
-        return options.labels[options.values.index(value)]
-    return min(options.labels, key=lambda label: abs(label - value))  # type: ignore[operator]
-
-
-def _decoded(dimension: Dimension, kind: str, value: Any) -> Scalar:
-    options = _options(dimension, kind)
-    if options is not None:
-        return options.values[options.labels.index(value)]
-    low, high = _bounds(dimension)
-    inside = min(max(value, low), high)
-    return int(inside) if kind == "int" else float(inside)
-
-
 def _bounds(dimension: Dimension) -> tuple[float, float]:
     assert dimension.low is not None
     assert dimension.high is not None
     return dimension.low, dimension.high
 
 
-def _kinds() -> dict[str, str]:
-    return {spec.name: spec.kind for spec in fields()}
-
-
-class Verdict(Enum):
+class NoProposal(Enum):
     """Why an oracle proposes nothing."""
 
-    WAIT = "until a trial under way has ended"
+    WAIT = "until a running trial has ended"
     END = "for good"
 
 
 def propose(
     settings: TunerSettings, space: Space, trials: Sequence[FrozenTrial], *, slot: int, seed: int
-) -> dict[str, Scalar] | Verdict:
-    """What the oracle would try in a slot, given what was tried in those before it.
+) -> dict[str, Scalar] | NoProposal:
+    """The values that the oracle proposes for a slot, given the trials of those before it.
 
     Under Hyperband `training.epochs` is one of the values, and each trial is trained anew from its first epoch:
-    KerasTuner's own would go on with the weights of a shorter one, whose learning rate has been down its whole course.
+    KerasTuner's own would continue with the weights of a shorter one, at the end of its learning-rate schedule.
 
     Args:
         trials: the attempts that count, those under way included; that of slot 0 is the base configuration.
@@ -172,7 +167,7 @@ def propose(
     """
     own = _oracles_part(settings, space)
     oracle = _make_oracle(settings, own, seed)
-    recalled = [_recalled(own, trial) for trial in sorted(trials, key=slot_of)]
+    recalled = [_recalled(own, trial) for trial in sorted(trials, key=lambda trial: AttemptRecord(trial).slot)]
     with warnings.catch_warnings(), threadpool_limits(limits=1):
         # The process warns of each length scale at a bound. Its matrices are so small that threads only get in the way.
         warnings.simplefilter("ignore")
@@ -180,9 +175,9 @@ def propose(
         oracle.recall([trial for trial in recalled if trial.status == "RUNNING"])
         answer = oracle.populate_space(str(slot))
     if answer["status"] != "RUNNING":
-        return Verdict.WAIT if answer["status"] == "IDLE" else Verdict.END
+        return NoProposal.WAIT if answer["status"] == "IDLE" else NoProposal.END
     values = answer["values"]
-    return decoded(own, values) | ({EPOCHS: int(values["tuner/epochs"])} if "tuner/epochs" in values else {})
+    return KerasSpace(own).decoded(values) | ({EPOCHS: int(values["tuner/epochs"])} if "tuner/epochs" in values else {})
 
 
 def _oracles_part(settings: TunerSettings, space: Space) -> Space:
@@ -194,19 +189,20 @@ def _oracles_part(settings: TunerSettings, space: Space) -> Space:
 
 def _recalled(space: Space, trial: FrozenTrial) -> Trial:
     hp = keras_tuner.HyperParameters()
-    hp.values = encoded(space, {name: value for name, value in trial.params.items() if name in space.dimensions})
+    searched = {name: value for name, value in trial.params.items() if name in space.dimensions}
+    hp.values = KerasSpace(space).encoded(searched)
     complete = trial.state == TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value)
     status = "COMPLETED" if complete else "FAILED" if trial.state.is_finished() else "RUNNING"
-    recalled = Trial(hp, trial_id=str(slot_of(trial)), status=status)
+    recalled = Trial(hp, trial_id=str(AttemptRecord(trial).slot), status=status)
     recalled.score = trial.value if complete else None
     return recalled
 
 
-class _Recalling(keras_tuner.Oracle):  # type: ignore[misc]  # keras_tuner has no types
-    """An oracle that is told of trials that it did not give out itself."""
+class _Recalling(keras_tuner.Oracle):
+    """An oracle that is told of trials that it did not propose itself."""
 
     def recall(self, trials: Sequence[Trial]) -> None:
-        """Takes note of trials; those under way come last."""
+        """Adds trials; running ones come last."""
         for trial in trials:
             self.trials[trial.trial_id] = trial
             self._record_values(trial)
@@ -214,11 +210,11 @@ class _Recalling(keras_tuner.Oracle):  # type: ignore[misc]  # keras_tuner has n
                 self.ongoing_trials[trial.trial_id] = trial
 
 
-class _Random(_Recalling, RandomSearchOracle):  # type: ignore[misc]
+class _Random(_Recalling, RandomSearchOracle):
     """Draws what was not tried yet."""
 
 
-class _Bayesian(_Recalling, BayesianOptimizationOracle):  # type: ignore[misc]
+class _Bayesian(_Recalling, BayesianOptimizationOracle):
     """Gives running trials the score that its process expects of them, less one standard deviation.
 
     KerasTuner's asks the process as the last proposal left it. Here there was none, and a process that knows no
@@ -233,8 +229,8 @@ class _Bayesian(_Recalling, BayesianOptimizationOracle):  # type: ignore[misc]
         super().recall(trials)
 
 
-class _Hyperband(_Recalling, HyperbandOracle):  # type: ignore[misc]
-    """Finds out again which trial was drawn for which bracket, and which went on to the next round.
+class _Hyperband(_Recalling, HyperbandOracle):
+    """Reconstructs which trial was drawn for which bracket, and which was promoted to the next round.
 
     Drawn values are never drawn twice, so a trial with those of an earlier one is the next round of that.
     """
@@ -262,34 +258,27 @@ class _Hyperband(_Recalling, HyperbandOracle):  # type: ignore[misc]
         if len(self._brackets[-1]["rounds"][0]) >= self._get_size(self._current_bracket, 0):
             self._increment_bracket_num()
             self._start_new_bracket()
-        return self._brackets[-1]["rounds"]
+        rounds: list[list[dict[str, str | None]]] = self._brackets[-1]["rounds"]
+        return rounds
 
 
 _BASE = "0"
 """The slot of the base configuration, which is trained in full and belongs to no bracket."""
 
 
+_ORACLES: dict[type[TunerSettings], type[_Recalling]] = {
+    RandomTunerSettings: _Random,
+    BayesianTunerSettings: _Bayesian,
+    HyperbandTunerSettings: _Hyperband,
+}
+
+
 def _make_oracle(settings: TunerSettings, space: Space, seed: int) -> _Recalling:
     # KerasTuner takes the seed 0 for none.
     common = {
         "objective": keras_tuner.Objective(OBJECTIVE, "max"),
-        "hyperparameters": declared(space),
+        "hyperparameters": KerasSpace(space).declared(),
         "seed": max(seed, 1),
     }
-    match settings:
-        case RandomTunerSettings():
-            return _Random(**common)
-        case BayesianTunerSettings():
-            return _Bayesian(
-                **common,
-                num_initial_points=settings.num_initial_points,
-                alpha=settings.alpha,
-                beta=settings.beta,
-            )
-        case HyperbandTunerSettings():
-            return _Hyperband(
-                **common,
-                max_epochs=settings.max_epochs,
-                factor=settings.factor,
-                hyperband_iterations=settings.hyperband_iterations,
-            )
+    # The options of a tuner have the names of KerasTuner's own arguments.
+    return _ORACLES[type(settings)](**common, **settings.model_dump(exclude={"name"}))

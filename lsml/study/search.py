@@ -1,4 +1,4 @@
-"""The samplers and pruners of a search: Optuna's, bound to the study's seed and the slot alone.
+"""A search as the study records it, and its samplers and pruners: Optuna's, bound to the seed and the slot alone.
 
 Left to themselves, some of Optuna's draw on the study's name, on trial numbers (which a killed attempt moves on), or on
 counters in the database (which it moves on too), so that a study would depend on its name and on its kills.
@@ -7,42 +7,134 @@ counters in the database (which it moves on too), so that a study would depend o
 import copy
 import math
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import (
-    BaseSampler,
-    CmaEsSampler,
-    GPSampler,
-    NSGAIISampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
-)
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from lsml.config.schema import fields
+from lsml.config.experiment import Experiment
+from lsml.config.fields import Scalar, flatten
+from lsml.config.schema import TrainConfig
 from lsml.config.space import Dimension, Space
 from lsml.config.study import (
     CmaEsSettings,
     GpSettings,
-    HalvingSettings,
     HyperbandSettings,
-    MedianSettings,
-    NoPruningSettings,
+    HyperbandTunerSettings,
     NsgaIISettings,
     PrunerSettings,
     QmcSettings,
-    RandomSettings,
     SamplerSettings,
-    TpeSettings,
+    StudySettings,
+    TunerSettings,
 )
-from lsml.study.database import CountedStudy, is_superseded, slot_of
+from lsml.data.splits import StudyData
+from lsml.report.summary import Standing
+from lsml.study.database import AttemptRecord, CountedStudy
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a study registers, and against what it was chosen.
+
+    Attributes:
+        run_id: the run whose model is registered.
+        value: F1 of its configuration, in 0..1.
+        label: where the configuration comes from, such as `trial 3` or `base`.
+        standings: how all did in the folds, the chosen one first; empty where there are no folds.
+        baselines: how the baselines did, scored on the same patches as the trials.
+    """
+
+    run_id: str
+    value: float
+    label: str
+    standings: tuple[Standing, ...] = ()
+    baselines: tuple[Standing, ...] = ()
+
+
+def study_spec(experiment: Experiment, data: StudyData, weights: Mapping[str, str]) -> dict[str, Any]:
+    """What must not change when a study is resumed, as plain data.
+
+    Args:
+        weights: SHA-256 of each file of weights that the search can choose, by its name in the configuration.
+    """
+    settings = experiment.study
+    return {
+        "data": data.identity,
+        "base": {name: value for name, value in flatten(experiment.base).items() if name != "seed"},
+        "space": experiment.space.describe(),
+        "search": {
+            "seed": settings.seed,
+            "engine": settings.engine,
+            **{part: flatten(chosen) for part, chosen in _engine_parts(settings).items()},
+            **({} if settings.cost is None else {"second_objective": settings.second_objective}),
+        },
+        "confirm": settings.confirm,
+        # Left out where there is none, so that studies from before there were such files resume.
+        **({"weights file": dict(weights)} if weights else {}),
+    }
+
+
+def study_params(name: str, experiment: Experiment, workers: int) -> dict[str, Scalar]:
+    """The parameters that the study's run shows."""
+    settings = experiment.study
+    engine = [_with_options(f"study.{part}", chosen) for part, chosen in _engine_parts(settings).items()]
+    return {
+        "study.name": name,
+        "study.experiment": experiment.name,
+        "study.trials": settings.trials,
+        "study.workers": workers,
+        "study.seed": settings.seed,
+        "study.max_retries": settings.max_retries,
+        "study.confirm": settings.confirm,
+        "study.engine": settings.engine,
+        **{key: value for options in engine for key, value in options.items()},
+        **({} if settings.cost is None else {"study.second_objective": settings.second_objective}),
+        "study.searched": ", ".join(experiment.space.dimensions),
+    }
+
+
+def describe_engine(settings: StudySettings) -> str:
+    """Which engine searches and which settings it ignores; empty for Optuna, which ignores none."""
+    if settings.engine == "optuna":
+        return ""
+    cap = "; --trials is a cap" if isinstance(settings.tuner, HyperbandTunerSettings) else ""
+    return f"KerasTuner's {settings.tuner.name} tuner, without study.sampler and study.pruner{cap}"
+
+
+def _engine_parts(settings: StudySettings) -> dict[str, SamplerSettings | PrunerSettings | TunerSettings]:
+    """The settings that the study's engine uses, by their name below `study`."""
+    if settings.engine == "optuna":
+        return {"sampler": settings.sampler, "pruner": settings.pruner}
+    return {"tuner": settings.tuner}
+
+
+def _with_options(key: str, settings: SamplerSettings | PrunerSettings | TunerSettings) -> dict[str, Scalar]:
+    """`{"study.sampler": "tpe", "study.sampler.startup_trials": 10}`; options that are not given are left out."""
+    options = {f"{key}.{name}": value for name, value in flatten(settings).items() if name != "name"}
+    return {key: settings.name} | {name: value for name, value in options.items() if value is not None}
+
+
+_CLASSES: dict[type[SamplerSettings | PrunerSettings], type[Any]] = {}
+"""What is built for settings that name no class of Optuna."""
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def _built_for(settings: type[SamplerSettings | PrunerSettings]) -> Callable[[_Class], _Class]:
+    def register(made: _Class) -> _Class:
+        _CLASSES[settings] = made
+        return made
+
+    return register
 
 
 def make_sampler(settings: SamplerSettings, space: Space, *, slot: int, slot_seed: int, study_seed: int) -> BaseSampler:
@@ -52,46 +144,34 @@ def make_sampler(settings: SamplerSettings, space: Space, *, slot: int, slot_see
         slot_seed: belongs to this slot alone.
         study_seed: is the same for all slots of the study.
     """
-    match settings:
-        case TpeSettings():
-            return TPESampler(
-                seed=slot_seed, n_startup_trials=settings.startup_trials, n_ei_candidates=settings.candidates
-            )
-        case RandomSettings():
-            return RandomSampler(seed=slot_seed)
-        case QmcSettings():
-            return _SlotQmc(space, slot=slot, seed=study_seed, sequence=settings.sequence)
-        case CmaEsSettings():
-            return _SlotCmaEs(space, slot=slot, seed=slot_seed, settings=settings)
-        case GpSettings():
-            return _FixedSpaceGp(space, seed=slot_seed, startup_trials=settings.startup_trials)
-        case NsgaIISettings():
-            return _SlotNsgaII(space, seed=slot_seed, population=settings.population)
+    if settings.optuna:
+        named: BaseSampler = getattr(optuna.samplers, settings.optuna)(seed=slot_seed, **settings.arguments())
+        return named
+    build = _CLASSES[type(settings)]
+    built: BaseSampler = build(settings, space, slot=slot, slot_seed=slot_seed, study_seed=study_seed)
+    return built
 
 
 def make_pruner(settings: PrunerSettings, *, study_seed: int) -> BasePruner:
     """The pruner of a search whose steps count from 1: epochs, or folds."""
-    match settings:
-        case HalvingSettings():
-            return SuccessiveHalvingPruner(min_resource=settings.min_epochs, reduction_factor=settings.reduction)
-        case HyperbandSettings():
-            return SlotHyperband(settings, study_seed)
-        case MedianSettings():
-            return MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=settings.min_epochs)
-        case NoPruningSettings():
-            return NopPruner()
+    if settings.optuna:
+        named: BasePruner = getattr(optuna.pruners, settings.optuna)(**settings.arguments())
+        return named
+    built: BasePruner = _CLASSES[type(settings)](settings, study_seed)
+    return built
 
 
+@_built_for(QmcSettings)
 class _SlotQmc(QMCSampler):
     """A scrambled sequence over the whole space, of which each slot takes its own point.
 
     Optuna's counts in the database, and reads the space off the first trial, without its conditional fields.
     """
 
-    def __init__(self, space: Space, *, slot: int, seed: int, sequence: str) -> None:
+    def __init__(self, settings: QmcSettings, space: Space, *, slot: int, study_seed: int, **_: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            super().__init__(qmc_type=sequence, scramble=True, seed=seed)
+            super().__init__(scramble=True, seed=study_seed, **settings.arguments())
         self._whole = dict(_distributions(space, conditional=True))
         # Slot 0 is the base configuration.
         self._point = max(slot - 1, 0)
@@ -103,6 +183,7 @@ class _SlotQmc(QMCSampler):
         return self._point
 
 
+@_built_for(CmaEsSettings)
 class _SlotCmaEs(CmaEsSampler):
     """CMA-ES over the ranges without a condition; TPE draws the rest.
 
@@ -110,13 +191,12 @@ class _SlotCmaEs(CmaEsSampler):
     moves on with the trial's number.
     """
 
-    def __init__(self, space: Space, *, slot: int, seed: int, settings: CmaEsSettings) -> None:
+    def __init__(self, settings: CmaEsSettings, space: Space, *, slot: int, slot_seed: int, **_: int) -> None:
         super().__init__(
-            seed=seed,
-            n_startup_trials=settings.startup_trials,
-            popsize=settings.population,
-            independent_sampler=TPESampler(seed=seed),
+            seed=slot_seed,
+            independent_sampler=TPESampler(seed=slot_seed),
             warn_independent_sampling=False,
+            **settings.arguments(),
         )
         self._slot = slot
         shared = _distributions(space, conditional=False)
@@ -132,7 +212,8 @@ class _SlotCmaEs(CmaEsSampler):
         assert isinstance(study, CountedStudy)
         given = trial.system_attrs.get("fixed_params", {})
         for earlier in study.all_trials(deepcopy=False):
-            if is_superseded(earlier) and slot_of(earlier) == self._slot and earlier.params == given:
+            attempt = AttemptRecord(earlier)
+            if attempt.superseded and attempt.slot == self._slot and attempt.params == given:
                 for key, value in earlier.system_attrs.items():
                     if key.startswith("cma:"):
                         study._storage.set_trial_system_attr(trial._trial_id, key, value)
@@ -145,15 +226,16 @@ class _SlotCmaEs(CmaEsSampler):
         return super().sample_relative(study, by_slot, search_space)
 
 
+@_built_for(GpSettings)
 class _FixedSpaceGp(GPSampler):
     """A Gaussian process over the fields without a condition; TPE draws the rest."""
 
-    def __init__(self, space: Space, *, seed: int, startup_trials: int) -> None:
+    def __init__(self, settings: GpSettings, space: Space, *, slot_seed: int, **_: int) -> None:
         super().__init__(
-            seed=seed,
-            n_startup_trials=startup_trials,
-            independent_sampler=TPESampler(seed=seed),
+            seed=slot_seed,
+            independent_sampler=TPESampler(seed=slot_seed),
             warn_independent_sampling=False,
+            **settings.arguments(),
         )
         self._shared = dict(_distributions(space, conditional=False))
 
@@ -161,6 +243,7 @@ class _FixedSpaceGp(GPSampler):
         return self._shared
 
 
+@_built_for(NsgaIISettings)
 class _SlotNsgaII(NSGAIISampler):
     """NSGA-II over the fields without a condition; TPE draws the rest.
 
@@ -169,11 +252,11 @@ class _SlotNsgaII(NSGAIISampler):
     again, have none; and the parents of a generation come in another order once they have been noted there.
     """
 
-    def __init__(self, space: Space, *, seed: int, population: int) -> None:
-        super().__init__(population_size=population, seed=seed)
-        self._size = population
+    def __init__(self, settings: NsgaIISettings, space: Space, *, slot_seed: int, **_: int) -> None:
+        super().__init__(seed=slot_seed, **settings.arguments())
+        self._size = settings.population
         self._shared = dict(_distributions(space, conditional=False))
-        self._conditional = TPESampler(seed=seed)
+        self._conditional = TPESampler(seed=slot_seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._shared
@@ -199,12 +282,13 @@ class _SlotNsgaII(NSGAIISampler):
 
 
 def _complete_by_slot(study: Study) -> list[FrozenTrial]:
-    return sorted(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), key=slot_of)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: AttemptRecord(trial).slot)
 
 
 def _distributions(space: Space, *, conditional: bool) -> Iterator[tuple[str, BaseDistribution]]:
     """Every field that has more than one value, by name; with `conditional` those that hang on others too."""
-    kinds = {spec.name: spec.kind for spec in fields()}
+    kinds = {spec.name: spec.kind for spec in TrainConfig.fields()}
     for name, dimension in sorted(space.dimensions.items()):
         found = _distribution(dimension, kinds[name])
         if not found.single() and (conditional or not dimension.when):
@@ -224,7 +308,8 @@ def _distribution(dimension: Dimension, kind: str) -> BaseDistribution:
     return FloatDistribution(float(dimension.low), float(dimension.high), log=dimension.log, step=dimension.step)
 
 
-class SlotHyperband(BasePruner):
+@_built_for(HyperbandSettings)
+class _SlotHyperband(BasePruner):
     """Hyperband (Li et al. 2018, algorithm 1) by asynchronous successive halving in each bracket.
 
     With `R = max_epochs / min_epochs` there are `floor(log_reduction(R)) + 1` brackets; the first rung of bracket `b`
@@ -239,10 +324,7 @@ class SlotHyperband(BasePruner):
         while settings.min_epochs * settings.reduction**count <= settings.max_epochs:
             count += 1
         self._brackets = [
-            SuccessiveHalvingPruner(
-                min_resource=settings.min_epochs, reduction_factor=settings.reduction, min_early_stopping_rate=bracket
-            )
-            for bracket in range(count)
+            SuccessiveHalvingPruner(min_early_stopping_rate=bracket, **settings.arguments()) for bracket in range(count)
         ]
         # n of algorithm 1, with s = count - 1 - bracket: how many trials begin in the bracket.
         shares = [math.ceil(count * settings.reduction ** (count - 1 - b) / (count - b)) for b in range(count)]
@@ -254,17 +336,17 @@ class SlotHyperband(BasePruner):
         return int(np.random.default_rng([self._seed, number]).permutation(self._round)[place])
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        bracket = self.bracket_of(slot_of(trial))
+        bracket = self.bracket_of(AttemptRecord(trial).slot)
         return self._brackets[bracket].prune(_Bracket(study, self, bracket), trial)
 
 
 class _Bracket(CountedStudy):
     """The study as one bracket sees it."""
 
-    def __init__(self, study: Study, hyperband: SlotHyperband, bracket: int) -> None:
+    def __init__(self, study: Study, hyperband: _SlotHyperband, bracket: int) -> None:
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=hyperband)
         self._hyperband, self._bracket = hyperband, bracket
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         counted = super().get_trials(deepcopy=deepcopy, states=states)
-        return [t for t in counted if self._hyperband.bracket_of(slot_of(t)) == self._bracket]
+        return [t for t in counted if self._hyperband.bracket_of(AttemptRecord(t).slot) == self._bracket]

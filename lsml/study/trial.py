@@ -1,46 +1,49 @@
-"""What workers run: the training behind one trial, and what it hands back."""
+"""The training behind a trial, which workers run, and its outcome."""
 
-import itertools
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsml.config.schema import OBJECTIVE
-from lsml.data.folds import FoldedData
 from lsml.data.pack import PackedSplit
-from lsml.data.splits import Split, Steps, TrainingData
-from lsml.scoring.calibration import Calibration, calibrate, moved
-from lsml.scoring.ensemble_selection import PROBABILITIES
-from lsml.scoring.ensemble_selection import pack_probabilities as pack
-from lsml.scoring.metrics import PooledCounts, score_patch, to_csv
-from lsml.scoring.objects import ObjectCounts, count_objects
-from lsml.training.memory import within_memory
+from lsml.data.splits import FoldedData, Split, Steps, TrainingData
+from lsml.evaluation.evaluate import (
+    Evaluation,
+    Patch,
+    PredictedPatch,
+    choose_threshold,
+    evaluate_predictions,
+    predictions,
+)
+from lsml.names import OBJECTIVE, Artifact, Metric
+from lsml.scoring.calibration import Calibration, calibrate
+from lsml.scoring.ensemble_selection import StoredProbabilities
+from lsml.scoring.metrics import to_csv
+from lsml.training.device import within_memory
 from lsml.training.outcome import (
-    PATCH_TABLE,
-    PIXEL_TABLE,
-    Earned,
+    CvSummary,
     Panel,
     Report,
-    TrialFunction,
+    StepEvent,
+    TrialFunctions,
     TrialOutcome,
     TrialTask,
 )
 
 if TYPE_CHECKING:
     from lsml.training.baselines import Kind, PixelLearner
-    from lsml.training.crossval import Learner
+    from lsml.training.crossval import CrossValidation, Learner
 
-PANEL_PATCHES = 4
+_PANEL_PATCHES = 4
 
 
 def train_trial(task: TrialTask, report: Report) -> TrialOutcome:
-    """Trains the task's configuration, once or in folds as its data ask, and packs up what came out.
+    """Trains the task's configuration, once, or in folds where its data have some.
 
     Raises:
         TrainingDiverged: the loss left the finite numbers.
@@ -51,52 +54,52 @@ def train_trial(task: TrialTask, report: Report) -> TrialOutcome:
 
 def _trained(task: TrialTask, report: Report) -> TrialOutcome:
     if isinstance(task.data, FoldedData):
-        from lsml.training.network import Network, costs_of
+        from lsml.training.network import Network
 
-        outcome = _cross_validated(Network(task.config), task, report)
-        return replace(outcome, costs=costs_of(task.config, task.data.train))
+        network = Network(task.config)
+        return replace(_cross_validated(network, task, report), costs=network.costs(task.data.train))
     assert isinstance(task.data, TrainingData)
     return _fitted(task.data, task, report)
 
 
-def refit_trial(task: TrialTask, report: Report, *, earned: "Earned") -> TrialOutcome:
+def refit_trial(task: TrialTask, report: Report, *, summary: CvSummary) -> TrialOutcome:
     """Trains the task's configuration on all patches, as long as its folds did on average.
 
     Raises:
         TrainingDiverged: the loss left the finite numbers.
         OutOfMemory: the configuration does not fit.
     """
-    return within_memory(lambda: _refitted(task, report, earned), task.config)
+    return within_memory(lambda: _refitted(task, report, summary), task.config)
 
 
-def _refitted(task: TrialTask, report: Report, earned: "Earned") -> TrialOutcome:
+def _refitted(task: TrialTask, report: Report, summary: CvSummary) -> TrialOutcome:
     from lsml.training.network import refit
 
     (pack,) = task.data.splits
     result = refit(
         task.config,
         pack,
-        epochs=earned.epochs,
-        temperature=earned.temperature,
-        epoch_ended=lambda event: report(event.epoch, event.metrics, event.replayed),
+        epochs=summary.epochs,
+        temperature=summary.temperature,
+        report=report,
         checkpoint=task.checkpoint,
     )
     return TrialOutcome(
-        value=earned.value,
+        value=summary.value,
         stopped="finished",
-        steps=Steps("epoch", earned.epochs),
-        best_epoch=earned.epochs,
-        threshold=moved(earned.threshold, earned.temperature),
-        temperature=earned.temperature,
-        metrics={OBJECTIVE: earned.value, "val_threshold": earned.threshold},
+        steps=Steps("epoch", summary.epochs),
+        best_epoch=summary.epochs,
+        threshold=summary.exported_threshold,
+        temperature=summary.temperature,
+        metrics=summary.metrics,
         environment=_versions(result.environment),
         model=result.model,
         costs=result.costs,
     )
 
 
-def pixel_baseline_trial(task: TrialTask, report: Report, *, kind: "Kind" = "regression") -> TrialOutcome:
-    """Judges a classifier of single pixels in the folds of the task's data, or, fitted to train, on validation."""
+def _pixel_baseline_trial(task: TrialTask, report: Report, *, kind: "Kind" = "regression") -> TrialOutcome:
+    """Cross-validates a classifier of single pixels, or, where the data have a validation split, scores it there."""
     from lsml.training.baselines import PixelLearner
 
     learner = PixelLearner(kind)
@@ -106,82 +109,56 @@ def pixel_baseline_trial(task: TrialTask, report: Report, *, kind: "Kind" = "reg
     return _validated(learner, task.data, task.config.seed, report)
 
 
-def public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
-    """Judges the six-input U-Net of public notebooks in the folds of the task's data."""
+def _public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
+    """Cross-validates the six-input U-Net of public notebooks."""
     from lsml.config.schema import PUBLIC_RECIPE
     from lsml.training.network import Network
 
     return _cross_validated(Network(PUBLIC_RECIPE), task, report)
 
 
-@dataclass(frozen=True)
-class TrialFunctions:
-    """What workers run at each stage of a study.
-
-    Attributes:
-        search: one configuration; also to confirm it.
-        refit: one configuration on all patches.
-        baselines: what a network has to beat, by name.
-        fold_baselines: what it has to beat besides where patches are judged in folds.
-    """
-
-    search: TrialFunction = train_trial
-    refit: Callable[..., TrialOutcome] = refit_trial
-    baselines: Mapping[str, TrialFunction] = field(
-        default_factory=lambda: {
-            "logistic regression on single pixels": pixel_baseline_trial,
-            "gradient boosting on single pixels": partial(pixel_baseline_trial, kind="boosting"),
-            "NDVI and slope threshold": partial(pixel_baseline_trial, kind="rule"),
-        }
-    )
-    fold_baselines: Mapping[str, TrialFunction] = field(
-        default_factory=lambda: {"six-input U-Net of public notebooks": public_recipe_trial}
-    )
+FUNCTIONS = TrialFunctions(
+    search=train_trial,
+    refit=refit_trial,
+    baselines={
+        "logistic regression on single pixels": _pixel_baseline_trial,
+        "gradient boosting on single pixels": partial(_pixel_baseline_trial, kind="boosting"),
+        "NDVI and slope threshold": partial(_pixel_baseline_trial, kind="rule"),
+    },
+    fold_baselines={"six-input U-Net of public notebooks": _public_recipe_trial},
+)
 
 
 def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome:
-    from lsml.training.trainer import EpochEvent, fit
+    from lsml.training.trainer import fit
 
-    class _Observer:
-        def epoch_ended(self, event: EpochEvent) -> bool:
-            return report(event.epoch, event.metrics, event.replayed)
-
-    result = fit(task.config, data, _Observer(), checkpoint=task.checkpoint)
-    probabilities, threshold = result.probabilities, result.threshold
+    validation = data.validation
+    result = fit(task.config, data, report, checkpoint=task.checkpoint)
+    evaluation = evaluate_predictions(PredictedPatch.of_split(validation, result.probabilities), result.threshold)
+    kept = validation.ids, validation.fingerprint, result.probabilities
+    thresholds = {
+        Metric.VAL_THRESHOLD: result.threshold,
+        Metric.VAL_RAW_THRESHOLD: result.metrics[Metric.VAL_THRESHOLD],
+    }
     return TrialOutcome(
         value=result.metrics[OBJECTIVE],
         stopped=result.stopped,
         steps=Steps("epoch", result.epochs),
         best_epoch=result.best_epoch,
-        threshold=threshold,
+        threshold=result.threshold,
         temperature=result.calibration.temperature,
-        metrics={
-            **result.metrics,
-            **_of_calibration(result.calibration),
-            **_object_scores(enumerate(probabilities), data.validation, threshold),
-        },
+        metrics={**result.metrics, **thresholds, **_calibration(result.calibration), **_object_scores(evaluation)},
         environment=_versions(result.environment),
         model=result.model,
         costs=result.costs,
-        panels=_panels(data.validation, probabilities.__getitem__, threshold),
-        tables={
-            PATCH_TABLE: _patch_table(enumerate(probabilities), data.validation, threshold),
-            PIXEL_TABLE: to_csv(_pixels(enumerate(probabilities), data.validation).rows()),
-        },
-        files=_kept(data.validation, probabilities) if task.keep_probabilities else {},
+        panels=validation_panels(validation, result.probabilities.__getitem__, result.threshold),
+        tables=_tables(evaluation),
+        files={Artifact.PROBABILITIES: StoredProbabilities.pack(*kept)} if task.keep_probabilities else {},
     )
 
 
-def _kept(split: PackedSplit, probabilities: np.ndarray) -> dict[str, bytes]:
-    return {PROBABILITIES: pack(split.ids, split.fingerprint, probabilities)}
-
-
 def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> TrialOutcome:
-    from lsml.training.crossval import FoldEvent, cross_validate
-
-    class _Observer:
-        def fold_ended(self, event: FoldEvent) -> bool:
-            return report(event.step, event.metrics, event.replayed)
+    from lsml.training.crossval import cross_validate
 
     data = task.data
     assert isinstance(data, FoldedData)
@@ -191,18 +168,12 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         seed=task.config.seed,
         folds=data.folds,
         repeats=data.repeats,
-        observer=_Observer(),
+        report=report,
         checkpoint=task.checkpoint,
     )
-
-    def judged() -> Iterator[tuple[int, np.ndarray]]:
-        for repeat, index in itertools.product(range(data.repeats), range(len(data.train))):
-            if (found := result.probability(repeat, index)) is not None:
-                yield index, found
-
-    counts = _pixels(judged(), data.train)
-    calibration = calibrate(counts, result.threshold)
-    by_repeat = {f"val_f1_repeat_{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
+    evaluation = evaluate_predictions(_out_of_fold(result, data.train), result.threshold)
+    calibration = calibrate(evaluation.counts, result.threshold)
+    by_repeat = {f"{Metric.VAL_F1_REPEAT}{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
     return TrialOutcome(
         value=result.value,
         stopped=result.stopped,
@@ -210,74 +181,57 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         best_epoch=result.length,
         threshold=result.threshold,
         temperature=calibration.temperature,
-        metrics={
-            **result.metrics,
-            **_of_calibration(calibration),
-            **_object_scores(judged(), data.train, result.threshold),
-            **by_repeat,
-        },
+        metrics={**result.metrics, **_calibration(calibration), **_object_scores(evaluation), **by_repeat},
         environment=_versions(result.environment),
-        panels=_panels(data.train, lambda index: result.probability(0, index), result.threshold),
-        tables={
-            "folds.csv": _curves(result.histories, data.folds),
-            PATCH_TABLE: _patch_table(judged(), data.train, result.threshold),
-            PIXEL_TABLE: to_csv(counts.rows()),
-        },
+        panels=validation_panels(data.train, lambda index: result.probability(0, index), result.threshold),
+        tables={Artifact.FOLDS: _curves(result.histories, data.folds), **_tables(evaluation)},
     )
 
 
-def _of_calibration(calibration: Calibration) -> dict[str, float]:
-    """Beside `val_calibration_error`, which is that before."""
-    return {"val_temperature": calibration.temperature, "val_scaled_calibration_error": calibration.error}
+def _out_of_fold(result: "CrossValidation", split: PackedSplit) -> Iterator[PredictedPatch]:
+    """Each patch with its out-of-fold probabilities of all repeats; without those that pruning left out."""
+    for index, name in enumerate(split.ids):
+        repeats = [result.probability(repeat, index) for repeat in range(len(result.grid_indices))]
+        if predicted := [probability for probability in repeats if probability is not None]:
+            yield PredictedPatch(name, split.mask(index), np.stack(predicted))
 
 
 def _validated(learner: "PixelLearner", data: TrainingData, seed: int, report: Report) -> TrialOutcome:
-    """Fitted to train once, judged on validation patches as a network is."""
+    """Fits to train once and scores on validation patches as a network is."""
     started, validation = time.perf_counter(), data.validation
     fitted = learner.fit(data.train, seed)
     seconds = time.perf_counter() - started
-    probabilities = np.stack([fitted.predict(validation.image(i)[None])[0, ..., 0] for i in range(len(validation))])
-    counts = _pixels(enumerate(probabilities), validation)
-    threshold = counts.best_threshold()
-    metrics = {f"val_{name}": value for name, value in counts.scores(threshold).items()} | {"val_threshold": threshold}
-    report(1, metrics | {"fit_seconds": seconds}, False)
+    predicted = list(predictions(fitted.predict, Patch.of_split(validation), batch=1))
+    evaluation = evaluate_predictions(predicted, choose_threshold(predicted))
+    metrics = evaluation.counts.validation_metrics()
+    report(StepEvent(1, metrics | {"fit_seconds": seconds}))
     return TrialOutcome(
         value=metrics[OBJECTIVE],
         stopped="finished",
         steps=Steps("fit", 1),
         best_epoch=1,
-        threshold=threshold,
-        metrics=metrics | _object_scores(enumerate(probabilities), validation, threshold),
+        threshold=evaluation.threshold,
+        metrics=metrics | _object_scores(evaluation),
         environment=_versions(learner.environment()),
-        panels=_panels(validation, probabilities.__getitem__, threshold),
-        tables={PATCH_TABLE: _patch_table(enumerate(probabilities), validation, threshold)},
+        panels=validation_panels(validation, lambda index: predicted[index].probability, evaluation.threshold),
+        tables=_tables(evaluation),
     )
 
 
-def _object_scores(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, threshold: float) -> dict[str, float]:
-    """Of patches, by their place in the split, and the probabilities `(H, W)` that a network gave them unseen."""
-    counts = (count_objects(split.mask(index), probability >= threshold) for index, probability in judged)
-    return {f"val_{name}": value for name, value in sum(counts, ObjectCounts()).scores().items()}
+def _calibration(calibration: Calibration) -> dict[str, float]:
+    """Metrics of temperature scaling; `val_calibration_error` is that of before."""
+    return {Metric.VAL_TEMPERATURE: calibration.temperature, Metric.VAL_SCALED_CALIBRATION_ERROR: calibration.error}
 
 
-def _patch_table(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit, threshold: float) -> str:
-    """One row a patch, its pixels summed over all the times that it was judged."""
-    found: dict[int, list[np.ndarray]] = {}
-    for index, probability in judged:
-        found.setdefault(index, []).append(probability)
-    rows = []
-    for index, probabilities in sorted(found.items()):
-        truth = np.stack([split.mask(index)] * len(probabilities))
-        rows.append(score_patch(split.ids[index], truth, np.stack(probabilities), threshold)._asdict())
-    return to_csv(rows)
+def _object_scores(evaluation: Evaluation) -> dict[str, float]:
+    return {f"{Metric.VAL}{name}": value for name, value in evaluation.objects.scores().items()}
 
 
-def _pixels(judged: Iterable[tuple[int, np.ndarray]], split: PackedSplit) -> PooledCounts:
-    """All pixels of all the times that patches were judged."""
-    counts = PooledCounts()
-    for index, probability in judged:
-        counts.update(split.mask(index), probability)
-    return counts
+def _tables(evaluation: Evaluation) -> dict[str, str]:
+    return {
+        Artifact.VALIDATION_PATCHES: evaluation.patch_table,
+        Artifact.VALIDATION_PIXELS: to_csv(evaluation.counts.rows()),
+    }
 
 
 def _versions(environment: Mapping[str, str]) -> dict[str, str]:
@@ -295,7 +249,7 @@ def _curves(histories: Iterable[Sequence[Mapping[str, float]]], folds: int) -> s
     )
 
 
-def panel_patches(split: Split, count: int = PANEL_PATCHES) -> list[int]:
+def _panel_patches(split: Split, count: int = _PANEL_PATCHES) -> list[int]:
     """Which patches are drawn: evenly over the split ordered by landslide share, from none to most.
 
     The choice depends on the masks alone, so that every trial of a study draws the same.
@@ -304,12 +258,14 @@ def panel_patches(split: Split, count: int = PANEL_PATCHES) -> list[int]:
     return [int(order[place]) for place in np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))]
 
 
-def _panels(split: PackedSplit, probability: Callable[[int], np.ndarray | None], threshold: float) -> tuple[Panel, ...]:
-    from lsml.plots.patches import panel
-
-    drawn = ((index, probability(index)) for index in panel_patches(split))
+def validation_panels(
+    split: PackedSplit, probability: Callable[[int], np.ndarray | None], threshold: float
+) -> tuple[Panel, ...]:
+    """Pictures of `_panel_patches`, without those that have no probabilities."""
+    predicted = ((index, probability(index)) for index in _panel_patches(split))
     return tuple(
-        Panel(f"validation/{split.ids[index]}", panel(split.image(index), split.mask(index), found, threshold))
-        for index, found in drawn
-        if found is not None
+        patch.draw(probabilities, threshold, split="validation")
+        for index, probabilities in predicted
+        if probabilities is not None
+        for patch in Patch.of_split(split, [index])
     )

@@ -20,13 +20,13 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 
 from lsml.errors import OutOfMemory, StudyError, in_one_line
-from lsml.training import backend
-from lsml.training.outcome import TrialFunction, TrialOutcome, TrialTask
+from lsml.training.device import Device, load_keras, prepare
+from lsml.training.outcome import StepEvent, TrialFunction, TrialOutcome, TrialTask
 
 _MEGABYTE = 1e6
 
 
-def gpu_ids() -> list[str]:
+def _gpu_ids() -> list[str]:
     """The GPUs that this process may use, as values for `CUDA_VISIBLE_DEVICES`; empty without NVIDIA's driver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -40,13 +40,13 @@ def gpu_ids() -> list[str]:
     return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
 
 
-class SystemProbe:
+class _SystemProbe:
     """Samples this process and the GPUs that it may use."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._process.cpu_percent()
-        self._gpus = gpu_ids()
+        self._gpus = _gpu_ids()
 
     def sample(self) -> dict[str, float]:
         """CPU in percent of one core since the last sample, resident memory and GPU memory in megabytes."""
@@ -107,7 +107,6 @@ class Reported:
     attempt: int
     step: int
     metrics: Mapping[str, float]
-    replayed: bool
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,12 @@ class Workers:
         self._scratch = scratch
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._topic = f"lsml-{uuid.uuid4().hex}"
-        self._running: dict[int, tuple[str, Future]] = {}
+        self._running: dict[int, tuple[str, Future[TrialOutcome]]] = {}
         self._answers: dict[int, Queue] = {}
         self._missing: dict[str, float] = {}
         self._submitted = itertools.count()
-        backend.prepare()
-        gpus = gpu_ids()
+        prepare()
+        gpus = _gpu_ids()
         self.count = count or len(gpus) or 1
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._settings = dask.config.set(_DASK_SETTINGS)
@@ -218,7 +217,7 @@ class Workers:
             self._client.wait_for_workers(self.count, timeout=_START_SECONDS)
         except TimeoutError:
             log = self._scratch / "workers.log"
-            raise StudyError("study", "its workers do not start", f"the reason stands in {log}") from None
+            raise StudyError("study", "its workers do not start", f"see {log}") from None
         return list(self._client.run(_device).values())
 
     def pids(self) -> list[int]:
@@ -286,9 +285,9 @@ class Workers:
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
-        self._inbox.put(Reported(message["attempt"], message["step"], message["metrics"], message["replayed"]))
+        self._inbox.put(Reported(message["attempt"], message["step"], message["metrics"]))
 
-    def _conclude(self, attempt: int, future: Future) -> Message:
+    def _conclude(self, attempt: int, future: Future[TrialOutcome]) -> Message:
         if future.status == "finished":
             try:
                 return Finished(attempt, future.result(timeout=_HANDOVER_SECONDS))
@@ -304,14 +303,12 @@ class Workers:
 
 def _device() -> tuple[str, str]:
     """Runs on the worker."""
-    backend.load_keras()
-    from lsml.training.device import describe_device
-
-    device = describe_device()
+    load_keras()
+    device = Device.current()
     return device.kind, device.name
 
 
-class _LogFile(WorkerPlugin):  # type: ignore[misc]  # dask has no types
+class _LogFile(WorkerPlugin):
     """Sends all that a worker and the libraries in it print to a file; the terminal is the coordinator's."""
 
     def __init__(self, path: Path) -> None:
@@ -327,11 +324,11 @@ def _work(function: TrialFunction, task: TrialTask, attempt: int, topic: str, na
     """Runs on the worker: trains, sends an event a step, and waits for each answer on the queue of that name."""
     worker = get_worker()
     answers = Queue(name, client=get_client())
-    probe = SystemProbe()
+    probe = _SystemProbe()
 
-    def report(step: int, metrics: Mapping[str, float], replayed: bool) -> bool:
-        values = {name: float(value) for name, value in metrics.items()} | probe.sample()
-        worker.log_event(topic, {"attempt": attempt, "step": int(step), "metrics": values, "replayed": bool(replayed)})
+    def report(event: StepEvent) -> bool:
+        values = {name: float(value) for name, value in event.metrics.items()} | probe.sample()
+        worker.log_event(topic, {"attempt": attempt, "step": int(event.step), "metrics": values})
         return bool(answers.get())
 
     return function(task, report)

@@ -12,20 +12,17 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from mlflow import MlflowClient
-from mlflow.entities import Run
+from lsml.names import Tag
+from lsml.tracking.runs import study_of
+from lsml.tracking.store import Client, Run, git_commit, storage_errors
 
-from lsml.tracking.runs import OF_RUN, REGISTERED, study_of
-from lsml.tracking.store import git_commit, storage_errors
-
-_PREFIX = "lsml.test_opening."
 _READ = ".read"
 
 
 class Opening(NamedTuple):
-    """One look at a test split.
+    """One opening of a test split.
 
     Attributes:
         id: tells it apart from all others; sorts by time.
@@ -52,19 +49,38 @@ class Opening(NamedTuple):
 
 @dataclass(frozen=True)
 class Ledger:
-    """Where the openings of a model are written down: with the registered model too, which may outlive the study.
+    """Where openings of a test split are recorded: with the registered model too, which may outlive the study.
 
     Attributes:
         run_id: the study's run, or that of a training outside a study.
         models: names of the registered models that the study or the training has made.
     """
 
-    client: MlflowClient
+    client: Client
     run_id: str
     models: tuple[str, ...]
 
+    @classmethod
+    def of_run(cls, client: Client, run: Run) -> Self:
+        """The ledger that a run's model belongs to; a study's openings are counted over all of its trials.
+
+        Each opening for any of them informs the choice among them.
+
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        with storage_errors("record of test openings"):
+            # A retraining, on more patches or with another seed, belongs to the run whose configuration it has.
+            holder = client.get_run(run.data.tags[Tag.OF_RUN]) if Tag.OF_RUN in run.data.tags else run
+            holder = study_of(client, holder) or holder
+            versions = [*_versions(client, run.info.run_id), holder.data.tags.get(Tag.REGISTERED, "")]
+            names = {version.rpartition("/")[0] for version in versions if version}
+            # A model that somebody has deleted since must not keep the rest of the study from being evaluated.
+            existing = [name for name in sorted(names) if client.search_registered_models(f"name='{name}'")]
+        return cls(client, holder.info.run_id, tuple(existing))
+
     def record(self, run: Run, *, model_sha256: str, data: str) -> Opening:
-        """Writes down that the test split below `data` is about to be opened for the model of `run`.
+        """Records that the test split below `data` is about to be opened for the model of `run`.
 
         Raises:
             StorageError: MLflow cannot store it: then the split must stay closed.
@@ -84,19 +100,19 @@ class Ledger:
             )
         entry = opening._asdict()
         del entry["id"], entry["data_fingerprint"]
-        self._write(f"{_PREFIX}{opening.id}", json.dumps(entry))
+        self._write(f"{Tag.TEST_OPENING}{opening.id}", json.dumps(entry))
         return opening
 
     def complete(self, opening: Opening, fingerprint: str) -> None:
-        """Adds to an opening which patches it showed.
+        """Adds the fingerprint of the patches that an opening read.
 
         Raises:
             StorageError: MLflow cannot store it.
         """
-        self._write(f"{_PREFIX}{opening.id}{_READ}", fingerprint)
+        self._write(f"{Tag.TEST_OPENING}{opening.id}{_READ}", fingerprint)
 
     def openings(self) -> list[Opening]:
-        """All of them, the first one first.
+        """All openings, the oldest first.
 
         Raises:
             StorageError: MLflow cannot be asked.
@@ -107,7 +123,7 @@ class Ledger:
                 tags |= self.client.get_registered_model(name).tags
         return _openings(tags)
 
-    def looks(self, fingerprint: str) -> int:
+    def count_openings(self, fingerprint: str) -> int:
         """How often the split of that fingerprint was opened; openings that do not say which split count too.
 
         Raises:
@@ -122,34 +138,19 @@ class Ledger:
                 self.client.set_registered_model_tag(name, key, value)
 
 
-def ledger_of(client: MlflowClient, run: Run) -> Ledger:
-    """The ledger that a run's model belongs to; a study's looks are counted over all of its trials.
-
-    Each look at any of them informs the choice among them.
-
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    with storage_errors("record of test openings"):
-        # A training again, on more patches or with another seed, belongs to what it was made of.
-        holder = client.get_run(run.data.tags[OF_RUN]) if OF_RUN in run.data.tags else run
-        holder = study_of(client, holder) or holder
-        known = [*_versions(client, run.info.run_id), holder.data.tags.get(REGISTERED, "")]
-        names = {version.rpartition("/")[0] for version in known if version}
-        # One that somebody has removed since must not keep the rest of the study from being judged.
-        there = [name for name in sorted(names) if client.search_registered_models(f"name='{name}'")]
-    return Ledger(client, holder.info.run_id, tuple(there))
-
-
-def _versions(client: MlflowClient, run_id: str) -> list[str]:
+def _versions(client: Client, run_id: str) -> list[str]:
     """`NAME/VERSION` of what is registered of a run."""
     return [f"{found.name}/{found.version}" for found in client.search_model_versions(f"run_id='{run_id}'")]
 
 
 def _openings(tags: Mapping[str, Any]) -> list[Opening]:
-    entries = {key: value for key, value in tags.items() if key.startswith(_PREFIX)}
+    entries = {key: value for key, value in tags.items() if key.startswith(Tag.TEST_OPENING)}
     return [
-        Opening(id=key.removeprefix(_PREFIX), data_fingerprint=entries.get(f"{key}{_READ}"), **json.loads(entries[key]))
+        Opening(
+            id=key.removeprefix(Tag.TEST_OPENING),
+            data_fingerprint=entries.get(f"{key}{_READ}"),
+            **json.loads(entries[key]),
+        )
         for key in sorted(entries)
         if not key.endswith(_READ)
     ]

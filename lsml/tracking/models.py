@@ -9,37 +9,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import mlflow.pyfunc
 import numpy as np
 import yaml
-from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 
-from lsml import __version__
 from lsml.data.sensor import N_BANDS
 from lsml.errors import ModelError, StorageError
 from lsml.models.export import ModelFile
-from lsml.tracking.store import storage_errors, tracking_uri
+from lsml.names import VERSION, Alias, Artifact, Tag
+from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
+from lsml.training.device import load_keras
 
-MODEL_NAME = "model"
-CANDIDATE = "candidate"
+if TYPE_CHECKING:
+    import keras
+
 _FILE = Path("data") / "model.keras"
 
-SIGNATURE = ModelSignature(
+_SIGNATURE = ModelSignature(
     inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, N_BANDS))]),
     outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, 1))]),
 )
 
 
 @dataclass(frozen=True)
-class StoredModel:
+class _StoredModel:
     """A model file fetched from a run, its bytes checked against their record."""
 
     path: Path
@@ -47,7 +48,7 @@ class StoredModel:
     sha256: str
 
 
-def requirements(backend: str) -> list[str]:
+def _requirements(backend: str) -> list[str]:
     """What a process needs to load and run the model: Keras, its backend and NumPy, as installed here."""
     names = ["keras", {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[backend], "numpy"]
     return [f"{name}=={found}" for name in names if (found := _version(name))]
@@ -58,32 +59,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def log_model(client: MlflowClient, run_id: str, file: ModelFile, *, threshold: float, backend: str) -> None:
-    """Logs a `.keras` file as the run's model.
-
-    Raises:
-        ModelError: the bytes do not have the SHA-256 that their maker gave.
-        StorageError: MLflow cannot store it.
-    """
-    if hashlib.sha256(file.content).hexdigest() != file.sha256:
-        raise ModelError(f"model of run {run_id}", "its bytes changed on the way", "run the same command again")
-    with storage_errors(f"model of run {run_id}"), tempfile.TemporaryDirectory() as folder:
-        experiment_id = client.get_run(run_id).info.experiment_id
-        logged = client.create_logged_model(experiment_id, MODEL_NAME, source_run_id=run_id)
-        model = Model(
-            artifact_path=logged.artifact_location,
-            run_id=run_id,
-            model_uuid=logged.model_id,
-            model_id=logged.model_id,
-            signature=SIGNATURE,
-            metadata={"lsml.threshold": threshold, "lsml.sha256": file.sha256, "lsml.version": __version__},
-        )
-        _write_model(Path(folder), model, file.content, backend)
-        client.log_model_artifacts(logged.model_id, folder)
-        client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
 
 def _write_model(folder: Path, model: Model, content: bytes, backend: str) -> None:
@@ -103,7 +78,7 @@ def _write_model(folder: Path, model: Model, content: bytes, backend: str) -> No
     )
     model.model_size_bytes = len(content)
     model.save(str(folder / MLMODEL_FILE_NAME))
-    _write_environment(folder, [f"mlflow=={version('mlflow')}", *requirements(backend)])
+    _write_environment(folder, [f"mlflow=={version('mlflow')}", *_requirements(backend)])
 
 
 def _write_environment(folder: Path, pins: list[str]) -> None:
@@ -119,95 +94,123 @@ def _write_environment(folder: Path, pins: list[str]) -> None:
     (folder / "python_env.yaml").write_text(yaml.safe_dump(local, sort_keys=False))
 
 
-def register(client: MlflowClient, run_id: str, name: str, *, aliases: Sequence[str], tags: Mapping[str, str]) -> str:
-    """The version of the registered model `name` that holds the run's model; made once per run id.
+class LoadedModel(NamedTuple):
+    """A network that gives probabilities, the threshold that goes with it, and its file's SHA-256."""
 
-    The aliases then point to it, and to no other version.
-
-    Raises:
-        ModelError: the run has no model.
-        StorageError: MLflow refuses.
-    """
-    with storage_errors(f"registered model {name}"):
-        try:
-            client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        known = client.search_model_versions(f"name='{name}' and run_id='{run_id}'")
-        if known:
-            number = min(int(v.version) for v in known)
-        else:
-            model_id = _model_id(client.get_run(run_id))
-            source = client.get_logged_model(model_id).artifact_location
-            created = client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
-            number = int(created.version)
-        for alias in aliases:
-            client.set_registered_model_alias(name, alias, str(number))
-    return str(number)
+    network: "keras.Model"
+    threshold: float
+    sha256: str
 
 
-def has_model(client: MlflowClient, run_id: str) -> bool:
-    """Whether a run that is not deleted has a model that is not.
+class RunModel:
+    """The model of a run."""
 
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    with storage_errors(f"model of run {run_id}"):
-        run = client.get_run(run_id)
-        if run.info.lifecycle_stage != "active" or not run.outputs or not run.outputs.model_outputs:
-            return False
-        try:
-            client.get_logged_model(run.outputs.model_outputs[0].model_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return False
-    return True
+    def __init__(self, client: Client, run_id: str) -> None:
+        self._client, self._run_id = client, run_id
 
+    def log(self, file: ModelFile, *, threshold: float, backend: str) -> None:
+        """Logs a `.keras` file as the model of a run.
 
-def version_of(client: MlflowClient, run_id: str) -> tuple[str, str] | None:
-    """Name and number of the version that was first registered of a run's model; None where there is none.
+        Raises:
+            ModelError: the bytes do not have the SHA-256 that they were exported with.
+            StorageError: MLflow cannot store it.
+        """
+        if hashlib.sha256(file.content).hexdigest() != file.sha256:
+            raise ModelError(
+                f"model of run {self._run_id}",
+                "its bytes do not have the SHA-256 that they were exported with",
+                "run the same command again",
+            )
+        with storage_errors(f"model of run {self._run_id}"), tempfile.TemporaryDirectory() as folder:
+            experiment_id = self._client.get_run(self._run_id).info.experiment_id
+            logged = self._client.create_logged_model(experiment_id, Artifact.MODEL, source_run_id=self._run_id)
+            model = Model(
+                artifact_path=logged.artifact_location,
+                run_id=self._run_id,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+                signature=_SIGNATURE,
+                metadata={Tag.MODEL_THRESHOLD: threshold, Tag.MODEL_SHA256: file.sha256, Tag.VERSION: VERSION},
+            )
+            _write_model(Path(folder), model, file.content, backend)
+            self._client.log_model_artifacts(logged.model_id, folder)
+            self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+            self._client.log_outputs(self._run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    with storage_errors(f"registered model of run {run_id}"):
-        known = client.search_model_versions(f"run_id='{run_id}'")
-    first = min(known, key=lambda found: (found.name, int(found.version)), default=None)
-    return None if first is None else (str(first.name), str(first.version))
+    def exists(self) -> bool:
+        """Whether a run that is not deleted has a model that is not.
 
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        with storage_errors(f"model of run {self._run_id}"):
+            run = self._client.get_run(self._run_id)
+            if run.info.lifecycle_stage != "active" or not run.outputs or not run.outputs.model_outputs:
+                return False
+            try:
+                self._client.get_logged_model(run.outputs.model_outputs[0].model_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
+        return True
 
-def fetch(client: MlflowClient, run_id: str, folder: Path) -> StoredModel:
-    """Downloads the run's model below `folder` and checks it against its record.
+    def version(self) -> tuple[str, str] | None:
+        """Name and number of the version that was first registered of a run's model; None where there is none.
 
-    Raises:
-        ModelError: the run has no model, or its bytes are not those that were logged.
-    """
-    model_id = _model_id(client.get_run(run_id))
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with storage_errors(f"model of run {run_id}"):
-        uri = f"models:/{model_id}"
-        path = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri()))
-    metadata = Model.load(str(path / MLMODEL_FILE_NAME)).metadata or {}
-    if "lsml.threshold" not in metadata or not (path / _FILE).is_file():
-        raise ModelError(f"run {run_id}", "its model was not made by lsml", "give a run that lsml made")
-    found = hashlib.sha256((path / _FILE).read_bytes()).hexdigest()
-    if found != metadata["lsml.sha256"]:
-        raise ModelError(f"model of run {run_id}", "its SHA-256 differs from its record", "train it again")
-    return StoredModel(path / _FILE, float(metadata["lsml.threshold"]), found)
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        with storage_errors(f"registered model of run {self._run_id}"):
+            versions = self._client.search_model_versions(f"run_id='{self._run_id}'")
+        first = min(versions, key=lambda entry: (entry.name, int(entry.version)), default=None)
+        return None if first is None else (str(first.name), str(first.version))
+
+    def fetch(self, folder: Path) -> _StoredModel:
+        """Downloads the run's model below `folder` and checks it against its record.
+
+        Raises:
+            ModelError: the run has no model, or its bytes are not those that were logged.
+        """
+        model_id = _model_id(self._client.get_run(self._run_id))
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        with storage_errors(f"model of run {self._run_id}"):
+            uri = f"models:/{model_id}"
+            path = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri()))
+        metadata = Model.load(str(path / MLMODEL_FILE_NAME)).metadata or {}
+        if Tag.MODEL_THRESHOLD not in metadata or not (path / _FILE).is_file():
+            raise ModelError(f"run {self._run_id}", "its model was not made by lsml", "give a run that lsml made")
+        sha256 = hashlib.sha256((path / _FILE).read_bytes()).hexdigest()
+        if sha256 != metadata[Tag.MODEL_SHA256]:
+            raise ModelError(f"model of run {self._run_id}", "its SHA-256 differs from its record", "train it again")
+        return _StoredModel(path / _FILE, float(metadata[Tag.MODEL_THRESHOLD]), sha256)
+
+    def load(self) -> LoadedModel:
+        """The model of a run.
+
+        Raises:
+            ModelError: the run has no model, or one that is refused.
+            StorageError: it cannot be fetched.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            stored = self.fetch(Path(folder))
+            # Keras comes last: it takes seconds to load, and a store that does not answer is to be known before.
+            load_keras()
+            from lsml.models.export import load_file
+
+            return LoadedModel(load_file(stored.path), stored.threshold, stored.sha256)
 
 
 def _model_id(run: Run) -> str:
     outputs = run.outputs
     if not outputs or not outputs.model_outputs:
-        study = run.data.tags.get("mlflow.parentRunId")
+        study = run.data.tags.get(Tag.PARENT)
         fix = f"its study's run speaks for the registered model: {study}" if study else "lsml study list names others"
         raise ModelError(f"run {run.info.run_id}", "has no model", fix)
     return str(outputs.model_outputs[0].model_id)
 
 
-def registered_run(client: MlflowClient, reference: str) -> str:
+def registered_run(client: Client, reference: str) -> str:
     """The run behind `NAME@ALIAS` or `NAME/VERSION`, with or without MLflow's `models:/` in front.
 
     Raises:
@@ -232,102 +235,131 @@ def registered_run(client: MlflowClient, reference: str) -> str:
         ) from None
 
 
-CHAMPION = "champion"
-_PLACE = "lsml.champion."
+class _Entry(NamedTuple):
+    """A line of the history of champions: a tag of the registered model, numbered in order, and the version."""
 
-
-class _Place(NamedTuple):
     key: str
     version: str
 
 
-def champion_of(client: MlflowClient, name: str) -> str | None:
-    """The version that has the alias; None where none has.
+class RegisteredModel:
+    """A registered model of that name: its versions, and which of them is champion."""
 
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    with storage_errors(f"registered model {name}"):
-        version = client.get_registered_model(name).aliases.get(CHAMPION)
-    return None if version is None else str(version)
+    def __init__(self, client: Client, name: str) -> None:
+        self._client, self._name = client, name
+
+    def register(self, run_id: str, *, aliases: Sequence[str], tags: Mapping[str, str]) -> str:
+        """The version that holds a run's model; made once per run id.
+
+        The aliases then point to it, and to no other version.
+
+        Raises:
+            ModelError: the run has no model.
+            StorageError: MLflow refuses.
+        """
+        with storage_errors(f"registered model {self._name}"):
+            try:
+                self._client.create_registered_model(self._name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            versions = self._client.search_model_versions(f"name='{self._name}' and run_id='{run_id}'")
+            if versions:
+                number = min(int(v.version) for v in versions)
+            else:
+                model_id = _model_id(self._client.get_run(run_id))
+                source = self._client.get_logged_model(model_id).artifact_location
+                created = self._client.create_model_version(
+                    self._name, source, run_id=run_id, tags=dict(tags), model_id=model_id
+                )
+                number = int(created.version)
+            for alias in aliases:
+                self._client.set_registered_model_alias(self._name, alias, str(number))
+        return str(number)
+
+    def champion(self) -> str | None:
+        """The version that has the alias; None where none has.
+
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        with storage_errors(f"registered model {self._name}"):
+            version = self._client.get_registered_model(self._name).aliases.get(Alias.CHAMPION)
+        return None if version is None else str(version)
+
+    def set_champion(self, version: str, *, tags: Mapping[str, str]) -> None:
+        """Gives a version its tags, then the alias `champion`; killed at any moment and called again, it ends the same.
+
+        Raises:
+            StorageError: MLflow refuses.
+        """
+        self.tag_version(version, tags=tags)
+        with storage_errors(f"registered model {self._name}"):
+            history = self._history()
+            before = [entry for entry in _until(history, self.champion()) if entry.version != version]
+            wanted = [*before, _next(before, version)]
+            for entry in history:
+                if entry not in wanted:
+                    self._client.delete_registered_model_tag(self._name, entry.key)
+            for entry in wanted:
+                if entry not in history:
+                    self._client.set_registered_model_tag(self._name, entry.key, entry.version)
+            self._client.set_registered_model_alias(self._name, Alias.CHAMPION, version)
+
+    def tag_version(self, version: str, *, tags: Mapping[str, str]) -> None:
+        """Gives a version tags, in the place of those of the same keys.
+
+        Raises:
+            StorageError: MLflow refuses.
+        """
+        with storage_errors(f"registered model {self._name}"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(self._name, version, key, value)
+
+    def restore_champion(self, *, tag: str, record: Mapping[str, str]) -> tuple[str, str]:
+        """Moves the alias back to the previous champion; gives the versions that lost and that got it.
+
+        Args:
+            tag: of the version that loses the alias, which gets `record` and the other version as JSON.
+
+        Raises:
+            StorageError: there is no such model, no champion or none before it, or MLflow refuses.
+        """
+        try:
+            self._client.get_registered_model(self._name)
+        except MlflowException as error:
+            raise StorageError(
+                f"registered model {self._name}", error.message.splitlines()[0], "lsml ui lists them"
+            ) from None
+        with storage_errors(f"registered model {self._name}"):
+            now, written = self.champion(), self._history()
+            history = _until(written, now)
+            if now is None or len(history) < 2:
+                what = "no version is champion" if now is None else f"no version was champion before version {now}"
+                raise StorageError(f"registered model {self._name}", what, "lsml promote RUN makes one")
+            before, last = history[-2:]
+            self._client.set_model_version_tag(self._name, now, tag, json.dumps({**record, "to": before.version}))
+            # First: killed after it, the alias is at a version that the history lacks, and the next call moves it back.
+            if last in written:
+                self._client.delete_registered_model_tag(self._name, last.key)
+            self._client.set_registered_model_alias(self._name, Alias.CHAMPION, before.version)
+        return now, before.version
+
+    def _history(self) -> list[_Entry]:
+        tags = self._client.get_registered_model(self._name).tags
+        return [_Entry(key, str(tags[key])) for key in sorted(tags) if key.startswith(Tag.CHAMPION)]
 
 
-def crown(client: MlflowClient, name: str, version: str, *, tags: Mapping[str, str]) -> None:
-    """Gives a version its tags, and then the alias; killed at any moment and called again, it ends the same.
-
-    Raises:
-        StorageError: MLflow refuses.
-    """
-    tag_version(client, name, version, tags=tags)
-    with storage_errors(f"registered model {name}"):
-        places = _places(client, name)
-        stay = [place for place in _in_turn(places, champion_of(client, name)) if place.version != version]
-        wanted = [*stay, _next(stay, version)]
-        for place in places:
-            if place not in wanted:
-                client.delete_registered_model_tag(name, place.key)
-        for place in wanted:
-            if place not in places:
-                client.set_registered_model_tag(name, place.key, place.version)
-        client.set_registered_model_alias(name, CHAMPION, version)
-
-
-def tag_version(client: MlflowClient, name: str, version: str, *, tags: Mapping[str, str]) -> None:
-    """Gives a version tags, in the place of those of the same keys.
-
-    Raises:
-        StorageError: MLflow refuses.
-    """
-    with storage_errors(f"registered model {name}"):
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version, key, value)
-
-
-def uncrown(client: MlflowClient, name: str, *, tag: str, record: Mapping[str, str]) -> tuple[str, str]:
-    """Moves the alias back to the version that had it before; gives the version that had it, and the one that has.
-
-    Args:
-        tag: of the version that loses the alias, which gets `record` and the other version as JSON.
-
-    Raises:
-        StorageError: there is no such model, no champion or none before it, or MLflow refuses.
-    """
-    try:
-        client.get_registered_model(name)
-    except MlflowException as error:
-        raise StorageError(
-            f"registered model {name}", error.message.splitlines()[0], "lsml ui shows which there are"
-        ) from None
-    with storage_errors(f"registered model {name}"):
-        now, written = champion_of(client, name), _places(client, name)
-        places = _in_turn(written, now)
-        if now is None or len(places) < 2:
-            what = "no version is champion" if now is None else f"no version was champion before version {now}"
-            raise StorageError(f"registered model {name}", what, "lsml promote RUN makes one")
-        before, last = places[-2:]
-        client.set_model_version_tag(name, now, tag, json.dumps({**record, "to": before.version}))
-        # First: killed after it, the alias is at a version that is not written down, and goes to the last one that is.
-        if last in written:
-            client.delete_registered_model_tag(name, last.key)
-        client.set_registered_model_alias(name, CHAMPION, before.version)
-    return now, before.version
-
-
-def _places(client: MlflowClient, name: str) -> list[_Place]:
-    tags = client.get_registered_model(name).tags
-    return [_Place(key, str(tags[key])) for key in sorted(tags) if key.startswith(_PLACE)]
-
-
-def _in_turn(places: list[_Place], champion: str | None) -> list[_Place]:
-    """Those that had the alias in turn, the last of which has it; one that somebody moved it to by hand among them."""
+def _until(history: list[_Entry], champion: str | None) -> list[_Entry]:
+    """The history up to the present champion, which is added where somebody moved the alias by hand."""
     if champion is None:
         return []
-    for last in reversed(range(len(places))):
-        if places[last].version == champion:
-            return places[: last + 1]
-    return [*places, _next(places, champion)]
+    for last in reversed(range(len(history))):
+        if history[last].version == champion:
+            return history[: last + 1]
+    return [*history, _next(history, champion)]
 
 
-def _next(places: list[_Place], version: str) -> _Place:
-    number = int(places[-1].key.removeprefix(_PLACE)) + 1 if places else 1
-    return _Place(f"{_PLACE}{number:06d}", version)
+def _next(history: list[_Entry], version: str) -> _Entry:
+    number = int(history[-1].key.removeprefix(Tag.CHAMPION)) + 1 if history else 1
+    return _Entry(f"{Tag.CHAMPION}{number:06d}", version)

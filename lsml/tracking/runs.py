@@ -1,78 +1,79 @@
 """MLflow runs: a study as parent, each attempt at a trial as child, single trainings, evaluations."""
 
+import contextlib
 import getpass
 import json
 import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+from mlflow.entities import Metric as MetricPoint
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
-from lsml import __version__
-from lsml.config.fields import Scalar, in_words
-from lsml.config.schema import OBJECTIVE
+from lsml.config.fields import Scalar, format_value
 from lsml.data.pack import PackedSplit
-from lsml.data.splits import StudyData
-from lsml.errors import StorageError
-from lsml.tracking.models import log_model
-from lsml.tracking.scores import score_tags
-from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, git_commit, storage_errors
-from lsml.training.outcome import Attempt, Panel, Role, State, TrialOutcome
+from lsml.data.splits import ScoredPatches, StudyData
+from lsml.errors import Interrupted, StorageError, in_one_line
+from lsml.names import OBJECTIVE, POOLED, UNKNOWN, VERSION, EndState, Metric, Role, ScoredSplit, StageRole, State, Tag
+from lsml.scoring.comparison import ScoreKind
+from lsml.tracking.models import RunModel, registered_run
+from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, git_commit, storage_errors
+from lsml.training.outcome import Attempt, Panel, TrialOutcome
 
-STUDY, ROLE, STATE, SLOT, ATTEMPT, TRIAL = (
-    "lsml.study",
-    "lsml.role",
-    "lsml.state",
-    "lsml.slot",
-    "lsml.attempt",
-    "lsml.trial",
-)
-BEST_RUN, DATA_ROOT, DATA_SOURCE = "lsml.best_run_id", "lsml.data.root", "lsml.data.source"
-REGISTERED, EXPERIMENT = "lsml.registered", "lsml.experiment"
-OF_RUN, TRAINED_ON = "lsml.of_run_id", "lsml.trained_on"
-_DATA = "lsml.data."
-TRAIN, FOLDS, REPEATS = f"{_DATA}train", f"{_DATA}folds", f"{_DATA}repeats"
-BEST_METRIC = f"best_{OBJECTIVE}"
-NOTE = "mlflow.note.content"
-PARENT = "mlflow.parentRunId"
-_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "superseded": "KILLED"}
+_STATUS = {
+    State.COMPLETE: "FINISHED",
+    State.PRUNED: "KILLED",
+    State.FAILED: "FAILED",
+    State.SUPERSEDED: "KILLED",
+}
 # Tableau's twenty colours, the strong ones first: MLflow draws its own from a few by chance, and gives one twice.
 _COLOURS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
     *("#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5"),
 )
-# Greys, so that a glance tells what a network has to beat from the networks.
+# Greys, so that a glance tells the baselines from the trials.
 _BASELINE_COLOURS = ("#000000", "#555555", "#8a8a8a", "#b8b8b8")
+SAME_PATCHES, OTHER_PATCHES = "best F1 on these patches", "best F1 on other patches"
 _SHOWN_DIGEST = 32
 _MAX_TAG = 4900
 
 
-def common_tags(role: str, name: str) -> dict[str, str]:
-    """What every run of lsml says of itself."""
+def run_tags(role: str, name: str, data: StudyData, root: str) -> dict[str, str]:
+    """The tags of a run of lsml that says where its patches come from and how they were split."""
     tags = {
-        "mlflow.runName": name,
-        "mlflow.user": getpass.getuser(),
-        "mlflow.source.name": "lsml",
-        "mlflow.source.type": "LOCAL",
-        ROLE: role,
-        "lsml.version": __version__,
-        "lsml.python": platform.python_version(),
+        Tag.RUN_NAME: name,
+        Tag.USER: getpass.getuser(),
+        Tag.SOURCE_NAME: "lsml",
+        Tag.SOURCE_TYPE: "LOCAL",
+        Tag.ROLE: role,
+        Tag.VERSION: VERSION,
+        Tag.PYTHON: platform.python_version(),
+        Tag.DATA_ROOT: root,
+        Tag.DATA_SOURCE: data.source,
     }
     commit = git_commit()
-    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+    fingerprints = {f"{Tag.DATA}{name}": str(value) for name, value in data.identity.items()}
+    return (
+        tags | ({Tag.COMMIT: commit} if commit else {}) | score_tags("validation", data.scored_patches) | fingerprints
+    )
 
 
-def data_tags(data: StudyData, root: str) -> dict[str, str]:
-    """Where the patches come from, the fingerprints of the splits and how they are judged."""
-    tags = {DATA_ROOT: root, DATA_SOURCE: data.source, **score_tags("validation", data.judged)}
-    return tags | {f"{_DATA}{name}": str(value) for name, value in data.identity.items()}
+def score_tags(name: ScoredSplit, scored: ScoredPatches) -> dict[str, str]:
+    """The tags of a run whose scores of that split are lsml's own: pooled, at a threshold chosen on validation."""
+    threshold = SAME_PATCHES if name == "validation" else OTHER_PATCHES
+    kind = ScoreKind(scored.split, scored.fingerprint, POOLED, threshold)
+    return {f"{Tag.SCORE}{name}.{fact}": value for fact, value in kind._asdict().items()}
+
+
+def score_kind(tags: Mapping[str, str], name: ScoredSplit) -> ScoreKind:
+    """What the tags of a run say of its scores of that split; `UNKNOWN` where they say nothing."""
+    return ScoreKind(*(tags.get(f"{Tag.SCORE}{name}.{fact}", UNKNOWN) for fact in ScoreKind._fields))
 
 
 def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
@@ -83,12 +84,12 @@ def _params(values: Mapping[str, Scalar]) -> list[Param]:
     return [Param(key, str(value)) for key, value in values.items()]
 
 
-def _metrics(values: Mapping[str, float], step: int) -> list[Metric]:
+def _metrics(values: Mapping[str, float], step: int) -> list[MetricPoint]:
     now = int(time.time() * 1000)
-    return [Metric(key, float(value), now, step) for key, value in values.items()]
+    return [MetricPoint(key, float(value), now, step) for key, value in values.items()]
 
 
-def dataset_input(split: PackedSplit, root: str) -> DatasetInput:
+def _dataset_input(split: PackedSplit, root: str) -> DatasetInput:
     """The split as MLflow's dataset; the digest is the start of its fingerprint, which MLflow limits."""
     dataset = Dataset(
         name=f"landslide4sense-{split.name}",
@@ -104,167 +105,177 @@ def dataset_input(split: PackedSplit, root: str) -> DatasetInput:
         ),
     )
     context = {"train": "training"}.get(split.name, split.name)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+    return DatasetInput(dataset, [InputTag(Tag.DATA_CONTEXT, context)])
+
+
+class RunWriter:
+    """Writes into a run of MLflow.
+
+    Attributes:
+        id: of the run.
+    """
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        self._client, self.id = client, run_id
+
+    def describe(self, params: Mapping[str, Scalar], data: StudyData, root: str) -> None:
+        """Logs what a training starts from: parameters and datasets."""
+        self._client.log_batch(self.id, params=_params(params))
+        self._client.log_inputs(self.id, [_dataset_input(split, root) for split in data.splits])
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes the metrics of one epoch or fold in one call."""
+        # The objective first: MLflow's comparison of chosen runs draws the metric that was written first.
+        ordered = dict(sorted(metrics.items(), key=lambda item: item[0] != OBJECTIVE))
+        with storage_errors(f"metrics of run {self.id}"):
+            self._client.log_batch(self.id, metrics=_metrics(ordered, step))
+
+    def outcome(self, outcome: TrialOutcome) -> None:
+        """Writes the metrics, tables, panels and model of a training that has ended.
+
+        Raises:
+            StorageError: MLflow cannot store them.
+        """
+        best = {**final_scores(outcome), **outcome.costs}
+        tags = {f"{Tag.PREFIX}{name}": value for name, value in outcome.environment.items()} | {
+            Tag.STOPPED: outcome.stopped
+        }
+        with storage_errors(f"outcome of run {self.id}"):
+            # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
+            self._client.log_batch(self.id, metrics=_metrics(best, 0), tags=_run_tags(tags))
+        self.log_texts(outcome.tables)
+        if outcome.files:
+            self.log_files(outcome.files)
+        self.log_panels(outcome.panels)
+        if outcome.model is not None:
+            RunModel(self._client, self.id).log(
+                outcome.model, threshold=outcome.threshold, backend=outcome.environment["backend"]
+            )
+
+    def log_scores(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Adds final scores and tags to a run that has ended."""
+        with storage_errors(f"scores of run {self.id}"):
+            self._client.log_batch(self.id, metrics=_metrics(metrics, 0), tags=_run_tags(tags))
+
+    def log_texts(self, texts: Mapping[str, str]) -> None:
+        """Writes text files by artifact path; one that is there already is replaced."""
+        with storage_errors(f"files of run {self.id}"):
+            for path, text in texts.items():
+                self._client.log_text(self.id, text, path)
+
+    def log_files(self, files: Mapping[str, bytes]) -> None:
+        """Writes files by artifact path; one that is there already is replaced."""
+        with storage_errors(f"files of run {self.id}"), tempfile.TemporaryDirectory() as folder:
+            for path, content in files.items():
+                target = Path(folder, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            self._client.log_artifacts(self.id, folder)
+
+    def log_table(self, path: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Writes rows that have the columns of the first where MLflow's UI shows a table; replaces one of that path.
+
+        As `Client.log_table` does, which would append to the table of an evaluation before.
+
+        Args:
+            path: of the artifact, ending in `.json`.
+        """
+        columns = list(rows[0]) if rows else []
+        record = {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}
+        with storage_errors(f"table of run {self.id}"):
+            self._client.log_text(self.id, json.dumps(record), path)
+            known = json.loads(self._client.get_run(self.id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+            entry = {"path": path, "type": "table"}
+            if entry not in known:
+                self._client.set_tag(self.id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, entry]))
+
+    def log_panels(self, panels: Sequence[Panel]) -> None:
+        """Logs pictures where MLflow's image grid lays the same patch of several runs side by side."""
+        with storage_errors(f"panels of run {self.id}"):
+            for panel in panels:
+                self._client.log_image(self.id, panel.image, key=panel.key, step=0)
+
+    def closed(self, state: EndState, reason: str) -> None:
+        """Ends a run with MLflow's status for `state`; the reason becomes a tag."""
+        tags = {Tag.STATE: state} | ({Tag.REASON: reason} if reason else {})
+        with storage_errors(f"run {self.id}"):
+            self._client.log_batch(self.id, tags=_run_tags(tags))
+            self._client.set_terminated(self.id, _STATUS[state])
 
 
 class TrialRecorder:
-    """Writes the attempts of one stage down as child runs of a study's run; `lsml.study.coordinator.Recorder`."""
+    """Writes the attempts of one stage down as child runs of a study's run; what a study's coordinator writes to."""
 
-    def __init__(
-        self, client: MlflowClient, parent: Run, *, role: Role, study: str, data: StudyData, root: str
-    ) -> None:
+    def __init__(self, client: Client, parent: Run, *, role: StageRole, study: str, data: StudyData, root: str) -> None:
         self._client, self._parent, self._role, self._study = client, parent, role, study
         self._data, self._root = data, root
-        self._tags = common_tags(role, "") | data_tags(data, root)
+        self._tags = run_tags(role, "", data, root)
 
     def started(self, attempt: Attempt) -> str:
         """Opens the attempt's run and gives its id."""
-        title = f"{attempt.slot:03d}" if self._role == "trial" else attempt.title.replace(" ", "-")
+        title = f"{attempt.slot:03d}" if self._role == Role.TRIAL else attempt.title.replace(" ", "-")
         name = f"{self._study}-{title}"
-        colours = _BASELINE_COLOURS if self._role == "baseline" else _COLOURS
+        colours = _BASELINE_COLOURS if self._role == Role.BASELINE else _COLOURS
         tags = self._tags | {
-            "mlflow.runName": name if attempt.ordinal == 1 else f"{name}.{attempt.ordinal}",
-            "mlflow.runColor": colours[attempt.slot % len(colours)],
-            NOTE: ", ".join(f"{field}={in_words(value)}" for field, value in attempt.searched.items()),
-            PARENT: self._parent.info.run_id,
-            STUDY: self._study,
-            SLOT: str(attempt.slot),
-            ATTEMPT: str(attempt.ordinal),
-            TRIAL: str(attempt.number),
-            STATE: "running",
+            Tag.RUN_NAME: name if attempt.ordinal == 1 else f"{name}.{attempt.ordinal}",
+            Tag.RUN_COLOR: colours[attempt.slot % len(colours)],
+            Tag.NOTE: ", ".join(f"{field}={format_value(value)}" for field, value in attempt.searched.items()),
+            Tag.PARENT: self._parent.info.run_id,
+            Tag.STUDY: self._study,
+            Tag.SLOT: str(attempt.slot),
+            Tag.ATTEMPT: str(attempt.ordinal),
+            Tag.TRIAL: str(attempt.number),
+            Tag.STATE: State.RUNNING,
         }
         with storage_errors("MLflow run of a trial"):
             run = self._client.create_run(self._parent.info.experiment_id, tags=tags)
-            describe_run(self._client, run.info.run_id, attempt.params, self._data, self._root)
-        return run.info.run_id
+            RunWriter(self._client, run.info.run_id).describe(attempt.params, self._data, self._root)
+        return str(run.info.run_id)
 
     def step(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of one epoch or fold in one call."""
-        log_step(self._client, run_id, step, metrics)
+        RunWriter(self._client, run_id).step(step, metrics)
 
     def outcome(self, run_id: str, outcome: TrialOutcome) -> None:
         """Writes the metrics of the whole, the panels and the model."""
-        log_outcome(self._client, run_id, outcome)
+        RunWriter(self._client, run_id).outcome(outcome)
 
-    def closed(self, run_id: str, state: State, reason: str) -> None:
+    def closed(self, run_id: str, state: EndState, reason: str) -> None:
         """Closes the run."""
-        close_run(self._client, run_id, state, reason)
+        RunWriter(self._client, run_id).closed(state, reason)
 
-    def settle(self, states: Mapping[int, State], reason: str) -> None:
-        """Closes every child that is still open as the study's database has it, by trial number."""
+    def settle(self, states: Mapping[int, EndState], reason: str) -> None:
+        """Closes every child run that is still open with the state that the database has for its trial number."""
         query = f"{_children(self._parent.info.run_id, self._role)} and attributes.status = 'RUNNING'"
         with storage_errors("open runs of the study"):
             open_runs = self._client.search_runs([self._parent.info.experiment_id], query, max_results=5000)
         for run in open_runs:
-            state = states.get(int(run.data.tags[TRIAL]), "superseded")
-            self.closed(run.info.run_id, state, reason if state == "superseded" else "")
+            state = states.get(int(run.data.tags[Tag.TRIAL]), State.SUPERSEDED)
+            self.closed(run.info.run_id, state, reason if state == State.SUPERSEDED else "")
 
 
 def trials_query(parent_run_id: str) -> str:
     """MLflow's search expression for the trials of a study's search, without those that a later one replaced."""
-    return f"{_children(parent_run_id, 'trial')} and tags.`{STATE}` != 'superseded'"
+    return f"{_children(parent_run_id, Role.TRIAL)} and tags.`{Tag.STATE}` != '{State.SUPERSEDED}'"
 
 
 def competitors_query(parent_run_id: str) -> str:
     """MLflow's search expression for those trials and for the baselines, which its language has no OR for."""
-    others = " and ".join(f"tags.`{ROLE}` != '{role}'" for role in ("confirm", "refit"))
-    return f"tags.`{PARENT}` = '{parent_run_id}' and {others} and tags.`{STATE}` != 'superseded'"
+    others = " and ".join(f"tags.`{Tag.ROLE}` != '{role}'" for role in (Role.CONFIRM, Role.REFIT))
+    return f"tags.`{Tag.PARENT}` = '{parent_run_id}' and {others} and tags.`{Tag.STATE}` != '{State.SUPERSEDED}'"
 
 
-def _children(parent_run_id: str, role: Role) -> str:
-    return f"tags.`{PARENT}` = '{parent_run_id}' and tags.`{ROLE}` = '{role}'"
-
-
-def describe_run(client: MlflowClient, run_id: str, params: Mapping[str, Scalar], data: StudyData, root: str) -> None:
-    """Writes what a training run starts from: parameters and datasets."""
-    client.log_batch(run_id, params=_params(params))
-    client.log_inputs(run_id, [dataset_input(split, root) for split in data.splits])
-
-
-def log_step(client: MlflowClient, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
-    """Writes the metrics of one epoch or fold in one call."""
-    # The objective first: MLflow's comparison of chosen runs draws the metric that was written first.
-    ordered = dict(sorted(metrics.items(), key=lambda item: item[0] != OBJECTIVE))
-    with storage_errors(f"metrics of run {run_id}"):
-        client.log_batch(run_id, metrics=_metrics(ordered, step))
-
-
-def log_outcome(client: MlflowClient, run_id: str, outcome: TrialOutcome) -> None:
-    """Writes the metrics, tables, panels and model of a training that came to its end.
-
-    Raises:
-        StorageError: MLflow cannot store them.
-    """
-    best = {**final_scores(outcome), **outcome.costs}
-    tags = {f"lsml.{name}": value for name, value in outcome.environment.items()} | {"lsml.stopped": outcome.stopped}
-    with storage_errors(f"outcome of run {run_id}"):
-        # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
-        client.log_batch(run_id, metrics=_metrics(best, 0), tags=_run_tags(tags))
-    log_texts(client, run_id, outcome.tables)
-    if outcome.files:
-        log_files(client, run_id, outcome.files)
-    log_panels(client, run_id, outcome.panels)
-    if outcome.model is not None:
-        log_model(client, run_id, outcome.model, threshold=outcome.threshold, backend=outcome.environment["backend"])
+def _children(parent_run_id: str, role: StageRole) -> str:
+    return f"tags.`{Tag.PARENT}` = '{parent_run_id}' and tags.`{Tag.ROLE}` = '{role}'"
 
 
 def final_scores(outcome: TrialOutcome) -> dict[str, float]:
-    """What the same training again would give again: scores of the best epoch, and how many epochs or folds."""
-    scores = {f"best_{name}": value for name, value in outcome.metrics.items() if name.startswith("val_")}
-    return scores | {"best_epoch": outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total}
+    """The reproducible metrics of a training: scores of the best epoch, and the number of epochs or folds."""
+    scores = {f"{Metric.BEST}{name}": value for name, value in outcome.metrics.items() if name.startswith(Metric.VAL)}
+    return scores | {Metric.BEST_EPOCH: outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total}
 
 
-def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, str]) -> None:
-    """Writes text files by artifact path; one that is there already is replaced."""
-    with storage_errors(f"files of run {run_id}"):
-        for path, text in texts.items():
-            client.log_text(run_id, text, path)
-
-
-def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
-    """Writes files by artifact path; one that is there already is replaced."""
-    with storage_errors(f"files of run {run_id}"), tempfile.TemporaryDirectory() as folder:
-        for path, content in files.items():
-            target = Path(folder, path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        client.log_artifacts(run_id, folder)
-
-
-def log_table(client: MlflowClient, run_id: str, path: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Writes rows that all have the columns of the first where MLflow's UI shows a table; replaces one of that path.
-
-    As `MlflowClient.log_table` does, which would append to the table of an evaluation before.
-
-    Args:
-        path: of the artifact, ending in `.json`.
-    """
-    columns = list(rows[0]) if rows else []
-    record = {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}
-    with storage_errors(f"table of run {run_id}"):
-        client.log_text(run_id, json.dumps(record), path)
-        known = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
-        entry = {"path": path, "type": "table"}
-        if entry not in known:
-            client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, entry]))
-
-
-def log_panels(client: MlflowClient, run_id: str, panels: Sequence[Panel]) -> None:
-    """Logs pictures where MLflow's image grid lays the same patch of several runs side by side."""
-    with storage_errors(f"panels of run {run_id}"):
-        for panel in panels:
-            client.log_image(run_id, panel.image, key=panel.key, step=0)
-
-
-def close_run(client: MlflowClient, run_id: str, state: State, reason: str) -> None:
-    """Ends a run with MLflow's status for `state`; the reason becomes a tag."""
-    tags = {STATE: state} | ({"lsml.reason": reason} if reason else {})
-    with storage_errors(f"run {run_id}"):
-        client.log_batch(run_id, tags=_run_tags(tags))
-        client.set_terminated(run_id, _STATUS[state])
-
-
-def find_run(client: MlflowClient, run_id: str) -> Run:
+def find_run(client: Client, run_id: str) -> Run:
     """The run of that id.
 
     Raises:
@@ -278,37 +289,40 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
         ) from None
 
 
-def study_of(client: MlflowClient, run: Run) -> Run | None:
+def named_run(client: Client, run_id: str | None, model: str | None) -> Run:
+    """The run of that id, or the one that the registered `NAME@ALIAS` or `NAME/VERSION` came from.
+
+    Raises:
+        StorageError: there is no such run, model, alias or version.
+    """
+    return find_run(client, run_id or registered_run(client, str(model)))
+
+
+def study_of(client: Client, run: Run) -> Run | None:
     """The run of the study that a run belongs to; None where it belongs to none.
 
     Raises:
         StorageError: MLflow cannot be asked.
     """
-    if PARENT not in run.data.tags:
+    if Tag.PARENT not in run.data.tags:
         return None
-    parent = find_run(client, run.data.tags[PARENT])
-    return parent if parent.data.tags.get(ROLE) == "study" else None
+    parent = find_run(client, run.data.tags[Tag.PARENT])
+    return parent if parent.data.tags.get(Tag.ROLE) == Role.STUDY else None
 
 
-def log_scores(client: MlflowClient, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-    """Adds final scores and tags to a run that has ended."""
-    with storage_errors(f"scores of run {run_id}"):
-        client.log_batch(run_id, metrics=_metrics(metrics, 0), tags=_run_tags(tags))
-
-
-def trained_again(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> list[Run]:
-    """The trainings of a run's configuration after it that have these tags, the oldest first.
+def retrainings_of(client: Client, run: Run, tags: Mapping[str, str]) -> list[Run]:
+    """The later trainings of the configuration of a run that have these tags, the oldest first.
 
     Raises:
         StorageError: MLflow cannot be asked.
     """
-    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in {OF_RUN: run.info.run_id, **tags}.items())
-    with storage_errors(f"trainings of run {run.info.run_id} again"):
-        found = client.search_runs([run.info.experiment_id], query, max_results=1000)
-    return sorted(found, key=lambda again: again.info.start_time)
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in {Tag.OF_RUN: run.info.run_id, **tags}.items())
+    with storage_errors(f"retrainings of run {run.info.run_id}"):
+        runs = client.search_runs([run.info.experiment_id], query, max_results=1000)
+    return sorted(runs, key=lambda later: later.info.start_time)
 
 
-class TrainingRun:
+class TrainingRun(RunWriter):
     """The MLflow run of one training that is no trial: a run of its own, or one below another.
 
     Args:
@@ -318,7 +332,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        client: MlflowClient,
+        client: Client,
         *,
         name: str,
         params: Mapping[str, Scalar],
@@ -327,30 +341,30 @@ class TrainingRun:
         below: Run | None = None,
         tags: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._client = client
         project_run = os.environ.get("MLFLOW_RUN_ID")
-        tags = {**common_tags("train", name), **data_tags(data, root), **tags}
+        tags = {**run_tags(Role.TRAIN, name, data, root), **tags}
         with storage_errors("MLflow run"):
             if below:
                 experiment = below.info.experiment_id
-                tags |= {PARENT: below.info.run_id}
+                tags |= {Tag.PARENT: below.info.run_id}
             elif project_run:
                 # Below it, not in it: `mlflow run` has logged the entry point's own parameters there.
                 experiment = client.get_run(project_run).info.experiment_id
-                tags |= {PARENT: project_run}
+                tags |= {Tag.PARENT: project_run}
             else:
                 experiment = experiment_id(client, os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT)
-            self.id = client.create_run(experiment, tags=tags).info.run_id
-            describe_run(client, self.id, params, data, root)
+            super().__init__(client, client.create_run(experiment, tags=tags).info.run_id)
+            self.describe(params, data, root)
 
-    def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes the metrics of one epoch or fold in one call."""
-        log_step(self._client, self.id, step, metrics)
-
-    def outcome(self, outcome: TrialOutcome) -> None:
-        """Writes the metrics of the whole, the panels and the model."""
-        log_outcome(self._client, self.id, outcome)
-
-    def closed(self, state: State, reason: str) -> None:
-        """Closes the run."""
-        close_run(self._client, self.id, state, reason)
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[None]:
+        """Closes the run as its training ended, with the reason where it failed or was interrupted."""
+        try:
+            yield
+        except Interrupted as signal:
+            self.closed(State.SUPERSEDED, f"interrupted by {signal.name}")
+            raise
+        except Exception as error:
+            self.closed(State.FAILED, in_one_line(error))
+            raise
+        self.closed(State.COMPLETE, "")

@@ -6,25 +6,31 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from filelock import FileLock
+import mlflow.entities
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError
+from lsml.workspace import in_turn, lock_file
 
-DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+Client: TypeAlias = MlflowClient
+Run: TypeAlias = mlflow.entities.Run
+"""What the other rooms call MLflow's client and run, which only this one may import."""
+
+_DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "lsml"
 
 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or the database file in the current folder that a bare `mlflow ui` shows."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+    return os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_TRACKING_URI
 
 
-def open_client() -> MlflowClient:
+def open_client() -> Client:
     """A client of the store, which is made first where it is a database file that does not exist yet.
 
     Raises:
@@ -38,11 +44,9 @@ def open_client() -> MlflowClient:
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     uri = tracking_uri()
-    locks = Path(".lsml") / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
     # Two processes that open a fresh database race in its schema migration and can leave it unusable.
-    with storage_errors("MLflow store"), FileLock(locks / "mlflow-store.lock"):
-        client = MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
+        client = Client(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
         client.search_experiments(max_results=1)
     return client
 
@@ -66,7 +70,7 @@ def _reason(error: Exception) -> str:
     return (text.splitlines() or [type(error).__name__])[0][:300]
 
 
-def experiment_id(client: MlflowClient, name: str) -> str:
+def experiment_id(client: Client, name: str) -> str:
     """The id of the MLflow experiment `name`, made where it is missing, by whichever process comes first."""
     found = client.get_experiment_by_name(name)
     if found is not None:

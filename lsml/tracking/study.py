@@ -1,148 +1,143 @@
-"""The MLflow run of a study and those of its ensembles: opened or found again, filled, closed."""
+"""The MLflow run of a study and those of its ensembles: created or resumed, filled, closed."""
 
 import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from lsml.config.fields import Scalar
 from lsml.data.splits import StudyData
-from lsml.errors import StorageError
+from lsml.errors import ConfigError, StorageError
 from lsml.models.export import ModelFile
-from lsml.scoring.ensemble_selection import PROBABILITIES
-from lsml.tracking.models import has_model, log_model
-from lsml.tracking.runs import (
-    BEST_METRIC,
-    BEST_RUN,
-    NOTE,
-    PARENT,
-    ROLE,
-    STATE,
-    STUDY,
-    close_run,
-    common_tags,
-    data_tags,
-    describe_run,
-    log_panels,
-    log_scores,
-    log_texts,
-    trials_query,
-)
-from lsml.tracking.store import DEFAULT_EXPERIMENT, experiment_id, storage_errors
+from lsml.names import Artifact, Metric, Role, State, Tag
+from lsml.tracking.models import RegisteredModel, RunModel
+from lsml.tracking.runs import RunWriter, run_tags, study_of, trials_query
+from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, storage_errors
 from lsml.training.outcome import Panel
 
-RESUMES = "lsml.resumes_run_id"
-STANDINGS = "study/standings.json"
-_IDENTITY = "lsml.identity"
 
+class StudyRun:
+    """The run of a study.
 
-def open_study_run(
-    client: MlflowClient,
-    known: str | None,
-    *,
-    identity: str,
-    study: str,
-    params: Mapping[str, Scalar],
-    data: StudyData,
-    root: str,
-    note: str,
-) -> Run:
-    """The study's run, marked as running.
-
-    `known` is the run that the study had before, which it keeps; where that was not noted down, `identity` finds
-    it. A new study takes the run that `mlflow run` made
-    for this process, where there is one, else a run of its own in MLflow's experiment `lsml` (or
-    `MLFLOW_EXPERIMENT_NAME`).
-
-    Raises:
-        StorageError: MLflow cannot store it.
+    Attributes:
+        run: as it was when it was opened or read.
     """
+
+    def __init__(self, client: Client, run: Run) -> None:
+        self._client, self.run = client, run
+
+    @classmethod
+    def open(
+        cls,
+        client: Client,
+        known: str | None,
+        *,
+        identity: str,
+        study: str,
+        params: Mapping[str, Scalar],
+        data: StudyData,
+        root: str,
+        note: str,
+    ) -> Self:
+        """The study's run, marked as running.
+
+        A study keeps the run that it had before: `known`, or where that was not recorded the one with its `identity`.
+        A new study takes the run that `mlflow run` made for this process, where there is one, else a run of its own in
+        MLflow's experiment `lsml` (or `MLFLOW_EXPERIMENT_NAME`).
+
+        Raises:
+            StorageError: MLflow cannot store it.
+        """
+        with storage_errors("MLflow run of the study"):
+            existing = _existing(client, known) or _by_identity(client, identity)
+            if existing is not None:
+                return cls(client, _resume(client, existing.info.run_id, study))
+            tags = run_tags(Role.STUDY, study, data, root)
+            run_id = _create(client, tags | {Tag.STUDY: study, Tag.IDENTITY: identity, Tag.NOTE: note})
+            RunWriter(client, run_id).describe(params, data, root)
+            return cls(client, client.get_run(run_id))
+
+    def log(
+        self,
+        *,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        note: str,
+        texts: Mapping[str, str],
+        records: Mapping[str, Any],
+    ) -> None:
+        """Writes the figures: scores, tags, the note in Markdown, text files and JSON files by artifact path."""
+        writer = RunWriter(self._client, self.run.info.run_id)
+        writer.log_scores(metrics, {**tags, Tag.NOTE: note})
+        writer.log_texts(texts)
+        with storage_errors("figures of the study"):
+            for path, record in records.items():
+                self._client.log_dict(writer.id, record, path)
+
+    def end(self, status: str) -> None:
+        """Closes the study's run as FINISHED, FAILED or KILLED."""
+        with storage_errors("MLflow run of the study"):
+            self._client.set_terminated(self.run.info.run_id, status)
+
+    def scored_run_id(self) -> str:
+        """The run that cross-validated the configuration that a study in folds registered.
+
+        Raises:
+            StorageError: the study has not ended, or MLflow cannot be asked.
+        """
+        run_id = self.run.info.run_id
+        with storage_errors(f"standings of study {run_id}"), tempfile.TemporaryDirectory() as folder:
+            path = self._client.download_artifacts(run_id, Artifact.STANDINGS, folder)
+            return str(json.loads(Path(path).read_text(encoding="utf-8"))[0]["run_id"])
+
+
+def _resume(client: Client, run_id: str, study: str) -> Run:
+    client.update_run(run_id, status="RUNNING")
     project_run = os.environ.get("MLFLOW_RUN_ID")
-    with storage_errors("MLflow run of the study"):
-        existing = _existing(client, known) or _by_identity(client, identity)
-        if existing is not None:
-            run_id = existing.info.run_id
-            client.update_run(run_id, status="RUNNING")
-            if project_run and project_run != run_id:
-                client.set_tag(project_run, RESUMES, run_id)
-                client.set_tag(project_run, NOTE, f"Went on with study `{study}`, whose run is `{run_id}`.")
-            return client.get_run(run_id)
-        tags = common_tags("study", study) | data_tags(data, root) | {STUDY: study, _IDENTITY: identity, NOTE: note}
-        if project_run:
-            tags = {key: value for key, value in tags.items() if not key.startswith("mlflow.source")}
-            for key, value in tags.items():
-                client.set_tag(project_run, key, value)
-            run_id = project_run
-        else:
-            name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
-            run_id = client.create_run(experiment_id(client, name), tags=tags).info.run_id
-        describe_run(client, run_id, params, data, root)
-        return client.get_run(run_id)
+    if project_run and project_run != run_id:
+        client.set_tag(project_run, Tag.RESUMES, run_id)
+        client.set_tag(project_run, Tag.NOTE, f"Resumed study `{study}`, whose run is `{run_id}`.")
+    return client.get_run(run_id)
 
 
-def _existing(client: MlflowClient, run_id: str | None) -> Run | None:
+def _create(client: Client, tags: dict[str, str]) -> str:
+    """The id of a run with the tags: the one that `mlflow run` made, which keeps its source, or a new one."""
+    project_run = os.environ.get("MLFLOW_RUN_ID")
+    if not project_run:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+        return str(client.create_run(experiment_id(client, name), tags=tags).info.run_id)
+    for key, value in tags.items():
+        if not key.startswith(Tag.SOURCE):
+            client.set_tag(project_run, key, value)
+    return project_run
+
+
+def _existing(client: Client, run_id: str | None) -> Run | None:
     if run_id is None:
         return None
     try:
         run = client.get_run(run_id)
     except MlflowException:
         return None
-    return run if run.info.lifecycle_stage == "active" and run.data.tags.get(ROLE) == "study" else None
+    return run if run.info.lifecycle_stage == "active" and run.data.tags.get(Tag.ROLE) == Role.STUDY else None
 
 
-def _by_identity(client: MlflowClient, identity: str) -> Run | None:
+def _by_identity(client: Client, identity: str) -> Run | None:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(experiments, f"tags.`{_IDENTITY}` = '{identity}'", max_results=1)
-    return found[0] if found else None
-
-
-def log_study(
-    client: MlflowClient,
-    run_id: str,
-    *,
-    metrics: Mapping[str, float],
-    tags: Mapping[str, str],
-    note: str,
-    texts: Mapping[str, str],
-    records: Mapping[str, Any],
-) -> None:
-    """Writes a study's figures: scores, tags, the note in Markdown, text files and JSON files by artifact path."""
-    log_scores(client, run_id, metrics, {**tags, NOTE: note})
-    log_texts(client, run_id, texts)
-    with storage_errors("figures of the study"):
-        for path, record in records.items():
-            client.log_dict(run_id, record, path)
-
-
-def end_study_run(client: MlflowClient, run_id: str, status: str) -> None:
-    """Closes the study's run as FINISHED, FAILED or KILLED."""
-    with storage_errors("MLflow run of the study"):
-        client.set_terminated(run_id, status)
-
-
-def judged_run_id(client: MlflowClient, run_id: str) -> str:
-    """Of a study in folds, by its run: the run that judged in folds the configuration of what it registered.
-
-    Raises:
-        StorageError: the study has not ended, or MLflow cannot be asked.
-    """
-    with storage_errors(f"standings of study {run_id}"), tempfile.TemporaryDirectory() as folder:
-        path = client.download_artifacts(run_id, STANDINGS, folder)
-        return str(json.loads(Path(path).read_text(encoding="utf-8"))[0]["run_id"])
+    runs = client.search_runs(experiments, f"tags.`{Tag.IDENTITY}` = '{identity}'", max_results=1)
+    return runs[0] if runs else None
 
 
 def model_run_id(run: Run) -> str:
     """The run whose model speaks for `run`: a study's best trial, or the run itself."""
-    return run.data.tags.get(BEST_RUN, run.info.run_id)
+    return str(run.data.tags.get(Tag.BEST_RUN, run.info.run_id))
 
 
-def best_trials(client: MlflowClient, study: str, count: int) -> list[Run]:
+def best_trials(client: Client, study: str, count: int) -> list[Run]:
     """The runs of the complete trials of a study's search with the highest F1, the best first.
 
     Of several studies of that name it is the one that was started last.
@@ -152,92 +147,145 @@ def best_trials(client: MlflowClient, study: str, count: int) -> list[Run]:
     """
     with storage_errors(f"runs of study '{study}'"):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        query = f"tags.`{ROLE}` = 'study' and tags.`{STUDY}` = '{study}'"
+        query = f"tags.`{Tag.ROLE}` = '{Role.STUDY}' and tags.`{Tag.STUDY}` = '{study}'"
         parents = client.search_runs(experiments, query, max_results=1, order_by=["attributes.start_time DESC"])
         if not parents:
-            raise StorageError(f"study '{study}'", "no such study in MLflow", "lsml study list shows which there are")
+            raise StorageError(f"study '{study}'", "no such study in MLflow", "lsml study list lists them")
         (parent,) = parents
         return list(
             client.search_runs(
                 [parent.info.experiment_id],
-                f"{trials_query(parent.info.run_id)} and tags.`{STATE}` = 'complete'",
+                f"{trials_query(parent.info.run_id)} and tags.`{Tag.STATE}` = '{State.COMPLETE}'",
                 max_results=count,
-                order_by=[f"metrics.`{BEST_METRIC}` DESC"],
+                order_by=[f"metrics.`{Metric.BEST_F1}` DESC"],
             )
         )
 
 
-ENSEMBLE = "ensemble"
-"""The role of the run, and the alias of its registered version."""
-
-_ENSEMBLE_IDENTITY = "lsml.ensemble"
-
-
-def kept_probabilities(client: MlflowClient, run_id: str) -> bytes | None:
-    """The file of probabilities that a trial kept; None where it was not asked to.
+def stored_probabilities(client: Client, run_id: str) -> bytes | None:
+    """The file of validation probabilities of a trial; None where the study did not store them.
 
     Raises:
         StorageError: MLflow cannot be asked.
     """
     with storage_errors(f"probabilities of run {run_id}"), tempfile.TemporaryDirectory() as folder:
-        if PROBABILITIES not in {entry.path for entry in client.list_artifacts(run_id)}:
+        if Artifact.PROBABILITIES not in {entry.path for entry in client.list_artifacts(run_id)}:
             return None
-        return Path(client.download_artifacts(run_id, PROBABILITIES, folder)).read_bytes()
+        return Path(client.download_artifacts(run_id, Artifact.PROBABILITIES, folder)).read_bytes()
 
 
-def open_ensemble_run(
-    client: MlflowClient, parent: Run, *, identity: str, study: str, data: StudyData, root: str, note: str
-) -> Run:
-    """The run of the ensemble with that identity, below the study's run: one that there is, or a new one.
+class EnsembleRun:
+    """The run of an ensemble, below its study's.
+
+    Attributes:
+        run: as it was when it was opened.
+    """
+
+    def __init__(self, client: Client, run: Run) -> None:
+        self._client, self.run = client, run
+
+    @classmethod
+    def open(
+        cls, client: Client, parent: Run, *, identity: str, study: str, data: StudyData, root: str, note: str
+    ) -> Self:
+        """The run of the ensemble with that identity, below the study's run; created where there is none.
+
+        Raises:
+            StorageError: MLflow cannot store it.
+        """
+        experiment_id, parent_id = parent.info.experiment_id, parent.info.run_id
+        query = (
+            f"tags.`{Tag.PARENT}` = '{parent_id}' and tags.`{Tag.ROLE}` = '{Role.ENSEMBLE}' "
+            f"and tags.`{Tag.ENSEMBLE}` = '{identity}'"
+        )
+        with storage_errors("MLflow run of the ensemble"):
+            known = client.search_runs([experiment_id], query, max_results=1)
+            if known:
+                return cls(client, known[0])
+            tags = run_tags(Role.ENSEMBLE, f"{study}-ensemble", data, root)
+            tags |= {
+                Tag.PARENT: parent_id,
+                Tag.STUDY: study,
+                Tag.STATE: State.RUNNING,
+                Tag.ENSEMBLE: identity,
+                Tag.NOTE: note,
+            }
+            return cls(client, client.create_run(experiment_id, tags=tags))
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was filled to its end."""
+        return self.run.data.tags.get(Tag.STATE) == State.COMPLETE
+
+    def fill(
+        self,
+        *,
+        params: Mapping[str, Scalar],
+        data: StudyData,
+        root: str,
+        metrics: Mapping[str, float],
+        texts: Mapping[str, str],
+        record: Mapping[str, Any],
+        panels: Sequence[Panel],
+        file: ModelFile,
+        threshold: float,
+        backend: str,
+    ) -> None:
+        """Writes all of the ensemble, its model last, and closes the run; resumed after a kill, it writes the rest.
+
+        Raises:
+            StorageError: MLflow cannot store it.
+        """
+        writer, model = RunWriter(self._client, self.run.info.run_id), RunModel(self._client, self.run.info.run_id)
+        with storage_errors(f"MLflow run {writer.id} of the ensemble"):
+            writer.describe(params, data, root)
+            self._client.log_dict(writer.id, dict(record), Artifact.ENSEMBLE)
+        writer.log_scores(metrics, {Tag.BACKEND: backend})
+        writer.log_texts(texts)
+        writer.log_panels(panels)
+        if not model.exists():
+            model.log(file, threshold=threshold, backend=backend)
+        writer.closed(State.COMPLETE, "")
+
+
+class Registered(NamedTuple):
+    """A version of a registered model."""
+
+    name: str
+    version: str
+
+
+def register_run(client: Client, run: Run) -> Registered:
+    """The version that holds the model of a run, made where there is none: of its study's or experiment's model.
 
     Raises:
-        StorageError: MLflow cannot store it.
+        ConfigError: the run does not say of which study or experiment it is.
+        ModelError: the run has no model.
+        StorageError: MLflow cannot be used.
     """
-    experiment_id, parent_id = parent.info.experiment_id, parent.info.run_id
-    query = (
-        f"tags.`{PARENT}` = '{parent_id}' and tags.`{ROLE}` = '{ENSEMBLE}' "
-        f"and tags.`{_ENSEMBLE_IDENTITY}` = '{identity}'"
-    )
-    with storage_errors("MLflow run of the ensemble"):
-        known = client.search_runs([experiment_id], query, max_results=1)
-        if known:
-            return known[0]
-        tags = common_tags(ENSEMBLE, f"{study}-ensemble") | data_tags(data, root)
-        tags |= {PARENT: parent_id, STUDY: study, STATE: "running", _ENSEMBLE_IDENTITY: identity, NOTE: note}
-        return client.create_run(experiment_id, tags=tags)
+    if known := RunModel(client, run.info.run_id).version():
+        return Registered(*known)
+    study = study_of(client, run)
+    name = _model_name(run, study)
+    tags: dict[str, str] = {
+        key: run.data.tags[key] for key in (Tag.STUDY, Tag.OF_RUN, Tag.TRAINED_ON) if key in run.data.tags
+    }
+    if study:
+        tags |= {Tag.STUDY_RUN: study.info.run_id}
+    tags |= {
+        label: f"{run.data.metrics[label]:.6f}"
+        for label in (Metric.BEST_F1, Metric.EARNED_F1)
+        if label in run.data.metrics
+    }
+    return Registered(name, RegisteredModel(client, name).register(run.info.run_id, aliases=[], tags=tags))
 
 
-def is_complete(run: Run) -> bool:
-    """Whether the run has all that an ensemble's run is to have."""
-    return run.data.tags.get(STATE) == "complete"
-
-
-def fill_ensemble_run(
-    client: MlflowClient,
-    run_id: str,
-    *,
-    params: Mapping[str, Scalar],
-    data: StudyData,
-    root: str,
-    metrics: Mapping[str, float],
-    texts: Mapping[str, str],
-    record: Mapping[str, Any],
-    panels: Sequence[Panel],
-    file: ModelFile,
-    threshold: float,
-    backend: str,
-) -> None:
-    """Writes all of an ensemble into its run, its model last, and closes it; what a kill left undone is done again.
-
-    Raises:
-        StorageError: MLflow cannot store it.
-    """
-    with storage_errors(f"MLflow run {run_id} of the ensemble"):
-        describe_run(client, run_id, params, data, root)
-        client.log_dict(run_id, dict(record), "ensemble.json")
-    log_scores(client, run_id, metrics, {"lsml.backend": backend})
-    log_texts(client, run_id, texts)
-    log_panels(client, run_id, panels)
-    if not has_model(client, run_id):
-        log_model(client, run_id, file, threshold=threshold, backend=backend)
-    close_run(client, run_id, "complete", "")
+def _model_name(run: Run, study: Run | None) -> str:
+    name = study.data.params.get("study.experiment") if study else run.data.tags.get(Tag.EXPERIMENT)
+    if not name:
+        raise ConfigError(
+            f"run {run.info.run_id}",
+            "it says neither study nor experiment, so under which name to register its model is unknown",
+            "give a run of lsml tune, or of lsml train by this version",
+        )
+    return str(name)

@@ -1,5 +1,6 @@
-"""MLflow's own UI, served on loopback over the stores of this folder, and the addresses of its pages."""
+"""MLflow's own UI: the addresses of its pages, a saved view of a study's trials, and its server on loopback."""
 
+import base64
 import contextlib
 import json
 import os
@@ -10,22 +11,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from mlflow import MlflowClient
-from mlflow.entities import Run
-
 from lsml.errors import StorageError
-from lsml.tracking.runs import BEST_METRIC, ROLE, STUDY, trials_query
-from lsml.tracking.store import storage_errors, tracking_uri
-from lsml.tracking.views import has_view
+from lsml.names import OBJECTIVE, Artifact, Metric, Role, Tag
+from lsml.tracking.runs import competitors_query, trials_query
+from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
 
 HOST, DEFAULT_PORT = "127.0.0.1", 5000
-SIDE_BY_SIDE = 5
+_SIDE_BY_SIDE = 5
 
 # Without it MLflow opens its pages for language models.
 _WORKFLOW = {"workflowType": "machine_learning"}
@@ -52,24 +51,24 @@ def server_address(uri: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 
-def local_address(port: int = DEFAULT_PORT) -> str:
+def _local_address(port: int = DEFAULT_PORT) -> str:
     """The address of a server of this machine."""
     return f"http://{HOST}:{port}"
 
 
 def ui_address() -> str:
     """Where the UI over `tracking_uri()` is, or will be once `lsml ui` or `mlflow ui` is started."""
-    return server_address(tracking_uri()) or local_address()
+    return server_address(tracking_uri()) or _local_address()
 
 
-def trials_page(experiment_id: str, parent_run_id: str) -> str:
+def _trials_page(experiment_id: str, parent_run_id: str) -> str:
     """A study's trials in falling order of F1, in MLflow's own arrangement of charts."""
     # Only a page that is sorted by a metric lists children without their parent unfolded.
-    options = {"searchFilter": trials_query(parent_run_id), "orderByKey": f"metrics.`{BEST_METRIC}`"}
+    options = {"searchFilter": trials_query(parent_run_id), "orderByKey": f"metrics.`{Metric.BEST_F1}`"}
     return _runs_page(experiment_id, options | {"orderByAsc": "false"})
 
 
-def view_page(experiment_id: str, key: str) -> str:
+def _view_page(experiment_id: str, key: str) -> str:
     """A saved view of the experiment's runs."""
     return _runs_page(experiment_id, {"viewStateShareKey": key})
 
@@ -78,7 +77,7 @@ def _runs_page(experiment_id: str, options: dict[str, str]) -> str:
     return f"#/experiments/{experiment_id}/runs?{_query({'compareRunsMode': 'CHART', **options})}"
 
 
-def compare_page(experiment_id: str, run_ids: list[str]) -> str:
+def _compare_page(experiment_id: str, run_ids: list[str]) -> str:
     """Runs side by side: parameters, metrics, scatter and parallel coordinates."""
     lists = {"runs": run_ids, "experiments": [experiment_id]}
     options = {key: json.dumps(ids, separators=(",", ":")) for key, ids in lists.items()}
@@ -95,7 +94,7 @@ def _query(options: dict[str, str]) -> str:
     return urlencode(options | _WORKFLOW, quote_via=quote, safe="")
 
 
-def study_pages(client: MlflowClient, parent: Run) -> StudyPages:
+def study_pages(client: Client, parent: Run) -> StudyPages:
     """The pages of the study whose run is `parent`.
 
     Raises:
@@ -103,21 +102,21 @@ def study_pages(client: MlflowClient, parent: Run) -> StudyPages:
     """
     experiment_id, run_id = parent.info.experiment_id, parent.info.run_id
     with storage_errors("trials of the study"):
-        arranged = has_view(client, experiment_id, run_id)
+        arranged = _has_view(client, experiment_id, run_id)
         best = client.search_runs(
             [experiment_id],
-            f"{trials_query(run_id)} and metrics.`{BEST_METRIC}` >= 0",
-            max_results=SIDE_BY_SIDE,
-            order_by=[f"metrics.`{BEST_METRIC}` DESC"],
+            f"{trials_query(run_id)} and metrics.`{Metric.BEST_F1}` >= 0",
+            max_results=_SIDE_BY_SIDE,
+            order_by=[f"metrics.`{Metric.BEST_F1}` DESC"],
         )
     return StudyPages(
-        study=parent.data.tags[STUDY],
-        trials=view_page(experiment_id, run_id) if arranged else trials_page(experiment_id, run_id),
-        best=compare_page(experiment_id, [run.info.run_id for run in best]) if len(best) > 1 else None,
+        study=parent.data.tags[Tag.STUDY],
+        trials=_view_page(experiment_id, run_id) if arranged else _trials_page(experiment_id, run_id),
+        best=_compare_page(experiment_id, [run.info.run_id for run in best]) if len(best) > 1 else None,
     )
 
 
-def study_runs(client: MlflowClient) -> list[Run]:
+def study_runs(client: Client) -> list[Run]:
     """The runs of all studies, the one that was under way last first.
 
     Raises:
@@ -125,8 +124,141 @@ def study_runs(client: MlflowClient) -> list[Run]:
     """
     with storage_errors("runs of the studies"):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        runs = client.search_runs(experiments, f"tags.`{ROLE}` = 'study'", max_results=1000)
+        runs = client.search_runs(experiments, f"tags.`{Tag.ROLE}` = '{Role.STUDY}'", max_results=1000)
     return sorted(runs, key=lambda run: (run.info.end_time or float("inf"), run.info.start_time), reverse=True)
+
+
+# A saved view says which trial of a study is better, and where; MLflow's own arrangement draws every metric and prints
+# every parameter above every picture. It is a tag of the experiment, JSON with a name, two times and the page's state,
+# as MLflow 3.17 writes it, and stands in the page's menu "Views". Other versions show their own.
+_WHICH, _WHERE, _WHY, _PATCHES = "which", "where", "why", "patches"
+
+# Pixels, wide enough for most heads; MLflow's own 80 show no head in full.
+_COLUMN_WIDTH = 140
+
+# MLflow's names of the page's settings; those left out have its defaults.
+_LINE = {
+    "lineSmoothness": 0,
+    "xAxisScaleType": "linear",
+    "scaleType": "linear",
+    "range": {},
+    "xAxisKey": "step",
+    "selectedXAxisMetricKey": "",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "ignoreOutliers": False,
+    "useGlobalXaxisKey": True,
+    "useGlobalLineSmoothing": True,
+}
+
+
+def _has_view(client: Client, experiment_id: str, key: str) -> bool:
+    """Whether the experiment has a saved view of that key."""
+    return f"{Tag.SHARED_VIEW}{key}" in client.get_experiment(experiment_id).tags
+
+
+def save_study_view(client: Client, parent: Run, *, study: str, best_run: str, searched: Sequence[str]) -> None:
+    """Saves the view of a study's trials and baselines under the id of its run, in place of an earlier one.
+
+    Args:
+        parent: the study's run.
+        best_run: a run that has the pictures that every trial has.
+        searched: the parameters that differ from trial to trial.
+
+    Raises:
+        StorageError: MLflow cannot store it.
+    """
+    state = _state(competitors_query(parent.info.run_id), searched, _picture_keys(client, best_run, "validation"))
+    packed = base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode())).decode()
+    now = int(time.time() * 1000)
+    tag = {"name": f"{study}: which trial is better, and where", "createdAt": now, "updatedAt": now}
+    with storage_errors("saved view of the study"):
+        client.set_experiment_tag(
+            parent.info.experiment_id,
+            f"{Tag.SHARED_VIEW}{parent.info.run_id}",
+            json.dumps(tag | {"state": f"deflate;{packed}"}),
+        )
+
+
+def _state(query: str, searched: Sequence[str], pictures: Sequence[str]) -> dict[str, Any]:
+    columns = [
+        *(f"metrics.`{metric}`" for metric in (Metric.BEST_F1, Metric.BEST_PRECISION, Metric.BEST_RECALL)),
+        *(f"params.`{parameter}`" for parameter in searched),
+        *(f"tags.`{tag}`" for tag in (Tag.STATE, Tag.ROLE)),
+    ]
+    return {
+        "searchFilter": query,
+        "orderByKey": f"metrics.`{Metric.BEST_F1}`",
+        "orderByAsc": False,
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": dict.fromkeys(columns, _COLUMN_WIDTH),
+        "compareRunCharts": [
+            _bar(_WHICH, Metric.BEST_F1),
+            _line(_WHICH, OBJECTIVE),
+            _scatter(_WHICH, Metric.BEST_RECALL, Metric.BEST_PRECISION),
+            _line(_WHICH, Metric.VAL_LOSS, scaleType="log"),
+            _pictures(_WHERE, pictures),
+            _chart(_WHY, "PARALLEL", selectedParams=list(searched), selectedMetrics=[Metric.BEST_F1], showAllRuns=True),
+            _differences(),
+            *(_pictures(_PATCHES, [picture]) for picture in pictures),
+        ],
+        "compareRunSections": [
+            _section(_WHICH, "Which trial is better", columns=2),
+            _section(_WHERE, "Where it is better: the same patches by every trial", columns=1, cardHeight=800),
+            _section(_WHY, "What differs between them", columns=1, cardHeight=440),
+            _section(_PATCHES, "One patch, larger", columns=1, cardHeight=620),
+        ],
+        "isAccordionReordered": True,
+    }
+
+
+def _section(key: str, name: str, **layout: int) -> dict[str, Any]:
+    return {"uuid": key, "name": name, "display": True, "isReordered": True, "deleted": False} | layout
+
+
+def _chart(section: str, kind: str, **settings: Any) -> dict[str, Any]:
+    about = "+".join(map(str, settings.get("imageKeys", [settings.get("metricKey", kind)])))
+    base = {"uuid": f"{section}-{kind}-{about}", "type": kind, "metricSectionId": section, "runsCountToCompare": 10}
+    return base | {"deleted": False, "isGenerated": False} | settings
+
+
+def _bar(section: str, metric: str) -> dict[str, Any]:
+    return _chart(section, "BAR", metricKey=metric, displayName=metric)
+
+
+def _line(section: str, metric: str, **settings: str) -> dict[str, Any]:
+    return _chart(section, "LINE", metricKey=metric, displayName=metric, **_LINE | settings)
+
+
+def _scatter(section: str, across: str, up: str) -> dict[str, Any]:
+    axes = {name: {"key": metric, "type": "METRIC"} for name, metric in (("xaxis", across), ("yaxis", up))}
+    return _chart(section, "SCATTER", **axes)
+
+
+def _differences() -> dict[str, Any]:
+    return _chart(
+        _WHY,
+        "DIFFERENCE",
+        chartName="Parameters and scores that differ",
+        compareGroups=["Parameters", "Model metrics"],
+        showChangeFromBaseline=False,
+        showDifferencesOnly=True,
+        baselineColumnUuid="",
+    )
+
+
+def _pictures(section: str, keys: Sequence[str]) -> dict[str, Any]:
+    return _chart(section, "IMAGE", imageKeys=list(keys), step=0, showRunParams=False)
+
+
+def _picture_keys(client: Client, run_id: str, split: str) -> list[str]:
+    """The keys of the pictures of patches of `split` that a run has, by name."""
+    with storage_errors(f"pictures of run {run_id}"):
+        files = [entry.path.rpartition("/")[2] for entry in client.list_artifacts(run_id, Artifact.IMAGES)]
+    # `log_image` writes a key's slashes as tildes, and puts step and time behind a plus.
+    keys = {file.partition("+")[0].replace("~", "/") for file in files}
+    return sorted(key for key in keys if key.startswith(f"{split}/"))
 
 
 _PORTS = 50
@@ -139,11 +271,11 @@ _PROCESSES = "1"
 
 
 @dataclass(frozen=True)
-class Server:
+class _Server:
     """A server that answers."""
 
     address: str
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     log: Path
 
     def wait(self) -> None:
@@ -165,7 +297,7 @@ def free_port(wanted: int | None) -> int:
     if wanted is not None:
         why = _obstacle(wanted)
         if why:
-            raise StorageError(f"port {wanted}", why, "give another with --port N, or none to take the next free one")
+            raise StorageError(f"port {wanted}", why, "choose another --port N, or leave it out for the next free one")
         return wanted
     for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS):
         if not _obstacle(port):
@@ -185,7 +317,7 @@ def _obstacle(port: int) -> str:
 
 
 @contextlib.contextmanager
-def serve(port: int, *, log: Path) -> Iterator[Server]:
+def serve(port: int, *, log: Path) -> Iterator[_Server]:
     """MLflow's server over `tracking_uri()`, answering; on the way out it and all its processes have ended.
 
     Args:
@@ -213,14 +345,14 @@ def serve(port: int, *, log: Path) -> Iterator[Server]:
             start_new_session=True,
         )
         try:
-            server = Server(local_address(port), process, log)
+            server = _Server(_local_address(port), process, log)
             _await_answer(server)
             yield server
         finally:
             _end(process)
 
 
-def _await_answer(server: Server) -> None:
+def _await_answer(server: _Server) -> None:
     end = time.monotonic() + _START_SECONDS
     # No proxy stands between this machine and itself.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -238,7 +370,7 @@ def _ended(log: Path) -> StorageError:
     return StorageError("MLflow's UI", f"its server ended: {lines[-1][:300]}", f"see {log}")
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Asks the server to stop, then kills what is left of its process group."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,6 +1,7 @@
 """Baselines: classifiers of single pixels and a threshold of NDVI and slope, to compare networks with."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,11 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from lsml.data.folds import FoldData
 from lsml.data.sensor import CONSTANTS, NEAR_INFRARED, RED, SLOPE
-from lsml.data.splits import DRAWN_PIXELS, Split, draw_pixels
+from lsml.data.splits import DRAWN_PIXELS, FoldData, Split, draw_pixels
 from lsml.errors import DataError
-from lsml.scoring.metrics import places
+from lsml.scoring.metrics import f1, grid_index
 from lsml.training.crossval import FoldOutcome, result_key
 
 _LIMITS = 201
@@ -28,7 +28,7 @@ _LEAST_SUM = 1.0
 
 
 @dataclass(frozen=True)
-class BareSlopeRule:
+class _NdviSlopeRule:
     """Landslide is where NDVI is at most one limit and the slope at least another.
 
     Attributes:
@@ -50,12 +50,12 @@ class BareSlopeRule:
         pixels, by the nearer limit. So `score >= .5` is the rule itself, and any other threshold is the rule with both
         limits moved by the same number of standard deviations, inward above .5 and outward below.
         """
-        index, slope = ndvi_and_slope(images)
+        index, slope = _ndvi_and_slope(images)
         inside = np.minimum((self.ndvi - index) / self.ndvi_spread, (slope - self.slope) / self.slope_spread)
         return expit(inside).astype(np.float32)[..., None]
 
 
-def fit_bare_slope(bands: np.ndarray, labels: np.ndarray) -> BareSlopeRule:
+def _fit_ndvi_slope(bands: np.ndarray, labels: np.ndarray) -> _NdviSlopeRule:
     """The limits of the highest F1 among 201 quantiles of either, both of landslide pixels.
 
     Between two landslide pixels a limit only takes in background: no other value can be better than a quantile of all.
@@ -64,20 +64,20 @@ def fit_bare_slope(bands: np.ndarray, labels: np.ndarray) -> BareSlopeRule:
         bands: stored values of pixels (P, 14).
         labels: whether each is landslide, (P,), of both classes.
     """
-    index, slope = ndvi_and_slope(bands)
+    index, slope = _ndvi_and_slope(bands)
     landslide = labels.astype(bool)
     shares = np.linspace(0, 1, _LIMITS)
     lowest, steepest = (
         np.unique(np.quantile(values[landslide], shares, method="inverted_cdf")) for values in (index, slope)
     )
     hits = _called(index[landslide], slope[landslide], lowest, steepest)
-    called = hits + _called(index[~landslide], slope[~landslide], lowest, steepest)
-    f1 = 2 * hits / (called + landslide.sum())
-    row, column = np.unravel_index(np.argmax(f1), f1.shape)
-    return BareSlopeRule(float(lowest[row]), float(steepest[column]), _spread(index), _spread(slope))
+    false_alarms = _called(index[~landslide], slope[~landslide], lowest, steepest)
+    scores = f1(np.stack([hits, false_alarms, landslide.sum() - hits], axis=-1))
+    row, column = np.unravel_index(np.argmax(scores), scores.shape)
+    return _NdviSlopeRule(float(lowest[row]), float(steepest[column]), _spread(index), _spread(slope))
 
 
-def ndvi_and_slope(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ndvi_and_slope(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """NDVI, -1..1 (Rouse et al. 1974), and slope in degrees, float64 (...), of stored bands (..., 14)."""
     red, infrared, slope = (
         bands[..., band].astype(np.float64) * CONSTANTS[band] for band in (RED, NEAR_INFRARED, SLOPE)
@@ -105,8 +105,8 @@ Kind = Literal["regression", "boosting", "rule"]
 """Logistic regression, gradient boosting, or the limits of NDVI and slope."""
 
 
-class PixelModel(Protocol):
-    """Anything that judges pixels one by one."""
+class _PixelModel(Protocol):
+    """Anything that predicts pixels one by one."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Scores 0..1, float32 (B, H, W, 1), of stored bands (B, H, W, C)."""
@@ -138,7 +138,7 @@ def fit_pixel_baseline(train: Split, *, seed: int = 0) -> PixelBaseline:
     return PixelBaseline(classifier.fit(*_drawn(train, seed)))
 
 
-def fit_boosting(train: Split, *, seed: int = 0) -> PixelBaseline:
+def _fit_boosting(train: Split, *, seed: int = 0) -> PixelBaseline:
     """Fits gradient boosted trees to the pixels that `fit_pixel_baseline` draws, with scikit-learn's own settings.
 
     All of its 100 trees are grown: to stop early it would set drawn pixels apart, whose neighbours it trains on.
@@ -152,13 +152,13 @@ def fit_boosting(train: Split, *, seed: int = 0) -> PixelBaseline:
         return PixelBaseline(classifier.fit(bands, labels))
 
 
-def fit_rule(train: Split, *, seed: int = 0) -> BareSlopeRule:
+def _fit_rule(train: Split, *, seed: int = 0) -> _NdviSlopeRule:
     """Chooses the limits of NDVI and slope by F1 on the pixels that `fit_pixel_baseline` draws.
 
     Raises:
         DataError: as of `fit_pixel_baseline`.
     """
-    return fit_bare_slope(*_drawn(train, seed))
+    return _fit_ndvi_slope(*_drawn(train, seed))
 
 
 @dataclass(frozen=True)
@@ -182,20 +182,21 @@ class PixelLearner:
         fitted = self.fit(data.train, seed)
         seconds = time.perf_counter() - started
         held_out = (data.validation.image(index)[None] for index in range(len(data.validation)))
-        judged = np.stack([places(fitted.predict(image)[0, ..., 0]) for image in held_out])
-        return FoldOutcome([{"epoch_seconds": seconds}], judged)
+        predicted = np.stack([grid_index(fitted.predict(image)[0, ..., 0]) for image in held_out])
+        return FoldOutcome([{"epoch_seconds": seconds}], predicted)
 
-    def fit(self, train: Split, seed: int) -> PixelModel:
+    def fit(self, train: Split, seed: int) -> _PixelModel:
         """Learns from `train` alone.
 
         Raises:
             DataError: the training pixels drawn are of one class.
         """
-        if self.kind == "regression":
-            return fit_pixel_baseline(train, seed=seed)
-        if self.kind == "boosting":
-            return fit_boosting(train, seed=seed)
-        return fit_rule(train, seed=seed)
+        fitters: dict[Kind, Callable[..., _PixelModel]] = {
+            "regression": fit_pixel_baseline,
+            "boosting": _fit_boosting,
+            "rule": _fit_rule,
+        }
+        return fitters[self.kind](train, seed=seed)
 
     def environment(self) -> dict[str, str]:
         """`device` (always cpu) and `backend`."""
@@ -210,7 +211,7 @@ def _one_thread() -> threadpool_limits:
 def _drawn(train: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Bands (P, C) and classes (P,) of the drawn pixels, of both classes."""
     if not len(train):
-        raise DataError("pixel baseline", "the train split is empty", "give it patches")
+        raise DataError("pixel baseline", "the train split is empty", "add patches")
     drawn = list(draw_pixels(train, np.random.default_rng(seed)))
     bands = np.concatenate([pixels for pixels, _ in drawn])
     labels = np.concatenate([classes for _, classes in drawn])

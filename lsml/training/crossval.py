@@ -1,13 +1,13 @@
-"""Cross-validates a learner over repeated folds: a network, a regression, a recipe, all judged by the same code.
+"""Cross-validates a learner over repeated folds: a network, a regression, a public recipe, all scored by the same code.
 
-What may be chosen by looking at a patch that is held out?
+What may be chosen by looking at a held-out patch?
 
-- **Nothing within a fold.** A learner is given the held-out patches to judge them when it is done. So a network
-  trains for all its epochs and its last weights judge: the best epoch of a dozen noisy scores would flatter each
-  fold, and most those learners whose scores jump most.
+- **Nothing within a fold.** A learner predicts the held-out patches when it is done. So a network trains for all its
+  epochs and its last weights predict: the best epoch of a dozen noisy scores would bias each fold optimistically, and
+  most those learners whose scores vary most.
 - **The threshold, once.** It is the best by F1 over all out-of-fold pixels of all repeats: one number out of all
   pixels, and the one that a refitted model carries. Every learner's score is read at its own.
-- **The length of a refit.** Where a learner judges the held-out patches after every epoch, each fold has a best
+- **The length of a refit.** Where a learner is scored on the held-out patches after every epoch, each fold has a best
   epoch; the mean over folds is how long a refit trains (`refit`). No score is read at those epochs,
   so looking costs nothing here; what the refitted model scores, only patches that no fold has seen can tell.
 
@@ -25,18 +25,17 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from lsml.config.schema import OBJECTIVE
-from lsml.data.folds import FoldData, fold_data
 from lsml.data.pack import PackedSplit
+from lsml.data.splits import FoldData
+from lsml.names import OBJECTIVE, Metric
 from lsml.scoring.metrics import THRESHOLDS, Metrics, PooledCounts, best_epoch
-from lsml.training import checkpoint as checkpoints
-from lsml.training.checkpoint import Checkpoint
+from lsml.training.outcome import Checkpoint, Report, StepEvent
 
-SEED_STREAM = 3
+_SEED_STREAM = 3
 """Keeps the folds' seeds apart from other numbers of the same seed (weights, patch order 1, augmentation 2)."""
 
 UNSEEN = np.uint16(np.iinfo(np.uint16).max)
-"""Stands where no fold has judged a patch yet; far above every place on the grid of thresholds."""
+"""Marks a patch that no fold has predicted yet; far above every index of the grid of thresholds."""
 
 
 class FoldOutcome(NamedTuple):
@@ -44,12 +43,13 @@ class FoldOutcome(NamedTuple):
 
     Attributes:
         history: metrics after each epoch, at least one entry, each with `epoch_seconds`; `loss`, `val_loss` and,
-            where the held-out patches were judged after each epoch, `val_f1` are passed on if they are there.
-        places: uint16 `(n, H, W)`, probabilities of the held-out patches in their order, as `places`.
+            where the held-out patches were scored after each epoch, `val_f1` are passed on if they are there.
+        grid_indices: uint16 `(n, H, W)`, probabilities of the held-out patches in their order, see
+            `lsml.scoring.metrics.grid_index`.
     """
 
     history: Sequence[Metrics]
-    places: np.ndarray
+    grid_indices: np.ndarray
 
 
 class Learner(Protocol):
@@ -60,58 +60,32 @@ class Learner(Protocol):
         ...
 
     def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
-        """Learns from `data.train` and judges `data.validation`, which has no say in what is learnt.
+        """Learns from `data.train` and predicts `data.validation`, which has no influence on what is learnt.
 
         Args:
             seed: of every random choice.
-            checkpoint: a file that it may write while under way, and go on from when it is called again.
+            checkpoint: a file that it may write while under way, and resume from when it is called again.
         """
         ...
 
     def environment(self) -> dict[str, str]:
-        """What it runs on and in, in words; `device` and `backend` at least."""
-        ...
-
-
-class FoldEvent(NamedTuple):
-    """A fold that ended.
-
-    Attributes:
-        step: from 1, through all folds of the first repeat, then of the second.
-        metrics: `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the best by F1),
-            `val_average_precision` and `val_calibration_error`, pooled over all out-of-fold pixels so far; of this
-            fold alone `fold_f1` (at
-            that threshold) and `fold_seconds`; and, of learners that have them, `loss` and `val_loss` of its last
-            epoch and `fold_best_epoch`.
-        replayed: whether it was learnt before a resume.
-    """
-
-    step: int
-    metrics: Metrics
-    replayed: bool
-
-
-class FoldObserver(Protocol):
-    """Hears of every fold, once its result is on disk."""
-
-    def fold_ended(self, event: FoldEvent) -> bool:
-        """True to go on; False ends the cross-validation now, as pruned."""
+        """Describes what it runs on; `device` and `backend` at least."""
         ...
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What came of cross-validating one learner.
+    """The result of cross-validating one learner.
 
     Attributes:
         value: F1 at `threshold`, of counts summed over all out-of-fold pixels of all repeats.
         threshold: the probability from which a pixel counts as landslide, the best by that F1.
-        metrics: of the last fold's event.
+        metrics: of the last fold's report.
         repeat_f1: F1 of each whole repeat by itself, at the same threshold; how far they differ is the seeds' part.
         length: mean over folds of the best epoch, rounded, at least 1: how long to refit.
-        stopped: all folds done, or the observer's word.
-        places: uint16 `(R, N, H, W)`, out-of-fold probabilities of every repeat as `places`; `UNSEEN`
-            where pruning came first.
+        stopped: all folds done, or ended by `report`.
+        grid_indices: uint16 `(R, N, H, W)`, out-of-fold probabilities of every repeat, see
+            `lsml.scoring.metrics.grid_index`; `UNSEEN` where pruning came first.
         histories: each fold's metrics after each epoch, in the order of the steps.
         environment: the learner's.
     """
@@ -122,14 +96,15 @@ class CrossValidation:
     repeat_f1: tuple[float, ...]
     length: int
     stopped: Literal["finished", "pruned"]
-    places: np.ndarray
+    grid_indices: np.ndarray
     histories: tuple[tuple[Metrics, ...], ...]
     environment: dict[str, str]
 
     def probability(self, repeat: int, index: int) -> np.ndarray | None:
-        """float32 `(H, W)`: what the learner said of this patch unseen; None where pruning came first."""
-        found = self.places[repeat, index]
-        return None if found.flat[0] == UNSEEN else THRESHOLDS[found]
+        """float32 `(H, W)`: the prediction for this patch by a fold that had not seen it; None where pruning
+        came first."""
+        indices = self.grid_indices[repeat, index]
+        return None if indices.flat[0] == UNSEEN else THRESHOLDS[indices]
 
 
 def cross_validate(
@@ -139,17 +114,21 @@ def cross_validate(
     seed: int,
     folds: int,
     repeats: int,
-    observer: FoldObserver,
+    report: Report,
     checkpoint: Path | None = None,
 ) -> CrossValidation:
-    """Lets `learner` learn once for each fold of each repeat, and judge every patch without having seen it.
+    """Lets `learner` learn once for each fold of each repeat, and predict every patch without having seen it.
 
-    Fold k of repeat r has a seed that derives from (`seed`, r, k) alone. A run that was killed goes on when it is
+    Fold k of repeat r has a seed that derives from (`seed`, r, k) alone. A run that was killed resumes when it is
     called again with the same `checkpoint`, and ends as if it had never been killed.
 
     Args:
         folds: contiguous blocks of patches, 2 to as many as there are patches.
         repeats: passes over all folds with other seeds, at least 1.
+        report: called after each fold, with `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the
+            best by F1), `val_average_precision` and `val_calibration_error`, pooled over all out-of-fold pixels so far;
+            of this fold alone `fold_f1` (at that threshold) and `fold_seconds`; and, of learners that have them, `loss`
+            and `val_loss` of its last epoch and `fold_best_epoch`.
         checkpoint: a folder for the results of folds and for the fold under way; what is damaged there, or of
             another key, is ignored and replaced.
 
@@ -158,7 +137,7 @@ def cross_validate(
         TrainingDiverged: a network's loss or output became NaN or infinite.
         StorageError: the checkpoint cannot be written.
     """
-    data = [fold_data(pack, fold, folds) for fold in range(folds)]
+    data = [FoldData.of(pack, fold, folds) for fold in range(folds)]
     # Before all folds: what it reads may be gone after them.
     environment = learner.environment()
     tally = _Tally(pack, repeats)
@@ -167,25 +146,25 @@ def cross_validate(
         file = checkpoint / f"repeat-{repeat}-fold-{fold}.result" if checkpoint is not None else None
         outcome, replayed = _fold(learner, data[fold], _seed(seed, repeat, fold), file)
         metrics = tally.add(repeat, data[fold].validation.indices, outcome)
-        go_on = observer.fold_ended(FoldEvent(len(tally.histories), metrics, replayed))
+        go_on = report(StepEvent(len(tally.histories), metrics, replayed))
         if not go_on and len(tally.histories) < folds * repeats:
             stopped = "pruned"
             break
     return CrossValidation(
         value=metrics[OBJECTIVE],
-        threshold=metrics["val_threshold"],
+        threshold=metrics[Metric.VAL_THRESHOLD],
         metrics=metrics,
-        repeat_f1=tally.repeat_f1(metrics["val_threshold"], whole=len(tally.histories) // folds),
-        length=mean_best_length(tally.histories),
+        repeat_f1=tally.repeat_f1(metrics[Metric.VAL_THRESHOLD], whole=len(tally.histories) // folds),
+        length=_mean_best_length(tally.histories),
         stopped=stopped,
-        places=tally.places,
+        grid_indices=tally.grid_indices,
         histories=tuple(tally.histories),
         environment=environment,
     )
 
 
-def mean_best_length(histories: Sequence[Sequence[Metrics]]) -> int:
-    """The mean of the best epochs of some folds, rounded half up; of a fold that judged none, the last counts."""
+def _mean_best_length(histories: Sequence[Sequence[Metrics]]) -> int:
+    """The mean of the best epochs of some folds, rounded half up; of a fold without scores, the last counts."""
     return max(1, int(np.mean([_best_epoch(history) or len(history) for history in histories]) + 0.5))
 
 
@@ -201,27 +180,22 @@ class _Tally:
     def __init__(self, pack: PackedSplit, repeats: int) -> None:
         self._pack = pack
         self._counts = [PooledCounts() for _ in range(repeats)]
-        self.places = np.full((repeats, len(pack), *pack.mask(0).shape), UNSEEN)
+        self.grid_indices = np.full((repeats, len(pack), *pack.mask(0).shape), UNSEEN)
         self.histories: list[tuple[Metrics, ...]] = []
 
     def add(self, repeat: int, indices: Sequence[int], outcome: FoldOutcome) -> Metrics:
-        """Takes in a fold that ended; gives the metrics of its event."""
+        """Takes in a fold that ended; gives the metrics to report."""
         alone = PooledCounts()
-        for index, found in zip(indices, outcome.places, strict=True):
-            self.places[repeat, index] = found
-            alone.update(self._pack.mask(index), THRESHOLDS[found])
+        for index, predicted in zip(indices, outcome.grid_indices, strict=True):
+            self.grid_indices[repeat, index] = predicted
+            alone.update(self._pack.mask(index), THRESHOLDS[predicted])
         self._counts[repeat].merge(alone)
         self.histories.append(tuple(outcome.history))
         pooled = PooledCounts()
         for counts in self._counts:
             pooled.merge(counts)
-        threshold = pooled.best_threshold()
-        return {
-            **{f"val_{name}": value for name, value in pooled.scores(threshold).items()},
-            "val_threshold": threshold,
-            "fold_f1": alone.at(threshold).f1,
-            **_of_history(outcome.history),
-        }
+        metrics = pooled.validation_metrics()
+        return {**metrics, "fold_f1": alone.at(metrics[Metric.VAL_THRESHOLD]).f1, **_of_history(outcome.history)}
 
     def repeat_f1(self, threshold: float, *, whole: int) -> tuple[float, ...]:
         """F1 of each of the first `whole` repeats."""
@@ -229,33 +203,33 @@ class _Tally:
 
 
 def _of_history(history: Sequence[Metrics]) -> Metrics:
-    """What an event tells of a fold's epochs, as far as the learner has it."""
-    found: Metrics = {name: history[-1][name] for name in ("loss", "val_loss") if name in history[-1]}
+    """What is reported of a fold's epochs, as far as the learner has it."""
+    found: Metrics = {name: history[-1][name] for name in ("loss", Metric.VAL_LOSS) if name in history[-1]}
     if best := _best_epoch(history):
         found["fold_best_epoch"] = float(best)
     return found | {"fold_seconds": sum(metrics["epoch_seconds"] for metrics in history)}
 
 
 def _best_epoch(history: Sequence[Metrics]) -> int | None:
-    """The first epoch with the highest objective, from 1; None where none was judged."""
+    """The first epoch with the highest objective, from 1; None where none was scored."""
     return best_epoch(history) if OBJECTIVE in history[0] else None
 
 
 def _fold(learner: Learner, data: FoldData, seed: int, file: Path | None) -> tuple[FoldOutcome, bool]:
-    """What comes of one fold; and whether it came of it before, and was read."""
+    """The outcome of one fold, and whether it was read from a checkpoint."""
     if file is None:
         return learner.learn(data, seed, None), False
     key = learner.key(data, seed)
-    if found := checkpoints.load(file, key):
-        return FoldOutcome([dict(metrics) for metrics in found.history], found.arrays["places"][0]), True
+    if saved := Checkpoint.load(file, key):
+        return FoldOutcome([dict(metrics) for metrics in saved.history], saved.arrays["places"][0]), True
     under_way = file.with_name("fold.checkpoint")
     outcome = learner.learn(data, seed, under_way)
-    checkpoints.save(file, Checkpoint(key, outcome.history, {"places": [outcome.places]}))
+    Checkpoint(key, outcome.history, {"places": [outcome.grid_indices]}).save(file)
     under_way.unlink(missing_ok=True)
     return outcome, False
 
 
 def _seed(seed: int, repeat: int, fold: int) -> int:
     """In 0..2**31-1."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(SEED_STREAM, repeat, fold))
+    sequence = np.random.SeedSequence(seed, spawn_key=(_SEED_STREAM, repeat, fold))
     return int(sequence.generate_state(1)[0] >> 1)

@@ -1,16 +1,127 @@
-"""What the network runs on, and the arithmetic and compiler that suit it."""
+"""The device and backend of this process: their set-up, loading Keras quietly, arithmetic, running out of memory.
 
+Importing this module does not load Keras: processes are set up by it before they do.
+"""
+
+import contextlib
+import errno
+import gc
+import json
 import os
 import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self, TypeVar
 
-import keras
-from keras import ops
+from lsml.config.schema import TrainConfig, TrainingConfig
+from lsml.errors import ConfigError, LsmlError, OutOfMemory
 
-from lsml.config.schema import TrainingConfig
+_Outcome = TypeVar("_Outcome")
 
-BFLOAT16_CAPABILITY = (8, 0)
+_BACKENDS = ("tensorflow", "jax", "torch")
+"""What Keras can train with; each is also the name of its package."""
+
+_ENVIRONMENT: Mapping[str, str] = {
+    # Lines about what TensorFlow's build could do; errors are still shown.
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    # Without these the first process on a GPU takes all of its memory.
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+
+
+def prepare() -> None:
+    """Sets the environment of Keras's backend for this process and its children; variables set already stay.
+
+    Raises:
+        ConfigError: the backend that Keras will choose is not installed, or cannot train.
+    """
+    _check(_chosen())
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _chosen() -> str:
+    """The backend as Keras chooses it: by the variable, else by its file in the home folder, else TensorFlow."""
+    if name := os.environ.get("KERAS_BACKEND"):
+        return name
+    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    try:
+        settings = json.loads((home / "keras.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    return str(settings.get("backend", _BACKENDS[0])) if isinstance(settings, dict) else _BACKENDS[0]
+
+
+def _check(name: str) -> None:
+    installed = [package for package in _BACKENDS if find_spec(package)]
+    if name in installed:
+        return
+    why = "is not installed" if name in _BACKENDS else f"is none of {', '.join(_BACKENDS)}"
+    fix = f"set KERAS_BACKEND={installed[0]}" if installed else "install lsml's requirements"
+    raise ConfigError(f"Keras backend {name}", why, fix)
+
+
+def check_gpu(kind: str, name: str) -> None:
+    """Refuses any device but a GPU, for `--require-gpu`.
+
+    Args:
+        kind: `cpu` or `gpu`, as `Device` has it.
+        name: the maker's.
+
+    Raises:
+        ConfigError: it is no GPU.
+    """
+    if kind != "gpu":
+        raise ConfigError(
+            "--require-gpu",
+            f"Keras computes on {name}",
+            "lsml doctor shows what it finds; install requirements-gpu.lock and check nvidia-smi",
+        )
+
+
+def load_keras() -> None:
+    """Loads Keras and starts its backend.
+
+    Raises:
+        ConfigError: the backend that Keras will choose is not installed, or cannot train.
+    """
+    prepare()
+    with quietly():
+        import keras
+
+        keras.ops.convert_to_numpy(keras.ops.ones(1) + keras.ops.ones(1))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """For loading Keras, or what loads it: holds back what is written to standard error.
+
+    TensorFlow writes a dozen lines on every start, from code that no setting reaches. They are shown only where
+    loading fails.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile("w+") as held:
+        terminal = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            held.seek(0)
+            shutil.copyfileobj(held, sys.stderr)
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+_BFLOAT16_CAPABILITY = (8, 0)
 """First CUDA compute capability whose tensor cores take bfloat16 (Ampere)."""
 
 
@@ -28,6 +139,21 @@ class Device(NamedTuple):
     backend: str
     bfloat16: bool
 
+    @classmethod
+    def current(cls) -> Self:
+        """The device of this process; starts the backend where nothing has yet."""
+        import keras
+
+        backend = keras.backend.backend()
+        # The one question that every backend answers: where does the result of an operation lie?
+        where = str((keras.ops.ones(1) + keras.ops.ones(1)).device).lower()
+        if "gpu" in where or "cuda" in where:
+            name, capability = _gpu()
+            return cls("gpu", name, backend, capability >= _BFLOAT16_CAPABILITY)
+        name, flags = _cpu()
+        # Measured with TensorFlow (oneDNN), which gains from it; XLA's CPU code for JAX is not known to.
+        return cls("cpu", name, backend, backend == "tensorflow" and "avx512_bf16" in flags)
+
 
 class Arithmetic(NamedTuple):
     """What one training run computes on and in."""
@@ -36,12 +162,18 @@ class Arithmetic(NamedTuple):
     precision: Literal["float32", "mixed_bfloat16"]
     xla: bool
 
+    @classmethod
+    def choose(cls, config: TrainingConfig) -> Self:
+        """Device, precision and compiler of a run with this configuration in this process."""
+        device = Device.current()
+        return cls(device, _choose_precision(config, device), _choose_xla(config, device))
+
     @property
     def identity(self) -> list[str | bool]:
-        """What decides the last digits of a result, as plain data; keras's version among it."""
-        return [self.device.kind, self.device.backend, self.precision, self.xla, keras.__version__]
+        """What decides the last digits of a result, as plain data; Keras's version among it."""
+        return [self.device.kind, self.device.backend, self.precision, self.xla, version("keras")]
 
-    def in_words(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """`device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`."""
         return {
             "device": self.device.kind,
@@ -52,33 +184,14 @@ class Arithmetic(NamedTuple):
         }
 
 
-def choose_arithmetic(config: TrainingConfig) -> Arithmetic:
-    """Device, precision and compiler of a run with this configuration in this process."""
-    device = describe_device()
-    return Arithmetic(device, choose_precision(config, device), choose_xla(config, device))
-
-
-def describe_device() -> Device:
-    """The device of this process; starts the backend where nothing has yet."""
-    backend = keras.backend.backend()
-    # The one question that every backend answers: where does the result of an operation lie?
-    place = str((ops.ones(1) + ops.ones(1)).device).lower()
-    if "gpu" in place or "cuda" in place:
-        name, capability = _gpu()
-        return Device("gpu", name, backend, capability >= BFLOAT16_CAPABILITY)
-    name, flags = _cpu()
-    # Measured with TensorFlow (oneDNN), which gains from it; XLA's CPU code for JAX is not known to.
-    return Device("cpu", name, backend, backend == "tensorflow" and "avx512_bf16" in flags)
-
-
-def choose_precision(config: TrainingConfig, device: Device) -> Literal["float32", "mixed_bfloat16"]:
+def _choose_precision(config: TrainingConfig, device: Device) -> Literal["float32", "mixed_bfloat16"]:
     """The dtype policy to train under: the configured one, or bfloat16 where the device is faster in it."""
     if config.precision != "auto":
         return config.precision
     return "mixed_bfloat16" if device.bfloat16 else "float32"
 
 
-def choose_xla(config: TrainingConfig, device: Device) -> bool:
+def _choose_xla(config: TrainingConfig, device: Device) -> bool:
     """Whether XLA compiles the training step: as configured, or all but TensorFlow on a CPU, which it slows."""
     if device.backend == "torch":
         # It has none: Keras would call torch.compile, which compiles this step anew until it reaches its limit.
@@ -123,3 +236,63 @@ def _cpu() -> tuple[str, frozenset[str]]:
     entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     name = entries.get("model name") or platform.processor() or platform.machine()
     return name, frozenset(entries.get("flags", "").split())
+
+
+_MEMORY_ERRORS = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})
+"""By name, because the backends are not imported: Python's with NumPy's below it, TensorFlow's and PyTorch's."""
+
+_GENERAL_ERRORS = frozenset({"RuntimeError", "OpError"})
+"""What JAX, PyTorch on a CPU, Keras about a layer's error, and TensorFlow about a library's raise: the text tells."""
+
+_MEMORY_WORDS = (
+    *("resource_exhausted", "out of memory", "oom when allocating"),
+    *("can't allocate memory", "not enough memory", "alloc_failed", "bad_alloc"),
+)
+
+
+def _ran_out(error: BaseException) -> bool:
+    """Whether `error`, or one that it was raised from, means that memory could not be allocated."""
+    current: BaseException | None = error
+    while current is not None:
+        if _is_memory_error(current):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
+
+
+def _is_memory_error(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & _MEMORY_ERRORS:
+        return True
+    return bool(kinds & _GENERAL_ERRORS) and any(words in str(error).lower() for words in _MEMORY_WORDS)
+
+
+def within_memory(training: Callable[[], _Outcome], config: TrainConfig) -> _Outcome:
+    """What `training` of `config` gives; where it runs out of memory, this process holds nothing of it afterwards.
+
+    Raises:
+        OutOfMemory: instead of what the backend raised.
+    """
+    try:
+        return training()
+    except Exception as error:
+        # An error that lsml itself has put into one line stays as it is.
+        if isinstance(error, LsmlError) or not _ran_out(error):
+            raise
+    # Not from within the handler: as the cause of another, the error would keep every frame and its tensors alive.
+    _free_memory()
+    model = config.model
+    raise OutOfMemory(
+        "out of memory",
+        f"batch size {config.training.batch_size} with {model.filters} filters and depth {model.depth} does not fit",
+        "lower training.batch_size, model.filters or model.depth",
+    )
+
+
+def _free_memory() -> None:
+    # Where Keras was not loaded yet, there is no memory to load it now.
+    if keras := sys.modules.get("keras"):
+        keras.utils.clear_session()
+    gc.collect()

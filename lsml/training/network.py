@@ -1,6 +1,6 @@
-"""A configuration as cross-validation meets it, and its refit on all patches."""
+"""The network of a configuration as a learner for cross-validation, and its refit on all patches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +8,16 @@ import numpy as np
 from keras import ops
 
 from lsml.config.schema import TrainConfig, with_values
-from lsml.data.folds import FoldData, statistics_of
 from lsml.data.pack import PackedSplit
-from lsml.models.build import build_model
+from lsml.data.splits import FoldData, statistics_of
 from lsml.models.export import ModelFile, costs, export
-from lsml.models.weights import identity, provenance
-from lsml.scoring.metrics import Metrics, places
+from lsml.models.pretrained import identity, provenance
+from lsml.models.unet import build_model
+from lsml.scoring.metrics import Metrics, grid_index
 from lsml.training.crossval import FoldOutcome
-from lsml.training.device import choose_arithmetic
-from lsml.training.trainer import EpochEvent, TrainingRun, last_epoch, run_key
+from lsml.training.device import Arithmetic
+from lsml.training.outcome import Report
+from lsml.training.trainer import Trainer, last_epoch
 
 CHECKPOINT_SECONDS = 5.0
 """Between checkpoints within a fold: an epoch on a dozen patches takes less time than writing two of them."""
@@ -26,26 +27,26 @@ CHECKPOINT_SECONDS = 5.0
 class Network:
     """A `lsml.training.crossval.Learner`: the network that a configuration describes, but for its `seed`.
 
-    It trains for all `training.epochs`, down the whole course of the learning rate, and its last weights judge;
-    `training.patience` plays no part. A fold that was killed goes on from the last checkpoint, a few seconds before.
+    It trains for all `training.epochs`, down the whole course of the learning rate, and its last weights predict;
+    `training.patience` plays no part. A fold that was killed resumes from the last checkpoint, a few seconds before.
     """
 
     config: TrainConfig
 
     def key(self, data: FoldData, seed: int) -> str:
-        """See `lsml.training.trainer.run_key`."""
+        """See `lsml.training.trainer.Trainer.key`."""
         config, weights = self._seeded(seed), identity(self.config.model)
-        arithmetic = choose_arithmetic(config.training)
-        return run_key(config, data.train, data.validation, last_epoch, arithmetic, weights)
+        arithmetic = Arithmetic.choose(config.training)
+        return Trainer.key(config, data.train, data.validation, last_epoch, arithmetic, weights)
 
     def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
-        """Trains and judges after each epoch; its history has what `lsml.training.trainer.EpochEvent` tells.
+        """Trains, scores after each epoch; its history has what `lsml.training.trainer.Trainer.epoch` reports.
 
         Raises:
             TrainingDiverged: a loss or an output became NaN or infinite.
             StorageError: the checkpoint cannot be written.
         """
-        run = TrainingRun(
+        run = Trainer(
             self._seeded(seed),
             data.train,
             data.statistics,
@@ -60,14 +61,18 @@ class Network:
 
     def environment(self) -> dict[str, str]:
         """As that of `lsml.training.trainer.FitResult`."""
-        return {**choose_arithmetic(self.config.training).in_words(), **provenance(identity(self.config.model))}
+        return {**Arithmetic.choose(self.config.training).describe(), **provenance(identity(self.config.model))}
+
+    def costs(self, pack: PackedSplit) -> dict[str, float]:
+        """What the exported network costs on a patch of `pack`, whatever its weights will be."""
+        return costs(build_model(self.config, pack.statistics), pack.batch([0])[0])
 
     def _seeded(self, seed: int) -> TrainConfig:
         return with_values(self.config, {"seed": seed})
 
 
 @dataclass(frozen=True)
-class RefitResult:
+class _RefittedNetwork:
     """A network trained on all patches.
 
     Attributes:
@@ -85,33 +90,28 @@ class RefitResult:
     costs: dict[str, float]
 
 
-def costs_of(config: TrainConfig, pack: PackedSplit) -> dict[str, float]:
-    """What the exported network of a configuration costs on a patch of `pack`, whatever its weights will be."""
-    return costs(build_model(config, pack.statistics), pack.batch([0])[0])
-
-
 def refit(
     config: TrainConfig,
     pack: PackedSplit,
     *,
     epochs: int,
     temperature: float = 1.0,
-    epoch_ended: Callable[[EpochEvent], object],
+    report: Report,
     checkpoint: Path | None = None,
-) -> RefitResult:
+) -> _RefittedNetwork:
     """Trains `config` on all patches of a pack for exactly `epochs` epochs, and keeps the last weights.
 
     Args:
         epochs: the learning rate's course ends with the last one.
         temperature: what the exported network's logits are divided by.
-        epoch_ended: hears of every epoch, also of those trained before a resume.
-        checkpoint: a file to write after each epoch and to go on from.
+        report: called after every epoch, also for those trained before a resume; its answer is ignored.
+        checkpoint: a file to write after each epoch and to resume from.
 
     Raises:
         TrainingDiverged: a loss became NaN or infinite.
         StorageError: the checkpoint cannot be written.
     """
-    run = TrainingRun(
+    run = Trainer(
         with_values(config, {"training.epochs": epochs}),
         pack,
         statistics_of(pack),
@@ -120,11 +120,11 @@ def refit(
         checkpoint=checkpoint,
     )
     for event in run.replay():
-        epoch_ended(event)
+        report(event)
     while len(run.history) < epochs:
-        epoch_ended(run.epoch())
+        report(run.epoch())
     model = run.model(temperature)
-    return RefitResult(
+    return _RefittedNetwork(
         model=export(model),
         epochs=len(run.history),
         metrics=dict(run.history[-1]),
@@ -133,7 +133,7 @@ def refit(
     )
 
 
-def _places(run: TrainingRun, data: FoldData) -> Iterator[np.ndarray]:
+def _places(run: Trainer, data: FoldData) -> Iterator[np.ndarray]:
     """Of the held-out patches, by the network as it is now, uint16 `(B, H, W)`."""
     for logits, _ in run.outputs(run.network, data.validation):
-        yield places(np.asarray(ops.convert_to_numpy(ops.sigmoid(logits[..., 0]))))
+        yield grid_index(np.asarray(ops.convert_to_numpy(ops.sigmoid(logits[..., 0]))))

@@ -9,11 +9,11 @@ from keras import ops
 
 from lsml.config.schema import TrainingConfig
 
-UNDECAYED = ("bias", "gamma", "beta")
+_UNDECAYED = ("bias", "gamma", "beta")
 """Names of the variables that do not decay."""
 
 
-class PacedAdamW(keras.optimizers.Adam):  # type: ignore[misc]
+class PacedAdamW(keras.optimizers.Adam):
     """AdamW (Loshchilov & Hutter 2019) with a smaller learning rate for some variables.
 
     Decay and step are proportional to the learning rate, so that a share of 0 leaves a variable as it is. Moments of
@@ -45,7 +45,7 @@ class PacedAdamW(keras.optimizers.Adam):  # type: ignore[misc]
         """Notes which variables are slow, and which decay."""
         super().build(variables)
         self._slow = tuple(variable.path in self._paths for variable in variables)
-        self._decaying = tuple(not any(word in variable.name for word in UNDECAYED) for variable in variables)
+        self._decaying = tuple(not any(word in variable.name for word in _UNDECAYED) for variable in variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One variable's decay and step."""
@@ -60,18 +60,18 @@ class PacedAdamW(keras.optimizers.Adam):  # type: ignore[misc]
         super().update_step(gradient, variable, rate)
 
 
-WARM_UP_EPOCHS = 3
-WARM_UP_SHARE = 0.05
-FINAL_SHARE = 0.01
+_WARM_UP_EPOCHS = 3
+_WARM_UP_SHARE = 0.05
+_FINAL_SHARE = 0.01
 """The learning rate rises over 5 % of all steps, at most 3 epochs, and falls to 1 % of its highest value."""
 
 
-def make_optimizer(config: TrainingConfig, steps: int, carried: frozenset[str]) -> keras.Optimizer:
+def make_optimizer(config: TrainingConfig, steps: int, pretrained: frozenset[str]) -> keras.Optimizer:
     """AdamW (Loshchilov & Hutter 2019); biases and normalisation's parameters do not decay.
 
     Args:
         steps: of an epoch.
-        carried: paths of the variables that start from pretrained weights.
+        pretrained: paths of the variables that start from pretrained weights.
     """
     averaged = config.weight_averaging > 0
     options = {
@@ -80,17 +80,17 @@ def make_optimizer(config: TrainingConfig, steps: int, carried: frozenset[str]) 
         **({"ema_momentum": config.weight_averaging} if averaged else {}),
     }
     schedule = _schedule(config, steps)
-    if carried and (config.freeze_epochs or config.encoder_learning_rate_share < 1):
+    if pretrained and (config.freeze_epochs or config.encoder_learning_rate_share < 1):
         return PacedAdamW(
             schedule,
             decay=config.weight_decay,
-            slow=carried,
+            slow=pretrained,
             share=config.encoder_learning_rate_share,
             frozen_steps=config.freeze_epochs * steps,
             **options,
         )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
-    optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
+    optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
     return optimizer
 
 
@@ -98,11 +98,11 @@ def _schedule(config: TrainingConfig, steps: int) -> float | keras.optimizers.sc
     if config.schedule == "constant":
         return config.learning_rate
     total = steps * config.epochs
-    warm_up = min(WARM_UP_EPOCHS * steps, math.ceil(WARM_UP_SHARE * total))
+    warm_up = min(_WARM_UP_EPOCHS * steps, math.ceil(_WARM_UP_SHARE * total))
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=FINAL_SHARE * config.learning_rate,
+        initial_learning_rate=_FINAL_SHARE * config.learning_rate,
         warmup_target=config.learning_rate,
         warmup_steps=warm_up,
         decay_steps=max(1, total - warm_up),
-        alpha=FINAL_SHARE,
+        alpha=_FINAL_SHARE,
     )

@@ -1,31 +1,26 @@
-"""What passes between a study and its workers: the attempt, its task, and the outcome of a trial."""
+"""What trainings exchange: the attempt, its task, the steps it reports, the outcome, the checkpoint it resumes from."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import Steps, StudyData
+from lsml.errors import StorageError
 from lsml.models.export import ModelFile
+from lsml.names import OBJECTIVE, Metric, StageRole
+from lsml.scoring.calibration import rescale_threshold
+from lsml.workspace import replace_atomically
 
-if TYPE_CHECKING:
-    pass
-
-Role = Literal["trial", "confirm", "refit", "baseline"]
-"""Which stage of a study an attempt belongs to: the search, or what comes after it."""
-
-State = Literal["complete", "pruned", "failed", "superseded"]
-"""How an attempt ended; a superseded one was lost or interrupted, and its slot has a later attempt."""
-
-PATCH_TABLE = "validation_patches.csv"
-"""Each patch's pixels by truth and prediction, of patches that were not trained on: what runs are compared by."""
-
-PIXEL_TABLE = "validation_pixels.csv"
-"""The same patches' pixels by truth and probability, as `PooledCounts.rows`: what curves are drawn from."""
+_MAGIC = b"lsml checkpoint 1\n"
+_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Attempt:
     number: int
     slot: int
     ordinal: int
-    role: Role
+    role: StageRole
     label: str
     config: TrainConfig
     searched: Mapping[str, Scalar]
@@ -60,7 +55,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TrialTask:
-    """What a worker needs for one attempt; `checkpoint` belongs to the slot, so a later attempt goes on."""
+    """What a worker needs for one attempt; `checkpoint` belongs to the slot, so a later attempt resumes from it."""
 
     config: TrainConfig
     data: StudyData
@@ -82,7 +77,7 @@ class Panel(NamedTuple):
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What a worker hands back.
+    """The result of a trial.
 
     Attributes:
         value: the objective, F1 pooled over pixels at `threshold`: of the best epoch on validation patches, or of
@@ -90,12 +85,14 @@ class TrialOutcome:
         stopped: why it ended.
         steps: epochs or folds that it reported, by that noun.
         best_epoch: the epoch of the best value, from 1; the mean over folds where there are folds.
-        threshold: the probability from which a pixel counts as landslide, chosen on the same pixels as `value`.
+        threshold: the probability from which a pixel counts as landslide, chosen on the same pixels as `value`: by
+            `model`, or where there is none, by the networks in folds.
         temperature: what `model`'s logits are divided by; of folds, what those of a network trained on all patches
             are to be divided by.
         metrics: all metrics of the best epoch, or over all folds, and `val_object_hit_rate` and `val_object_precision`
-            of `lsml.scoring.objects.ObjectCounts` at `threshold`.
-        environment: device, backend, precision and versions in words, and the SHA-256 of a file of weights.
+            of `lsml.scoring.objects.ObjectCounts` at `threshold`. `val_threshold` is `threshold`; where there is a
+            model, `val_raw_threshold` is that of before temperature scaling.
+        environment: device, backend, precision and versions, and the SHA-256 of a file of weights.
         model: None where folds left many networks and none that saw all patches.
         panels: pictures of patches that the network did not train on.
         tables: CSV texts by file name.
@@ -118,24 +115,132 @@ class TrialOutcome:
     costs: Mapping[str, float] = field(default_factory=dict)
 
 
-Report = Callable[[int, Mapping[str, float], bool], bool]
-"""`report(step, metrics, replayed)` tells of an epoch or fold that ended; False in return means stop."""
+class StepEvent(NamedTuple):
+    """An epoch or a fold that ended, once its checkpoint is on disk.
+
+    Attributes:
+        step: from 1; folds are counted through all repeats.
+        metrics: what is known after it, see `lsml.training.trainer.Trainer` and `lsml.training.crossval`.
+        replayed: whether it ended before a resume, and its metrics come from the checkpoint.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    replayed: bool = False
+
+
+Report = Callable[[StepEvent], bool]
+"""Called after each epoch or fold: True goes on, False ends the training now, as pruned."""
 
 TrialFunction = Callable[[TrialTask, Report], TrialOutcome]
 
 
-class Earned(NamedTuple):
-    """What a configuration's folds came to: how long to train it on all patches, and what then goes with it.
+@dataclass(frozen=True)
+class TrialFunctions:
+    """The functions that workers run at each stage of a study.
+
+    Attributes:
+        search: one configuration; also to confirm it.
+        refit: one configuration on all patches.
+        baselines: simple models to compare networks with, by name.
+        fold_baselines: more of them where there are folds.
+    """
+
+    search: TrialFunction
+    refit: Callable[..., TrialOutcome]
+    baselines: Mapping[str, TrialFunction]
+    fold_baselines: Mapping[str, TrialFunction]
+
+
+class CvSummary(NamedTuple):
+    """What cross-validating a configuration gave for the network that is then trained on all patches.
 
     Attributes:
         value: F1 over all out-of-fold pixels at `threshold`; the network trained on all patches has none of its own.
-        threshold: the probability from which a pixel counts as landslide.
+        threshold: the probability by the folds' networks, which have no temperature, from which a pixel counts as
+            landslide.
         epochs: the mean over folds of the best epoch.
-        temperature: what the logits of the network are divided by, fitted to all out-of-fold pixels; `threshold` is
-            that of the networks in folds, before it.
+        temperature: what the logits of the exported network are divided by, fitted to all out-of-fold pixels.
     """
 
     value: float
     threshold: float
     epochs: int
     temperature: float = 1.0
+
+    @property
+    def exported_threshold(self) -> float:
+        """`threshold` for the exported network's probabilities."""
+        return rescale_threshold(self.threshold, self.temperature)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As a run of the exported network has them."""
+        return {
+            OBJECTIVE: self.value,
+            Metric.VAL_THRESHOLD: self.exported_threshold,
+            Metric.VAL_RAW_THRESHOLD: self.threshold,
+        }
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training run after an epoch.
+
+    Attributes:
+        key: names what is trained; a checkpoint serves only the run with the same key.
+        history: metrics of every epoch so far.
+        arrays: groups of variables, each in the order of the network or optimizer that they belong to.
+    """
+
+    key: str
+    history: Sequence[Mapping[str, float]]
+    arrays: Mapping[str, Sequence[np.ndarray]]
+
+    def save(self, path: Path) -> None:
+        """Replaces the checkpoint at `path`; a process killed at any moment leaves the old one or the new one.
+
+        Raises:
+            StorageError: the file cannot be written; the last checkpoint is still there.
+        """
+        content = _encode(self)
+        try:
+            replace_atomically(path, content)
+        except OSError as error:
+            raise StorageError(
+                f"checkpoint {path}",
+                f"{error.strerror or error} ({len(content):,} bytes to write)",
+                "free space there; the same command resumes from the last epoch that was saved",
+            ) from None
+
+    @staticmethod
+    def load(path: Path, key: str) -> "Checkpoint | None":
+        """The checkpoint at `path`; None where there is none, it is not whole, or its key is another."""
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        digest, body = content[len(_MAGIC) :][:_DIGEST_BYTES], content[len(_MAGIC) + _DIGEST_BYTES :]
+        if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
+            return None
+        checkpoint = _decode(body)
+        return checkpoint if checkpoint.key == key else None
+
+
+def _encode(checkpoint: Checkpoint) -> bytes:
+    header = {
+        "key": checkpoint.key,
+        "history": [dict(metrics) for metrics in checkpoint.history],
+        "groups": {name: len(arrays) for name, arrays in checkpoint.arrays.items()},
+    }
+    body = io.BytesIO()
+    named = {f"{name}.{i}": array for name, arrays in checkpoint.arrays.items() for i, array in enumerate(arrays)}
+    np.savez(body, allow_pickle=False, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **named)
+    return _MAGIC + hashlib.sha256(body.getbuffer()).digest() + body.getbuffer()
+
+
+def _decode(body: bytes) -> Checkpoint:
+    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+        header = json.loads(arrays["header"].tobytes())
+        groups = {name: tuple(arrays[f"{name}.{i}"] for i in range(count)) for name, count in header["groups"].items()}
+    return Checkpoint(header["key"], tuple(header["history"]), groups)

@@ -1,4 +1,4 @@
-"""Trains one configuration: configuration, data and an observer in, model and scores out."""
+"""Trains one configuration: configuration and data in, model and scores out."""
 
 import gc
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import keras
 import numpy as np
@@ -25,50 +25,24 @@ from lsml.data.splits import Split, TrainingData
 from lsml.data.statistics import BandStatistics
 from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
-from lsml.models.build import Networks, build_network, build_networks, with_probability
 from lsml.models.ensemble import MembersLoss, member_seeds
 from lsml.models.export import ModelFile, costs, export
-from lsml.models.pretrained import carry
+from lsml.models.pretrained import identity, load_pretrained, provenance
 from lsml.models.trees import fit_trees
-from lsml.models.unet import SupervisedLoss
-from lsml.models.weights import identity, provenance
+from lsml.models.unet import Networks, SupervisedLoss, build_network, build_networks, with_probability
+from lsml.names import Metric
 from lsml.scoring.calibration import Calibration, calibrate
 from lsml.scoring.metrics import Metrics, PooledCounts, best_epoch
-from lsml.training import checkpoint as checkpoints
-from lsml.training.checkpoint import Checkpoint
-from lsml.training.device import Arithmetic, choose_arithmetic
+from lsml.training.device import Arithmetic
 from lsml.training.optimizer import make_optimizer
+from lsml.training.outcome import Checkpoint, Report, StepEvent
 
-GPU_LOADER_THREADS = 8
+_GPU_LOADER_THREADS = 8
 
 Stop = Literal["finished", "early", "pruned"]
 
-Keep = Callable[[Sequence[Metrics]], int]
+_Keep = Callable[[Sequence[Metrics]], int]
 """Of the metrics of all epochs so far, the epoch whose weights are to be kept, from 1."""
-
-
-class EpochEvent(NamedTuple):
-    """An epoch that ended.
-
-    Attributes:
-        epoch: from 1.
-        metrics: `loss` (with deep supervision the weighted mean over levels; of the network without its trees),
-            `val_loss`, `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the best by F1),
-            `val_average_precision`, `val_calibration_error`, `learning_rate`, `epoch_seconds`, `images_per_second`.
-        replayed: whether it was trained before a resume, and its metrics come from the checkpoint.
-    """
-
-    epoch: int
-    metrics: Metrics
-    replayed: bool
-
-
-class Observer(Protocol):
-    """Hears of every epoch, once its checkpoint is on disk."""
-
-    def epoch_ended(self, event: EpochEvent) -> bool:
-        """True to go on; False ends training now, as pruned."""
-        ...
 
 
 class TrainingDiverged(StudyError):
@@ -85,18 +59,18 @@ class TrainingDiverged(StudyError):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What came of a training run.
+    """The result of a training.
 
     Attributes:
         model: the network of the best weights, float32, with the temperature of `calibration`.
-        calibration: fitted to validation by the best weights; its threshold is moved from the one of the best epoch's
-            best F1.
+        calibration: fitted to validation by the best weights; its threshold is that of the best epoch's best F1,
+            rescaled.
         best_epoch: the first epoch with the highest `val_f1`, from 1.
-        metrics: of the best epoch, as its event had them.
+        metrics: of the best epoch, as they were reported.
         epochs: how many were trained, over all resumes.
-        stopped: all epochs done, no better F1 for `patience` epochs, or the observer's word.
+        stopped: all epochs done, no better F1 for `patience` epochs, or ended by `report`.
         probabilities: float32 `(N, H, W)`, of the validation patches in their order, by `model`.
-        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, in words, and where the
+        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, and where the
             encoder started from a file, its `weights_sha256`.
         costs: of `model`, see `lsml.models.export.costs`.
     """
@@ -117,14 +91,14 @@ class FitResult:
         return self.calibration.threshold
 
 
-def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoint: Path | None = None) -> FitResult:
+def fit(config: TrainConfig, data: TrainingData, report: Report, *, checkpoint: Path | None = None) -> FitResult:
     """Trains a network and keeps the weights of its best epoch.
 
-    A run that was killed goes on from its last whole epoch when it is called again with the same `checkpoint`,
-    after every epoch before has been told again to the observer, and ends as if it had never been killed.
+    A run that was killed resumes from its last whole epoch when it is called again with the same `checkpoint`,
+    after every epoch before has been reported again, and ends as if it had never been killed.
 
     Args:
-        checkpoint: a file to write after each epoch and to go on from; one that is damaged, or of another
+        checkpoint: a file to write after each epoch and to resume from; one that is damaged, or of another
             configuration, data, arithmetic or keras, is ignored and replaced.
 
     Raises:
@@ -132,38 +106,21 @@ def fit(config: TrainConfig, data: TrainingData, observer: Observer, *, checkpoi
         ModelError: pretrained weights cannot be had, or do not fit.
         StorageError: the checkpoint cannot be written.
     """
-    run = TrainingRun(
+    run = Trainer(
         config, data.train, data.statistics, validation=data.validation, keep=best_epoch, checkpoint=checkpoint
     )
-    return _result(run, data.validation, train(run, config.training, observer))
+    return _result(run, data.validation, run.train(report))
 
 
-def train(run: "TrainingRun", config: TrainingConfig, observer: Observer) -> Stop:
-    """Trains epoch by epoch until all are done, none is better any more, or the observer says so; and why it ended.
-
-    Raises:
-        TrainingDiverged: a loss or an output became NaN or infinite.
-        StorageError: the checkpoint cannot be written.
-    """
-    for event in run.replay():
-        if not observer.epoch_ended(event):
-            return _end(run.history[: event.epoch], config) or "pruned"
-    while not (stopped := _end(run.history, config)):
-        if not observer.epoch_ended(run.epoch()):
-            # A pruner that speaks after the last epoch has nothing left to prune.
-            return _end(run.history, config) or "pruned"
-    return stopped
-
-
-def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
-    """The best weights in a float32 network that gives probabilities, and what it says of validation."""
+def _result(run: "Trainer", validation: Split, stopped: Stop) -> FitResult:
+    """The best weights in a float32 network that gives probabilities, and its scores on validation."""
     best = best_epoch(run.history)
     metrics = dict(run.history[best - 1])
     network = run.kept()
     logits, truth = map(np.concatenate, zip(*run.outputs(network, validation), strict=True))
     counts = PooledCounts()
     counts.update(truth, expit(logits))
-    calibration = calibrate(counts, metrics["val_threshold"])
+    calibration = calibrate(counts, metrics[Metric.VAL_THRESHOLD])
     model = with_probability(network, calibration.temperature)
     return FitResult(
         model=export(model),
@@ -178,19 +135,19 @@ def _result(run: "TrainingRun", validation: Split, stopped: Stop) -> FitResult:
     )
 
 
-class TrainingRun:
-    """Network, optimizer and what is known of the epochs so far.
+class Trainer:
+    """Trains one network epoch by epoch: network, optimizer, and the metrics of the epochs so far.
 
-    Between epochs `network` has the weights to judge by: with `training.weight_averaging` their moving average, and
-    training goes on from the last ones. Batch normalisation's moments are those of the last weights in either case.
+    Between epochs `network` has the weights to predict with: with `training.weight_averaging` their moving average, and
+    training continues from the last ones. Batch normalisation's moments are those of the last weights in either case.
 
     Args:
         config: what to train; its `epochs` set the course of the learning rate, and whoever calls `epoch` counts.
         train: the patches to train on.
         statistics: of `train`.
-        validation: patches to judge after each epoch; None where no epoch is judged.
+        validation: patches to score after each epoch; None where no epoch is scored.
         keep: which epoch's weights `model` is to have.
-        checkpoint: a file to write after each epoch and to go on from; see `fit`.
+        checkpoint: a file to write after each epoch and to resume from; see `fit`.
         checkpoint_seconds: leaves out checkpoints that would come sooner after the last one than this.
     """
 
@@ -201,7 +158,7 @@ class TrainingRun:
         statistics: BandStatistics,
         *,
         validation: Split | None,
-        keep: Keep,
+        keep: _Keep,
         checkpoint: Path | None,
         checkpoint_seconds: float = 0.0,
     ) -> None:
@@ -210,46 +167,87 @@ class TrainingRun:
         self._config, self._train_split, self._validation = config, train, validation
         self._statistics, self._keep = statistics, keep
         self._path, self._pause, self._saved = checkpoint, checkpoint_seconds, time.monotonic()
-        self.arithmetic = choose_arithmetic(config.training)
+        self.arithmetic = Arithmetic.choose(config.training)
         self._loss = CompoundLoss(config.loss)
         networks = build_networks(config, statistics, precision=self.arithmetic.precision)
-        self.network, self._trained = networks.judged, networks.trained
-        carried = _carried(config, networks)
+        self.network, self._trained = networks.inference_model, networks.training_model
+        pretrained = _load_pretrained(config, networks)
         if networks.trees is not None:
             # Again after a resume too: it takes a second, and the same trees grow of the same pixels.
             fit_trees(networks.trees, train, statistics, seed=config.seed)
         self._steps = steps_per_epoch(len(train), config.training.batch_size, asked=config.training.steps_per_epoch)
-        self._optimizer = make_optimizer(config.training, self._steps, carried)
+        self._optimizer = make_optimizer(config.training, self._steps, pretrained)
         # Built here, because keras would trace the training step twice otherwise, and to restore its state.
         self._optimizer.build(self._trained.trainable_variables)
         alone = self._trained is networks.members[0]
         loss = self._loss if alone else MembersLoss(SupervisedLoss(self._loss), len(networks.members))
-        # What is judged is compiled by XLA like what is trained, also where they are two.
+        # The network for inference is compiled by XLA like the one that is trained, also where they are two.
         self.network.jit_compile = self.arithmetic.xla
         self._trained.compile(self._optimizer, loss, jit_compile=self.arithmetic.xla)
         weights = identity(config.model)
-        self.environment = {**self.arithmetic.in_words(), **provenance(weights)}
-        self._key = run_key(config, train, validation, keep, self.arithmetic, weights)
+        self.environment = {**self.arithmetic.describe(), **provenance(weights)}
+        self._key = self.key(config, train, validation, keep, self.arithmetic, weights)
         self._kept = _arrays(self.network.weights)
         self._last: list[np.ndarray] = []
         self.history: list[Metrics] = []
         self._restore()
 
-    def replay(self) -> Iterator[EpochEvent]:
+    @staticmethod
+    def key(
+        config: TrainConfig, train: Split, validation: Split | None, keep: _Keep, arithmetic: Arithmetic, weights: str
+    ) -> str:
+        """Two runs with one key train the same network on the same data, in the same arithmetic; 64 hex digits.
+
+        Args:
+            weights: the `lsml.models.pretrained.identity` of what the encoder starts from.
+        """
+        parts = {
+            "config": flatten(config),
+            "train": train.fingerprint,
+            "validation": validation.fingerprint if validation is not None else None,
+            "weights": weights,
+            "keep": keep.__name__,
+            "arithmetic": arithmetic.identity,
+            "trees": version("scikit-learn") if config.model.tree_weight else None,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def train(self, report: Report) -> Stop:
+        """Trains epoch by epoch until all are done, none is better any more, or `report` ends it; gives the reason.
+
+        Raises:
+            TrainingDiverged: a loss or an output became NaN or infinite.
+            StorageError: the checkpoint cannot be written.
+        """
+        for event in self.replay():
+            if not report(event):
+                return _end(self.history[: event.step], self._config.training) or "pruned"
+        while not (stopped := _end(self.history, self._config.training)):
+            if not report(self.epoch()):
+                # A pruner that answers after the last epoch has nothing left to prune.
+                return _end(self.history, self._config.training) or "pruned"
+        return stopped
+
+    def replay(self) -> Iterator[StepEvent]:
         """The epochs that the checkpoint holds."""
         for number, metrics in enumerate(self.history, start=1):
-            yield EpochEvent(number, dict(metrics), replayed=True)
+            yield StepEvent(number, dict(metrics), replayed=True)
 
-    def epoch(self) -> EpochEvent:
-        """Trains one more epoch, judges it and saves the checkpoint."""
+    def epoch(self) -> StepEvent:
+        """Trains one more epoch, scores it on validation and saves the checkpoint.
+
+        Its metrics are `loss` (with deep supervision the weighted mean over levels; of the network without its trees),
+        `val_loss`, `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the best by F1),
+        `val_average_precision`, `val_calibration_error`, `learning_rate`, `epoch_seconds`, `images_per_second`.
+        """
         number = len(self.history) + 1
         started = time.perf_counter()
         loader = self._loader(number)
-        loss = finite(number, "loss", self._train(loader))
+        loss = _finite(number, "loss", self._train(loader))
         trained = time.perf_counter()
         metrics = {"loss": loss}
         if self._validation is not None:
-            metrics |= self._judge(number, self._validation)
+            metrics |= self._validate(number, self._validation)
         metrics["learning_rate"] = float(ops.convert_to_numpy(self._optimizer.learning_rate))
         metrics["epoch_seconds"] = time.perf_counter() - started
         metrics["images_per_second"] = loader.n_patches / (trained - started)
@@ -257,14 +255,14 @@ class TrainingRun:
         if self._keep(self.history) == number:
             self._kept = _arrays(self.network.weights)
         self._save()
-        return EpochEvent(number, dict(metrics), replayed=False)
+        return StepEvent(number, dict(metrics))
 
     def _train(self, loader: EpochLoader | SideBySideLoader) -> float:
         """One pass over the loader's batches; gives their mean loss."""
         weights = self._trained.trainable_variables
         if self._last:
             _assign(weights, self._last)
-        loss = train_pass(self._trained, loader)
+        loss = _train_pass(self._trained, loader)
         if self._config.training.weight_averaging:
             self._last = _arrays(weights)
             self._optimizer.finalize_variable_values(weights)
@@ -283,7 +281,7 @@ class TrainingRun:
         return with_probability(self.kept(), temperature)
 
     def outputs(self, model: keras.Model, split: Split) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What `model` says of the patches of a split in order, and truth: batches of float32 `(B, H, W, 1)`."""
+        """The outputs of `model` for the patches of a split in order, and truth: batches of float32 `(B, H, W, 1)`."""
         size = min(self._config.training.batch_size, len(split))
         for start in range(0, len(split), size):
             # The last batch repeats patches to have the shape of the others: nothing is compiled twice.
@@ -299,7 +297,7 @@ class TrainingRun:
 
     def _loader_of(self, seed: int, epoch: int, members: int) -> EpochLoader:
         # A CPU's cores are the network's; a GPU would wait for one thread's augmentation.
-        threads = min(GPU_LOADER_THREADS, os.cpu_count() or 1) if self.arithmetic.device.kind == "gpu" else 1
+        threads = min(_GPU_LOADER_THREADS, os.cpu_count() or 1) if self.arithmetic.device.kind == "gpu" else 1
         return EpochLoader(
             self._train_split,
             epoch=epoch,
@@ -307,20 +305,18 @@ class TrainingRun:
             augment=self._config.augment,
             seed=seed,
             steps=self._steps,
-            landslide_share=self._config.training.landslide_share,
+            positive_fraction=self._config.training.positive_fraction,
             workers=max(1, threads // members),
         )
 
-    def _judge(self, epoch: int, split: Split) -> Metrics:
+    def _validate(self, epoch: int, split: Split) -> Metrics:
         """Scores of the present weights on a split, pooled over its pixels."""
         counts, loss, patches = PooledCounts(), 0.0, 0
         for logits, truth in self.outputs(self.network, split):
-            loss += finite(epoch, "val_loss", self._loss(truth, logits)) * len(truth)
+            loss += _finite(epoch, Metric.VAL_LOSS, self._loss(truth, logits)) * len(truth)
             patches += len(truth)
             counts.update(truth, ops.convert_to_numpy(ops.sigmoid(logits)))
-        threshold = counts.best_threshold()
-        scores = {f"val_{name}": value for name, value in counts.scores(threshold).items()}
-        return {"val_loss": loss / patches, **scores, "val_threshold": threshold}
+        return {Metric.VAL_LOSS: loss / patches, **counts.validation_metrics()}
 
     def _save(self) -> None:
         if self._path is None or time.monotonic() - self._saved < self._pause:
@@ -332,26 +328,26 @@ class TrainingRun:
             "kept": self._kept,
             "last": self._last,
         }
-        checkpoints.save(self._path, Checkpoint(self._key, self.history, arrays))
+        Checkpoint(self._key, self.history, arrays).save(self._path)
 
     def _restore(self) -> None:
-        found = checkpoints.load(self._path, self._key) if self._path is not None else None
-        if found is None:
+        saved = Checkpoint.load(self._path, self._key) if self._path is not None else None
+        if saved is None:
             return
-        _assign(self._trained.variables, found.arrays["network"])
-        _assign(self._optimizer.variables, found.arrays["optimizer"])
-        self._kept, self._last = list(found.arrays["kept"]), list(found.arrays["last"])
-        self.history = [dict(metrics) for metrics in found.history]
+        _assign(self._trained.variables, saved.arrays["network"])
+        _assign(self._optimizer.variables, saved.arrays["optimizer"])
+        self._kept, self._last = list(saved.arrays["kept"]), list(saved.arrays["last"])
+        self.history = [dict(metrics) for metrics in saved.history]
 
 
-def _carried(config: TrainConfig, networks: Networks) -> frozenset[str]:
+def _load_pretrained(config: TrainConfig, networks: Networks) -> frozenset[str]:
     """Gives each member its pretrained weights, where there are any, and the paths of the variables that have them."""
     if not config.model.pretrained:
         return frozenset()
-    return frozenset().union(*(carry(config, member) for member in networks.members))
+    return frozenset().union(*(load_pretrained(config, member) for member in networks.members))
 
 
-def train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader) -> float:
+def _train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader) -> float:
     """Trains a compiled network on the loader's batches; gives the mean of their losses.
 
     Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two
@@ -362,26 +358,6 @@ def train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader) -> 
         network.reset_metrics()
         losses.append(float(network.train_on_batch(images, truth)))
     return statistics.fmean(losses)
-
-
-def run_key(
-    config: TrainConfig, train: Split, validation: Split | None, keep: Keep, arithmetic: Arithmetic, weights: str
-) -> str:
-    """Two runs with one key train the same network on the same data, in the same arithmetic; 64 hex digits.
-
-    Args:
-        weights: the `lsml.models.weights.identity` of what the encoder starts from.
-    """
-    parts = {
-        "config": flatten(config),
-        "train": train.fingerprint,
-        "validation": validation.fingerprint if validation is not None else None,
-        "weights": weights,
-        "keep": keep.__name__,
-        "arithmetic": arithmetic.identity,
-        "trees": version("scikit-learn") if config.model.pixel_share else None,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def last_epoch(history: Sequence[Metrics]) -> int:
@@ -398,7 +374,7 @@ def _end(history: list[Metrics], config: TrainingConfig) -> Stop | None:
     return None
 
 
-def finite(epoch: int, name: str, value: object) -> float:
+def _finite(epoch: int, name: str, value: object) -> float:
     """`value` as a number.
 
     Raises:

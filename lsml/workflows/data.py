@@ -1,4 +1,4 @@
-"""Datasets: checked, packed, downloaded, drawn, and their splits audited."""
+"""Datasets: checked, packed, drawn, and their splits audited."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,72 +7,56 @@ from typing import Literal
 
 import numpy as np
 
-from lsml.audit.facts import gather
+from lsml.audit.facts import Facts
 from lsml.audit.splits import Holdout, Pair, Separability, closest_pairs, holdout, separabilities
 from lsml.config.schema import TrainConfig
-from lsml.data import download as data
+from lsml.data import checks
 from lsml.data.augmentation import Augmentation
-from lsml.data.checks import Audit, audit
-from lsml.data.download import Downloaded, Source
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.pack import PackedSplit, verify
+from lsml.data.pack import PackedSplit
 from lsml.data.scan import PatchFiles
-from lsml.data.splits import prepare, training_splits
+from lsml.data.splits import TrainingData, training_splits
 from lsml.errors import DataError
 from lsml.plots.audit import draw_audit, draw_holdout, draw_pairs, draw_separability, draw_similarity
 from lsml.plots.patches import draw_augmented, draw_patches
 from lsml.scoring.metrics import to_csv
-from lsml.workflows.sources import Progress
-from lsml.workspace import pack_cache
+from lsml.workspace import Progress, pack_cache
 
 
-def check(root: Path, *, out: Path, progress: Progress) -> Audit:
+def check(root: Path, *, out: Path, progress: Progress) -> checks.CheckResult:
     """Reads every file of every split below `root`, and draws the findings into the PNG `out`.
 
     Raises:
         DataError: no dataset there, or `out` cannot be written.
     """
-    found = audit(root, progress)
-    try:
-        out.write_bytes(draw_audit(found.splits, found.findings))
-    except OSError as error:
-        raise DataError(f"picture {out}", str(error.strerror), "give another file with --out") from None
-    return found
+    result = checks.check(root, progress)
+    _write(out, draw_audit(result.splits, result.findings))
+    return result
 
 
 def pack(root: Path, *, out: Path | None, progress: Progress) -> tuple[PackedSplit, ...]:
-    """Packs train and validation below `out`, or where studies look for packs; opens those that are there already.
+    """Packs train and validation below `out`, or in the studies' folder of packs; opens existing packs.
 
     Every byte is compared with the manifest's checksums, also of packs made before. Nothing is removed.
 
     Raises:
         DataError: the folder or its files cannot be used, or a pack differs from what was written.
     """
-    data = prepare(root, out or pack_cache(), progress)
+    data = TrainingData.prepare(root, out or pack_cache(), progress)
     packs = (data.train, data.validation)
     for done, split in enumerate(packs, 1):
-        verify(split)
+        split.verify()
         progress("verified packs", done, len(packs))
     return packs
-
-
-def download(folder: Path, *, source: Source, url: str | None, progress: Progress) -> Downloaded:
-    """Brings Landslide4Sense from `source` into `folder`, or goes on with that, and verifies it.
-
-    Raises:
-        ConfigError: `url` is no http(s) address.
-        DataError: no network, no space, or files that are refused.
-    """
-    return data.download(folder, source=source, address=url, progress=progress)
 
 
 EPOCHS = 5
 """How many augmented versions of each patch are drawn."""
 
-SplitName = Literal["train", "validation"]
+ShownSplit = Literal["train", "validation"]
 
 
-def show(root: Path, *, out: Path, patches: int, split: SplitName) -> list[str]:
+def show(root: Path, *, out: Path, patches: int, split: ShownSplit) -> list[str]:
     """Draws `patches` of the split, evenly over it, into the PNG `out`; gives their ids.
 
     Raises:
@@ -84,7 +68,7 @@ def show(root: Path, *, out: Path, patches: int, split: SplitName) -> list[str]:
     return ids
 
 
-def show_augmented(root: Path, *, out: Path, patches: int, split: SplitName, config: TrainConfig) -> list[str]:
+def show_augmented(root: Path, *, out: Path, patches: int, split: ShownSplit, config: TrainConfig) -> list[str]:
     """Draws patches as `show` chooses them, each with its versions of the first epochs; gives their ids.
 
     The versions are those that a training on all patches of the split sees with the seed and the augmentation of
@@ -114,7 +98,7 @@ def show_augmented(root: Path, *, out: Path, patches: int, split: SplitName, con
     return ids
 
 
-def _choose(root: Path, patches: int, split: SplitName) -> dict[int, PatchFiles]:
+def _choose(root: Path, patches: int, split: ShownSplit) -> dict[int, PatchFiles]:
     """Files by their place in the split."""
     splits = training_splits(root)
     files = splits.train if split == "train" else splits.validation
@@ -131,7 +115,7 @@ def _write(out: Path, picture: bytes) -> None:
     try:
         out.write_bytes(picture)
     except OSError as error:
-        raise DataError(f"picture {out}", str(error.strerror), "give another file with --out") from None
+        raise DataError(f"picture {out}", str(error.strerror), "choose another file with --out") from None
 
 
 _DRAWN = 6
@@ -139,11 +123,11 @@ _DRAWN = 6
 
 @dataclass(frozen=True)
 class SplitAudit:
-    """What was found out about the splits of a dataset.
+    """The measures of a dataset's splits.
 
     Attributes:
         counts: patches of each split.
-        holdout: how far a random hold-out would flatter; None where train has too few patches with landslides.
+        holdout: how optimistically biased a random hold-out is; None where train has too few patches with landslides.
         pairs: for each patch of a later split and each earlier split the closest patch, the most alike first.
         separabilities: of every two splits that are large enough.
         files: what was written.
@@ -165,10 +149,10 @@ def audit_splits(root: Path, *, output: Path, seed: int, progress: Progress) -> 
     Raises:
         DataError: no dataset there, a file of it that cannot be read, or `output` cannot be written.
     """
-    facts = gather(root, seed=seed, progress=progress)
+    facts = Facts.read(root, seed=seed, progress=progress)
     pairs = closest_pairs(facts, progress)
     separable = separabilities(facts, seed=seed)
-    flattery = holdout(facts.pixels, seed=seed, progress=progress)
+    optimism = holdout(facts.pixels, seed=seed, progress=progress)
     written: dict[str, bytes] = {}
     if pairs:
         drawn = pairs[:_DRAWN]
@@ -178,11 +162,11 @@ def audit_splits(root: Path, *, output: Path, seed: int, progress: Progress) -> 
         written["similarity.png"] = draw_similarity(pairs)
     if separable:
         written["separability.png"] = draw_separability(separable)
-    if flattery:
-        written["random_holdout.png"] = draw_holdout(flattery)
+    if optimism:
+        written["random_holdout.png"] = draw_holdout(optimism)
     counts = Counter(patch.split for patch in facts.patches)
     return SplitAudit(
-        facts.root, dict(counts), flattery, tuple(pairs), tuple(separable), tuple(_write_audit(output, written))
+        facts.root, dict(counts), optimism, tuple(pairs), tuple(separable), tuple(_write_audit(output, written))
     )
 
 
@@ -193,6 +177,6 @@ def _write_audit(output: Path, files: dict[str, bytes]) -> list[Path]:
             (output / name).write_bytes(content)
     except OSError as error:
         raise DataError(
-            f"folder {output}", f"cannot be written ({error.strerror})", "name another with --output DIR"
+            f"folder {output}", f"cannot be written ({error.strerror})", "choose another with --output DIR"
         ) from None
     return [output / name for name in files]

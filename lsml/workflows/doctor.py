@@ -1,4 +1,7 @@
-"""Examines what a study will need on this machine: versions, device, stores, room on the disk."""
+"""Checks what a study needs on this machine: versions, device, stores, free disk space.
+
+What is checked is imported in its check, so that a library that is missing or broken is one line of the result.
+"""
 
 import platform
 import shutil
@@ -8,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from lsml import __version__
 from lsml.errors import LsmlError
-from lsml.training import backend
+from lsml.names import VERSION
+from lsml.training.device import Arithmetic, load_keras
 from lsml.workspace import DEFAULT_STORAGE
 
 _GIGABYTE = 1e9
@@ -19,8 +22,8 @@ _ROOM = 5.0
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing examined; `fix` says what to do where it is not ok."""
+class _CheckResult:
+    """The result of one check; `fix` says what to do where it is not ok."""
 
     what: str
     state: Literal["ok", "warning", "error"]
@@ -28,9 +31,9 @@ class Finding:
     fix: str = ""
 
 
-def examine(*, storage: str | None, require_gpu: bool) -> list[Finding]:
-    """Everything that a study needs, each examined by using it; nothing raises."""
-    checks: list[tuple[str, Callable[[], Finding]]] = [
+def examine(*, storage: str | None, require_gpu: bool) -> list[_CheckResult]:
+    """Checks everything that a study needs by using it; a failure is a result, not an exception."""
+    checks: list[tuple[str, Callable[[], _CheckResult]]] = [
         ("versions", _versions),
         ("device", lambda: _device(require_gpu=require_gpu)),
         ("study database", lambda: _database(storage or DEFAULT_STORAGE)),
@@ -40,54 +43,53 @@ def examine(*, storage: str | None, require_gpu: bool) -> list[Finding]:
     return [_guarded(what, check) for what, check in checks]
 
 
-def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
+def _guarded(what: str, check: Callable[[], _CheckResult]) -> _CheckResult:
     try:
         return check()
     except LsmlError as error:
-        return Finding(what, "error", f"{error.what}: {error.why}", error.fix)
+        return _CheckResult(what, "error", f"{error.what}: {error.why}", error.fix)
     except ImportError as error:
-        return Finding(what, "error", str(error).splitlines()[0], "make .venv, or install lsml's requirements")
+        return _CheckResult(what, "error", str(error).splitlines()[0], "make .venv, or install lsml's requirements")
 
 
-def _versions() -> Finding:
+def _versions() -> _CheckResult:
     names = ("keras", "tensorflow", "jax", "torch", "optuna", "mlflow", "distributed")
-    found = [f"lsml {__version__}", f"python {platform.python_version()}"]
+    versions = [f"lsml {VERSION}", f"python {platform.python_version()}"]
     for name in names:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return Finding("versions", "ok", ", ".join(found))
+    return _CheckResult("versions", "ok", ", ".join(versions))
 
 
-def _device(*, require_gpu: bool) -> Finding:
-    backend.load_keras()
+def _device(*, require_gpu: bool) -> _CheckResult:
+    load_keras()
     from lsml.config.schema import TrainingConfig
-    from lsml.training.device import choose_arithmetic
 
-    found = choose_arithmetic(TrainingConfig()).in_words()
-    detail = f"{found['device']}: {found['device_name']}, {found['backend']}, {found['precision']}, XLA {found['xla']}"
-    if require_gpu and found["device"] != "gpu":
-        return Finding("device", "error", detail, "install requirements-gpu.lock and check nvidia-smi")
-    return Finding("device", "ok", detail)
+    facts = Arithmetic.choose(TrainingConfig()).describe()
+    detail = f"{facts['device']}: {facts['device_name']}, {facts['backend']}, {facts['precision']}, XLA {facts['xla']}"
+    if require_gpu and facts["device"] != "gpu":
+        return _CheckResult("device", "error", detail, "install requirements-gpu.lock and check nvidia-smi")
+    return _CheckResult("device", "ok", detail)
 
 
-def _database(storage: str) -> Finding:
+def _database(storage: str) -> _CheckResult:
     from lsml.study.database import load_studies, without_password
 
-    return Finding("study database", "ok", f"{without_password(storage)}, {len(load_studies(storage))} studies")
+    return _CheckResult("study database", "ok", f"{without_password(storage)}, {len(load_studies(storage))} studies")
 
 
-def _mlflow() -> Finding:
+def _mlflow() -> _CheckResult:
     from lsml.tracking.store import open_client, tracking_uri
 
     experiments = open_client().search_experiments()
-    return Finding("MLflow store", "ok", f"{tracking_uri()}, {len(experiments)} experiments")
+    return _CheckResult("MLflow store", "ok", f"{tracking_uri()}, {len(experiments)} experiments")
 
 
-def _disk() -> Finding:
+def _disk() -> _CheckResult:
     free = shutil.disk_usage(Path.cwd()).free / _GIGABYTE
     detail = f"{free:.0f} GB free in {Path.cwd()}"
     if free < _ROOM:
-        return Finding("disk", "warning", detail, f"a study of the benchmark wants about {_ROOM:.0f} GB")
-    return Finding("disk", "ok", detail)
+        return _CheckResult("disk", "warning", detail, f"a study of the benchmark needs about {_ROOM:.0f} GB")
+    return _CheckResult("disk", "ok", detail)

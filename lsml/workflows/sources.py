@@ -1,105 +1,155 @@
-"""Where a workflow's patches and models come from: folders, the synthetic dataset, runs, files of weights."""
+"""Where the inputs of workflows come from: patches, the synthetic dataset, files of weights; who hears of progress."""
 
 import multiprocessing
 import signal
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Protocol
 
-from filelock import FileLock
-
-from lsml import __version__
 from lsml.config.schema import TrainConfig
-from lsml.config.space import Space, combinations
+from lsml.config.space import Space
 from lsml.config.study import DataEntry, SyntheticData
-from lsml.data.folds import prepare_folds
-from lsml.data.splits import StudyData, prepare
+from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData
+from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, LsmlError, ModelError
-from lsml.models.weights import FIELDS, check_suits, identity
-from lsml.training import backend
-from lsml.workspace import STATE_FOLDER, pack_cache
-
-if TYPE_CHECKING:
-    import keras
-
-Progress = Callable[[str, int, int], None]
-"""`progress(what, done, total)` tells of a step of a longer piece of work."""
+from lsml.models.pretrained import FIELDS, check_suits, identity, read
+from lsml.names import VERSION, EndState, Tag
+from lsml.training.device import load_keras
+from lsml.training.device import prepare as prepare_process
+from lsml.training.outcome import Attempt
+from lsml.workspace import STATE_FOLDER, Progress, in_turn, pack_cache
 
 
-def data_root(entry: DataEntry, given: Path | None, progress: Progress) -> Path:
-    """The folder of the patches: `given`, else what the experiment names.
+class Listener(Protocol):
+    """Told of the progress of longer work; subclass it and override what is to be shown."""
 
-    Raises:
-        DataError: the folder does not exist.
+    def step(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` steps of `what` are done."""
+        return
+
+    def show_step(self, key: str, step: int, steps: Steps, metrics: Mapping[str, float]) -> None:
+        """The training called `key` has ended an epoch or a fold, with these metrics."""
+        return
+
+    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str, engine: str) -> None:
+        """A study starts, of whose trials some may have ended before."""
+        return
+
+    def stage_started(self, title: str) -> None:
+        """A part of a study starts."""
+        return
+
+    def trial_started(self, attempt: Attempt, steps: Steps) -> None:
+        """A worker has taken a trial."""
+        return
+
+    def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
+        """A trial has ended an epoch or a fold, with these metrics."""
+        return
+
+    def trial_ended(self, attempt: Attempt, state: EndState, value: float | None, reason: str) -> None:
+        """A trial has ended; `value` is its F1, None where it has none."""
+        return
+
+
+class _Silent(Listener):
+    pass
+
+
+SILENT = _Silent()
+"""Shows nothing."""
+
+
+@dataclass(frozen=True)
+class ExperimentData:
+    """The patches that an experiment names.
+
+    Attributes:
+        given: their folder, instead of what the experiment names.
+        progress: hears what is made or packed.
     """
-    if given is None and entry.synthetic is not None:
-        return _synthetic(entry.synthetic, progress)
-    root = given or Path(str(entry.path)).expanduser()
-    if not root.is_dir():
-        raise DataError(
-            f"dataset {root}", "no such folder", "give its path with --data, or make one: lsml data synth DIR"
-        )
-    return root.resolve()
+
+    entry: DataEntry
+    given: str | Path | None
+    progress: Progress
+
+    @cached_property
+    def root(self) -> Path:
+        """Their folder; a synthetic dataset is made where it does not exist.
+
+        Raises:
+            DataError: the folder does not exist.
+        """
+        if self.given is None and self.entry.synthetic is not None:
+            return _synthetic(self.entry.synthetic, self.progress)
+        root = Path(self.given or str(self.entry.path)).expanduser()
+        if not root.is_dir():
+            raise DataError(
+                f"dataset {root}", "no such folder", "give its path with --data, or make one: lsml data synth DIR"
+            )
+        return root.resolve()
+
+    def prepare(self, cache: Path) -> StudyData:
+        """The patches that the experiment's trials train and validate on, packed below `cache`.
+
+        Raises:
+            DataError: a dataset or file that cannot be used, or more folds than patches.
+        """
+        return _prepare(self.root, cache, self.entry.folds, self.entry.repeats, self.progress)
 
 
-def prepare_data(entry: DataEntry, root: Path, cache: Path, progress: Progress) -> StudyData:
-    """What the trials of an experiment see of the dataset at `root`, packed below `cache`.
+@dataclass(frozen=True)
+class RecordedData:
+    """The patches that a run with these tags was trained on; `given` is their folder, where they have moved."""
 
-    Raises:
-        DataError: a dataset or file that cannot be used, or more folds than patches.
-    """
-    if entry.folds is None:
-        return prepare(root, cache, progress)
-    return prepare_folds(root, cache, folds=entry.folds, repeats=entry.repeats, progress=progress)
+    tags: Mapping[str, str]
+    given: str | Path | None
+
+    @property
+    def root(self) -> Path:
+        """Their folder.
+
+        Raises:
+            DataError: it does not exist.
+        """
+        root = Path(self.given or self.tags.get(Tag.DATA_ROOT, "of the run"))
+        if not root.is_dir():
+            raise DataError(f"dataset {root}", "no such folder", "give its path with --data DIR")
+        return root.resolve()
+
+    def prepare(self, progress: Progress) -> StudyData:
+        """The patches, packed.
+
+        Raises:
+            DataError: they do not exist, or have another fingerprint.
+        """
+        tags, root = self.tags, self.root
+        folds = int(tags[Tag.DATA_FOLDS]) if Tag.DATA_FOLDS in tags else None
+        patches = _prepare(root, pack_cache(), folds, int(tags.get(Tag.DATA_REPEATS, 1)), progress)
+        now = {f"{Tag.DATA}{name}": str(value) for name, value in patches.identity.items()}
+        others = [name for name in (Tag.DATA_TRAIN, Tag.DATA_VALIDATION) if tags.get(name) != now.get(name)]
+        if others:
+            names = " and ".join(name.rpartition(".")[2] for name in others)
+            raise DataError(
+                f"dataset {root}", f"its {names} patches are not those of the run", "give them with --data DIR"
+            )
+        return patches
 
 
-def recorded_root(tags: Mapping[str, str], given: Path | None) -> Path:
-    """The folder of the patches that a run with these tags was trained on: `given`, else where they lay then.
-
-    Raises:
-        DataError: the folder does not exist.
-    """
-    from lsml.tracking.runs import DATA_ROOT
-
-    root = given or Path(tags.get(DATA_ROOT, ""))
-    if not root.is_dir():
-        raise DataError(f"dataset {root}", "no such folder", "give its path with --data DIR")
-    return root.resolve()
-
-
-def recorded_data(tags: Mapping[str, str], given: Path | None, progress: Progress) -> StudyData:
-    """The patches that a run was trained on.
-
-    Raises:
-        DataError: they are not there, or their fingerprint is another.
-    """
-    from lsml.tracking.runs import FOLDS, REPEATS, data_tags
-
-    root = recorded_root(tags, given)
-    patches: StudyData
-    if FOLDS in tags:
-        patches = prepare_folds(
-            root, pack_cache(), folds=int(tags[FOLDS]), repeats=int(tags[REPEATS]), progress=progress
-        )
-    else:
-        patches = prepare(root, pack_cache(), progress)
-    found = data_tags(patches, str(root))
-    others = [name for name in ("lsml.data.train", "lsml.data.validation") if tags.get(name) != found.get(name)]
-    if others:
-        names = " and ".join(name.rpartition(".")[2] for name in others)
-        raise DataError(f"dataset {root}", f"its {names} patches are not those of the run", "give them with --data DIR")
-    return patches
+def _prepare(root: Path, cache: Path, folds: int | None, repeats: int, progress: Progress) -> StudyData:
+    if folds is None:
+        return TrainingData.prepare(root, cache, progress)
+    return FoldedData.prepare(root, cache, folds=folds, repeats=repeats, progress=progress)
 
 
 def _synthetic(settings: SyntheticData, progress: Progress) -> Path:
-    from lsml.data.synthetic import synthesize
-
+    """The folder of the synthetic dataset, made where it does not exist; one a version of lsml and settings."""
     counts = f"{settings.train}-{settings.validation}-{settings.test}"
-    root = STATE_FOLDER / "synthetic" / f"{__version__}-{counts}-seed{settings.seed}"
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{root}.lock"):
+    root = STATE_FOLDER / "synthetic" / f"{VERSION}-{counts}-seed{settings.seed}"
+    with in_turn(Path(f"{root}.lock")):
         if not root.exists():
             synthesize(
                 root,
@@ -110,54 +160,6 @@ def _synthetic(settings: SyntheticData, progress: Progress) -> Path:
                 progress=lambda done, total: progress("synthetic patches", done, total),
             )
     return root.resolve()
-
-
-class LoadedModel(NamedTuple):
-    """A network that gives probabilities, the threshold that goes with it, and its file's SHA-256."""
-
-    network: "keras.Model"
-    threshold: float
-    sha256: str
-
-
-def check_one_of(run_id: str | None, model: str | None) -> None:
-    """A model is named by its run or by its name in the registry.
-
-    Raises:
-        ConfigError: neither or both are given.
-    """
-    if (run_id is None) == (model is None):
-        raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
-
-
-def named_run(client: Any, run_id: str | None, model: str | None) -> Any:
-    """The run of that id, or the one that the registered `NAME@ALIAS` or `NAME/VERSION` came from.
-
-    Raises:
-        StorageError: there is no such run, model, alias or version.
-    """
-    from lsml.tracking.models import registered_run
-    from lsml.tracking.runs import find_run
-
-    return find_run(client, run_id or registered_run(client, str(model)))
-
-
-def load_model(client: Any, run_id: str) -> LoadedModel:
-    """The model of a run, by a client of MLflow.
-
-    Raises:
-        ModelError: the run has no model, or one that is refused.
-        StorageError: it cannot be fetched.
-    """
-    from lsml.tracking.models import fetch
-
-    # Keras comes last: a store that does not answer is said before the seconds that loading it takes.
-    with tempfile.TemporaryDirectory() as folder:
-        stored = fetch(client, run_id, Path(folder))
-        backend.load_keras()
-        from lsml.models.export import load_file
-
-        return LoadedModel(load_file(stored.path), stored.threshold, stored.sha256)
 
 
 def check_weights(space: Space, base: TrainConfig) -> dict[str, str]:
@@ -171,11 +173,11 @@ def check_weights(space: Space, base: TrainConfig) -> dict[str, str]:
         ModelError: weights cannot be had, or fit no encoder that the search can choose with them.
         ConfigError: the rest of the configuration does not suit them.
     """
-    configs = [config for config in combinations(space, base, FIELDS) if config.model.pretrained]
+    configs = [config for config in space.combinations(base, FIELDS) if config.model.pretrained]
     if not configs:
         return {}
     files = {config.model.weights: config.model for config in configs if config.model.weights != "imagenet"}
-    found = {path: identity(model) for path, model in files.items()}
+    digests = {path: identity(model) for path, model in files.items()}
     sources = {
         source: [config for config in configs if config.model.weights == source]
         for source in dict.fromkeys(config.model.weights for config in configs)
@@ -183,26 +185,26 @@ def check_weights(space: Space, base: TrainConfig) -> dict[str, str]:
     if base.model.pretrained:
         sources[base.model.weights] = [base]
     _in_own_process(list(sources.values()))
-    return found
+    return digests
 
 
 def _in_own_process(groups: list[list[TrainConfig]]) -> None:
-    """Raises what `_check` does, in a process of its own that does not outlive this one for long."""
-    backend.prepare()
+    """Runs `_check` on each group in a process of its own, and raises what it raised."""
+    prepare_process()
     context = multiprocessing.get_context("spawn")
     answer, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, groups), daemon=True)
     process.start()
     sender.close()
     try:
-        refusal = answer.recv()
+        error = answer.recv()
     except EOFError:
-        refusal = ModelError("model.weights", "the process that reads them was killed", "run the same command again")
+        error = ModelError("model.weights", "the process that reads them was killed", "run the same command again")
     finally:
         process.kill()
         process.join()
-    if refusal is not None:
-        raise refusal
+    if error is not None:
+        raise error
 
 
 def _answer(sender: Connection, groups: list[list[TrainConfig]]) -> None:
@@ -210,20 +212,18 @@ def _answer(sender: Connection, groups: list[list[TrainConfig]]) -> None:
     # A terminal interrupts both; this one is killed by the other.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        backend.load_keras()
+        load_keras()
         for group in groups:
             _check(group)
-    except LsmlError as refusal:
-        sender.send(refusal)
+    except LsmlError as error:
+        sender.send(error)
     else:
         sender.send(None)
 
 
 def _check(group: list[TrainConfig]) -> None:
-    """Raises why none of the group can start from its weights, unless one can."""
-    from lsml.models.pretrained import read
-
-    refusals: list[LsmlError] = []
+    """Raises why no configuration of the group can start from its weights, unless one can."""
+    errors: list[LsmlError] = []
     tried: set[tuple[str, int]] = set()
     for config in group:
         encoder = config.model.encoder, config.model.filters
@@ -233,8 +233,29 @@ def _check(group: list[TrainConfig]) -> None:
                 continue
             tried.add(encoder)
             read(config.model)
-        except (ConfigError, ModelError) as refusal:
-            refusals.append(refusal)
+        except (ConfigError, ModelError) as error:
+            errors.append(error)
         else:
             return
-    raise next((refusal for refusal in refusals if isinstance(refusal, ModelError)), refusals[0])
+    raise next((error for error in errors if isinstance(error, ModelError)), errors[0])
+
+
+def open_dataset(folder: str | Path, *, progress: Progress = SILENT.step) -> TrainingData:
+    """Opens a dataset as training sees it: its train and validation patches, packed on first use, never its test split.
+
+    `dataset.train.batch([0, 1])` gives stored values float32 `(2, H, W, C)` and masks `(2, H, W, 1)` of 0 and 1;
+    `dataset.statistics` are those of the train split's bands, which `lsml.build_model` takes.
+
+    Args:
+        folder: of the patches, in one of the layouts of `docs/data.md`.
+        progress: hears how many patches are packed.
+
+    Raises:
+        DataError: a folder or file that cannot be used.
+
+    Example:
+        >>> dataset = lsml.open_dataset("landslide4sense")
+        >>> images, masks = dataset.train.batch([0, 1])
+        >>> network = lsml.build_model(experiment.base, dataset.statistics)
+    """
+    return TrainingData.prepare(Path(folder), pack_cache(), progress)

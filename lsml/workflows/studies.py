@@ -1,33 +1,23 @@
-"""Looking at studies: what a database holds, one study in full, its pages in MLflow's UI."""
+"""Studies of a database: all of them in short, one in full, its pages in MLflow's UI."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from lsml.errors import ConfigError, DataError, StorageError, StudyError
-from lsml.study.database import (
-    CountedStudy,
-    best_so_far,
-    cost_metric,
-    f1_of,
-    load_studies,
-    load_study,
-    parent_run_of,
-    result_of,
-    run_id_of,
-    state_of,
-)
-from lsml.study.results import importances, table
-from lsml.tracking.runs import STUDY
-from lsml.tracking.store import open_client, tracking_uri
+from lsml.config.schema import COST_UNITS
+from lsml.errors import ConfigError, StorageError
+from lsml.names import State, Tag
+from lsml.report.summary import TrialFacts, TuneResult
+from lsml.study.database import AttemptRecord, CountedStudy, load_studies, load_study
+from lsml.study.results import importances, trial_facts, trial_records
+from lsml.tracking.ledger import Ledger
+from lsml.tracking.runs import find_run
+from lsml.tracking.store import Client, open_client, tracking_uri
 from lsml.tracking.ui import StudyPages, free_port, serve, server_address, study_pages, study_runs
-from lsml.workflows.report import report_page
 from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER
 
 
-def list_studies(storage: str | None) -> list[dict[str, Any]]:
+def list_studies(storage: str | None) -> list[dict[str, object]]:
     """One row a study: how its slots stand, its best value and run.
 
     Raises:
@@ -36,101 +26,120 @@ def list_studies(storage: str | None) -> list[dict[str, Any]]:
     return [_summary(study) for study in load_studies(storage or DEFAULT_STORAGE)]
 
 
-def _summary(study: CountedStudy) -> dict[str, Any]:
-    states = [state_of(trial) for trial in study.get_trials(deepcopy=False)]
-    best = best_so_far(study)
+def _summary(study: CountedStudy) -> dict[str, object]:
+    states = [AttemptRecord(trial).state for trial in study.get_trials(deepcopy=False)]
+    best = study.best_so_far()
     return {
         "study": study.study_name,
-        **{state: states.count(state) for state in ("complete", "pruned", "failed", "running")},
-        "best val_f1": f1_of(best) if best else None,
+        **{state: states.count(state) for state in (State.COMPLETE, State.PRUNED, State.FAILED, State.RUNNING)},
+        "best val_f1": best.f1 if best else None,
         "best run": _best_run(study),
-        "study run": parent_run_of(study),
+        "study run": study.parent_run_id,
     }
 
 
-def show_study(name: str, storage: str | None) -> dict[str, Any]:
-    """Every attempt of a study with its parameters and run, the importances, the best run and every look at test.
+@dataclass(frozen=True)
+class _StudyOverview:
+    """One study in full.
+
+    Attributes:
+        run_id: the study's run in MLflow; None before its first trial.
+        best_run_id: the run whose model is registered; before that, the run of the best trial so far.
+        searched: the searched fields.
+        trials: every attempt.
+        cost: the metric that is the second objective; None where there is one objective.
+        result: what the study came to; None before its end.
+        openings: of the test split; None where MLflow cannot tell, and `openings_unknown` says why.
+    """
+
+    study: str
+    run_id: str | None
+    best_run_id: str | None
+    searched: Sequence[str]
+    trials: Sequence[TrialFacts]
+    records: Sequence[Mapping[str, object]]
+    cost: str | None
+    result: TuneResult | None
+    importance: Mapping[str, float]
+    openings: Sequence[Mapping[str, str | None]] | None
+    openings_unknown: str
+
+    @property
+    def cost_unit(self) -> str | None:
+        """The unit of the second objective."""
+        return COST_UNITS[self.cost] if self.cost else None
+
+    def record(self) -> dict[str, object]:
+        """All of it as JSON."""
+        result = self.result
+        return {
+            "study": self.study,
+            "study_run_id": self.run_id,
+            "best_run_id": self.best_run_id,
+            "searched": self.searched,
+            "attempts": self.records,
+            "standings": result.standings if result else [],
+            "baselines": result.baselines if result else [],
+            "label": result and result.label,
+            "best_f1": result and result.best_value,
+            "best_per_architecture": result.best_per_architecture if result else [],
+            "cost": self.cost,
+            "front": result.front if result else [],
+            "importance": self.importance,
+            "test_openings": self.openings,
+            "test_openings_unknown": self.openings_unknown,
+        }
+
+
+def show_study(name: str, storage: str | None) -> _StudyOverview:
+    """Every attempt of a study with its parameters and run, the importances, the best run, every opening of test.
 
     Raises:
         ConfigError: no such study.
         StorageError: the database cannot be used.
     """
     study = load_study(storage or DEFAULT_STORAGE, name)
-    rows, result = table(study), result_of(study) or {}
-    openings, unknown = _test_openings(parent_run_of(study))
-    return {
-        "study": name,
-        "study_run_id": parent_run_of(study),
-        "best_run_id": _best_run(study),
-        "searched": sorted({field for trial in study.all_trials(deepcopy=False) for field in trial.params}),
-        "attempts": rows,
-        "standings": result.get("standings", []),
-        "baselines": result.get("baselines", []),
-        "label": result.get("label"),
-        "best_f1": result.get("best_value"),
-        "champions": result.get("champions", []),
-        "cost": cost_metric(study),
-        "front": result.get("front", []),
-        "importance": importances(study),
-        "test_openings": openings,
-        "test_openings_unknown": unknown,
-    }
+    trials, run_id = trial_facts(study), study.parent_run_id
+    openings, unknown = _test_openings(run_id)
+    return _StudyOverview(
+        study=name,
+        run_id=run_id,
+        best_run_id=_best_run(study),
+        searched=sorted({field for trial in trials for field in trial.values}),
+        trials=trials,
+        records=trial_records(study),
+        cost=study.cost_metric,
+        result=_result(study),
+        importance=importances(study),
+        openings=openings,
+        openings_unknown=unknown,
+    )
 
 
-def _test_openings(study_run_id: str | None) -> tuple[list[dict[str, Any]] | None, str]:
+def _result(study: CountedStudy) -> TuneResult | None:
+    record = study.result
+    return TuneResult.from_record(record) if record else None
+
+
+def _test_openings(study_run_id: str | None) -> tuple[list[dict[str, str | None]] | None, str]:
     """Every opening of the test split for a study; None and why, where MLflow cannot tell."""
     if study_run_id is None:
         return [], ""
-    from lsml.tracking.ledger import ledger_of
-    from lsml.tracking.runs import find_run
-    from lsml.tracking.store import open_client
-
     try:
         client = open_client()
-        openings = ledger_of(client, find_run(client, study_run_id)).openings()
+        openings = Ledger.of_run(client, find_run(client, study_run_id)).openings()
     except StorageError as error:
         # The attempts are in the study's database, and can be shown without MLflow.
         return None, str(error)
     return [opening._asdict() for opening in openings], ""
 
 
-def report_study(name: str, storage: str | None, *, output: Path | None) -> Path:
-    """Writes the report of a study, made anew, into `output` or `NAME-report.html`, and gives its path.
-
-    Raises:
-        ConfigError: no such study.
-        StorageError: a store cannot be used, or the study's run is not in it.
-        StudyError: no trial has begun.
-        DataError: the file cannot be written.
-    """
-    study = load_study(storage or DEFAULT_STORAGE, name)
-    run_id = parent_run_of(study)
-    if run_id is None:
-        raise StudyError(f"study '{name}'", "no trial has begun, so MLflow has nothing of it", "start it: lsml tune")
-    from lsml.tracking.reading import state_in_words
-    from lsml.tracking.runs import find_run
-    from lsml.tracking.store import open_client
-
-    client = open_client()
-    parent = find_run(client, run_id)
-    page = report_page(client, parent, study, result_of(study), state=state_in_words(parent))
-    target = output or Path(f"{name}-report.html")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"report {target}", f"cannot be written ({error.strerror})", "name another file with --output"
-        ) from None
-    return target.resolve()
-
-
 def _best_run(study: CountedStudy) -> str | None:
     """The run whose model was registered; before that, the run of the best trial so far."""
-    if result := result_of(study):
+    if result := study.result:
         return str(result["best_run_id"])
-    best = best_so_far(study)
-    return run_id_of(best) if best else None
+    best = study.best_so_far()
+    return best.run_id if best else None
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,7 @@ class Ui:
     Attributes:
         address: of the server, such as `http://127.0.0.1:5000`.
         pages: of the study; None while the store has no study.
-        wait: returns, or raises, when the server has ended; None where it was running before and goes on.
+        wait: returns, or raises, when the server has ended; None where it was running before and keeps running.
     """
 
     address: str
@@ -153,7 +162,7 @@ def open_ui(study: str | None, *, port: int | None) -> Iterator[Ui]:
     """The tracking server that `MLFLOW_TRACKING_URI` names, else one of our own that ends on the way out.
 
     Args:
-        study: whose pages to give, instead of the study that was under way last.
+        study: whose pages to give, instead of the study that started last.
         port: of a server of our own, instead of the first free one from 5000 on.
 
     Raises:
@@ -169,12 +178,12 @@ def open_ui(study: str | None, *, port: int | None) -> Iterator[Ui]:
         yield Ui(server.address, pages, wait=server.wait)
 
 
-def _pages(client: object, study: str | None) -> StudyPages | None:
+def _pages(client: Client, study: str | None) -> StudyPages | None:
     runs = study_runs(client)
-    chosen = [run for run in runs if study is None or run.data.tags[STUDY] == study]
+    chosen = [run for run in runs if study is None or run.data.tags[Tag.STUDY] == study]
     if chosen:
         return study_pages(client, chosen[0])
     if study is None:
         return None
-    names = ", ".join(sorted({run.data.tags[STUDY] for run in runs})) or "none yet"
+    names = ", ".join(sorted({run.data.tags[Tag.STUDY] for run in runs})) or "none yet"
     raise ConfigError(f"study '{study}'", "no such study in MLflow", f"there is: {names}")

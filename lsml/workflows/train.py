@@ -1,157 +1,232 @@
 """One training outside a study, written down as one MLflow run; a run's model in the registry."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Literal
 
 from lsml.config.experiment import Experiment
 from lsml.config.fields import flatten
-from lsml.data.splits import Steps, StudyData
-from lsml.errors import ConfigError, Interrupted, in_one_line
+from lsml.config.schema import TrainConfig
+from lsml.data.splits import Steps, StudyData, WholeData
+from lsml.errors import ConfigError
+from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import refit_trial, train_trial
-from lsml.training import backend
-from lsml.training.outcome import Earned, TrialOutcome, TrialTask
-from lsml.workflows.sources import data_root, prepare_data
+from lsml.tracking.reading import raw_threshold
+from lsml.tracking.runs import TrainingRun, find_run, study_of
+from lsml.tracking.store import Run, open_client
+from lsml.tracking.study import model_run_id, register_run
+from lsml.training.device import Device, check_gpu, load_keras
+from lsml.training.outcome import CvSummary, Report, StepEvent, TrialOutcome, TrialTask
+from lsml.workflows.retrain import Retraining
+from lsml.workflows.sources import SILENT, ExperimentData, Listener, RecordedData
 from lsml.workspace import pack_cache
-
-if TYPE_CHECKING:
-    from lsml.tracking.runs import TrainingRun
-
-
-class TrainWatcher(Protocol):
-    """Who looks on."""
-
-    def step(self, what: str, done: int, total: int) -> None: ...
-
-    def show_step(self, key: str, step: int, steps: Steps, metrics: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The run of a training, and what came out."""
+    """The MLflow run of a training, and its outcome.
+
+    Attributes:
+        outcome: its metrics, best epoch (of folds: their mean), threshold, and model file; `outcome.value` is F1 pooled
+            over the pixels of the validation patches or of all folds, in 0..1.
+    """
 
     run_id: str
     outcome: TrialOutcome
 
 
 def train(
-    experiment: Experiment, *, seed: int | None, data: Path | None, watcher: TrainWatcher, require_gpu: bool = False
+    experiment: Experiment,
+    *,
+    seed: int | None = None,
+    data: str | Path | None = None,
+    listener: Listener = SILENT,
+    require_gpu: bool = False,
 ) -> TrainResult:
-    """Trains the experiment's base configuration once and logs it; nothing is registered.
+    """Trains the experiment's base configuration once and logs it to MLflow; nothing is registered.
+
+    With folds, it is trained once a fold, and then on all patches, which gives the model.
+
+    Args:
+        experiment: of `lsml.load_experiment`.
+        seed: of the weights, the order of patches and the augmentation; None for the experiment's.
+        data: the folder of the patches, instead of what the experiment names.
+        listener: told of each epoch or fold.
+        require_gpu: refuse to train on a CPU.
 
     Raises:
         ConfigError: there is no GPU where one is required.
         DataError: the patches cannot be used.
         StorageError: MLflow cannot be used.
         OutOfMemory: the configuration does not fit.
+        StudyError: the training diverged.
+
+    Example:
+        >>> result = lsml.train(lsml.load_experiment("experiments/demo.yaml"), seed=1)
+        >>> result.outcome.metrics["best_val_f1"], result.run_id
     """
     if require_gpu:
         _check_gpu()
     config = experiment.base if seed is None else experiment.base.model_copy(update={"seed": seed})
-    root = data_root(experiment.data, data, watcher.step)
-    patches = prepare_data(experiment.data, root, pack_cache(), watcher.step)
-    from lsml.tracking.runs import EXPERIMENT, TrainingRun
-    from lsml.tracking.store import open_client
+    source = ExperimentData(experiment.data, data, listener.step)
+    patches = source.prepare(pack_cache())
 
     run = TrainingRun(
         open_client(),
         name=experiment.name,
         params=flatten(config),
         data=patches,
-        root=str(root),
-        tags={EXPERIMENT: experiment.name},
+        root=str(source.root),
+        tags={Tag.EXPERIMENT: experiment.name},
     )
-    with closing(run):
-        backend.load_keras()
-        outcome = _train(TrialTask(config, patches, checkpoint=None), patches, run, watcher)
+    with run.closing():
+        load_keras()
+        outcome = _train(TrialTask(config, patches, checkpoint=None), patches, run, listener)
         run.outcome(outcome)
     return TrainResult(run.id, outcome)
 
 
-@contextlib.contextmanager
-def closing(run: "TrainingRun") -> Iterator[None]:
-    """Closes the run of a training as what it came to, with the reason where it failed or was interrupted."""
-    try:
-        yield
-    except Interrupted as signal:
-        run.closed("superseded", f"interrupted by {signal.name}")
-        raise
-    except Exception as error:
-        run.closed("failed", in_one_line(error))
-        raise
-    run.closed("complete", "")
-
-
 def _check_gpu() -> None:
-    backend.load_keras()
-    from lsml.training.device import describe_device
+    load_keras()
 
-    device = describe_device()
-    backend.check_gpu(device.kind, device.name)
+    device = Device.current()
+    check_gpu(device.kind, device.name)
 
 
-def _train(task: TrialTask, data: StudyData, run: "TrainingRun", watcher: TrainWatcher) -> TrialOutcome:
-    """One training; where the patches are judged in folds, with the model of a second one on all of them."""
+def _train(task: TrialTask, data: StudyData, run: TrainingRun, listener: Listener) -> TrialOutcome:
+    """One training; with folds, followed by one on all patches, which gives the model."""
 
-    def report(step: int, metrics: Mapping[str, float], replayed: bool) -> bool:
-        run.step(step, metrics)
-        watcher.show_step("training", step, data.steps(task.config), metrics)
+    def report(event: StepEvent) -> bool:
+        run.step(event.step, event.metrics)
+        listener.show_step("training", event.step, data.steps(task.config), event.metrics)
         return True
 
     outcome = train_trial(task, report)
     if outcome.model is not None:
         return outcome
-    earned = Earned(outcome.value, outcome.threshold, outcome.best_epoch, outcome.temperature)
+    summary = CvSummary(outcome.value, outcome.threshold, outcome.best_epoch, outcome.temperature)
 
-    def show(step: int, metrics: Mapping[str, float], replayed: bool) -> bool:
-        watcher.show_step("training on all patches", step, Steps("epoch", earned.epochs), metrics)
+    def show(event: StepEvent) -> bool:
+        listener.show_step("training on all patches", event.step, Steps("epoch", summary.epochs), event.metrics)
         return True
 
-    refitted = refit_trial(task, show, earned=earned)
-    return replace(outcome, model=refitted.model, threshold=refitted.threshold)
+    refitted = refit_trial(task, show, summary=summary)
+    metrics = {**outcome.metrics, **refitted.metrics}
+    return replace(outcome, model=refitted.model, threshold=refitted.threshold, metrics=metrics)
 
 
-class Registered(NamedTuple):
-    """A version of a registered model."""
+On = Literal["train+valid"]
+"""What a final model can be trained on: of the patches that were seen anyway, all."""
 
-    name: str
+_TRAINED = (Role.TRIAL, Role.CONFIRM, Role.TRAIN)
+
+
+@dataclass(frozen=True)
+class RefitResult:
+    """A final model.
+
+    Attributes:
+        run_id: of its training.
+        of_run_id: the run whose configuration, length and threshold it has.
+        model, version: under which it is registered.
+        patches: how many it was trained on, for so many `epochs`.
+        threshold: the probability from which a pixel counts as landslide, carried over.
+        earned_f1: validation F1 of the run `of_run_id`, whose model had not seen those patches; the final model has
+            no score of its own.
+    """
+
+    run_id: str
+    of_run_id: str
+    model: str
     version: str
+    patches: int
+    epochs: int
+    threshold: float
+    earned_f1: float
 
 
-def register_run(client: Any, run: Any) -> Registered:
-    """The version that holds the model of a run, made where there is none: of its study's or experiment's model.
+def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> RefitResult:
+    """Trains the configuration of a run on all patches that it was trained and validated on, and registers the model.
+
+    A study's run speaks for its best trial. It trains for as many epochs as the run's best one, with the whole
+    learning-rate schedule. Called again, it finds what it made before.
+
+    Args:
+        data: the folder of the patches, where they have moved.
 
     Raises:
-        ConfigError: the run does not say of which study or experiment it is.
-        ModelError: the run has no model.
-        StorageError: MLflow cannot be used.
+        ConfigError: the run is not a complete training, or was cross-validated.
+        DataError: the patches do not exist, or are not those of the run.
+        StorageError: no such run, or MLflow cannot be used.
+        StudyError: the training diverged, or does not fit into memory.
     """
-    from lsml.tracking.models import register, version_of
-    from lsml.tracking.runs import BEST_METRIC, OF_RUN, STUDY, TRAINED_ON, study_of
+    client = open_client()
+    run = find_run(client, model_run_id(find_run(client, run_id)))
+    _check_refittable(run)
+    run_id = run.info.run_id
+    # Checks that the patches are those of the run.
+    recorded = RecordedData(run.data.tags, data)
+    recorded.prepare(listener.step)
+    root = recorded.root
+    whole = WholeData.prepare(root, pack_cache(), listener.step)
+    summary = _scores_of(run)
 
-    if known := version_of(client, run.info.run_id):
-        return Registered(*known)
-    study = study_of(client, run)
-    name = _model_name(run, study)
-    tags = {key: run.data.tags[key] for key in (STUDY, OF_RUN, TRAINED_ON) if key in run.data.tags}
-    if study:
-        tags |= {"lsml.study_run_id": study.info.run_id}
-    tags |= {
-        label: f"{run.data.metrics[label]:.6f}" for label in (BEST_METRIC, "earned_val_f1") if label in run.data.metrics
-    }
-    return Registered(name, register(client, run.info.run_id, name, aliases=[], tags=tags))
+    def function(task: TrialTask, report: Report) -> TrialOutcome:
+        # Not as `best_val_f1`, by which runs are ranked: this model was scored on nothing.
+        return replace(refit_trial(task, report, summary=summary), metrics={})
+
+    patches = len(whole.train)
+    training = Retraining(
+        of=run,
+        below=study_of(client, run),
+        role=Role.REFIT,
+        number=0,
+        title=f"{run.info.run_name} on {on}",
+        config=TrainConfig.from_parameters(run.data.params),
+        data=whole,
+        root=root,
+        tags={Tag.TRAINED_ON: on, Tag.NOTE: _note(run_id, on, patches, summary)},
+        scores={"threshold": summary.exported_threshold, Metric.EARNED_F1: summary.value},
+    )
+    done = training.run(client, function, steps=Steps("epoch", summary.epochs), listener=listener)
+    registered = register_run(client, find_run(client, done))
+    threshold = training.scores["threshold"]
+    return RefitResult(
+        done, run_id, registered.name, registered.version, patches, summary.epochs, threshold, summary.value
+    )
 
 
-def _model_name(run: Any, study: Any | None) -> str:
-    from lsml.tracking.runs import EXPERIMENT
+def _scores_of(run: Run) -> CvSummary:
+    """The validation scores of a run, from which the length and the threshold of the final model come."""
+    metrics = run.data.metrics
+    return CvSummary(
+        metrics[Metric.BEST_F1],
+        raw_threshold(metrics),
+        int(metrics[Metric.BEST_EPOCH]),
+        metrics.get(Metric.BEST_TEMPERATURE, 1.0),
+    )
 
-    name = study.data.params.get("study.experiment") if study else run.data.tags.get(EXPERIMENT)
-    if not name:
+
+def _check_refittable(run: Run) -> None:
+    tags, name = run.data.tags, f"run {run.info.run_id}"
+    if Tag.DATA_FOLDS in tags:
         raise ConfigError(
-            f"run {run.info.run_id}",
-            "it says neither study nor experiment, so under which name to register its model is unknown",
-            "give a run of lsml tune, or of lsml train by this version",
+            name,
+            "cross-validated: its registered model was trained on all patches already",
+            "lsml evaluate or lsml promote takes that model as it is",
         )
-    return str(name)
+    role, state = tags.get(Tag.ROLE, "unknown"), tags.get(Tag.STATE, "unknown")
+    if role not in _TRAINED or state != State.COMPLETE:
+        raise ConfigError(
+            name,
+            f"not a complete training: its role is {role} and its state {state}",
+            "give the run of a complete trial, of a study or of lsml train; lsml study show NAME lists them",
+        )
+
+
+def _note(run_id: str, on: On, patches: int, summary: CvSummary) -> str:
+    return (
+        f"Trained on {on}, {patches} patches, for {summary.epochs} epochs, by the configuration of run `{run_id}`. "
+        f"It has no score of its own: it has seen the validation patches. That run's model, which had not, has "
+        f"validation F1 {summary.value:.4f} (here `earned_val_f1`) at the threshold that this model has too."
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lsml.audit.facts import TrainPixels
-from lsml.audit.splits import Holdout, auc, holdout, separability
+from lsml.audit.splits import Holdout, _auc, _separability, holdout
 from lsml.scoring.bootstrap import Difference, Interval
 
 
@@ -36,9 +36,11 @@ def test_regions_that_differ_flatter_a_random_holdout() -> None:
     assert found is not None
     assert (found.patches, found.pixels, len(found.random), len(found.blocks)) == (60, 1440, 3, 3)
     assert min(found.random) > 0.8 > 0.75 > max(found.blocks)
-    assert found.flattery.interval.low > 0.1
-    assert found.flattery.value == pytest.approx(np.mean(found.random) - np.mean(found.blocks), abs=0.02)
-    assert found.sentence.startswith(f"A random hold-out of these patches flatters by {found.flattery.value:.3f} of F1")
+    assert found.optimism.interval.low > 0.1
+    assert found.optimism.value == pytest.approx(np.mean(found.random) - np.mean(found.blocks), abs=0.02)
+    assert found.sentence.startswith(
+        f"A random hold-out of these patches is optimistically biased by {found.optimism.value:.3f} of F1"
+    )
     assert counted[-1] == ("hold-outs", 6, 6)
 
 
@@ -47,14 +49,14 @@ def test_patches_that_are_all_alike_do_not_flatter() -> None:
     found = holdout(regions(patches=60, turn=False), seed=0, progress=silent)
     assert found is not None
     assert min(*found.random, *found.blocks) > 0.9
-    assert abs(found.flattery.value) < 0.02
+    assert abs(found.optimism.value) < 0.02
 
 
 def test_the_sentence_says_no_more_than_the_interval() -> None:
     """Flattery, none that could be told from chance, and the reverse."""
     says = {
-        "A random hold-out of these patches flatters by 0.100 of F1": Interval(0.05, 0.15),
-        "No flattery by a random hold-out can be told from chance here": Interval(-0.05, 0.25),
+        "A random hold-out of these patches is optimistically biased by 0.100 of F1": Interval(0.05, 0.15),
+        "No optimistic bias of a random hold-out can be told from chance here": Interval(-0.05, 0.25),
     }
     for sentence, interval in says.items():
         assert Holdout(10, 100, (), (), Difference(0.1, interval, 0.9)).sentence.startswith(sentence)
@@ -71,8 +73,8 @@ def test_too_little_to_hold_out_is_not_measured() -> None:
 
 def test_auc_counts_pairs() -> None:
     """Of 1, 2, 3 below and 2, 4 above: 2 beats 1 and ties 2, 4 beats all three; 4.5 of 6 pairs."""
-    assert auc(np.array([1, 2, 3]), np.array([2, 4])) == 4.5 / 6
-    assert auc(np.array([1.0]), np.array([1.0])) == 0.5
+    assert _auc(np.array([1, 2, 3]), np.array([2, 4])) == 4.5 / 6
+    assert _auc(np.array([1.0]), np.array([1.0])) == 0.5
 
 
 @pytest.mark.parametrize(("shift", "least", "most"), [(0.0, 0.35, 0.65), (2.0, 0.95, 1.0)])
@@ -83,12 +85,12 @@ def test_a_shifted_split_is_told_apart_and_one_of_the_same_region_is_not(
     rng = np.random.default_rng(0)
     first, second = rng.standard_normal((80, 56)), rng.standard_normal((40, 56))
     second[:, :2] += shift
-    found = separability("train", first, "test", second, seed=0)
+    found = _separability("train", first, "test", second, seed=0)
     assert least <= found.auc <= most
     assert found.interval.low <= found.auc <= found.interval.high
     assert (found.interval.low > 0.5) == (shift > 0)
     # Two standard deviations apart, one normal number is above another with probability .92.
     assert np.abs(found.bands[:2] - (0.92 if shift else 0.5)).max() < 0.12
     assert np.abs(found.bands[2:] - 0.5).max() < 0.2
-    again = separability("train", first, "test", second, seed=0)
+    again = _separability("train", first, "test", second, seed=0)
     assert (again.auc, again.interval) == (found.auc, found.interval)

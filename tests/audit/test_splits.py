@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from lsml.audit.facts import Facts, gather
-from lsml.audit.splits import NEAR, ORIENTATIONS, Pair, closest_pairs, turn
+from lsml.audit.facts import Facts
+from lsml.audit.splits import NEAR, ORIENTATIONS, Pair, closest_pairs
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.sensor import CONSTANTS, ELEVATION
 from lsml.data.synthetic import synthesize
@@ -51,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def facts(data: Path) -> Facts:
     """All that the audit reads."""
-    return gather(data, seed=0, progress=silent)
+    return Facts.read(data, seed=0, progress=silent)
 
 
 def test_planted_duplicates_are_found_and_no_others(facts: Facts) -> None:
@@ -77,8 +77,8 @@ def test_an_orientation_is_what_makes_the_pictures_alike(data: Path) -> None:
     """A picture turned by the orientation of its pair lies over the other's."""
     pair = Pair("TestData/img/image_1.h5", "test", "TrainData/img/image_6.h5", "train", 1.0, "turned 90", "near")
     picture, match = (read_image(data / file)[..., :3] for file in (pair.file, pair.match))
-    np.testing.assert_array_equal(turn(picture, pair.orientation), match)
-    assert len({turn(picture, name).tobytes() for name in ORIENTATIONS}) == 8
+    np.testing.assert_array_equal(pair.turned(picture), match)
+    assert len({pair._replace(orientation=name).turned(picture).tobytes() for name in ORIENTATIONS}) == 8
 
 
 def test_pixels_are_drawn_with_their_surroundings(facts: Facts, data: Path) -> None:
@@ -111,7 +111,7 @@ def test_holes_and_constant_bands_are_no_obstacle(data: Path, tmp_path: Path) ->
 
     for number in (1, 2):
         plant(data / "TrainData/img/image_1.h5", root / f"TrainData/img/image_{number}.h5", damage)
-    first, _ = gather(root, seed=0, progress=silent).patches
+    first, _ = Facts.read(root, seed=0, progress=silent).patches
     assert np.isfinite(first.thumbnail).all()
     assert np.isfinite(first.summary).all()
     assert not first.thumbnail[-1].any()
@@ -168,4 +168,4 @@ def test_a_dataset_without_train_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/ValidData").symlink_to(data / "ValidData")
     with pytest.raises(DataError):
-        gather(tmp_path / "data", seed=0, progress=silent)
+        Facts.read(tmp_path / "data", seed=0, progress=silent)

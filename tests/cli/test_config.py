@@ -13,10 +13,10 @@ HEAVY = {"keras", "tensorflow", "mlflow", "optuna", "dask", "distributed", "h5py
 
 def test_reference_as_json_holds_every_field_and_setting(tmp_path: Path) -> None:
     """One entry a hyperparameter, one a setting, with what an editor's form needs."""
-    from lsml.config.schema import fields
+    from lsml.config.schema import TrainConfig
 
     found = json.loads(lsml(tmp_path, "config", "reference", "--format", "json").stdout)
-    assert [entry["name"] for entry in found["hyperparameters"]] == [spec.name for spec in fields()]
+    assert [entry["name"] for entry in found["hyperparameters"]] == [spec.name for spec in TrainConfig.fields()]
     by_name = {entry["name"]: entry for entry in found["hyperparameters"] + found["settings"]}
     depth = by_name["model.depth"]
     assert (depth["type"], depth["default"], depth["low"], depth["high"]) == ("int", 4, 1, 5)
@@ -29,7 +29,7 @@ def test_reference_as_json_holds_every_field_and_setting(tmp_path: Path) -> None
         "low": 1,
         "high": 100_000,
         "unit": "trials",
-        "meaning": "trials that the study has when it is done",
+        "meaning": "number of trials of the study",
     }
     assert by_name["study.sampler.name"]["choices"] == ["tpe", "random", "qmc", "cma-es", "gp", "nsga2"]
     assert by_name["study.pruner.name"]["default"] == "successive_halving"
@@ -77,4 +77,6 @@ study: {trials: 7, sampler: qmc, pruner: {name: median}}
     path.write_text(path.read_text().replace("sampler: qmc", "sampler: qmcc"))
     wrong = lsml(tmp_path, "config", "check", "mine.yaml")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "lsml: error: study.sampler: no such name 'qmcc'; did you mean 'qmc'?\n"
+    assert (
+        wrong.stderr == "lsml: error: experiment mine.yaml: study.sampler: no such name 'qmcc'; did you mean 'qmc'?\n"
+    )

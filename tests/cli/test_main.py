@@ -1,5 +1,6 @@
 """The command line's answers to what people type: help, typos, wrong paths, empty options."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ DEMO = str(ROOT / "experiments" / "demo.yaml")
 def test_help_names_every_command(tmp_path: Path) -> None:
     """Without arguments and with --help the commands are listed; nothing is written."""
     for arguments in ((), ("--help",)):
-        done = lsml(tmp_path, *arguments)
+        done = lsml(tmp_path, *arguments, python=sys.executable)
         assert done.returncode == 0
         for command in ("data", "train", "tune", "study", "evaluate", "refit", "promote", "rollback"):
             assert command in done.stdout
@@ -21,18 +22,18 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 def test_help_of_tune_lists_every_hyperparameter(tmp_path: Path) -> None:
     """Names, defaults, bounds and meaning are read off TrainConfig."""
-    from lsml.config.schema import fields
+    from lsml.config.schema import TrainConfig
 
     # Help is wrapped, also after a hyphen.
     text = " ".join(lsml(tmp_path, "tune", "--help").stdout.split()).replace("- ", "-")
-    for spec in fields():
+    for spec in TrainConfig.fields():
         assert f"{spec.name}={spec.default}" in text
         assert spec.description.split(":")[0].replace("- ", "-") in text, spec.name
 
 
 def test_version(tmp_path: Path) -> None:
     """One line with the version."""
-    assert lsml(tmp_path, "--version").stdout == "lsml 0.1.0\n"
+    assert lsml(tmp_path, "--version", python=sys.executable).stdout == "lsml 0.1.0\n"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_version(tmp_path: Path) -> None:
         (("tuen",), 2, "tuen"),
         (("tune", "--trails", "3"), 2, "--trails"),
         (("tune", "--trials", "three"), 2, "--trials"),
-        (("tune", DEMO, "--trials", "0"), 2, "trials: input should be greater than or equal to 1, not 0"),
+        (("tune", DEMO, "--trials", "0"), 2, "experiment demo: study.trials: must be at least 1, not 0"),
         (("tune", "nowhere.yaml"), 2, "experiment nowhere.yaml: No such file or directory"),
         (("tune", DEMO, "--set", "model.dept=3"), 2, "did you mean 'model.depth'?"),
         (("tune", DEMO, "--data", "nowhere"), 3, "dataset nowhere: no such folder"),
@@ -56,8 +57,8 @@ def test_version(tmp_path: Path) -> None:
         (("promote", "x"), 4, "model x: neither NAME@ALIAS nor NAME/VERSION"),
         (("rollback",), 2, "NAME"),
         (("refit", "x", "--on", "test"), 2, "--on"),
-        (("study", "show", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
-        (("study", "report", "none"), 2, "study 'none': no such study in the database; there is: none yet"),
+        (("study", "show", "none"), 2, "study 'none': no such study in the database; existing studies: none yet"),
+        (("study", "report", "none"), 2, "study 'none': no such study in the database; existing studies: none yet"),
         (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "0.8"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "1.8"), 2, "--augment"),

@@ -9,7 +9,7 @@ import pytest
 from lsml.config.experiment import load_experiment
 from lsml.config.schema import PUBLIC_RECIPE
 from lsml.data.statistics import BandStatistics
-from lsml.models.build import build_network
+from lsml.models.unet import build_network
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 
 from lsml.config.fields import Scalar, flatten
 from lsml.config.schema import TrainConfig, with_values
-from lsml.config.space import Space, base_values, combinations, configure
+from lsml.config.space import Space
 from lsml.errors import ConfigError
 
 
@@ -35,20 +35,20 @@ def test_a_suggested_value_lands_in_its_field() -> None:
     space = Space.parse(
         {"model.depth": {"low": 2, "high": 4}, "training.batch_size": {"choices": [8, 4]}}, TrainConfig()
     )
-    config = configure(space, TrainConfig(), _Lowest())
+    config = space.configure(TrainConfig(), _Lowest())
     assert flatten(config) == flatten(TrainConfig()) | {"model.depth": 2, "training.batch_size": 8}
 
 
 def test_a_condition_that_does_not_hold_leaves_the_base_value() -> None:
     """With normalisation `none` dropout is searched (its lowest is .1) and strength keeps the base's .5."""
-    config = configure(Space.parse(CONDITIONAL, TrainConfig()), TrainConfig(), _Lowest())
+    config = Space.parse(CONDITIONAL, TrainConfig()).configure(TrainConfig(), _Lowest())
     assert (config.model.normalization, config.model.dropout, config.augment.strength) == ("none", 0.1, 0.5)
 
 
 def test_the_base_values_are_those_of_active_dimensions() -> None:
     """The default normalisation is `batch`, so strength is active and dropout is not."""
     space = Space.parse(CONDITIONAL, TrainConfig())
-    assert base_values(space, TrainConfig()) == {"model.normalization": "batch", "augment.strength": 0.5}
+    assert space.base_values(TrainConfig()) == {"model.normalization": "batch", "augment.strength": 0.5}
 
 
 @pytest.mark.parametrize(("value", "left"), [("none", ["model.dropout"]), ("batch", ["augment.strength"])])
@@ -77,20 +77,20 @@ def test_grandchildren_of_a_dropped_dimension_are_dropped_too() -> None:
         ({}, "name at least one field"),
         ([1], "not a mapping"),
         ({"model.dpth": {"low": 1, "high": 2}}, "did you mean 'model.depth'?"),
-        ({"seed": {"low": 1, "high": 2}}, "the seed is not searched"),
-        ({"model.depth": {"low": 1}}, "low and high must both be given"),
-        ({"model.depth": {"low": 3, "high": 2}}, "low first"),
-        ({"model.depth": {"low": 1, "high": 9}}, "less than or equal to 5, not 9"),
+        ({"seed": {"low": 1, "high": 2}}, "cannot be searched; set study.seed instead"),
+        ({"model.depth": {"low": 1}}, "low and high: must both be given"),
+        ({"model.depth": {"low": 3, "high": 2}}, "the lower one first"),
+        ({"model.depth": {"low": 1, "high": 9}}, "space: model.depth: must be at most 5, not 9"),
         ({"model.depth": {"low": 1.5, "high": 3}}, "takes whole numbers"),
         ({"model.depth": {"choices": []}}, "at least one value"),
         ({"model.depth": {"choices": [2, 2]}}, "none of them twice"),
-        ({"model.depth": {"choices": [2], "low": 1}}, "either choices, or low and high"),
-        ({"model.depth": {"choices": [2], "log": True}}, "step and log belong to low and high"),
+        ({"model.depth": {"choices": [2], "low": 1}}, "needs either these, or low and high"),
+        ({"model.depth": {"choices": [2], "log": True}}, "step and log: belong to low and high"),
         ({"model.depth": {"choises": [2]}}, "unknown key 'choises'; did you mean 'choices'?"),
         ({"model.normalization": {"low": 0, "high": 1}}, "takes one of batch | group | none, not a range"),
-        ({"model.dropout": {"low": 0, "high": 0.5, "log": True}}, "log needs low above 0"),
-        ({"model.dropout": {"low": 0, "high": 0.5, "step": 0}}, "step must be above 0"),
-        ({"model.dropout": {"low": 0, "high": 0.5, "when": {"model.depth": 3}}}, "not declared before it"),
+        ({"model.dropout": {"low": 0, "high": 0.5, "log": True}}, "log: needs low above 0"),
+        ({"model.dropout": {"low": 0, "high": 0.5, "step": 0}}, "step: must be above 0"),
+        ({"model.dropout": {"low": 0, "high": 0.5, "when": {"model.depth": 3}}}, "not declared earlier"),
         (
             {
                 "model.depth": {"low": 1, "high": 3},
@@ -103,7 +103,7 @@ def test_grandchildren_of_a_dropped_dimension_are_dropped_too() -> None:
                 "model.depth": {"choices": [1, 2]},
                 "model.dropout": {"low": 0, "high": 0.5, "when": {"model.depth": 3}},
             },
-            "waits for model.depth = 3, which is none of its choices",
+            "waits for model.depth = 3, which is not among its choices",
         ),
     ],
 )
@@ -131,7 +131,7 @@ def test_combinations_are_those_that_a_search_can_come_to() -> None:
         "loss.dice": {"choices": [0.0, 1.0]},
     }
     space = Space.parse(tree, base)
-    found = combinations(space, base, ["model.encoder", "model.weights"])
+    found = space.combinations(base, ["model.encoder", "model.weights"])
     assert [(c.model.architecture, c.model.encoder) for c in found] == [
         ("unet", "resnet34"),
         ("resnet_unet", "resnet18"),
@@ -139,12 +139,12 @@ def test_combinations_are_those_that_a_search_can_come_to() -> None:
     ]
     assert found[0] == base
     assert {(c.model.depth, c.loss.dice) for c in found} == {(4, 0.0)}
-    assert [c.model.depth for c in combinations(space, base, ["model.depth"])] == [4, 2]
+    assert [c.model.depth for c in space.combinations(base, ["model.depth"])] == [4, 2]
 
 
 def test_combinations_that_no_configuration_may_have_are_left_out() -> None:
     """Of four, the one in which every component of the loss has weight 0."""
     base = with_values(TrainConfig(), {"loss.cross_entropy": 1.0, "loss.jaccard": 1.0})
     tree = {f"loss.{name}": {"choices": [0.0, 1.0]} for name in ("cross_entropy", "jaccard")}
-    found = combinations(Space.parse(tree, base), base, list(tree))
+    found = Space.parse(tree, base).combinations(base, list(tree))
     assert [(c.loss.cross_entropy, c.loss.jaccard) for c in found] == [(1, 1), (0, 1), (1, 0)]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from lsml.config.fields import Scalar
-from lsml.config.schema import TrainConfig, fields, with_values
+from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
-from lsml.models.build import build_model, build_networks
+from lsml.models.encoders import encoder_of
 from lsml.models.pretrained import CHANNEL_STD
-from tests.contracts.test_models import ENCODERS
+from lsml.models.unet import build_model, build_networks
+from tests.contracts.test_models import DECLARED, ENCODERS, PRETRAINED
 
-DECLARED = {spec.name: spec for spec in fields()}
 DECODER = ("model.normalization", "model.upsampling", "model.attention", "model.deep_supervision")
 STEMS = (None, *DECLARED["model.stem"].choices)
 """None: the encoder starts from random weights, and nothing is in front of its stem."""
@@ -27,14 +27,14 @@ def _choices(name: str) -> tuple[Scalar, ...]:
 
 
 def _combinations() -> Iterator[tuple[str, Values]]:
-    """A name and the fields of each: 4 encoders x 36 decoders, and 3 pretrained encoders x 2 stems x 12 decoders.
+    """A name and the fields of each: encoders x 36 decoders, and pretrained encoders x 2 stems x 12 decoders.
 
     Pretrained encoders have batch normalisation; their file is not read before training.
     """
     for encoder, stem, *options in itertools.product(ENCODERS, STEMS, *map(_choices, DECODER)):
         values = ENCODERS[encoder] | dict(zip(DECODER, options, strict=True))
         if stem is not None:
-            if encoder == "unet" or values["model.normalization"] != "batch":
+            if encoder not in PRETRAINED or values["model.normalization"] != "batch":
                 continue
             values |= {"model.weights": "absent.weights.h5", "model.stem": stem}
         yield "-".join(str(part) for part in (encoder, stem, *options) if part is not None), values
@@ -57,7 +57,8 @@ def _networks(config: TrainConfig, statistics: BandStatistics) -> Iterator[tuple
         found = [(build_model(config, statistics), 1)]
     for network, levels in found:
         if config.model.pretrained:
-            variance = network.get_layer("conv1_norm").moving_variance
+            stem = encoder_of(config.model).pretrained.stem
+            variance = network.get_layer(f"{stem}_norm").moving_variance
             variance.assign(np.full(variance.shape, 2 * CHANNEL_STD**2))
         yield network, levels
 

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from lsml.config.experiment import Experiment
-from lsml.config.schema import OBJECTIVE, TrainConfig, with_values
-from lsml.config.space import Space, configure
-from lsml.config.study import DataEntry, StudySettings
+from lsml.config.schema import TrainConfig, with_values
+from lsml.config.space import Space
+from lsml.config.study import DataEntry, StudySettings, TunerSettings
 from lsml.data.splits import Steps
 from lsml.errors import ConfigError
-from lsml.study.database import SLOT, slot_of, state_of
-from lsml.study.trial_queue import SearchSlots
+from lsml.names import OBJECTIVE, Attribute
+from lsml.study.database import AttemptRecord
+from lsml.study.search import study_spec
+from lsml.study.trial_queue import SearchQueue
 from lsml.training.outcome import Attempt, TrialOutcome
-from lsml.workflows.tune import _spec
 
 EPOCHS = "training.epochs"
 BASE = with_values(TrainConfig(), {"training.epochs": 4, "model.depth": 3})
@@ -49,17 +50,15 @@ FEW = Space.parse(
 )
 SWITCHES = Space.parse({"model.deep_supervision": TREE["model.deep_supervision"]}, BASE)
 
+# What lets a tuner show itself in the few trials of these tests; any other one has its defaults.
+OPTIONS = {
+    "bayesian": {"num_initial_points": 4},
+    # Two trials of one epoch, the better one again with two, then two of two; and all of that once more.
+    "hyperband": {"factor": 2, "max_epochs": 2, "hyperband_iterations": 2},
+}
 KERAS_TUNER = [
-    pytest.param({"engine": "keras-tuner", "tuner": "random"}, id="random"),
-    pytest.param({"engine": "keras-tuner", "tuner": {"name": "bayesian", "num_initial_points": 4}}, id="bayesian"),
-    pytest.param(
-        {
-            "engine": "keras-tuner",
-            # Two trials of one epoch, the better one again with two, then two of two; and all of that once more.
-            "tuner": {"name": "hyperband", "factor": 2, "max_epochs": 2, "hyperband_iterations": 2},
-        },
-        id="hyperband",
-    ),
+    pytest.param({"engine": "keras-tuner", "tuner": {"name": name} | OPTIONS.get(name, {})}, id=name)
+    for name in TunerSettings.kinds()
 ]
 ENGINES = [
     pytest.param({"engine": "optuna", "sampler": {"name": "tpe", "startup_trials": 3}}, id="optuna"),
@@ -79,14 +78,14 @@ def prepared(space: Space = SPACE, **settings: Any) -> Experiment:
     return Experiment(name="x", description="", data=data, base=BASE, space=space, study=study).for_engine()
 
 
-def opened(name: str, *, space: Space = SPACE, **settings: Any) -> SearchSlots:
+def opened(name: str, *, space: Space = SPACE, **settings: Any) -> SearchQueue:
     """The study as a process that just started has it; what an earlier one left open is closed."""
     experiment = prepared(space, **settings)
-    slots = SearchSlots(
+    queue = SearchQueue(
         "sqlite:///optuna.db", name, space=experiment.space, base=BASE, settings=experiment.study, spec={}
     )
-    slots.close_open("killed")
-    return slots
+    queue.close_open("killed")
+    return queue
 
 
 def score(attempt: Attempt) -> float:
@@ -96,49 +95,49 @@ def score(attempt: Attempt) -> float:
     return (1 - 0.5 / config.training.epochs) / (1 + distance)
 
 
-def end(slots: SearchSlots, attempt: Attempt) -> None:
+def end(queue: SearchQueue, attempt: Attempt) -> None:
     """Reports each epoch and ends the slot."""
     steps = Steps("epoch", attempt.config.training.epochs)
     value = score(attempt)
     for step in range(1, steps.total + 1):
-        if not slots.report(attempt, step, {OBJECTIVE: value * step / steps.total}):
-            slots.prune(attempt)
+        if not queue.report(attempt, step, {OBJECTIVE: value * step / steps.total}):
+            queue.prune(attempt)
             return
-    slots.complete(attempt, TrialOutcome(value, "finished", steps, steps.total, 0.5, metrics={}, environment={}))
+    queue.complete(attempt, TrialOutcome(value, "finished", steps, steps.total, 0.5, metrics={}, environment={}))
 
 
 def search(name: str, **settings: Any) -> list[dict[str, Any]]:
     """A study from its start to its end, by one process."""
-    slots = opened(name, **settings)
-    while attempt := slots.ask():
-        end(slots, attempt)
-    return counted(slots)
+    queue = opened(name, **settings)
+    while attempt := queue.ask():
+        end(queue, attempt)
+    return counted(queue)
 
 
 def search_killed(name: str, **settings: Any) -> list[dict[str, Any]]:
     """The same, killed at every slot three times: when it was queued, when it was half asked, and in training."""
-    slots = opened(name, **settings)
-    while (waiting := slots._next_waiting()) is not None:
-        slots = opened(name, **settings)
-        slots.study.sampler = slots._sampler(slot_of(waiting))
-        slots.study.ask().suggest_int("model.depth", 2, 5)
-        slots = opened(name, **settings)
-        attempt = slots.ask()
+    queue = opened(name, **settings)
+    while (waiting := queue._next_waiting()) is not None:
+        queue = opened(name, **settings)
+        queue.study.sampler = queue._sampler(AttemptRecord(waiting).slot)
+        queue.study.ask().suggest_int("model.depth", 2, 5)
+        queue = opened(name, **settings)
+        attempt = queue.ask()
         assert attempt is not None
-        slots.report(attempt, 1, {OBJECTIVE: score(attempt) / attempt.config.training.epochs})
-        slots = opened(name, **settings)
-        attempt = slots.ask()
+        queue.report(attempt, 1, {OBJECTIVE: score(attempt) / attempt.config.training.epochs})
+        queue = opened(name, **settings)
+        attempt = queue.ask()
         assert attempt is not None
         assert attempt.ordinal == 3
-        end(slots, attempt)
-    return counted(slots)
+        end(queue, attempt)
+    return counted(queue)
 
 
-def counted(slots: SearchSlots) -> list[dict[str, Any]]:
+def counted(queue: SearchQueue) -> list[dict[str, Any]]:
     """What came of each slot."""
     return [
-        {SLOT: slot_of(t), "state": state_of(t), "params": t.params, "value": t.value}
-        for t in sorted(slots.study.get_trials(), key=slot_of)
+        {Attribute.SLOT: AttemptRecord(t).slot, "state": AttemptRecord(t).state, "params": t.params, "value": t.value}
+        for t in sorted(queue.study.get_trials(), key=lambda trial: AttemptRecord(trial).slot)
     ]
 
 
@@ -147,7 +146,7 @@ def test_a_study_has_its_trials_and_the_first_is_the_base(engine: Mapping[str, A
     """Six slots, each ended once; slot 0 has the base's values, and every value of a slot is one of the space."""
     study = search("one", trials=6, **engine)
     space = prepared(**engine).space
-    assert [entry[SLOT] for entry in study] == list(range(6))
+    assert [entry[Attribute.SLOT] for entry in study] == list(range(6))
     # The base is a U-Net without attention, one head, dropout .1 and batches of 16.
     base = {"model.architecture": "unet", "model.attention": "none", "model.deep_supervision": False, "model.depth": 3}
     base |= {"model.dropout": 0.1, "training.learning_rate": 1e-3, "training.batch_size": 16, "model.filters": 16}
@@ -177,16 +176,16 @@ def test_choices_follow_the_seed_and_neither_name_nor_kills(engine: Mapping[str,
 @pytest.mark.parametrize("engine", ENGINES)
 def test_workers_share_the_slots(engine: Mapping[str, Any]) -> None:
     """Three at a time, the last one asked for ended first: each slot once, and nothing tried twice."""
-    slots = opened("together", trials=7, space=NUMBERS, **engine)
+    queue = opened("together", trials=7, space=NUMBERS, **engine)
     out: list[Attempt] = []
     while True:
-        while len(out) < 3 and (attempt := slots.ask()):
+        while len(out) < 3 and (attempt := queue.ask()):
             out.append(attempt)
         if not out:
             break
-        end(slots, out.pop())
-    study = counted(slots)
-    assert [entry[SLOT] for entry in study] == list(range(7))
+        end(queue, out.pop())
+    study = counted(queue)
+    assert [entry[Attribute.SLOT] for entry in study] == list(range(7))
     assert {entry["state"] for entry in study} <= {"complete", "pruned"}
     # Hyperband's next round has the values of the one before, with more epochs.
     values = {(entry["params"]["training.learning_rate"], entry["params"].get(EPOCHS)) for entry in study}
@@ -196,13 +195,13 @@ def test_workers_share_the_slots(engine: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("engine", KERAS_TUNER)
 def test_a_failed_trial_is_one_of_the_study(engine: Mapping[str, Any]) -> None:
     """A slot that fails counts, is not tried again, and the engine goes on."""
-    slots = opened("failing", trials=6, space=NUMBERS, **engine)
-    while attempt := slots.ask():
+    queue = opened("failing", trials=6, space=NUMBERS, **engine)
+    while attempt := queue.ask():
         if attempt.slot in (1, 4):
-            slots.fail(attempt, "no reason")
+            queue.fail(attempt, "no reason")
         else:
-            end(slots, attempt)
-    states = [entry["state"] for entry in counted(slots)]
+            end(queue, attempt)
+    states = [entry["state"] for entry in counted(queue)]
     assert states == ["complete", "failed", "complete", "complete", "failed", "complete"]
 
 
@@ -222,10 +221,10 @@ def test_hyperband_follows_its_brackets_and_ends_by_itself() -> None:
     """With 4 epochs and factor 2: 4, 2, 1 trials of 1, 2, 4 epochs, then 3, 2 of 2, 4, then 3 of 4; no more after."""
     # Brackets 2, 1, 0 end with ceil(3 / (b + 1)) trials; n of a round is ceil(3 / (b + 1) * 2**(b - round)):
     # b = 2: 4, 2, 1; b = 1: 3, 2 (1.5 rounded up); b = 0: 3.
-    slots = opened("bands", trials=100, space=NUMBERS, **HYPERBAND)
-    while attempt := slots.ask():
-        end(slots, attempt)
-    study = counted(slots)
+    queue = opened("bands", trials=100, space=NUMBERS, **HYPERBAND)
+    while attempt := queue.ask():
+        end(queue, attempt)
+    study = counted(queue)
     epochs = [entry["params"][EPOCHS] for entry in study]
     assert epochs[0] == 4
     assert sorted(epochs[1:8]) == [1, 1, 1, 1, 2, 2, 4]
@@ -237,8 +236,8 @@ def test_hyperband_follows_its_brackets_and_ends_by_itself() -> None:
         best = sorted(rounds[shorter], key=lambda entry: entry["value"])[-len(rounds[longer]) :]
         went_on = {entry["params"]["training.learning_rate"] for entry in rounds[longer]}
         assert {entry["params"]["training.learning_rate"] for entry in best} == went_on
-    assert list(slots.wanted()) == list(range(16))
-    assert slots.ended() == 16
+    assert list(queue.wanted()) == list(range(16))
+    assert queue.ended() == 16
     # Who opens it again has nothing to do either, also with more trials.
     again_opened = opened("bands", trials=200, space=NUMBERS, **HYPERBAND)
     assert again_opened.ask() is None
@@ -247,21 +246,21 @@ def test_hyperband_follows_its_brackets_and_ends_by_itself() -> None:
 
 def test_hyperband_waits_for_trials_under_way() -> None:
     """With a worker for each trial, all that is drawn begins at once, the rest as soon as it is known who goes on."""
-    slots = opened("wide", trials=100, space=NUMBERS, **HYPERBAND)
+    queue = opened("wide", trials=100, space=NUMBERS, **HYPERBAND)
     out: list[Attempt] = []
     begun = []
     while True:
         before = len(out)
-        while attempt := slots.ask():
+        while attempt := queue.ask():
             out.append(attempt)
         begun.append(len(out) - before)
         if not out:
             break
-        end(slots, out.pop(0))
+        end(queue, out.pop(0))
     # The base, and the first rounds of 4, 3 and 3. A round of n begins its first of m when n - m + 1 have ended, and
     # one more with each that ends: the base is the 1st to end, the 4th is the third of four, of which two go on.
     assert begun[:6] == [11, 0, 0, 0, 1, 1]
-    assert sum(begun) == slots.ended() == len(slots.wanted()) == 16
+    assert sum(begun) == queue.ended() == len(queue.wanted()) == 16
 
 
 def test_a_space_that_is_used_up_ends_the_study() -> None:
@@ -294,15 +293,15 @@ def test_a_study_goes_on_with_its_own_engine_alone(change: Mapping[str, Any], sa
     began = {"engine": "keras-tuner", "tuner": "bayesian", "trials": 3}
     data = SimpleNamespace(identity={"train": "0"})
 
-    def opened(**settings: Any) -> SearchSlots:
+    def opened(**settings: Any) -> SearchQueue:
         experiment = prepared(NUMBERS, **settings)
-        return SearchSlots(
+        return SearchQueue(
             "sqlite:///optuna.db",
             "s",
             space=experiment.space,
             base=BASE,
             settings=experiment.study,
-            spec=_spec(experiment, data, {}),  # type: ignore[arg-type]
+            spec=study_spec(experiment, data, {}),  # type: ignore[arg-type]
         )
 
     opened(**began)
@@ -316,18 +315,19 @@ def test_every_value_survives_the_way_to_keras_tuner_and_back() -> None:
     """Values at both ends of each dimension and between, without inactive fields, in KerasTuner and out of it."""
     import keras_tuner
 
-    from lsml.study.oracles import HyperSuggester, declared, decoded, encoded
+    from lsml.study.oracles import HyperSuggester, KerasSpace
 
-    hp = declared(SPACE)
+    space = KerasSpace(SPACE)
+    hp = space.declared()
     for position in (0.0, 0.34, 0.67, 1.0):
         labels = {field.name: field.prob_to_value(position) for field in hp.space}
         held = keras_tuner.HyperParameters()
         held.merge(hp.space)
         held.values = labels
         held.ensure_active_values()
-        values = decoded(SPACE, held.values)
+        values = space.decoded(held.values)
         assert set(values) == {name for name, _ in SPACE.active(values)}
         assert all(SPACE.dimensions[name].contains(value) for name, value in values.items())
-        assert decoded(SPACE, encoded(SPACE, values)) == values
-        config = configure(SPACE, BASE, HyperSuggester(held, SPACE))
+        assert space.decoded(space.encoded(values)) == values
+        config = SPACE.configure(BASE, HyperSuggester(held, SPACE))
         assert config.model.depth == values["model.depth"]

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -10,25 +11,35 @@ import numpy as np
 import pytest
 
 from lsml.config.fields import Scalar
-from lsml.config.schema import LossConfig, TrainConfig, fields, with_values
+from lsml.config.schema import LossConfig, TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
-from lsml.models.build import build_model, build_network, build_networks
+from lsml.models.encoders import encoders
 from lsml.models.ensemble import MembersLoss
 from lsml.models.export import export, load_bytes
-from lsml.models.unet import SupervisedLoss
+from lsml.models.unet import SupervisedLoss, build_model, build_network, build_networks
 from tests.processes import WITHOUT_LSML
 
 EAGER = keras.backend.backend() == "tensorflow"
 """TensorFlow takes longer to trace a function than to compute it a few times; JAX compiles each operation by itself
 unless it may compile the whole."""
 
-ENCODERS: dict[str, dict[str, Scalar]] = {
-    "unet": {"model.architecture": "unet", "model.depth": 3},
-    "resnet18": {"model.architecture": "resnet_unet", "model.encoder": "resnet18", "model.depth": 3},
-    "resnet34": {"model.architecture": "resnet_unet", "model.encoder": "resnet34", "model.depth": 4},
-    "resnet50": {"model.architecture": "resnet_unet", "model.encoder": "resnet50", "model.depth": 5},
-}
+DECLARED = {spec.name: spec for spec in TrainConfig.fields()}
+
+
+def _encoders() -> Iterator[tuple[str, dict[str, Scalar]]]:
+    """A name and the fields of every encoder that the configuration offers: variants by their own names."""
+    for architecture in map(str, DECLARED["model.architecture"].choices):
+        chosen: dict[str, Scalar] = {"model.architecture": architecture}
+        for variant in encoders()[architecture].variants:
+            yield variant, chosen | {"model.encoder": variant}
+        if not encoders()[architecture].variants:
+            yield architecture, chosen
+
+
+ENCODERS = dict(_encoders())
+PRETRAINED = [name for name, chosen in ENCODERS.items() if encoders()[str(chosen["model.architecture"])].pretrained]
+
 FILTERS = {"batch": 4, "group": 6, "none": 8}
 """Networks without normalisation start as their shortcuts and learn slowly from fewer; 6 is no multiple of 8 groups."""
 
@@ -42,27 +53,56 @@ OPTIONS = (
     *("model.normalization", "model.attention", "model.upsampling", "model.deep_supervision"),
     *("input.scaling", "input.terrain", "input.indices", "input.clip_percentile"),
 )
-COVER: tuple[tuple[Scalar, ...], ...] = (
-    ("unet", "batch", "none", "transposed", False, "standard", True, "none", 0.0),
-    ("unet", "group", "gate", "bilinear", True, "minmax", False, "all", 0.0),
-    ("unet", "none", "squeeze_excitation", "transposed", False, "minmax", True, "vegetation", 0.1),
-    ("resnet18", "batch", "gate", "transposed", True, "standard", False, "vegetation", 0.1),
-    ("resnet18", "group", "squeeze_excitation", "bilinear", False, "minmax", False, "none", 0.1),
-    ("resnet18", "none", "none", "bilinear", True, "standard", True, "all", 0.0),
-    ("resnet34", "batch", "squeeze_excitation", "bilinear", False, "minmax", True, "all", 0.0),
-    ("resnet34", "group", "none", "transposed", True, "standard", False, "vegetation", 0.1),
-    ("resnet34", "none", "gate", "bilinear", True, "minmax", True, "none", 0.0),
-    ("resnet50", "batch", "squeeze_excitation", "transposed", True, "standard", True, "all", 0.1),
-    ("resnet50", "group", "none", "bilinear", False, "minmax", True, "vegetation", 0.0),
-    ("resnet50", "none", "gate", "bilinear", False, "minmax", False, "none", 0.1),
+ROWS: tuple[tuple[int, tuple[tuple[Scalar, ...], ...]], ...] = (
+    (
+        3,
+        (
+            ("batch", "none", "transposed", False, "standard", True, "none", 0.0),
+            ("group", "gate", "bilinear", True, "minmax", False, "all", 0.0),
+            ("none", "squeeze_excitation", "transposed", False, "minmax", True, "vegetation", 0.1),
+        ),
+    ),
+    (
+        3,
+        (
+            ("batch", "gate", "transposed", True, "standard", False, "vegetation", 0.1),
+            ("group", "squeeze_excitation", "bilinear", False, "minmax", False, "none", 0.1),
+            ("none", "none", "bilinear", True, "standard", True, "all", 0.0),
+        ),
+    ),
+    (
+        4,
+        (
+            ("batch", "squeeze_excitation", "bilinear", False, "minmax", True, "all", 0.0),
+            ("group", "none", "transposed", True, "standard", False, "vegetation", 0.1),
+            ("none", "gate", "bilinear", True, "minmax", True, "none", 0.0),
+        ),
+    ),
+    (
+        5,
+        (
+            ("batch", "squeeze_excitation", "transposed", True, "standard", True, "all", 0.1),
+            ("group", "none", "bilinear", False, "minmax", True, "vegetation", 0.0),
+            ("none", "gate", "bilinear", False, "minmax", False, "none", 0.1),
+        ),
+    ),
 )
-"""Every two values of an encoder and `OPTIONS` meet in one of these, the defaults first."""
+"""Depths, and three rows of `OPTIONS` with every value of each; an encoder takes one of these after the other in turn.
+In the rows of all together every two values meet, the defaults first."""
+
+COVER: tuple[tuple[Scalar, ...], ...] = tuple(
+    (encoder, depth, *row)
+    for encoder, (depth, rows) in zip(ENCODERS, itertools.cycle(ROWS), strict=False)
+    for row in rows
+)
+"""Every two values of an encoder and `OPTIONS` meet in one of these."""
 
 
-def _values(encoder: Scalar, *options: Scalar) -> dict[str, Scalar]:
+def _values(encoder: Scalar, depth: Scalar, *options: Scalar) -> dict[str, Scalar]:
     chosen = dict(zip(OPTIONS, options, strict=True))
     return {
         "model.filters": FILTERS[str(chosen["model.normalization"])],
+        "model.depth": depth,
         "model.dropout": 0.1,
         **ENCODERS[str(encoder)],
         **chosen,
@@ -70,8 +110,10 @@ def _values(encoder: Scalar, *options: Scalar) -> dict[str, Scalar]:
 
 
 STEMS: dict[str, dict[str, Scalar]] = {
-    f"{encoder}-{stem}": _values(encoder, *COVER[0][1:]) | {"model.weights": "absent.weights.h5", "model.stem": stem}
-    for encoder, stem in (("resnet18", "inflate"), ("resnet50", "project"))
+    f"{row[0]}-{stem}": _values(*row[:2], *COVER[0][2:]) | {"model.weights": "absent.weights.h5", "model.stem": stem}
+    for encoder, stem in zip((PRETRAINED[0], PRETRAINED[-1]), map(str, DECLARED["model.stem"].choices), strict=True)
+    for row in COVER
+    if row[0] == encoder and row[2] == "batch"
 }
 """Networks that are made for pretrained weights, whose file is not read before training.
 
@@ -80,14 +122,15 @@ Without those weights their normalisations' moments are far off, and their logit
 """
 
 SEVERAL: dict[str, dict[str, Scalar]] = {
-    "two unets": _values(*COVER[1]) | {"model.members": 2},
-    "two resnet18": _values(*COVER[5]) | {"model.members": 2},
+    f"two {row[0]}s": _values(*row) | {"model.members": 2} for row in (COVER[1], COVER[5])
 }
 """Networks side by side, with deep supervision and without."""
 
-BESIDE_TREES: dict[str, dict[str, Scalar]] = {"unet beside trees": _values(*COVER[0]) | {"model.pixel_share": 0.5}}
+BESIDE_TREES: dict[str, dict[str, Scalar]] = {
+    f"{COVER[0][0]} beside trees": _values(*COVER[0]) | {"model.tree_weight": 0.5}
+}
 
-NETWORKS = {f"{row[0]}-{row[1]}": _values(*row) for row in COVER} | STEMS | SEVERAL | BESIDE_TREES
+NETWORKS = {f"{row[0]}-{row[2]}": _values(*row) for row in COVER} | STEMS | SEVERAL | BESIDE_TREES
 
 STRANGER = """
 import sys
@@ -119,12 +162,27 @@ def _answer(network: keras.Model, bands: np.ndarray) -> np.ndarray:
 
 def test_every_two_options_meet_in_a_network() -> None:
     """`COVER` is a pairwise cover of all encoders and of all choices that the fields have today."""
-    declared = {spec.name: spec for spec in fields()}
-    assert set(declared["model.encoder"].choices) | {"unet"} == set(ENCODERS)
-    assert {spec.name for spec in declared.values() if spec.choices or spec.kind == "bool"} >= {*OPTIONS[:-1]}
-    choices = [tuple(ENCODERS), *(declared[name].choices or (False, True) for name in OPTIONS[:-1]), (0.0, 0.1)]
+    assert {spec.name for spec in DECLARED.values() if spec.choices or spec.kind == "bool"} >= {*OPTIONS[:-1]}
+    choices = [tuple(ENCODERS), *(DECLARED[name].choices or (False, True) for name in OPTIONS[:-1]), (0.0, 0.1)]
+    cover = {(encoder, *options) for encoder, _, *options in COVER}
     for (first, ours), (second, theirs) in itertools.combinations(enumerate(choices), 2):
-        assert {(row[first], row[second]) for row in COVER} == set(itertools.product(ours, theirs))
+        assert {(row[first], row[second]) for row in cover} == set(itertools.product(ours, theirs))
+
+
+def test_the_configuration_offers_every_encoder_that_is_there() -> None:
+    """Architectures, their variants and which of them start from pretrained weights: config and registry agree."""
+    assert set(encoders()) == set(DECLARED["model.architecture"].choices)
+    variants = [variant for encoder in encoders().values() for variant in encoder.variants]
+    assert sorted(variants) == sorted(map(str, DECLARED["model.encoder"].choices))
+    for name, encoder in encoders().items():
+        config = with_values(TrainConfig(), {"model.architecture": name, "model.weights": "absent.weights.h5"})
+        assert config.model.pretrained == (encoder.pretrained is not None)
+
+
+def test_finding_the_encoders_loads_no_keras() -> None:
+    """A configuration is checked in processes that are to stay without Keras."""
+    code = "import sys; from lsml.models import pretrained; pretrained.encoders(); assert 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_probabilities_have_the_shape_of_the_patches(config: TrainConfig, statistics: BandStatistics) -> None:

@@ -13,9 +13,19 @@ import numpy as np
 import pytest
 
 from lsml.config.schema import AugmentConfig
-from lsml.data.augmentation import Augmentation
+from lsml.data.augmentation import (
+    Augmentation,
+    _band_gain,
+    _Change,
+    _cut_mix,
+    _Elastic,
+    _gaps,
+    _illumination,
+    _mix_up,
+    _noise,
+    _Photometric,
+)
 from lsml.data.sensor import ELEVATION, SLOPE
-from lsml.data.transforms import Change, Elastic, Photometric, band_gain, cut_mix, gaps, illumination, mix_up, noise
 
 SIZE = (32, 32)
 TERRAIN = [SLOPE, ELEVATION]
@@ -80,7 +90,7 @@ def _by_hand(strength: float, *, seed: int, epoch: int, index: int) -> tuple[np.
         change.set_random_seed(int(state[0]))
         changed = change(image=image, mask=mask)
         image, mask = changed["image"], changed["mask"]
-    for number, photometric, largest in ((5, illumination, 0.2), (6, band_gain, 0.05), (7, noise, 0.03)):
+    for number, photometric, largest in ((5, _illumination, 0.2), (6, _band_gain, 0.05), (7, _noise, 0.03)):
         state = np.random.SeedSequence(seed, spawn_key=(2, epoch, index, number)).generate_state(1)
         random = np.random.default_rng(int(state[0]))
         if random.random() < strength:
@@ -191,12 +201,12 @@ def test_flips_are_independent() -> None:
 
 
 CHANGES = pytest.mark.parametrize(
-    ("change", "largest"), [(illumination, 0.2), (band_gain, 0.05), (noise, 0.03), (gaps, 0.25)]
+    ("change", "largest"), [(_illumination, 0.2), (_band_gain, 0.05), (_noise, 0.03), (_gaps, 0.25)]
 )
 
 
 @CHANGES
-def test_photometric_changes_leave_terrain_mask_and_original_alone(change: Change, largest: float) -> None:
+def test_photometric_changes_leave_terrain_mask_and_original_alone(change: _Change, largest: float) -> None:
     """Slope, elevation and mask keep every bit, also below sea level; all optical bands change; nothing is written to.
 
     The image is not contiguous, as a transposed one is not.
@@ -205,7 +215,7 @@ def test_photometric_changes_leave_terrain_mask_and_original_alone(change: Chang
     image[..., ELEVATION] -= 7
     image = image.swapaxes(0, 1)
     before, mask_before = image.copy(), mask.copy()
-    transform = Photometric(change, largest, p=1.0)
+    transform = _Photometric(change, largest, p=1.0)
     for seed in range(20):
         transform.set_random_seed(seed)
         changed = transform(image=image, mask=mask)
@@ -218,10 +228,10 @@ def test_photometric_changes_leave_terrain_mask_and_original_alone(change: Chang
 
 
 @CHANGES
-def test_photometric_changes_happen_by_their_chance(change: Change, largest: float) -> None:
+def test_photometric_changes_happen_by_their_chance(change: _Change, largest: float) -> None:
     """Of 400 patches at a chance of .4 about 160 change; four standard deviations of the share are .098."""
     image, mask = np.arange(224, dtype="float32").reshape(4, 4, 14), np.zeros((4, 4), "uint8")
-    transform = Photometric(change, largest, p=0.4)
+    transform = _Photometric(change, largest, p=0.4)
     changed = []
     for seed in range(400):
         transform.set_random_seed(seed)
@@ -261,7 +271,7 @@ def test_gaps_hold_the_means_of_their_patch() -> None:
     means = image.mean((0, 1), dtype="float64").astype("float32")
     hidden = []
     for seed in range(300):
-        changed = gaps(image, 0.25, np.random.default_rng(seed))
+        changed = _gaps(image, 0.25, np.random.default_rng(seed))
         inside = (changed != image).any(-1)
         np.testing.assert_array_equal(changed[inside][:, OPTICAL], np.broadcast_to(means[:12], (inside.sum(), 12)))
         np.testing.assert_array_equal(changed[~inside], image[~inside])
@@ -277,7 +287,7 @@ def test_gaps_hold_the_means_of_their_patch() -> None:
 def test_the_smallest_gap_is_a_pixel(largest: float) -> None:
     """A gap of less than a pixel is one."""
     image = np.arange(32 * 32 * 14, dtype="float32").reshape(32, 32, 14)
-    sizes = {int((gaps(image, largest, np.random.default_rng(seed)) != image).any(-1).sum()) for seed in range(50)}
+    sizes = {int((_gaps(image, largest, np.random.default_rng(seed)) != image).any(-1).sum()) for seed in range(50)}
     assert min(sizes) == 1
     assert max(sizes) <= 8
 
@@ -290,7 +300,7 @@ def test_elastic_distortion_displaces_by_its_deviation() -> None:
     rows, columns = np.indices((128, 128), dtype="float32")
     image = np.repeat(rows[..., None], 14, axis=2)
     image[..., 1] = columns
-    mask, elastic, moved = (columns < 60).astype("uint8"), Elastic(0.02, p=1.0), []
+    mask, elastic, moved = (columns < 60).astype("uint8"), _Elastic(0.02, p=1.0), []
     for seed in range(300):
         elastic.set_random_seed(seed)
         changed = elastic(image=image, mask=mask)
@@ -320,7 +330,7 @@ def test_cutmix_takes_image_and_truth_from_one_patch_at_one_place() -> None:
     before, truth_before = images.copy(), masks.copy()
     areas = []
     for seed in range(200):
-        mixed, truth = cut_mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(seed))
+        mixed, truth = _cut_mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(seed))
         assert (mixed.shape, mixed.dtype, truth.shape, truth.dtype) == (images.shape, "float32", masks.shape, "float32")
         np.testing.assert_array_equal(mixed[..., 13], images[..., 13])
         np.testing.assert_array_equal(truth, (mixed[..., :1] + mixed[..., 13:]) % 2)
@@ -364,7 +374,7 @@ def test_mixup_lays_one_other_patch_over_all_of_a_patch() -> None:
     images = np.broadcast_to(np.eye(6, 14, 8, "float32")[:, None, None], (6, 8, 8, 14)).copy()
     before, veils, partners = images.copy(), [], set()
     for seed in range(200):
-        mixed = mix_up(images, largest=0.5, chance=1.0, random=np.random.default_rng(seed))
+        mixed = _mix_up(images, largest=0.5, chance=1.0, random=np.random.default_rng(seed))
         assert (mixed.shape, mixed.dtype) == (images.shape, np.float32)
         np.testing.assert_array_equal(mixed, np.broadcast_to(mixed[:, :1, :1], mixed.shape))
         shares = mixed[:, 0, 0, 8:]
@@ -418,13 +428,13 @@ def test_mixup_and_cutmix_do_not_touch_each_others_draws() -> None:
 def test_a_batch_of_one_is_not_mixed() -> None:
     """There is no other patch."""
     images, masks = _batch(1)
-    assert mix_up(images, largest=0.5, chance=1.0, random=np.random.default_rng(0)).tobytes() == images.tobytes()
-    mixed, truth = cut_mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(0))
+    assert _mix_up(images, largest=0.5, chance=1.0, random=np.random.default_rng(0)).tobytes() == images.tobytes()
+    mixed, truth = _cut_mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(0))
     assert mixed.tobytes() == images.tobytes()
     assert truth.tobytes() == masks.tobytes()
 
 
-def _gains(change: Change, largest: float, draws: int) -> np.ndarray:
+def _gains(change: _Change, largest: float, draws: int) -> np.ndarray:
     """What one change makes of ones: `(draws, 14)` at the first pixel."""
     ones = np.ones((2, 2, 14), "float32")
     return np.stack([change(ones, largest, np.random.default_rng(seed))[0, 0] for seed in range(draws)])
@@ -432,11 +442,11 @@ def _gains(change: Change, largest: float, draws: int) -> np.ndarray:
 
 def test_bands_share_the_light_and_nothing_else() -> None:
     """Light multiplies all optical bands alike; gains and noise of two bands have nothing to do with each other."""
-    light = _gains(illumination, 0.2, 50)[:, OPTICAL]
+    light = _gains(_illumination, 0.2, 50)[:, OPTICAL]
     np.testing.assert_array_equal(light, np.repeat(light[:, :1], 12, axis=1))
     assert np.unique(light).size == 50
     # Of 1,000 independent draws a correlation has a standard deviation of 1 / sqrt(1,000) = .032; five are .16.
-    for change, largest in ((band_gain, 0.05), (noise, 0.03)):
+    for change, largest in ((_band_gain, 0.05), (_noise, 0.03)):
         correlation = np.corrcoef(_gains(change, largest, 1000)[:, OPTICAL], rowvar=False)
         assert np.abs(correlation - np.eye(12)).max() < 0.16
 
@@ -444,10 +454,10 @@ def test_bands_share_the_light_and_nothing_else() -> None:
 def test_gains_are_the_same_everywhere_and_noise_nowhere() -> None:
     """A gain is one number a band; noise in a pixel says nothing of its neighbours, nor of its other bands."""
     image = np.ones((64, 64, 14), "float32")
-    for change, largest in ((illumination, 0.2), (band_gain, 0.05)):
+    for change, largest in ((_illumination, 0.2), (_band_gain, 0.05)):
         changed = change(image, largest, np.random.default_rng(0))
         np.testing.assert_array_equal(changed, np.broadcast_to(changed[0, 0], changed.shape))
-    added = noise(image, 0.03, np.random.default_rng(0))[..., OPTICAL] - 1
+    added = _noise(image, 0.03, np.random.default_rng(0))[..., OPTICAL] - 1
     # Even in -+ .03, so a standard deviation of .03 / sqrt(3) = .01732; that of 49,152 values is known to .3 %.
     assert added.std() == pytest.approx(0.01732, rel=0.01)
     neighbours = np.mean(added[:, 1:] * added[:, :-1]), np.mean(added[1:] * added[:-1])
@@ -462,13 +472,13 @@ def test_photometric_changes_keep_the_mean() -> None:
         image = np.full((8, 8, 14), value, "float32")
         means = {
             change: np.mean([change(image, largest, np.random.default_rng(seed))[..., OPTICAL] for seed in range(1000)])
-            for change, largest in ((illumination, 0.2), (band_gain, 0.05), (noise, 0.03))
+            for change, largest in ((_illumination, 0.2), (_band_gain, 0.05), (_noise, 0.03))
         }
         # Four standard errors. Light: .2 / sqrt(3) / sqrt(1,000) = .00365 of the value. Gains: .05 / sqrt(3) over
         # 12,000 draws = .00026 of it. Noise: at most .03 / sqrt(3) over 768,000 draws = .00002.
-        assert means[illumination] == pytest.approx(value, abs=0.0146 * value)
-        assert means[band_gain] == pytest.approx(value, abs=0.00106 * value)
-        assert means[noise] == pytest.approx(value, abs=0.00008)
+        assert means[_illumination] == pytest.approx(value, abs=0.0146 * value)
+        assert means[_band_gain] == pytest.approx(value, abs=0.00106 * value)
+        assert means[_noise] == pytest.approx(value, abs=0.00008)
 
 
 def test_a_patch_depends_on_seed_epoch_and_index_alone() -> None:

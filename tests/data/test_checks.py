@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from lsml.data.checks import Audit, audit
+from lsml.data.checks import CheckResult, check
 from lsml.data.hdf5 import read_image
-from lsml.data.scan import Finding, layout_of, take_inventory
+from lsml.data.scan import LAYOUTS, SPLITS, Finding, Scan
 from lsml.data.sealed import test_split as sealed_split
 from lsml.data.sensor import CONSTANTS, PATCH_SHAPE, SLOPE
 from lsml.data.splits import training_splits
@@ -51,7 +51,7 @@ def write(path: Path, name: str, array: np.ndarray) -> None:
         file[name] = array
 
 
-def only(found: Audit) -> Finding:
+def only(found: CheckResult) -> Finding:
     assert len(found.findings) == 1, found.findings
     finding = found.findings[0]
     assert "\n" not in finding.text
@@ -60,7 +60,7 @@ def only(found: Audit) -> Finding:
 
 def test_a_sound_dataset_has_no_finding(sound: Path) -> None:
     """The synthetic dataset has the published format: counts and shares come out, and nothing to complain of."""
-    found = audit(sound)
+    found = check(sound)
     assert found.findings == ()
     assert found.layout == "official"
     assert [(s.name, s.patches, s.masks, s.images_read) for s in found.splits] == [
@@ -76,7 +76,7 @@ def test_a_sound_dataset_has_no_finding(sound: Path) -> None:
 @pytest.mark.skipif(not REAL, reason="LSML_REAL_DATA is not set")
 def test_real_patches_have_no_finding() -> None:
     """What the limits of scale and terrain are must fit real ground."""
-    assert audit(Path(str(REAL)) / "landslide4sense").findings == ()
+    assert check(Path(str(REAL)) / "landslide4sense").findings == ()
 
 
 def remove_a_mask(data: Path) -> None:
@@ -185,7 +185,7 @@ FAULTS = [
     (odd_name, "warning", "unexpected name", ["TrainData/mask/image_9.h5"], "named mask_<number>.h5"),
     (standardised, "error", "scale", ["TestData/img/image_1.h5"], "values below 0: looks standardised"),
     (off_the_grid, "warning", "off the grid", ["TestData/img/image_1.h5"], "packed as float32"),
-    (no_test_masks, "warning", "no masks", ["TestData/mask"], "lsml evaluate needs them"),
+    (no_test_masks, "warning", "no masks", ["TestData/mask"], "lsml evaluate needs one with masks"),
     (no_landslides, "error", "no landslides", ["ValidData/mask"], "not one landslide pixel in validation"),
 ]
 
@@ -198,7 +198,7 @@ def test_a_planted_fault_is_found_with_its_file(
 ) -> None:
     """Each fault by itself gives one finding: how bad, of what kind, which files, and in which words."""
     plant(data)
-    finding = only(audit(data))
+    finding = only(check(data))
     assert (finding.severity, finding.kind, list(finding.files)) == (severity, kind, files)
     assert says in finding.text
 
@@ -207,7 +207,7 @@ def test_all_faults_of_a_folder_are_reported_at_once(data: Path) -> None:
     """Faults in different files do not hide each other, and errors come first."""
     for plant in (remove_a_mask, text_file, constant_band, mask_of_classes, remove_an_image, truncate):
         plant(data)
-    found = audit(data)
+    found = check(data)
     assert {file for finding in found.findings for file in finding.files} == {
         "TrainData/img/image_2.h5",
         "TrainData/img/image_3.h5",
@@ -224,7 +224,7 @@ def test_a_band_that_is_constant_in_a_whole_split_is_an_error(data: Path) -> Non
     """One value in all patches of train tells nothing; the finding names them all, once."""
     for number in range(1, 5):
         change(data / f"TrainData/img/image_{number}.h5", lambda stored: stored[..., 9].fill(0))
-    finding = only(audit(data))
+    finding = only(check(data))
     assert (finding.severity, finding.kind, len(finding.files)) == ("error", "constant band", 4)
     assert finding.text.startswith("B10 cirrus 1375 nm: one value in all of train, 0;")
 
@@ -236,7 +236,7 @@ def test_damaged_values_of_any_size_are_survived(data: Path, tmp_path: Path) -> 
         stored[..., 0], stored[..., 1], stored[..., 2] = np.nan, np.inf, 1.7e308
 
     change(data / "TrainData/img/image_1.h5", edit)
-    kinds = {finding.kind for finding in audit(data).findings}
+    kinds = {finding.kind for finding in check(data).findings}
     assert {"not finite", "constant band"} <= kinds
     done = lsml(tmp_path, "data", "check", "data")
     assert done.returncode in (0, 3)
@@ -247,35 +247,39 @@ def test_damaged_values_of_any_size_are_survived(data: Path, tmp_path: Path) -> 
 def test_a_name_with_a_line_break_stays_on_one_line(data: Path) -> None:
     """Whatever a file is called, its finding is one printable line."""
     (data / "TrainData/img/image\n\x1b[31m1.h5").write_bytes(b"")
-    (name,) = only(audit(data)).files
+    (name,) = only(check(data)).files
     assert name == "TrainData/img/image??[31m1.h5"
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
     """Without a folder or a known layout there is nothing to audit."""
     with pytest.raises(DataError, match="no such folder"):
-        audit(tmp_path / "nowhere")
+        check(tmp_path / "nowhere")
     with pytest.raises(DataError, match="no known layout"):
-        audit(tmp_path)
+        check(tmp_path)
 
 
-@pytest.mark.parametrize("layout", ["official", "hugging-face", "bare"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_splits_are_those_of_training_and_evaluation(tmp_path: Path, write_names, layout: str) -> None:
     """In each layout the audit puts the same files into the same splits as those who use them."""
-    folders = {
-        "official": [(f"{name}/img", f"{name}/mask") for name in ("TrainData", "ValidData", "TestData")],
-        "hugging-face": [(f"images/{name}", f"annotations/{name}") for name in ("train", "validation", "test")],
-        "bare": [("img", "mask")],
-    }[layout]
-    for images, masks in folders:
+    for images, masks in {LAYOUTS[layout][split] for split in SPLITS}:
         write_names(tmp_path / images, tmp_path / masks, range(1, 21))
-    root = tmp_path.resolve()
-    listed = take_inventory(root, layout_of(root))
-    assert listed.findings == ()
+    scan = Scan.of(tmp_path, SPLITS)
+    assert (scan.layout, scan.findings) == (layout, ())
     splits = training_splits(tmp_path)
     for name, files in (("train", splits.train), ("validation", splits.validation), ("test", sealed_split(tmp_path))):
-        mine = [(patch.image, patch.mask) for patch in listed.patches if patch.split == name]
-        assert mine == [(patch.image, patch.mask) for patch in files]
+        assert scan.splits[name].patches == files
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_walk_gives_the_splits_that_were_asked_for_alone(tmp_path: Path, write_names, layout: str) -> None:
+    """What training asks for has no way to a test patch, in any layout."""
+    for images, masks in {LAYOUTS[layout][split] for split in SPLITS}:
+        write_names(tmp_path / images, tmp_path / masks, range(1, 21))
+    scan = Scan.of(tmp_path, ("train", "validation"))
+    test = {path for patch in sealed_split(tmp_path) for path in (patch.image, patch.mask)}
+    assert set(scan.splits) == {"train", "validation"}
+    assert not test & {path for files in scan.splits.values() for paths in files for path in paths.values()}
 
 
 def importers(*rooms: str) -> set[str]:
@@ -297,6 +301,18 @@ def test_only_the_commands_that_print_an_audit_import_it() -> None:
     assert importers("lsml.data.checks") == named - {"lsml.data.checks"}
     assert importers("lsml.audit") <= measuring | {"lsml.workflows.data"}
     assert importers("lsml.workflows.data") == {"lsml.cli.data"}
+
+
+def test_only_the_seal_and_the_audits_may_ask_for_the_test_split() -> None:
+    """Beside them the module of training's splits alone calls the walk, and its source names no test split."""
+    known = modules(ROOT / "lsml")
+    callers = {
+        name
+        for name, path in known.items()
+        for _, dotted in imported_names(name, path)
+        if dotted.endswith(".scan.Scan")
+    }
+    assert callers == {"lsml.data.splits", "lsml.data.sealed", "lsml.data.checks", "lsml.audit.facts"}
 
 
 def test_check_prints_every_finding_and_leaves_with_3(data: Path, tmp_path: Path) -> None:

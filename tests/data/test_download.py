@@ -22,10 +22,9 @@ import pytest
 import requests
 from filelock import FileLock
 
-from lsml.data.archives import unpack
 from lsml.data.download import download
 from lsml.data.synthetic import synthesize
-from lsml.data.transfer import Expected, NetworkError, fetch
+from lsml.data.transfer import Expected, NetworkError, download_file, unpack_patches
 from lsml.errors import DataError
 from tests.processes import environment, lsml
 
@@ -260,7 +259,7 @@ def test_an_interrupted_download_says_so_and_keeps_what_arrived(tmp_path: Path, 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("lsml: error: interrupted by SIGINT")
+    assert said.splitlines()[-1].startswith("lsml: interrupted by SIGINT")
     assert "Traceback" not in said
     assert part.stat().st_size > 0
 
@@ -271,7 +270,7 @@ def test_a_connection_that_breaks_is_taken_up_again_where_it_was(tmp_path: Path,
     site = serve(Site({"/a/content": content}, etags={"/a/content": '"x"'}, cuts=[20 * PIECE, 24 * PIECE]))
     seen: list[tuple[int, int | None]] = []
     pauses: list[float] = []
-    fetch(
+    download_file(
         requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY,
         lambda have, whole: seen.append((have, whole)), pause=pauses.append,
     )  # fmt: skip
@@ -286,7 +285,9 @@ def test_a_server_without_ranges_is_asked_for_all_again(tmp_path: Path, serve) -
     """It answers the request for the rest with the whole file, which replaces the part."""
     content = noise(1, 900_000)
     site = serve(Site({"/a/content": content}, ranges=False, cuts=[30 * PIECE]))
-    fetch(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None, pause=lambda _: None)
+    download_file(
+        requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None, pause=lambda _: None
+    )
     assert (tmp_path / "a").read_bytes() == content
     assert [part for _, part in site.asked] == [None, f"bytes={30 * PIECE}-"]
 
@@ -300,7 +301,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path: Path, serve, be
     def change(_: float) -> None:
         site.files["/a/content"], site.etags["/a/content"] = new, after
 
-    fetch(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None, pause=change)
+    download_file(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None, pause=change)
     assert (tmp_path / "a").read_bytes() == new
 
 
@@ -312,7 +313,7 @@ def test_a_part_that_nobody_can_vouch_for_is_not_gone_on_from(tmp_path: Path, se
     (tmp_path / "a.part").write_bytes(noise(7, 100_000))
     if note is not None:
         (tmp_path / "a.part.json").write_bytes(note)
-    fetch(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None)
+    download_file(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None)
     assert (tmp_path / "a").read_bytes() == content
 
 
@@ -321,7 +322,7 @@ def test_a_server_that_breaks_off_again_and_again_is_given_up(tmp_path: Path, se
     site = serve(Site({"/a/content": noise(1, 600_000)}, cuts=[12 * PIECE] + [0] * 20))
     pauses: list[float] = []
     with pytest.raises(NetworkError) as caught:
-        fetch(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None,
+        download_file(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None,
               pause=pauses.append)  # fmt: skip
     assert "the connection broke off, 196,608 bytes have arrived; run the same command again" in str(caught.value)
     assert pauses == [1, 2, 4, 8, 15, 30]
@@ -332,7 +333,9 @@ def test_a_busy_server_is_given_the_time_that_it_asks_for(tmp_path: Path, serve)
     """Two answers of 503 with 7 seconds to wait, then the file."""
     site = serve(Site({"/a/content": noise(1)}, busy=2))
     pauses: list[float] = []
-    fetch(requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None, pause=pauses.append)
+    download_file(
+        requests.Session(), f"{site.address}/a/content", tmp_path / "a", ANY, lambda *_: None, pause=pauses.append
+    )
     assert (tmp_path / "a").read_bytes() == noise(1)
     assert pauses == [7, 7]
 
@@ -346,7 +349,7 @@ def test_a_file_of_another_size_than_published_is_refused_unread(tmp_path: Path,
     ):
         got: list[int] = []
         line = refusal(
-            lambda expected=expected, got=got: fetch(
+            lambda expected=expected, got=got: download_file(
                 requests.Session(),
                 f"{site.address}/a/content",
                 tmp_path / "a",
@@ -421,12 +424,12 @@ def test_folders_with_something_else_in_them_are_left_alone(tmp_path: Path, serv
     """A split from elsewhere is not touched, nor a download from the other source, nor one that is under way."""
     site = serve(zenodo(archives()))
     (tmp_path / "own/TrainData").mkdir(parents=True)
-    assert "is there already" in refusal(lambda: bring(tmp_path / "own", site))
+    assert "already exists" in refusal(lambda: bring(tmp_path / "own", site))
     bring(tmp_path / "data", site)
     assert "holds a download from zenodo" in refusal(lambda: bring(tmp_path / "data", site, "huggingface"))
     (tmp_path / "busy/.download").mkdir(parents=True)
     with FileLock(tmp_path / "busy/.download/lock"):
-        assert "another download is at work" in refusal(lambda: bring(tmp_path / "busy", site))
+        assert "locked by another download" in refusal(lambda: bring(tmp_path / "busy", site))
     (tmp_path / "data/checksums.json").write_text('{"files": {"a": 1}}')
     assert "checksums.json: unreadable" in refusal(lambda: bring(tmp_path / "data", site))
 
@@ -440,11 +443,11 @@ def linked(name: str) -> zipfile.ZipInfo:
 @pytest.mark.parametrize(
     ("members", "says"),
     [
-        ([("TrainData/img/image_1.h5", b"a"), ("../evil.h5", b"b")], "'../evil.h5' leaves the folder"),
-        ([("TrainData/../../img/image_1.h5", b"a")], "leaves the folder"),
-        ([("/tmp/img/image_1.h5", b"a")], "leaves the folder"),
-        ([("..\\img\\image_1.h5", b"a")], "leaves the folder"),
-        ([("C:/img/image_1.h5", b"a")], "leaves the folder"),
+        ([("TrainData/img/image_1.h5", b"a"), ("../evil.h5", b"b")], "'../evil.h5' points outside the folder"),
+        ([("TrainData/../../img/image_1.h5", b"a")], "points outside the folder"),
+        ([("/tmp/img/image_1.h5", b"a")], "points outside the folder"),
+        ([("..\\img\\image_1.h5", b"a")], "points outside the folder"),
+        ([("C:/img/image_1.h5", b"a")], "points outside the folder"),
         ([(linked("TrainData/img/image_1.h5"), b"/etc/passwd")], "is a link or a device"),
         ([("TrainData/img/image_1.h5", bytes(5 * 2**20))], "declares 5,242,880 bytes, limit 4,194,304"),
         ([("a/img/image_1.h5", b"a"), ("b/img/image_1.h5", b"b")], "two files are called img/image_1.h5"),
@@ -459,7 +462,7 @@ def test_an_archive_with_a_will_of_its_own_is_refused(
         for name, content in members:
             archive.writestr(name, content)
     folder = tmp_path / "below/data"
-    assert says in refusal(lambda: unpack(tmp_path / "a.zip", folder, lambda *_: None))
+    assert says in refusal(lambda: unpack_patches(tmp_path / "a.zip", folder, lambda *_: None))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.zip"]
 
 
@@ -471,10 +474,10 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
     flipped[70_000] ^= 1
     for damaged in (bytes(flipped), *(whole[:size] for size in range(0, len(whole), len(whole) // 10))):
         path.write_bytes(damaged)
-        assert "damaged: " in refusal(lambda: unpack(path, folder, lambda *_: None))
+        assert "damaged: " in refusal(lambda: unpack_patches(path, folder, lambda *_: None))
         assert not folder.exists()
     path.write_bytes(whole)
-    assert len(unpack(path, folder, lambda *_: None)) == 3
+    assert len(unpack_patches(path, folder, lambda *_: None)) == 3
 
 
 def hugging_face(files: Mapping[str, bytes]) -> Site:
@@ -536,7 +539,7 @@ def test_a_hub_without_patches_or_checksums_is_refused(tmp_path: Path, serve) ->
     entry = {"type": "file", "path": "images/train/image_1.h5", "size": 5, "oid": "unknown"}
     for answer, says in (
         (b"[]", "no images/{train,validation,test}"),
-        (json.dumps([entry]).encode(), "no sound size and checksum"),
+        (json.dumps([entry]).encode(), "no valid size and checksum"),
         (b"<html>", "the answer is no JSON"),
     ):
         site = serve(Site({tree: answer}))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsml.data.folds import SplitView, fold_data, fold_indices, prepare_folds
 from lsml.data.pack import PackedSplit
 from lsml.data.sensor import CONSTANTS, PATCH_SHAPE
+from lsml.data.splits import FoldData, FoldedData, _fold_indices, _SplitView
 from lsml.errors import DataError
 
 from .conftest import WritePatch, mask_of
@@ -29,7 +29,7 @@ def pack(tmp_path: Path, write_patch: WritePatch) -> PackedSplit:
     """The patches 1, 2, 10, 20 and 100 of a bare pair of folders, each of one level."""
     for number in (100, 20, 10, 2, 1):
         write_patch(tmp_path / "img", tmp_path / "mask", number, image=level_of(number))
-    return prepare_folds(tmp_path, tmp_path / "cache", folds=2, repeats=1).train
+    return FoldedData.prepare(tmp_path, tmp_path / "cache", folds=2, repeats=1).train
 
 
 @pytest.mark.parametrize(
@@ -42,26 +42,26 @@ def pack(tmp_path: Path, write_patch: WritePatch) -> PackedSplit:
 )
 def test_folds_are_contiguous_blocks_of_nearly_one_size(n: int, folds: int, expected: list[list[int]]) -> None:
     """10 patches in 3 folds are 4, 3 and 3, in order, each patch once."""
-    assert [block.tolist() for block in fold_indices(n, folds)] == expected
+    assert [block.tolist() for block in _fold_indices(n, folds)] == expected
 
 
 @pytest.mark.parametrize(("n", "folds", "says"), [(3, 4, "3 patches cannot fill 4 folds"), (3, 1, "1 asked for")])
 def test_folds_that_do_not_fit_are_refused(n: int, folds: int, says: str) -> None:
     """One fold holds out everything, and a fold without a patch nothing."""
     with pytest.raises(DataError, match=says):
-        fold_indices(n, folds)
+        _fold_indices(n, folds)
 
 
 def test_no_patch_is_in_the_fold_that_trains_on_it(pack: PackedSplit) -> None:
     """In numeric order the folds of 5 patches in 2 hold out 1, 2, 10 and 20, 100; the rest is trained on."""
-    first, second = fold_data(pack, 0, 2), fold_data(pack, 1, 2)
+    first, second = FoldData.of(pack, 0, 2), FoldData.of(pack, 1, 2)
     assert first.validation.ids == second.train.ids == ("image_1", "image_2", "image_10")
     assert second.validation.ids == first.train.ids == ("image_20", "image_100")
 
 
 def test_statistics_are_of_the_training_patches_alone(pack: PackedSplit) -> None:
     """With 20 and 100 held out, mean, median and range are those of 1, 2 and 10."""
-    statistics = fold_data(pack, 1, 2).statistics
+    statistics = FoldData.of(pack, 1, 2).statistics
     constants = np.array(CONSTANTS)
     # levels 10, 20 and 100: their mean is 130 / 3 and their standard deviation sqrt((33.3^2 + 23.3^2 + 56.7^2) / 3)
     np.testing.assert_allclose(statistics.mean, 130 / 3 / constants, rtol=1e-6)
@@ -73,7 +73,7 @@ def test_statistics_are_of_the_training_patches_alone(pack: PackedSplit) -> None
 
 def test_a_view_shows_the_packs_patches_by_its_own_numbers(pack: PackedSplit) -> None:
     """Images, masks, batches and landslide shares are the pack's at the chosen indices."""
-    view = SplitView(pack, (4, 1), "train")
+    view = _SplitView(pack, (4, 1), "train")
     assert (len(view), view.ids, view.name) == (2, ("image_100", "image_2"), "train")
     np.testing.assert_allclose(view.image(0), level_of(100), rtol=1e-6)
     np.testing.assert_array_equal(view.mask(1), mask_of(2))
@@ -86,7 +86,7 @@ def test_a_view_shows_the_packs_patches_by_its_own_numbers(pack: PackedSplit) ->
 
 def test_a_view_is_pickled_by_path_and_indices(pack: PackedSplit) -> None:
     """It costs a task less than 1,000 bytes, and comes back as the same patches."""
-    view = SplitView(pack, (3, 0), "validation")
+    view = _SplitView(pack, (3, 0), "validation")
     sent = pickle.dumps(view)
     found = pickle.loads(sent)
     assert len(sent) < 1000
@@ -96,7 +96,7 @@ def test_a_view_is_pickled_by_path_and_indices(pack: PackedSplit) -> None:
 
 def test_a_views_fingerprint_is_that_of_its_patches_in_order(pack: PackedSplit) -> None:
     """Other indices, or the same in another order, are other data."""
-    prints = {SplitView(pack, indices, "train").fingerprint for indices in ((0, 1), (1, 0), (0,), (0, 1))}
+    prints = {_SplitView(pack, indices, "train").fingerprint for indices in ((0, 1), (1, 0), (0,), (0, 1))}
     assert len(prints) == 3
     assert all(len(fingerprint) == 64 for fingerprint in prints)
 
@@ -104,7 +104,7 @@ def test_a_views_fingerprint_is_that_of_its_patches_in_order(pack: PackedSplit) 
 def test_a_bare_pair_is_all_training_data(tmp_path: Path, pack: PackedSplit) -> None:
     """No patch is kept back for validation or test, and the source says so."""
     assert pack.ids == ("image_1", "image_2", "image_10", "image_20", "image_100")
-    source = prepare_folds(tmp_path, tmp_path / "cache", folds=2, repeats=1).source
+    source = FoldedData.prepare(tmp_path, tmp_path / "cache", folds=2, repeats=1).source
     assert source == "bare img and mask: all 5 patches in folds, no test split"
 
 
@@ -114,8 +114,8 @@ from pathlib import Path
 opened = []
 events = ("open", "os.listdir", "os.scandir")
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in events else None)
-from lsml.data.folds import prepare_folds
-print(*prepare_folds(Path(sys.argv[1]), Path(sys.argv[2]), folds=2, repeats=1).train.ids)
+from lsml.data.splits import FoldedData
+print(*FoldedData.prepare(Path(sys.argv[1]), Path(sys.argv[2]), folds=2, repeats=1).train.ids)
 print("\\n".join(opened))
 """
 

@@ -44,7 +44,7 @@ def _loader(
     seed: int = 0,
     workers: int = 1,
     steps: int = 0,
-    landslide_share: float = 0.0,
+    positive_fraction: float = 0.0,
     strength: float = 0.5,
     **shares: float,
 ) -> EpochLoader:
@@ -55,7 +55,7 @@ def _loader(
         augment=AugmentConfig(strength=strength, **shares),
         seed=seed,
         steps=steps,
-        landslide_share=landslide_share,
+        positive_fraction=positive_fraction,
         workers=workers,
     )
 
@@ -135,10 +135,10 @@ def test_a_patch_that_comes_again_in_an_epoch_is_augmented_anew() -> None:
     assert versions[1][0] in {image.tobytes() for image in once}
 
 
-def test_a_landslide_share_holds_in_each_epoch() -> None:
+def test_a_positive_fraction_holds_in_each_epoch() -> None:
     """Of ten patches, the odd ones with landslide: at .75 six of the eight in two batches, whatever the epoch."""
     for epoch in range(1, 6):
-        loader = _loader(epoch=epoch, landslide_share=0.75)
+        loader = _loader(epoch=epoch, positive_fraction=0.75)
         assert len(loader) == 2
         order = _order(loader)
         assert sum(patch % 2 for patch in order) == 6
@@ -152,7 +152,7 @@ def test_a_landslide_share_holds_in_each_epoch() -> None:
 @pytest.fixture(scope="module")
 def one_by_one() -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Steps 0 to 11 with every operation, most patches more than once, asked for from the last to the first."""
-    loader = _loader(21, steps=12, landslide_share=0.6, strength=1.0, **EVERY)
+    loader = _loader(21, steps=12, positive_fraction=0.6, strength=1.0, **EVERY)
     return {step: loader[step] for step in reversed(range(12))}
 
 
@@ -161,7 +161,7 @@ def test_threads_change_neither_batches_nor_their_order(
     workers: int, one_by_one: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> None:
     """An iteration gives steps 0, 1, 2, ... as they are asked for one by one, however many threads prepare them."""
-    iterated = list(_loader(21, steps=12, landslide_share=0.6, strength=1.0, workers=workers, **EVERY))
+    iterated = list(_loader(21, steps=12, positive_fraction=0.6, strength=1.0, workers=workers, **EVERY))
     assert len(iterated) == 12
     for step, (images, masks) in enumerate(iterated):
         assert images.tobytes() == one_by_one[step][0].tobytes()

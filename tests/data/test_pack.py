@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from lsml.data import pack as pack_module
-from lsml.data.pack import PackedSplit, open_pack, pack_split, verify
+from lsml.data.pack import PackedSplit, pack_split
 from lsml.data.scan import PatchFiles
 from lsml.data.sensor import BANDS, CONSTANTS, PATCH_SHAPE
-from lsml.data.splits import TrainingData, prepare, training_splits
+from lsml.data.splits import TrainingData, training_splits
 from lsml.errors import DataError
 
 BAND = np.array(CONSTANTS)
@@ -67,7 +67,7 @@ def test_integers_over_constants_are_packed_as_uint16(tmp_path: Path, folder: Pa
         assert mask.sum() == number * 128  # the first `number` rows of 128 pixels
     np.testing.assert_allclose(pack.landslide_fractions, [2 / 128, 3 / 128, 10 / 128])
     assert pack.nonfinite == {band.name: 0 for band in BANDS}
-    verify(pack)
+    pack.verify()
 
 
 def test_other_values_are_packed_as_float32(tmp_path: Path, folder: Path, write_patch) -> None:
@@ -82,7 +82,7 @@ def test_other_values_are_packed_as_float32(tmp_path: Path, folder: Path, write_
     np.testing.assert_array_equal(
         pack.image(0), (np.random.default_rng(1).integers(0, 5000, PATCH_SHAPE) / BAND).astype(np.float32)
     )
-    verify(pack)
+    pack.verify()
 
 
 def test_batch_has_the_shapes_that_a_network_takes(tmp_path: Path, folder: Path, write_patch) -> None:
@@ -231,13 +231,13 @@ def test_truncated_pack_is_refused_and_made_again(tmp_path: Path, folder: Path, 
     content = path.read_bytes()
     for size in np.linspace(0, len(content) - 1, 20).astype(int).tolist():
         path.write_bytes(content[:size])
-        assert str(pack.path) in refusal(lambda: open_pack(pack.path))
+        assert str(pack.path) in refusal(lambda: PackedSplit(pack.path))
     again = pack_split("train", files, tmp_path / "cache", fill=None)
     assert again.path == pack.path
     assert again.fingerprint == pack.fingerprint
-    verify(again)
+    again.verify()
     path.unlink()
-    refusal(lambda: open_pack(pack.path))
+    refusal(lambda: PackedSplit(pack.path))
 
 
 @pytest.mark.parametrize("name", FILES[:2])
@@ -247,7 +247,7 @@ def test_flipped_bit_is_found_by_its_checksum(tmp_path: Path, folder: Path, writ
     content = bytearray((pack.path / name).read_bytes())
     content[-1000] ^= 1
     (pack.path / name).write_bytes(content)
-    line = refusal(lambda: verify(open_pack(pack.path)))
+    line = refusal(lambda: PackedSplit(pack.path).verify())
     assert f"{name}: checksum differs from the manifest" in line
 
 
@@ -258,10 +258,10 @@ def test_changed_manifest_is_refused_when_opened(tmp_path: Path, folder: Path, w
     tree = json.loads(path.read_text())
     tree["pack"]["statistics"]["mean"][3] += 1e-9
     path.write_text(json.dumps(tree))
-    assert "checksum differs" in refusal(lambda: open_pack(pack.path))
+    assert "checksum differs" in refusal(lambda: PackedSplit(pack.path))
     for content in ("[]", "{}", '{"pack": 3}', "null"):
         path.write_text(content)
-        assert "describes no pack" in refusal(lambda: open_pack(pack.path))
+        assert "describes no pack" in refusal(lambda: PackedSplit(pack.path))
 
 
 PACK = """
@@ -306,7 +306,7 @@ def test_killed_while_packing_then_packed_again(tmp_path: Path, folder: Path, wr
     left = {path.name for path in cache.iterdir()}
     assert any(name.endswith(".partial") for name in left) or expected.path.name in left
     pack = pack_split("train", files, cache, fill=None)
-    verify(pack)
+    pack.verify()
     assert pack.fingerprint == expected.fingerprint
     assert {path.name.removesuffix(".lock") for path in cache.iterdir()} == {pack.path.name}
 
@@ -324,7 +324,7 @@ def test_two_processes_share_one_pack(tmp_path: Path, folder: Path, write_patch)
     assert len({output.splitlines()[-1] for output in outputs}) == 1
     assert sum(output.count("train 3 3") for output in outputs) == 1
     (path,) = [path for path in cache.iterdir() if path.is_dir()]
-    verify(open_pack(path))
+    PackedSplit(path).verify()
 
 
 def test_full_disk_says_so_and_leaves_nothing(tmp_path: Path, folder: Path, write_patch) -> None:
@@ -378,13 +378,13 @@ def test_splits_without_patches_files_or_masks_are_refused(tmp_path: Path, folde
     assert "image_1: no mask" in refusal(lambda: pack_split("train", unmasked, tmp_path / "cache", fill=None))
     patch.image.unlink()
     assert "image_1.h5: cannot be read" in refusal(lambda: pack_split("train", [patch], tmp_path / "cache", fill=None))
-    assert "no manifest.json" in refusal(lambda: open_pack(tmp_path / "nowhere"))
+    assert "no manifest.json" in refusal(lambda: PackedSplit(tmp_path / "nowhere"))
 
 
 def test_prepare_gives_train_validation_and_statistics(tmp_path: Path, folder: Path, write_patch) -> None:
     """A bare pair of five: train 1 to 3 (round(3.5) = 4 leaves none for test), validation 4; nothing of patch 5."""
     write_all(folder, write_patch, [1, 2, 3, 4, 5])
-    data = prepare(folder, tmp_path / "cache")
+    data = TrainingData.prepare(folder, tmp_path / "cache")
     assert data.train.ids == ("image_1", "image_2", "image_3")
     assert data.validation.ids == ("image_4",)
     assert data.source == training_splits(folder).source
@@ -421,11 +421,11 @@ def test_real_patches_are_integers_and_come_back(tmp_path: Path) -> None:
     from lsml.data.hdf5 import read_image, read_mask
 
     root = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense"
-    data = prepare(root, tmp_path / "cache")
+    data = TrainingData.prepare(root, tmp_path / "cache")
     splits = training_splits(root)
     assert data.train.dtype == data.validation.dtype == np.uint16
     for pack, files in ((data.train, splits.train), (data.validation, splits.validation)):
-        verify(pack)
+        pack.verify()
         assert sum(pack.nonfinite.values()) == 0
         for index, patch in enumerate(files):
             np.testing.assert_allclose(pack.image(index), read_image(patch.image), rtol=0, atol=1e-6)

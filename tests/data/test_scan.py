@@ -109,11 +109,11 @@ def test_one_train_patch_cannot_give_a_validation_split(tmp_path: Path, write_na
     assert "1 train patch and no validation split" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize(("lost", "partner"), [("mask/mask_5.h5", "image_5"), ("img/image_5.h5", "mask_5")])
-def test_lonely_file_is_named(tmp_path: Path, write_names, lost: str, partner: str) -> None:
+@pytest.mark.parametrize(("lost", "there"), [("mask/mask_5.h5", "img/image_5"), ("img/image_5.h5", "mask/mask_5")])
+def test_lonely_file_is_named(tmp_path: Path, write_names, lost: str, there: str) -> None:
     """An image without mask, or the reverse, is an incomplete copy."""
     (official(tmp_path, write_names) / "TrainData" / lost).unlink()
-    assert f"no partner for {partner};" in refusal(tmp_path)
+    assert f"{there}.h5: no TrainData/{lost};" in refusal(tmp_path)
 
 
 def test_train_without_masks_is_refused(tmp_path: Path, write_names) -> None:
@@ -130,7 +130,7 @@ def test_missing_train_split_is_refused(tmp_path: Path, write_names) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "words"), [("TestData", "no test split"), ("TestData/mask", "the test split has no masks")]
+    ("lost", "words"), [("TestData", "no test split"), ("TestData/mask", "no masks for the test split")]
 )
 def test_missing_test_split_is_said(tmp_path: Path, write_names, lost: str, words: str) -> None:
     """Training goes on without it; only evaluation needs it."""
@@ -161,7 +161,7 @@ def test_unexpected_and_doubled_names(tmp_path: Path, write_names) -> None:
         (img / name).touch()
     assert len(training_splits(tmp_path).train) == 12
     (img / "image_07.h5").touch()
-    assert "have one number" in refusal(tmp_path)
+    assert "have the same number" in refusal(tmp_path)
     (img / "image_07.h5").rename(img / "scene.h5")
     assert "unexpected name" in refusal(tmp_path)
 
@@ -205,7 +205,7 @@ def test_training_splits_know_no_test_folder() -> None:
     assert not [word for word in words if "TestData" in word or word.endswith("/test")]
     modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert "lsml.data.sealed" not in modules
-    assert set(layout.TrainingSplits._fields) == {"train", "validation", "source", "held_out"}
+    assert set(layout._TrainingSplits._fields) == {"train", "validation", "source", "held_out"}
 
 
 PREPARE = """
@@ -214,8 +214,8 @@ from pathlib import Path
 opened = []
 events = ("open", "os.listdir", "os.scandir")
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in events else None)
-from lsml.data.splits import prepare
-prepare(Path(sys.argv[1]), Path(sys.argv[2]))
+from lsml.data.splits import TrainingData
+TrainingData.prepare(Path(sys.argv[1]), Path(sys.argv[2]))
 print("\\n".join(opened))
 """
 

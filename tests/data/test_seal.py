@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lsml.config.schema import TrainConfig
-from lsml.data.folds import fold_data, prepare_folds
-from lsml.data.splits import StudyData, prepare, prepare_whole
+from lsml.data.splits import FoldData, FoldedData, StudyData, TrainingData, WholeData
 from lsml.training.outcome import TrialTask
 from tests.test_architecture import ROOT, imported_names, module_of, modules
 
@@ -74,17 +73,17 @@ def folders(start: object) -> set[Path]:
 
 
 def in_folds(root: Path, cache: Path) -> StudyData:
-    return prepare_folds(root, cache, folds=2, repeats=1)
+    return FoldedData.prepare(root, cache, folds=2, repeats=1)
 
 
-@pytest.mark.parametrize("prepared", [prepare, prepare_whole, in_folds])
+@pytest.mark.parametrize("prepared", [TrainingData.prepare, WholeData.prepare, in_folds])
 def test_nothing_that_training_is_given_leads_to_the_test_split(
     root: Path, tmp_path: Path, prepared: Callable[[Path, Path], StudyData]
 ) -> None:
     """A task as a worker gets it: no path into the dataset, and no test patch in any file that it leads to."""
     data = prepared(root, tmp_path / "elsewhere" / "packs")
     task = pickle.loads(pickle.dumps(TrialTask(TrainConfig(), data, tmp_path / "elsewhere" / "checkpoint")))
-    given: list[Any] = [task, *(fold_data(pack, 0, 2) for pack in data.splits)]
+    given: list[Any] = [task, *(FoldData.of(pack, 0, 2) for pack in data.splits)]
     for thing in given:
         assert ways_out(thing, root) == []
     packs = folders(task)
@@ -113,7 +112,7 @@ def test_the_walk_finds_what_is_planted(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "start", ["lsml.workflows.tune", "lsml.workflows.train", "lsml.workflows.refit", "lsml.workflows.promote"]
+    "start", ["lsml.workflows.tune", "lsml.workflows.train", "lsml.workflows.retrain", "lsml.workflows.promote"]
 )
 def test_no_import_leads_from_training_to_the_seal(start: str) -> None:
     """Neither the module that finds the test split for a model nor the one that calls it is imported, by any detour."""

@@ -11,7 +11,7 @@ import pytest
 from lsml.data.pack import pack_split
 from lsml.data.scan import PatchFiles
 from lsml.data.sensor import BANDS, as_integers, as_stored
-from lsml.data.statistics import PERCENTS, BandStatistics, band_statistics
+from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import DataError
 from tests.data.conftest import WritePatch
 
@@ -23,7 +23,7 @@ def test_agrees_with_numpy_on_concatenated_patches() -> None:
     patches[0][:3, :, 2] = np.nan
     patches[1][5, 5, :] = np.inf
     patches[4][..., 7] = -np.inf
-    statistics = band_statistics(lambda: iter(patches))
+    statistics = BandStatistics.of(lambda: iter(patches))
     together = np.concatenate(patches).reshape(-1, 14).astype(np.float64)
     for band in range(14):
         values = together[np.isfinite(together[:, band]), band]
@@ -37,7 +37,7 @@ def test_agrees_with_numpy_on_concatenated_patches() -> None:
 def test_median_is_the_lower_one() -> None:
     """Of 1, 2, 3, 4 the two middle values are 2 and 3: 2 occurs, 2.5 does not."""
     patch = np.repeat(np.array([4, 1, 3, 2], np.float32).reshape(2, 2, 1), 14, axis=2)
-    statistics = band_statistics(lambda: iter([patch]))
+    statistics = BandStatistics.of(lambda: iter([patch]))
     assert statistics.median == (2.0,) * 14
     assert statistics.mean == (2.5,) * 14
     assert statistics.std == pytest.approx((1.25**0.5,) * 14)  # ((1.5² + .5²) * 2) / 4 = 1.25
@@ -47,7 +47,7 @@ def test_large_offset_costs_no_precision() -> None:
     """Sums of squares would lose the spread of values near 1e6; in float32 1e6 + 0 and 1e6 + 1 have std .5."""
     patch = np.full((2, 2, 14), 1e6, np.float32)
     patch[0] += 1
-    statistics = band_statistics(lambda: iter([patch] * 50))
+    statistics = BandStatistics.of(lambda: iter([patch] * 50))
     assert statistics.std == pytest.approx((0.5,) * 14, rel=1e-9)
     assert statistics.mean == pytest.approx((1e6 + 0.5,) * 14, rel=1e-12)
 
@@ -57,7 +57,7 @@ def test_quantiles_agree_with_numpy() -> None:
     rng = np.random.default_rng(3)
     patches = [(rng.gamma(0.5, size=(32, 32, 14)) - np.arange(14)).astype(np.float32) for _ in range(8)]
     patches[2][:5, :, 3] = np.nan
-    quantiles = np.array(band_statistics(lambda: iter(patches)).quantiles)
+    quantiles = np.array(BandStatistics.of(lambda: iter(patches)).quantiles)
     assert PERCENTS[0] == 0
     assert PERCENTS[-1] == 100
     assert list(PERCENTS) == sorted(set(PERCENTS))
@@ -76,7 +76,7 @@ def test_clipped_statistics_are_those_of_clipped_values() -> None:
     patch = np.random.default_rng(4).normal(10, 2, (100, 100, 14)).astype(np.float32)
     patch[0, :10] = 1000.0
     patch[..., 13] = 3.0
-    statistics = band_statistics(lambda: iter([patch]))
+    statistics = BandStatistics.of(lambda: iter([patch]))
     clipped = statistics.clipped(0.5)
     values = patch.reshape(-1, 14)[:, :13].astype(np.float64)
     cut = np.clip(values, *np.percentile(values, [0.5, 99.5], axis=0))
@@ -119,7 +119,7 @@ def test_one_patch_is_held_at_a_time() -> None:
         passes.append(1)
         yield from (np.full((2, 2, 14), value, np.float32) for value in range(3))
 
-    assert band_statistics(patches).maximum == (2.0,) * 14
+    assert BandStatistics.of(patches).maximum == (2.0,) * 14
     assert len(passes) == 2
 
 
@@ -128,13 +128,13 @@ def test_band_without_a_finite_value_is_named() -> None:
     patch = np.ones((2, 2, 14), np.float32)
     patch[..., 12] = np.nan
     with pytest.raises(DataError, match="band slope: no finite value"):
-        band_statistics(lambda: iter([patch]))
+        BandStatistics.of(lambda: iter([patch]))
 
 
 def test_survives_json() -> None:
     """What the manifest holds gives back the same numbers; a part of it does not pass."""
     patch = np.random.default_rng(1).random((4, 4, len(BANDS))).astype(np.float32)
-    statistics = band_statistics(lambda: iter([patch]))
+    statistics = BandStatistics.of(lambda: iter([patch]))
     tree = json.loads(json.dumps(statistics.to_dict()))
     assert BandStatistics.from_dict(tree) == statistics
     shorter = {**tree, "quantiles": tree["quantiles"][:-1]}

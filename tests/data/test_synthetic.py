@@ -188,7 +188,7 @@ def test_an_empty_folder_is_filled_and_a_full_one_refused(tmp_path: Path) -> Non
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     for taken in (tmp_path / "full", tmp_path / "full" / "notes.txt"):
-        with pytest.raises(DataError, match="pick another folder"):
+        with pytest.raises(DataError, match="choose another folder"):
             synthesize(taken, train=1, validation=1, test=1)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
@@ -197,13 +197,13 @@ def test_an_empty_folder_is_filled_and_a_full_one_refused(tmp_path: Path) -> Non
 def test_a_place_that_cannot_be_written_is_a_data_error(tmp_path: Path) -> None:
     """A parent that is a file ends in one line with what to do."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot be written .* pick another folder"):
+    with pytest.raises(DataError, match=r"cannot be written .* choose another folder"):
         synthesize(tmp_path / "file" / "out", train=1, validation=1, test=1)
 
 
 def test_a_split_without_patches_is_refused(tmp_path: Path) -> None:
     """A split of zero patches, or a negative seed, is a usage error and writes nothing."""
-    with pytest.raises(ConfigError, match="at least one patch"):
+    with pytest.raises(ConfigError, match="at least 1 patch"):
         synthesize(tmp_path / "out", train=1, validation=0, test=1)
     with pytest.raises(ConfigError, match="seed"):
         synthesize(tmp_path / "out", train=1, validation=1, test=1, seed=-1)

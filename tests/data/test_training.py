@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lsml.data.sensor import CONSTANTS
-from lsml.data.splits import prepare
+from lsml.data.splits import TrainingData
 
 from .conftest import WritePatch, integers_of
 
@@ -16,7 +16,7 @@ def test_replaced_values_are_counted_in_words(tmp_path: Path, write_patch: Write
         image = integers_of(number) / np.array(CONSTANTS)
         image[0, : len(values), 3] = values
         write_patch(tmp_path / folder / "img", tmp_path / folder / "mask", number, image=image)
-    source = prepare(tmp_path, tmp_path / "cache").source
+    source = TrainingData.prepare(tmp_path, tmp_path / "cache").source
     assert source.endswith("; NaN or infinite values replaced by train medians: 3 in B4 red 665 nm")
 
 
@@ -24,4 +24,4 @@ def test_nothing_is_said_of_clean_data(tmp_path: Path, write_patch: WritePatch) 
     """Where every value is finite the source names the layout alone."""
     for number, folder in ((1, "TrainData"), (2, "ValidData")):
         write_patch(tmp_path / folder / "img", tmp_path / folder / "mask", number)
-    assert "NaN" not in prepare(tmp_path, tmp_path / "cache").source
+    assert "NaN" not in TrainingData.prepare(tmp_path, tmp_path / "cache").source

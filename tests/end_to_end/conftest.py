@@ -1,11 +1,17 @@
 """One tiny real study, trained once and looked at by every test of this folder."""
 
+import contextlib
 import json
+import os
 import re
+import shutil
+import sqlite3
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from filelock import FileLock
 
 from tests.processes import environment, lsml
 
@@ -39,6 +45,15 @@ if _log:
 """
 
 
+# Every column of MLflow's database that says where a study's files are.
+_PLACES = {
+    "experiments": ["artifact_location"],
+    "runs": ["artifact_uri"],
+    "logged_models": ["artifact_location"],
+    "model_versions": ["source", "storage_location"],
+}
+
+
 class Study(NamedTuple):
     """A finished study: its folder, what it printed, its best run, and a list of the files that it opened."""
 
@@ -50,29 +65,59 @@ class Study(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small synthetic dataset, made by the command."""
-    folder = tmp_path_factory.mktemp("dataset")
-    done = lsml(folder, "data", "synth", "made", "--train", "6", "--validation", "3", "--test", "3", "--seed", "5")
-    assert done.returncode == 0, done.stderr
-    return folder / "made"
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all pytest processes of this session see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def study(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study of three trials, run to its end in peace."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "experiment.yaml").write_text(EXPERIMENT)
-    (folder / "audit").mkdir()
-    (folder / "audit" / "sitecustomize.py").write_text(AUDIT)
-    log = folder / "opened.txt"
-    env = environment(folder / "audit", LSML_TEST_AUDIT=str(log))
-    done = lsml(folder, "tune", "experiment.yaml", "--data", str(dataset), "--study", "first", env=env)
-    assert done.returncode == 0, done.stderr
-    last = done.stdout.splitlines()[-1]
+def dataset(shared: Path) -> Path:
+    """A small synthetic dataset, made once by the command; nobody may change it."""
+    size = ("--train", "6", "--validation", "3", "--test", "3", "--seed", "5")
+    with FileLock(shared / "dataset.lock"):
+        if not (shared / "made").exists():
+            done = lsml(shared, "data", "synth", "made", *size, python=sys.executable)
+            assert done.returncode == 0, done.stderr
+    return shared / "made"
+
+
+@pytest.fixture(scope="session")
+def study(dataset: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study of three trials, run to its end in peace: once by the session, and each pytest process has its copy."""
+    original = shared / "study"
+    with FileLock(shared / "study.lock"):
+        if not (original / "output.txt").exists():
+            _run_study(original, dataset)
+    folder = tmp_path_factory.mktemp("own") / "study"
+    copy_study(original, folder)
+    output = (folder / "output.txt").read_text()
+    last = output.splitlines()[-1]
     found = re.fullmatch(r"best run: ([0-9a-f]{32})", last)
     assert found, last
-    return Study(folder, dataset, done.stdout, found[1], log)
+    return Study(folder, dataset, output, found[1], folder / "opened.txt")
+
+
+def _run_study(folder: Path, dataset: Path) -> None:
+    """From the command line, by an interpreter of its own, every opened file noted down."""
+    (folder / "audit").mkdir(parents=True)
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    (folder / "audit" / "sitecustomize.py").write_text(AUDIT)
+    env = environment(folder / "audit", LSML_TEST_AUDIT=str(folder / "opened.txt"))
+    arguments = ("tune", "experiment.yaml", "--data", str(dataset), "--study", "first")
+    done = lsml(folder, *arguments, python=sys.executable, env=env)
+    assert done.returncode == 0, done.stderr
+    (folder / "output.txt").write_text(done.stdout)
+
+
+def copy_study(source: Path, target: Path) -> None:
+    """A study's folder with both stores under another path."""
+    shutil.copytree(source, target)
+    with contextlib.closing(sqlite3.connect(target / "mlflow.db")) as database, database:
+        for table, columns in _PLACES.items():
+            for column in columns:
+                change = f"update {table} set {column} = replace({column}, ?, ?)"
+                database.execute(change, (str(source), str(target)))
 
 
 def client(folder: Path) -> Any:

@@ -1,8 +1,6 @@
 """An ensemble of a finished study: selected, killed at every step, registered, judged and compared as one model."""
 
 import contextlib
-import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,25 +9,18 @@ import numpy as np
 import pytest
 
 from lsml.data.sensor import PATCH_SHAPE
-from tests.end_to_end.conftest import Study, client, runs
+from lsml.names import Artifact
+from tests.end_to_end.conftest import Study, client, copy_study, runs
 from tests.end_to_end.test_evaluate import LOAD_AND_SCORE
 from tests.processes import lsml, without_lsml
 
-# Every column of MLflow's database that says where a study's files are.
-PLACES = {
-    "experiments": ["artifact_location"],
-    "runs": ["artifact_uri"],
-    "logged_models": ["artifact_location"],
-    "model_versions": ["source", "storage_location"],
-}
-
 # Where an attempt is killed, right after the call, and what is then still owed.
 STEPS = [
-    "lsml.tracking.study.open_ensemble_run",  # an empty run
-    "lsml.tracking.ensemble.log_scores",  # a run with scores and no model
-    "lsml.tracking.ensemble.log_model",  # all is there, the run is open
-    "lsml.tracking.ensemble.close_run",  # not registered
-    "lsml.tracking.models.register",
+    "lsml.tracking.study:EnsembleRun.open",  # an empty run
+    "lsml.tracking.runs:RunWriter.log_scores",  # a run with scores and no model
+    "lsml.tracking.models:RunModel.log",  # all is there, the run is open
+    "lsml.tracking.runs:RunWriter.closed",  # not registered
+    "lsml.tracking.models:RegisteredModel.register",
 ]
 
 
@@ -50,12 +41,7 @@ class Made(NamedTuple):
 def folder(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished study in a folder of its own, with one more trial, which keeps its probabilities."""
     copy = tmp_path_factory.mktemp("ensemble") / "study"
-    shutil.copytree(study.folder, copy)
-    with contextlib.closing(sqlite3.connect(copy / "mlflow.db")) as database, database:
-        for table, columns in PLACES.items():
-            for column in columns:
-                change = f"update {table} set {column} = replace({column}, ?, ?)"
-                database.execute(change, (str(study.folder), str(copy)))
+    copy_study(study.folder, copy)
     more = ("--data", str(study.data), "--study", "first", "--trials", "4", "--keep-probabilities")
     done = lsml(copy, "tune", "experiment.yaml", *more)
     assert done.returncode == 0, done.stderr
@@ -94,10 +80,10 @@ def validation(data: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 def model_of(folder: Path, run_id: str) -> Any:
     """The network of a run."""
-    from lsml.workflows.sources import load_model
+    from lsml.tracking.models import RunModel
 
     with inside(folder):
-        return load_model(client(folder), run_id)
+        return RunModel(client(folder), run_id).load()
 
 
 def kept_by_hand(masks: np.ndarray) -> list[np.ndarray]:
@@ -123,28 +109,28 @@ def make(folder: Path, **options: Any) -> Any:
 
     with inside(folder):
         return ensemble(
-            "first", **{"most": 8, "name": None, "storage": None, "data": None, "progress": lambda *_: None} | options
+            "first",
+            **{"max_members": 8, "name": None, "storage": None, "data": None, "progress": lambda *_: None} | options,
         )
 
 
 @pytest.fixture(scope="module")
 def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The ensemble of trials whose kept probabilities are made by hand, killed after every step of its recording."""
-    import importlib
+    import pkgutil
 
-    from lsml.scoring.ensemble_selection import PROBABILITIES
-    from lsml.scoring.ensemble_selection import pack_probabilities as pack
+    from lsml.scoring.ensemble_selection import StoredProbabilities
 
     ids, _, masks = validation(study.data)
     said = kept_by_hand(masks)
     for place, run in enumerate(trials(folder)):
-        path = tmp_path_factory.mktemp("kept") / PROBABILITIES
-        path.write_bytes(pack(ids, run.data.tags["lsml.data.validation"], said[min(place, 2)]))
+        path = tmp_path_factory.mktemp("kept") / Artifact.PROBABILITIES
+        path.write_bytes(StoredProbabilities.pack(ids, run.data.tags["lsml.data.validation"], said[min(place, 2)]))
         client(folder).log_artifact(run.info.run_id, str(path))
     reached = []
     for step in STEPS:
-        module, _, name = step.rpartition(".")
-        owner = importlib.import_module(module)
+        place, _, name = step.rpartition(".")
+        owner = pkgutil.resolve_name(place)
         original = getattr(owner, name)
 
         def dying(*args: Any, _original: Any = original, _step: str = step, **options: Any) -> None:
@@ -161,13 +147,14 @@ def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_kept_probabilities_are_what_the_model_says(folder: Path, study: Study) -> None:
     """A trial that was asked to keeps its patches, in their order, and what its model says of them, to one level."""
-    from lsml.scoring.ensemble_selection import PROBABILITIES, quantise
-    from lsml.scoring.ensemble_selection import unpack_probabilities as unpack
+    from lsml.scoring.ensemble_selection import StoredProbabilities, quantise
 
     store = client(folder)
     keeping = [run for run in runs(folder, "tags.`lsml.role` = 'trial'") if int(run.data.tags["lsml.slot"]) == 3]
     (run,) = keeping
-    kept = unpack(Path(store.download_artifacts(run.info.run_id, PROBABILITIES)).read_bytes())
+    kept = StoredProbabilities.unpack(
+        Path(store.download_artifacts(run.info.run_id, Artifact.PROBABILITIES)).read_bytes()
+    )
     ids, images, _ = validation(study.data)
     assert (list(kept.ids), kept.levels.shape) == (ids, (3, *PATCH_SHAPE[:2]))
     assert kept.fingerprint == run.data.tags["lsml.data.validation"]
@@ -177,7 +164,7 @@ def test_kept_probabilities_are_what_the_model_says(folder: Path, study: Study) 
     others = [other for other in runs(folder, "tags.`lsml.role` = 'trial'") if other.info.run_id != run.info.run_id]
     assert len(others) == 3
     for other in others:
-        assert PROBABILITIES not in {entry.path for entry in store.list_artifacts(other.info.run_id)}
+        assert Artifact.PROBABILITIES not in {entry.path for entry in store.list_artifacts(other.info.run_id)}
 
 
 def test_every_kill_happened_and_nothing_was_done_twice(made: Made) -> None:
@@ -203,7 +190,7 @@ def test_the_members_are_those_that_hands_would_pick(made: Made) -> None:
     params = run.data.params
     assert (params["ensemble.member_1.run_id"], params["ensemble.member_1.weight"]) == (first.info.run_id, "2")
     assert (params["ensemble.member_2.run_id"], params["ensemble.member_2.weight"]) == (second.info.run_id, "1")
-    assert "too good" in run.data.tags["mlflow.note.content"]
+    assert "optimistically biased" in run.data.tags["mlflow.note.content"]
     metrics = run.data.metrics
     costs = sum(trial.data.metrics["parameters"] for trial in (first, second))
     assert metrics["parameters"] == made.found.parameters == costs
@@ -232,7 +219,7 @@ def test_the_command_finds_what_there_is(made: Made) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"ensemble run: {made.found.run_id}"
     assert f"registered: tiny version {made.found.version} (alias ensemble)" in done.stdout
-    assert "chosen on these very patches" in done.stdout
+    assert "chosen on these patches" in done.stdout
     assert f"lsml compare {made.found.best_run_id} {made.found.run_id}" in done.stdout
     assert len(ensembles(made.folder)) == 1
 
@@ -240,10 +227,10 @@ def test_the_command_finds_what_there_is(made: Made) -> None:
 def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) -> None:
     """By its alias, on the test split, where MLflow alone without lsml has the same F1; and beside the best trial."""
     from lsml.workflows.compare import compare
-    from lsml.workflows.evaluate import judge
+    from lsml.workflows.evaluate import evaluate
 
     with inside(made.folder):
-        judged = judge(
+        judged = evaluate(
             run_id=None,
             model="tiny@ensemble",
             split="test",
@@ -261,7 +248,7 @@ def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) ->
     best = made.found.best_run_id
     with inside(made.folder):
         compared = compare([best, made.found.run_id], study=None, top=5, split="validation", out=tmp_path / "both.png")
-    ahead = {standing.run_id: standing.ahead for standing in compared.standings}
+    ahead = {run.run_id: run.ahead for run in compared.runs}
     assert ahead[best] is None
     assert -1 < ahead[made.found.run_id].value < 1
     assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
@@ -270,24 +257,24 @@ def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) ->
 def test_without_kept_probabilities_the_models_are_asked(made: Made) -> None:
     """The same selection as by hand from what each model says; models that are gone are left out; one is too few."""
     from lsml.errors import StudyError
-    from lsml.scoring.ensemble_selection import PROBABILITIES, quantise, select
+    from lsml.scoring.ensemble_selection import _select, quantise
 
     store = client(made.folder)
     _, images, masks = validation(made.data)
     found = trials(made.folder)
     for run in found:
         folder = run.info.artifact_uri.removeprefix("file://")
-        (Path(folder) / PROBABILITIES).unlink()
+        (Path(folder) / Artifact.PROBABILITIES).unlink()
     networks = [model_of(made.folder, run.info.run_id).network for run in found]
     levels = [quantise(np.asarray(network.predict_on_batch(images))[..., 0]) for network in networks]
-    weights = select(levels, masks, most=3).weights
+    weights = _select(levels, masks, max_members=3).weights
     if sum(weight > 0 for weight in weights) > 1:
-        members = {m.run_id: m.weight for m in make(made.folder, most=3, name="other").members}
+        members = {m.run_id: m.weight for m in make(made.folder, max_members=3, name="other").members}
         expected = {run.info.run_id: weight for run, weight in zip(found, weights, strict=True) if weight}
         assert members == expected
     else:
         with pytest.raises(StudyError, match=r"no mean of its \d models has a higher F1 on validation than trial"):
-            make(made.folder, most=3, name="other")
+            make(made.folder, max_members=3, name="other")
     for run in found[1:]:
         store.delete_run(run.info.run_id)
     with pytest.raises(StudyError, match="1 of its complete trials have a model, and an ensemble needs two"):

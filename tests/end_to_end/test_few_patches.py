@@ -78,13 +78,14 @@ def test_the_registered_run_holds_the_model_and_its_score(study: Study) -> None:
     confirmed = [r for r in runs(study.folder, "tags.`lsml.role` = 'confirm'") if "best_val_f1" in r.data.metrics]
     scores = {r.data.metrics["best_val_f1"]: r.data.metrics["best_val_threshold"] for r in confirmed}
     assert run.data.metrics["best_val_f1"] == max(scores)
-    assert run.data.metrics["best_val_threshold"] == scores[max(scores)]
+    assert run.data.metrics["best_val_raw_threshold"] == scores[max(scores)]
     # The logits of the model, and so that of its threshold, are divided by the temperature that the folds gave.
     chosen = max((r.data.metrics for r in confirmed), key=lambda metrics: metrics["best_val_f1"])
     (output,) = run.outputs.model_outputs
     model = Model.load(store.get_logged_model(output.model_id).artifact_location)
-    moved = _logit(model.metadata["lsml.threshold"]) * chosen["best_val_temperature"]
-    assert moved == pytest.approx(_logit(chosen["best_val_threshold"]), abs=1e-3)
+    assert model.metadata["lsml.threshold"] == run.data.metrics["best_val_threshold"]
+    rescaled = _logit(model.metadata["lsml.threshold"]) * chosen["best_val_temperature"]
+    assert rescaled == pytest.approx(_logit(chosen["best_val_threshold"]), abs=1e-3)
 
 
 def _logit(probability: float) -> float:
@@ -140,7 +141,7 @@ def test_there_is_no_ensemble_of_trials_in_folds(study: Study) -> None:
     refused = lsml(study.folder, "ensemble", "few")
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
-    assert "folds, which leave many networks and no model of each trial; tune without data.folds" in line
+    assert "cross-validated, which leaves many networks and no model of each trial; tune without data.folds" in line
 
 
 def test_a_trial_in_folds_names_the_run_that_has_the_model(study: Study, dataset: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_single_training_in_folds_has_a_model_too(study: Study, dataset: Path)
     assert judged.returncode == 0, judged.stderr
     refused = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset), "--split", "valid")
     assert refused.returncode == 2
-    assert "was judged in folds of its own training patches, not on a validation split" in refused.stderr
+    assert "was cross-validated on its own training patches and has no validation split" in refused.stderr
 
 
 def test_more_folds_than_patches_are_refused(study: Study) -> None:
@@ -200,4 +201,4 @@ def test_confirmation_needs_folds(study: Study) -> None:
     (study.folder / "none.yaml").write_text(EXPERIMENT.replace(", folds: 2, repeats: 1", ""))
     done = lsml(study.folder, "tune", "none.yaml", "--data", str(study.bare), "--study", "none")
     assert done.returncode == 2
-    assert "study.confirm without data.folds: give data.folds too" in done.stderr
+    assert "study.confirm: confirms in folds, and there are none; give data.folds too" in done.stderr

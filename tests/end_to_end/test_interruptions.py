@@ -70,7 +70,7 @@ def test_a_second_coordinator_of_the_same_study_is_refused(dataset: Path, tmp_pa
     finally:
         running.signal_group(signal.SIGTERM)
     assert second.returncode == 4
-    assert "another process is running it" in second.stderr
+    assert "locked by another process" in second.stderr
 
 
 def _gone(pids: list[int]) -> None:

@@ -22,7 +22,7 @@ space:
   model.filters: {choices: [4, 8]}
 study:
   trials: 2
-  against: parameters
+  second_objective: parameters
   sampler: {name: nsga2, population: 2}
   pruner: none
 """
@@ -32,11 +32,17 @@ study:
     ("setting", "says"),
     [
         (
-            "against: latency",
-            "study.against: latency: Optuna cannot prune with several objectives, and study.pruner is",
+            "second_objective: latency",
+            "study.second_objective: latency: Optuna cannot prune with several objectives, and study.pruner is",
         ),
-        ("against: parameters, pruner: none, sampler: cma-es", "cma-es searches with one objective only; choose nsga2"),
-        ("limit: 1000", "study.limit: limits the second objective, and there is none; give study.against"),
+        (
+            "second_objective: parameters, pruner: none, sampler: cma-es",
+            "cma-es searches with one objective only; choose nsga2",
+        ),
+        (
+            "max_cost: 1000",
+            "study.max_cost: limits the second objective, and there is none; give study.second_objective",
+        ),
     ],
 )
 def test_what_cannot_go_together_is_one_line(tmp_path: Path, setting: str, says: str) -> None:
@@ -78,7 +84,7 @@ def test_a_study_of_f1_against_parameters(tmp_path: Path, dataset: Path) -> None
     (parent,) = runs(tmp_path, "tags.`lsml.role` = 'study'")
     names = {entry.path for entry in client(tmp_path).list_artifacts(parent.info.run_id, "study")}
     assert {"study/pareto.html", "study/front.json", "study/trials.csv"} <= names
-    assert "| Pareto front | F1 | parameters | run |" in parent.data.tags["mlflow.note.content"]
+    assert "| Pareto front | F1 | parameters |  | run |" in parent.data.tags["mlflow.note.content"]
 
 
 def _weights(folder: Path, run_id: str) -> int:

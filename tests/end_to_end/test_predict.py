@@ -52,13 +52,13 @@ def test_a_run_and_its_registered_model_say_the_same(study: Study, written: Path
         (("nowhere", "--model", "tiny@candidate"), 3, "no such folder"),
         (("DATA", "--model", "tiny@candidate"), 3, "holds no image_<number>.h5"),
         (("DATA/TestData/img", "--model", "tiny@champion"), 4, "give NAME@ALIAS or NAME/VERSION"),
-        (("DATA/TestData/img", "--model", "tiny@candidate", "--out", "."), 3, "holds other things"),
+        (("DATA/TestData/img", "--model", "tiny@candidate", "--out", "."), 3, "contains other files"),
     ],
 )
 def test_a_prediction_that_cannot_be_made_says_why(
     study: Study, arguments: tuple[str, ...], code: int, says: str
 ) -> None:
-    """Wrong folders, unknown models and an output folder that holds other things are one line each."""
+    """Wrong folders, unknown models and an output folder that contains other files are one line each."""
     done = lsml(study.folder, "predict", *(word.replace("DATA", str(study.data)) for word in arguments))
     assert done.returncode == code, done.stderr
     (line,) = done.stderr.splitlines()

@@ -75,7 +75,7 @@ def test_the_registered_file_is_judged_in_a_fresh_process(done: dict[str, Any]) 
     assert done["first"]["code"] == 0, done["first"]["complaint"]
     found = json.loads(done["first"]["said"])
     assert (found["model"], found["version"], found["verdict"]) == ("tiny", "1", "promoted")
-    assert found["reload"].startswith("loads, and calls 0 of 49152 validation pixels otherwise (tensorflow, ")
+    assert found["reload"].startswith("loads, and classifies 0 of 49152 validation pixels otherwise (tensorflow, ")
 
 
 def test_a_model_that_learnt_nothing_is_refused(done: dict[str, Any]) -> None:
@@ -102,9 +102,9 @@ def test_a_refit_is_registered_without_a_score_of_its_own(study: Study, done: di
     assert (final.data.tags["lsml.of_run_id"], final.data.tags["lsml.trained_on"]) == (study.best_run, "train+valid")
     assert final.data.metrics["epochs"] == found["epochs"] == best.data.metrics["best_epoch"]
     # The best epoch's threshold, where the temperature that divides the logits moves it.
-    chosen, temperature = best.data.metrics["best_val_threshold"], best.data.metrics["best_val_temperature"]
-    moved = 1 / (1 + ((1 - chosen) / chosen) ** (1 / temperature))
-    assert found["threshold"] == pytest.approx(moved, rel=1e-6)
+    chosen, temperature = best.data.metrics["best_val_raw_threshold"], best.data.metrics["best_val_temperature"]
+    rescaled = 1 / (1 + ((1 - chosen) / chosen) ** (1 / temperature))
+    assert found["threshold"] == best.data.metrics["best_val_threshold"] == pytest.approx(rescaled, rel=1e-6)
     assert final.data.metrics["earned_val_f1"] == best.data.metrics["best_val_f1"]
     assert not any(name.startswith(("best_val_", "val_")) for name in final.data.metrics)
     assert len(runs(done["folder"], "tags.`lsml.role` = 'refit'")) == 1

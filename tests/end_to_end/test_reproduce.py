@@ -1,9 +1,10 @@
 """`lsml reproduce`: a run's training again, from what its run says alone."""
 
 import json
+from pathlib import Path
 
 from lsml.data.synthetic import synthesize
-from tests.end_to_end.conftest import Study, client, runs
+from tests.end_to_end.conftest import Study, client, copy_study, runs
 from tests.processes import lsml
 
 
@@ -19,14 +20,14 @@ def test_a_finished_trial_gives_the_same_again(study: Study) -> None:
     assert found["changed"] == {}
 
 
-def test_a_score_that_does_not_come_again_is_said(study: Study) -> None:
+def test_a_score_that_does_not_come_again_is_said(study: Study, tmp_path: Path) -> None:
     """A run whose recorded F1 was changed by .25 afterwards: exit code 6, and by how much."""
-    store = client(study.folder)
-    run = store.get_run(study.best_run)
-    true = run.data.metrics["best_val_f1"]
+    folder = tmp_path / "changed"
+    copy_study(study.folder, folder)
+    store = client(folder)
+    true = store.get_run(study.best_run).data.metrics["best_val_f1"]
     store.log_metric(study.best_run, "best_val_f1", true + 0.25, step=0)
-    done = lsml(study.folder, "reproduce", study.best_run)
-    store.log_metric(study.best_run, "best_val_f1", true, step=0)
+    done = lsml(folder, "reproduce", study.best_run)
     assert done.returncode == 6, done.stderr
     assert "1 of " in done.stdout
     assert "-0.25" in done.stdout
@@ -37,7 +38,7 @@ def test_what_cannot_be_reproduced_says_why(study: Study) -> None:
     (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
     no_training = lsml(study.folder, "reproduce", parent.info.run_id)
     assert no_training.returncode == 2
-    assert "no training that came to its end: its role is study" in no_training.stderr
+    assert "not a complete or pruned training: its role is study" in no_training.stderr
     other = study.folder / "other"
     if not other.exists():
         synthesize(other, train=2, validation=1, test=1, seed=9)

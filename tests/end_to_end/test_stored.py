@@ -55,3 +55,17 @@ def test_a_stored_model_predicts(project: Path) -> None:
     masks = sorted((project / "predicted").rglob("mask*.h5"))
     assert len(masks) == 4
     assert all(np.any(np.frombuffer(mask.read_bytes(), np.uint8)) for mask in masks)
+
+
+def test_a_stored_study_is_not_resumed(project: Path) -> None:
+    """Its record has fields by the names that they had then: one line says which, and exit code 2."""
+    (project / "tiny.yaml").write_text(
+        "name: tiny\ndata: {path: data}\n"
+        "base: {model: {filters: 4, depth: 1}, training: {epochs: 2, batch_size: 4}}\n"
+        "space: {training.learning_rate: {low: 1e-4, high: 1e-1, log: true}}\n"
+        "study: {trials: 2, seed: 0, pruner: {name: none}}\n"
+    )
+    done = lsml(project, "tune", "tiny.yaml")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("lsml: error: study 'tiny': made by an earlier lsml, in which '")
+    assert "Traceback" not in done.stderr

@@ -64,10 +64,10 @@ def test_what_a_network_has_to_beat_stands_beside_the_best(study: Study) -> None
 
 def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:
     """Flat parameters, one point an epoch, both datasets with the start of their fingerprints, versions, device."""
-    from lsml.config.schema import fields
+    from lsml.config.schema import TrainConfig
 
     run = client(study.folder).get_run(study.best_run)
-    assert set(run.data.params) == {spec.name for spec in fields()}
+    assert set(run.data.params) == {spec.name for spec in TrainConfig.fields()}
     store = client(study.folder)
     for name in ("loss", "val_loss", "val_f1", "val_iou", "learning_rate", "system/process_memory_megabytes"):
         assert [point.step for point in store.get_metric_history(study.best_run, name)] == [1, 2, 3, 4], name

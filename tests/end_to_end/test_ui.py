@@ -144,7 +144,7 @@ def test_the_view_names_only_what_the_runs_have(study: Study, ui: Ui) -> None:
 
 def test_the_best_trials_are_compared_side_by_side(study: Study, ui: Ui) -> None:
     """The second address holds the trials' run ids, the best first, and their experiment."""
-    address = ui.lines[2].removeprefix("its best trials side by side: ")
+    address = ui.lines[2].removeprefix("its best trials compared: ")
     # MLflow's page finds the runs only where they come first.
     assert address.startswith(f"{ui.address}/#/compare-runs?runs=")
     query = query_of(address)
@@ -202,7 +202,7 @@ def test_tune_prints_the_same_pages_each_time(study: Study, ui: Ui) -> None:
     """A finished study prints its two addresses again; apart from the port they are those of the UI."""
     again = lsml(study.folder, "tune", "experiment.yaml", "--data", str(study.data), "--study", "first")
     for output in (study.output, again.stdout):
-        for line, begin in zip(ui.lines[1:3], ("trials compared: ", "the best side by side: "), strict=True):
+        for line, begin in zip(ui.lines[1:3], ("trials compared: ", "the best compared: "), strict=True):
             page = line.partition("/#/")[2]
             assert f"{begin}http://127.0.0.1:5000/#/{page}\n" in output
 

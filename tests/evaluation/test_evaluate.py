@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lsml.evaluation.evaluate import Patch, draw, evaluate
+from lsml.evaluation.evaluate import Evaluation, Patch, evaluate_predictions, predictions
+from lsml.scoring.comparison import PatchCounts
+from lsml.scoring.metrics import METRICS
 from lsml.scoring.objects import ObjectCounts
 
 
@@ -19,6 +21,14 @@ def _patch(number: int, landslides: Sequence[tuple[int, int]], found: Sequence[t
     return Patch(f"image_{number}", image, mask)
 
 
+def _first_band(images: np.ndarray) -> np.ndarray:
+    return images[..., :1]
+
+
+def _evaluated(patches: Sequence[Patch]) -> Evaluation:
+    return evaluate_predictions(predictions(_first_band, patches), 0.75)
+
+
 def test_objects_and_calibration_stand_beside_the_pixels() -> None:
     """A patch and one without landslide: what is counted at the threshold, over all of them."""
     patches = [
@@ -26,7 +36,7 @@ def test_objects_and_calibration_stand_beside_the_pixels() -> None:
         _patch(1, landslides=[(0, 20), (30, 34)], found=[(0, 10), (33, 34), (38, 40)]),
         _patch(2, landslides=[], found=[(0, 1), (39, 40)]),
     ]
-    found = evaluate(lambda images: images[..., :1], patches, 0.75, split="test")
+    found = _evaluated(patches)
     assert found.objects == ObjectCounts(
         landslides=(1, 1, 0), hits=(0, 1, 0), predicted=5, false_alarms=3, empty_false_alarms=2, empty_pixels=1600
     )
@@ -47,7 +57,7 @@ def test_intervals_follow_from_the_patches_own_counts() -> None:
         _patch(1, landslides=[(0, 10)], found=[(0, 10)]),
         _patch(2, landslides=[(5, 15)], found=[]),
     ]
-    found = evaluate(lambda images: images[..., :1], patches, 0.75, split="test")
+    found = _evaluated(patches)
     np.testing.assert_array_equal(found.confusion, [[10, 0, 0], [0, 0, 10]])
     assert found.metrics["f1"] == pytest.approx(2 / 3)
     assert found.intervals["f1"] == (0.0, 1.0)
@@ -61,7 +71,7 @@ def test_intervals_follow_from_the_patches_own_counts() -> None:
 def test_other_averages_stand_apart_from_the_pooled_scores() -> None:
     """Half of one landslide found, and an empty patch left alone: each of the three flatters."""
     patches = [_patch(1, landslides=[(0, 20)], found=[(0, 10)]), _patch(2, landslides=[], found=[])]
-    found = evaluate(lambda images: images[..., :1], patches, 0.75, split="test")
+    found = _evaluated(patches)
     # TP 10, FN 10, TN 3180: F1 20/30 and 6360/6370, IoU 10/20 and 3180/3190; per image 20/30 and 1
     assert found.metrics["f1"] == pytest.approx(2 / 3)
     assert found.other_averages == pytest.approx(
@@ -74,14 +84,33 @@ def test_other_averages_stand_apart_from_the_pooled_scores() -> None:
 
 
 def test_median_patches_are_the_middle_by_wrong_pixels() -> None:
-    """Of patches with 20, 19 .. 1 wrong pixels the eight worst are drawn, and the median four are 12, 11, 10 and 9."""
+    """Of patches with 20, 19 .. 1 wrong pixels the eight worst are named, and the median four are 12, 11, 10 and 9."""
     patches = [_patch(wrong, landslides=[(0, wrong)], found=[]) for wrong in range(1, 21)]
-    predict = lambda images: images[..., :1]  # noqa: E731
-    found = evaluate(predict, patches, 0.75, split="test")
-    assert [panel.key for panel in found.panels] == [f"test/image_{wrong}" for wrong in range(20, 12, -1)]
+    found = _evaluated(patches)
+    assert found.worst == tuple(f"image_{wrong}" for wrong in range(20, 12, -1))
     assert found.median == tuple(f"image_{wrong}" for wrong in (12, 11, 10, 9))
-    drawn = draw(predict, [patch for patch in patches if patch.id in found.median], 0.75, split="test")
+    median = [patch for patch in patches if patch.id in found.median]
+    predicted = zip(median, predictions(_first_band, median), strict=True)
+    drawn = [patch.draw(one.probability, 0.75, split="test") for patch, one in predicted]
     assert [panel.key for panel in drawn] == [f"test/image_{wrong}" for wrong in (9, 10, 11, 12)]
-    assert drawn[0].image.shape == found.panels[0].image.shape
-    few = evaluate(predict, patches[:5], 0.75, split="test")
-    assert (len(few.panels), few.median) == (5, ())
+    few = _evaluated(patches[:5])
+    assert (len(few.worst), few.median) == (5, ())
+
+
+def test_a_metric_is_added_by_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered once, it stands among the scores, with an interval, of an evaluation and of a table of patches."""
+    monkeypatch.setitem(METRICS, "hits", lambda counts: np.asarray(counts)[..., 0])
+    found = _evaluated([_patch(1, [(0, 10)], [(0, 4)])])
+    assert (found.metrics["hits"], found.intervals["hits"]) == (4, (4, 4))
+    assert PatchCounts(("image_1",), found.confusion).scores()["hits"] == (4, (4, 4))
+
+
+def test_a_patch_predicted_twice_is_one_row_with_the_pixels_of_both() -> None:
+    """Ten of ten pixels found the first time, four the second: 14 hits and 6 misses of one patch."""
+    (first,), (second,) = (list(predictions(_first_band, [_patch(1, [(0, 10)], [(0, n)])])) for n in (10, 4))
+    twice = first._replace(probability=np.stack([first.probability, second.probability]))
+    found = evaluate_predictions([twice], 0.75)
+    np.testing.assert_array_equal(found.confusion, [[14, 0, 6]])
+    assert found.patches[0].landslide_share == 10 / 1600
+    assert (found.objects.landslides, found.objects.hits) == ((2, 0, 0), (1, 0, 0))
+    assert found.counts.pixels.sum() == 3200

@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score, fbeta_score, jaccard_score, log_loss
 from lsml.config.fields import Scalar
 from lsml.config.schema import LOSS_COMPONENTS, LossConfig, TrainConfig, with_values
 from lsml.errors import ConfigError
-from lsml.losses import CompoundLoss
+from lsml.losses import CompoundLoss, components
 from lsml.losses.pixelwise import focal
 from lsml.losses.region import dice, soft_jaccard, tversky
 from tests.processes import environment
@@ -205,13 +205,13 @@ def test_only_the_hardest_pixels_count() -> None:
     """The mean of the worst two of four, of the worst one where the share is less, of all where they are equal."""
     truth, logits = _pixels([0, 0, 0, 0]), _pixels([-100, 0, 100, 50])
     # -log(1 - sigmoid(z)) is 0, ln 2, 100 and 50
-    assert _value(_only("cross_entropy", hardest_share=0.5), truth, logits) == pytest.approx(75, rel=1e-6)
-    assert _value(_only("focal", hardest_share=0.5), truth, logits) == pytest.approx(75, rel=1e-6)
-    assert _value(_only("cross_entropy", hardest_share=0.01), truth, logits) == pytest.approx(100, rel=1e-6)
-    assert _value(_only("cross_entropy", hardest_share=0.01), truth, 0 * logits) == pytest.approx(LN2, rel=1e-6)
+    assert _value(_only("cross_entropy", ohem_fraction=0.5), truth, logits) == pytest.approx(75, rel=1e-6)
+    assert _value(_only("focal", ohem_fraction=0.5), truth, logits) == pytest.approx(75, rel=1e-6)
+    assert _value(_only("cross_entropy", ohem_fraction=0.01), truth, logits) == pytest.approx(100, rel=1e-6)
+    assert _value(_only("cross_entropy", ohem_fraction=0.01), truth, 0 * logits) == pytest.approx(LN2, rel=1e-6)
     # Losses 10, 20, 15 and 0; with the weight of the first, 30, 20, 15 and 0: (30 + 20) / (3 + 1)
     truth, logits = _pixels([1, 0, 0, 0]), _pixels([-10, 20, 15, -100])
-    config = _only("cross_entropy", hardest_share=0.5, landslide_weight=3)
+    config = _only("cross_entropy", ohem_fraction=0.5, landslide_weight=3)
     assert _value(config, truth, logits) == pytest.approx(12.5, rel=1e-4)
 
 
@@ -237,7 +237,7 @@ def test_a_loss_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         with_values(TrainConfig(), nothing)
     assert str(caught.value) == (
-        "loss: every component has weight 0; give one a weight above 0, such as loss.cross_entropy=1"
+        "configuration: loss: every component has weight 0; give one a weight above 0, such as loss.cross_entropy=1"
     )
     assert caught.value.exit_code == 2
     assert with_values(TrainConfig(), nothing | {"loss.lovasz": 1}).loss.shares == {"lovasz": 1.0}
@@ -293,7 +293,7 @@ def gradients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     np.save(folder / "logits.npy", logits)
     alone = {name: (_only(name).model_dump(), request.param == "jax") for name in LOSS_COMPONENTS}
     equal = dict.fromkeys(LOSS_COMPONENTS, 1.0)
-    compiled = {"all": (equal, True), "mined": (equal | {"hardest_share": 0.25}, True)}
+    compiled = {"all": (equal, True), "mined": (equal | {"ohem_fraction": 0.25}, True)}
     (folder / "losses.json").write_text(json.dumps(alone | compiled))
     env = environment(KERAS_BACKEND=request.param, CUDA_VISIBLE_DEVICES="-1")
     done = subprocess.run(
@@ -332,3 +332,8 @@ def test_gradients_are_those_of_the_definitions(gradients: Path) -> None:
     mined = np.load(gradients / "mined.npy")
     assert np.isfinite(mined).all()
     assert abs(mined.ravel() - everything).max() > 1e-4
+
+
+def test_every_weight_has_its_component() -> None:
+    """The weights that `LossConfig` declares and the components are the same, in name and number."""
+    assert set(components(LossConfig())) == set(LOSS_COMPONENTS)

@@ -9,7 +9,8 @@ import pytest
 
 from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
-from lsml.models.unet import excite, gate
+from lsml.models.unet import _excite as excite
+from lsml.models.unet import _gate as gate
 
 
 def _blocks() -> Blocks:

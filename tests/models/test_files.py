@@ -14,8 +14,8 @@ import pytest
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ModelError
-from lsml.models.build import build_model
 from lsml.models.export import export, load_bytes, load_file
+from lsml.models.unet import build_model
 
 SMALL = {"model.filters": 4, "model.depth": 1}
 

@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lsml.config.schema import InputConfig, fields
+from lsml.config.schema import InputConfig, TrainConfig
 from lsml.data.hdf5 import read_image
 from lsml.data.sensor import BLUE, CONSTANTS, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
 from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import ConfigError
-from lsml.models.inputs import (
-    GROUPS,
-    NDVI,
-    SETS,
-    features_of,
-    reflectance,
-    replace_nonfinite,
-    scale,
-    six_inputs,
-    spectral_index,
-)
+from lsml.models.inputs import GROUPS, NDVI, SETS, features_of, reflectance, replace_nonfinite, scale, spectral_index
+from lsml.models.inputs import _six_inputs as six_inputs
 
 
 def _scaled(stored: np.ndarray, scaling: str, statistics: BandStatistics) -> np.ndarray:
@@ -76,7 +67,7 @@ OFF = dict.fromkeys(GROUPS, False)
 def test_every_band_is_in_one_group() -> None:
     """The groups are the true-or-false fields of the input layer, and together the 14 bands."""
     assert sorted(band for members in GROUPS.values() for band in members) == list(range(14))
-    switches = {spec.name for spec in fields() if spec.kind == "bool" and spec.name.startswith("input.")}
+    switches = {spec.name for spec in TrainConfig.fields() if spec.kind == "bool" and spec.name.startswith("input.")}
     assert switches == {f"input.{group}" for group in GROUPS}
 
 
@@ -95,7 +86,7 @@ def test_a_group_turned_off_leaves_the_others_as_they_were(group: str, statistic
 
 def test_with_nothing_to_look_at_there_is_no_network(statistics: BandStatistics) -> None:
     """All bands off and no index is one line that says what to set; an index alone will do."""
-    with pytest.raises(ConfigError, match="all bands are off and there is no index") as caught:
+    with pytest.raises(ConfigError, match="all bands and indices are off") as caught:
         _features(np.ones(14), statistics, **OFF)
     assert "\n" not in str(caught.value)
     assert _features(np.ones(14), statistics, **OFF, indices="vegetation").shape == (2,)

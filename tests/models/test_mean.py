@@ -14,9 +14,9 @@ import pytest
 
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
-from lsml.models.build import build_model
 from lsml.models.ensemble import weighted_mean
 from lsml.models.export import export, load_bytes
+from lsml.models.unet import build_model
 from tests.processes import WITHOUT_LSML
 
 STRANGER = """

@@ -7,8 +7,8 @@ from lsml.config.fields import Scalar
 from lsml.config.schema import LossConfig, TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
-from lsml.models.build import build_model, build_network, build_networks
 from lsml.models.ensemble import MembersLoss, mean_logits, member_seeds
+from lsml.models.unet import build_model, build_network, build_networks
 
 
 def _config(members: int, **model: Scalar) -> TrainConfig:
@@ -88,4 +88,4 @@ def test_each_member_starts_as_the_network_of_its_seed(statistics: BandStatistic
         alone = build_network(with_values(_config(1), {"seed": seed}), statistics)
         for one, two in zip(alone.get_weights(), member.get_weights(), strict=True):
             np.testing.assert_array_equal(one, two)
-    assert networks.judged.count_params() == 2 * alone.count_params()
+    assert networks.inference_model.count_params() == 2 * alone.count_params()

@@ -15,13 +15,13 @@ from lsml.config.schema import TrainConfig, with_values
 from lsml.data.splits import TrainingData
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ConfigError, ModelError
-from lsml.models.build import build_network
 from lsml.models.export import load_bytes
-from lsml.models.pretrained import carry, three_channel_encoder
-from lsml.models.weights import identity
+from lsml.models.pretrained import _three_channel_encoder as three_channel_encoder
+from lsml.models.pretrained import identity, load_pretrained
+from lsml.models.unet import build_network
 from lsml.training.network import Network
 from lsml.training.optimizer import PacedAdamW
-from lsml.training.trainer import FitResult, TrainingRun, fit, last_epoch
+from lsml.training.trainer import FitResult, Trainer, fit, last_epoch
 from tests.processes import ROOT, WITHOUT_LSML, environment, lsml
 from tests.training.test_trainer import STATISTICS, Listener, Squares
 
@@ -66,7 +66,7 @@ def _config(weights: Path | str, **values: Scalar) -> TrainConfig:
 
 def _carried(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
     network = build_network(config, statistics)
-    carry(config, network)
+    load_pretrained(config, network)
     return network
 
 
@@ -200,7 +200,7 @@ def test_files_of_keras_applications_fit_resnet50(top: bool, statistics: BandSta
             "model.weights: ImageNet's are of 64 filters, and model.filters is 4; set model.filters=64",
         ),
         ({"model.normalization": "group"}, "pretrained encoders have batch normalisation, and model.normalization is"),
-        ({"input.features": "six_inputs"}, "model.weights: pretrained encoders look at bands, and input.features is"),
+        ({"input.features": "six_inputs"}, "model.weights: pretrained encoders need bands, and input.features is"),
         ({"input.visible": False}, "model.stem: inflate carries filters to blue, green and red, and input.visible is"),
     ],
 )
@@ -213,7 +213,7 @@ def test_what_cannot_go_together_is_one_line(values: dict[str, Scalar], says: st
 
 def test_a_word_that_is_no_file_of_weights_is_refused() -> None:
     """`imagnet` is neither of the words nor a file's name."""
-    with pytest.raises(ConfigError, match=r"model.weights: .*takes none, imagenet, or a file .* not 'imagnet'"):
+    with pytest.raises(ConfigError, match=r"model.weights: .*must be none, imagenet, or a file .* not 'imagnet'"):
         _config("imagnet")
 
 
@@ -286,7 +286,7 @@ np.save("kernel.npy", model.get_layer("conv2_block1_1_conv").get_weights()[0])
 def test_every_member_starts_from_the_file(weights: Path) -> None:
     """Of several networks each has the file's encoder, and a decoder of its own."""
     config = _config(weights, model__depth=2, model__members=2)
-    run = TrainingRun(config, Squares("train", 8), STATISTICS, validation=None, keep=last_epoch, checkpoint=None)
+    run = Trainer(config, Squares("train", 8), STATISTICS, validation=None, keep=last_epoch, checkpoint=None)
     first, second = (_kernels(layer) for layer in run.network.layers if isinstance(layer, keras.Model))
     expected = _kernels(_carried(with_values(config, {"model.members": 1}), STATISTICS))
     np.testing.assert_array_equal(first[0], expected[0])
@@ -392,11 +392,13 @@ def test_without_a_network_imagenet_is_one_line_and_exit_5(command: str, tmp_pat
     values = ("architecture=resnet_unet", "encoder=resnet50", "filters=64", "weights=imagenet")
     # Nobody listens on port 9 of this machine.
     env = environment(KERAS_HOME=str(tmp_path / "keras"), https_proxy="http://127.0.0.1:9", no_proxy="")
-    done = lsml(tmp_path, command, demo, *(word for value in values for word in ("--set", f"model.{value}")), env=env)
+    words = [word for value in values for word in ("--set", f"model.{value}")]
+    # Keras reads where its home is when it is imported.
+    done = lsml(tmp_path, command, demo, *words, python=sys.executable, env=env)
     assert done.returncode == 5, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(
-        "lsml: error: model.weights=imagenet: the weights cannot be had: URL fetch failure on https://"
+        "lsml: error: model.weights=imagenet: the weights are not available: URL fetch failure on https://"
     )
     assert last.endswith("download that file where there is a network, and set model.weights to its path")
     assert "Traceback" not in done.stderr

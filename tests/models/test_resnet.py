@@ -8,7 +8,7 @@ import pytest
 
 from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
-from lsml.models.encoders import resnet
+from lsml.models.encoders import encoder_of
 
 PUBLISHED = 64
 """Filters of the stem in the paper."""
@@ -18,7 +18,7 @@ def _encoder(bands: int, **values: object) -> keras.Model:
     """The encoder alone, `(B, H, W, bands)` to the features of all levels."""
     config = ModelConfig.model_validate({"architecture": "resnet_unet", "depth": 5} | values)
     inputs = keras.Input((None, None, bands))
-    return keras.Model(inputs, resnet.encode(inputs, Blocks(config, itertools.count(), "float32")))
+    return keras.Model(inputs, encoder_of(config).encode(inputs, Blocks(config, itertools.count(), "float32")))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from lsml.config.schema import LossConfig, TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
-from lsml.models.build import build_model, build_networks
 from lsml.models.export import export
-from lsml.models.unet import SupervisedLoss, level_weights
+from lsml.models.unet import SupervisedLoss, build_model, build_networks
+from lsml.models.unet import _level_weights as level_weights
 
 SMALL = {"model.filters": 4, "model.depth": 3}
 
@@ -54,9 +54,9 @@ def test_the_judged_network_is_the_same_with_and_without(statistics: BandStatist
     """Neither weights nor their order nor the exported layers know of the heads; without them there is one network."""
     plain, supervised = _config(), _config(deep_supervision=True)
     first, second = build_networks(plain, statistics), build_networks(supervised, statistics)
-    assert first.trained is first.judged
-    assert len(second.trained.weights) == len(second.judged.weights) + 4
-    for one, two in zip(first.judged.get_weights(), second.judged.get_weights(), strict=True):
+    assert first.training_model is first.inference_model
+    assert len(second.training_model.weights) == len(second.inference_model.weights) + 4
+    for one, two in zip(first.inference_model.get_weights(), second.inference_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     files = [export(build_model(config, statistics)).content for config in (plain, supervised)]
     names = [{layer["name"] for layer in _layers(content) if "conv" in layer["name"]} for content in files]

@@ -8,8 +8,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.sensor import CONSTANTS, GREEN, NEAR_INFRARED, RED
 from lsml.data.statistics import BandStatistics
-from lsml.models.build import Networks, build_model, build_networks
-from lsml.models.trees import assign, fit_trees, grown, pixel_features, tree_network
+from lsml.models.trees import _assign as assign
+from lsml.models.trees import _grown as grown
+from lsml.models.trees import _pixel_features as pixel_features
+from lsml.models.trees import fit_trees, tree_network
+from lsml.models.unet import Networks, build_model, build_networks
 from tests.training.test_trainer import Squares
 
 NODE = np.dtype(
@@ -113,7 +116,7 @@ def _networks(statistics: BandStatistics, **model: object) -> Networks:
     if networks.trees is not None:
         assign(networks.trees, [], float(np.log(4)))
     assert [w.shape for w in build_model(config, statistics).get_weights()] == [
-        w.shape for w in networks.judged.get_weights()
+        w.shape for w in networks.inference_model.get_weights()
     ]
     return networks
 
@@ -121,18 +124,18 @@ def _networks(statistics: BandStatistics, **model: object) -> Networks:
 @pytest.mark.parametrize("members", [1, 2])
 def test_the_share_mixes_probabilities(members: int, statistics: BandStatistics) -> None:
     """Trees that say .8 everywhere, with share .25, add .2 to .75 of what the members say on average."""
-    networks = _networks(statistics, members=members, pixel_share=0.25)
+    networks = _networks(statistics, members=members, tree_weight=0.25)
     stored = _stored(1, 16, 16)
     mean = np.mean([_sigmoid(member(stored)) for member in networks.members], axis=0)
-    np.testing.assert_allclose(_sigmoid(networks.judged(stored)), 0.75 * mean + 0.2, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(_sigmoid(networks.inference_model(stored)), 0.75 * mean + 0.2, rtol=0, atol=1e-6)
 
 
 def test_the_network_beside_the_trees_is_the_network_alone(statistics: BandStatistics) -> None:
     """Its weights are those of share 0, trained is it alone, and no weight of the trees is trained."""
-    alone, beside = _networks(statistics), _networks(statistics, pixel_share=0.5)
+    alone, beside = _networks(statistics), _networks(statistics, tree_weight=0.5)
     assert alone.trees is None
-    assert alone.trained is alone.judged is alone.members[0]
-    assert beside.trained is beside.members[0]
-    for one, two in zip(alone.trained.get_weights(), beside.trained.get_weights(), strict=True):
+    assert alone.training_model is alone.inference_model is alone.members[0]
+    assert beside.training_model is beside.members[0]
+    for one, two in zip(alone.training_model.get_weights(), beside.training_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert len(beside.judged.trainable_variables) == len(alone.judged.trainable_variables)
+    assert len(beside.inference_model.trainable_variables) == len(alone.inference_model.trainable_variables)

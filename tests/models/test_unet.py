@@ -2,7 +2,7 @@
 
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
-from lsml.models.build import build_network
+from lsml.models.unet import build_network
 
 
 def test_filters_double_with_depth(statistics: BandStatistics) -> None:

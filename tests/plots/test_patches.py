@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from lsml.data.sensor import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED
-from lsml.plots import curves
+from lsml.plots import curves, png
 from lsml.plots import patches as figures
 from lsml.scoring.metrics import PooledCounts
 
@@ -40,7 +40,7 @@ def test_true_colour_stretches_each_band() -> None:
 
 def test_false_colour_shows_vegetation_red() -> None:
     """Near infrared goes to red, red to green, green to blue."""
-    picture = figures.false_colour(stored(near=4501, red=0, green=1090))
+    picture = figures._false_colour(stored(near=4501, red=0, green=1090))
     # Green's middle, (380 + 1800) / 2 = 1090, gives 156 as above.
     assert picture.dtype == np.uint8
     assert picture.shape == (128, 128, 3)
@@ -58,12 +58,12 @@ def test_missing_values_are_black() -> None:
 def test_outcomes_have_their_colours(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
     """Hit, miss and false alarm are coloured; the rest is grey: 30 where dark, 30 + .45 * 255 where bright."""
     truth, probability = four_outcomes
-    dark = figures.outcome_map(stored(), truth, probability, 0.5)
+    dark = figures._outcome_map(stored(), truth, probability, 0.5)
     assert tuple(dark[10, 10]) == figures.HIT
     assert tuple(dark[10, 100]) == figures.FALSE_ALARM
     assert tuple(dark[100, 10]) == figures.MISS
     assert tuple(dark[100, 100]) == (30, 30, 30)
-    bright = figures.outcome_map(stored(red=1901, green=1801, blue=1701), truth, probability, 0.5)
+    bright = figures._outcome_map(stored(red=1901, green=1801, blue=1701), truth, probability, 0.5)
     assert tuple(bright[100, 100]) == (144, 144, 144)
 
 
@@ -71,7 +71,7 @@ def test_outlines_are_the_edges_of_landslides() -> None:
     """Of a square of 3 by 3 pixels all but the middle are coloured; at the patch's edge a landslide is outlined too."""
     mask = np.zeros((128, 128), np.uint8)
     mask[10:13, 20:23] = mask[0:2, 50] = 1
-    picture = figures.outlined(stored(), mask)
+    picture = figures._outlined(stored(), mask)
     coloured = (picture == figures.FALSE_ALARM).all(-1)
     assert coloured[10:13, 20:23].tolist() == [[True, True, True], [True, False, True], [True, True, True]]
     assert coloured[0:2, 50].all()
@@ -93,7 +93,7 @@ def test_augmented_patches_are_a_row_each() -> None:
 def test_the_threshold_itself_counts_as_landslide() -> None:
     """A pixel at the threshold is a hit, one just below it a miss."""
     truth = np.ones((1, 2))
-    outcome = figures.outcome_map(stored()[:1, :2], truth, np.array([[0.5, 0.4999]]), 0.5)
+    outcome = figures._outcome_map(stored()[:1, :2], truth, np.array([[0.5, 0.4999]]), 0.5)
     assert [tuple(pixel) for pixel in outcome[0]] == [figures.HIT, figures.MISS]
 
 
@@ -150,12 +150,12 @@ def test_curves_are_drawn_with_and_without_landslide(landslide: bool) -> None:
     probability = np.linspace(0, 1, 1000)
     counts.update((probability > 0.6) & landslide, probability)
     drawn = {
-        "precision and recall": curves.draw_precision_recall(counts, 0.5, "test split, 1 patch"),
-        "f1": curves.draw_f1(counts, 0.5, "test split, 1 patch"),
-        "reliability": curves.draw_reliability(counts, "test split, 1 patch"),
+        "precision and recall": png(curves.plot_precision_recall(counts, 0.5, "test split, 1 patch")),
+        "f1": png(curves.plot_f1(counts, 0.5, "test split, 1 patch")),
+        "reliability": png(curves.plot_reliability(counts, "test split, 1 patch")),
     }
-    for name, png in drawn.items():
-        pixels = (255 * imread(io.BytesIO(png))[..., :3]).round().astype(int)
+    for name, content in drawn.items():
+        pixels = (255 * imread(io.BytesIO(content))[..., :3]).round().astype(int)
         blue, orange = ((pixels == colour).all(-1).sum() for colour in ((0, 114, 178), figures.FALSE_ALARM))
         # A curve or its legend is hundreds of pixels; the reliability diagram shows the zeros that there are.
         assert (blue > 100) == (landslide or name == "reliability"), name

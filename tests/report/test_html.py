@@ -2,7 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from lsml.report.html import Picture, Section, Table, as_svg, render
+from lsml.report.html import PageSection, as_svg, render
+from lsml.report.summary import Picture, Table
 from tests.pages import Page
 
 NASTY = '<script>alert("1")</script> & <img src=https://example.org/x.png>'
@@ -17,7 +18,7 @@ def drawn() -> bytes:
 
 def test_whatever_a_text_holds_is_shown_as_it_is() -> None:
     """A script and a picture in every place where a text can stand: all are text, none is an element."""
-    section = Section(
+    section = PageSection(
         "key",
         NASTY,
         headline=NASTY,
@@ -40,7 +41,7 @@ def test_whatever_a_text_holds_is_shown_as_it_is() -> None:
 def test_a_page_that_loads_something_is_seen_by_this_test() -> None:
     """A style that imports, a drawing with an address and a picture elsewhere would each be named."""
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="https://example.org/a.png"/></svg>'
-    text = render("t", "", [Section("s", "S", pictures=[Picture(svg, "a")])])
+    text = render("t", "", [PageSection("s", "S", pictures=[Picture(svg, "a")])])
     text = text.replace("<style>", "<style>@import 'https://example.org/b.css'; p { background: url(c.png) }")
     text = text.replace("</main>", '<p><img src="d.png" alt=""></p></main>')
     assert sorted(Page(text).loaded) == [
@@ -56,12 +57,12 @@ def test_a_figure_is_the_same_each_time() -> None:
     first = drawn()
     assert first == drawn()
     assert b"date" not in first
-    assert Page(render("t", "", [Section("s", "S", pictures=[Picture(first, "a")])])).loaded == []
+    assert Page(render("t", "", [PageSection("s", "S", pictures=[Picture(first, "a")])])).loaded == []
 
 
 def test_text_stands_beside_what_would_be_left_alone() -> None:
     """One picture or table, or three, has the text beside it; of two, each has the other."""
     picture, wide = Picture(b"", "a"), Picture(b"", "a", wide=True)
-    assert Section("s", "S", pictures=[picture, wide]).beside
-    assert not Section("s", "S", pictures=[picture], tables=[Table("", [], [])]).beside
-    assert not Section("s", "S", pictures=[wide]).beside
+    assert PageSection("s", "S", pictures=[picture, wide]).beside
+    assert not PageSection("s", "S", pictures=[picture], tables=[Table("", [], [])]).beside
+    assert not PageSection("s", "S", pictures=[wide]).beside

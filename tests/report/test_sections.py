@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 
 from lsml.config.schema import TrainConfig, with_values
-from lsml.report.sections import study_page
-from lsml.report.summary import (
-    Contender,
+from lsml.report.facts import (
     DataFacts,
-    Evaluated,
-    JudgedRun,
-    Objective,
+    EvaluatedRun,
+    ScoredRun,
     SpentTime,
     SplitFacts,
     StudyFacts,
-    TrialFacts,
+    TopTrial,
 )
+from lsml.report.sections import study_page
+from lsml.report.summary import FrontTrial, Standing, TrialFacts
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import PooledCounts
 from tests.pages import Page
@@ -32,11 +31,11 @@ def pixels() -> PooledCounts:
     return counts
 
 
-def judged(name: str, *confusion: tuple[int, int, int], depth: int = 3) -> JudgedRun:
+def scored(name: str, *confusion: tuple[int, int, int], depth: int = 3) -> ScoredRun:
     """A run with that TP, FP and FN on each patch."""
     counts = PatchCounts(tuple(f"image_{n}" for n in range(len(confusion))), np.array(confusion))
     config = with_values(BASE, {"model.depth": depth})
-    return JudgedRun(name, f"run of {name}", 0.75, config, 0.5, counts, pixels(), {"Keras": "3.15.1"})
+    return ScoredRun(name, f"run of {name}", 0.75, config, 0.5, counts, pixels(), {"Keras": "3.15.1"})
 
 
 def trial(slot: int, f1: float | None, *, state: str = "complete", cost: float | None = None) -> TrialFacts:
@@ -44,7 +43,7 @@ def trial(slot: int, f1: float | None, *, state: str = "complete", cost: float |
 
 
 # Patches have 4 and 2 landslide pixels, so TP + FN are (4, 2) in every run.
-BEST = judged("trial 1", (3, 1, 1), (2, 0, 0), depth=4)
+BEST = scored("trial 1", (3, 1, 1), (2, 0, 0), depth=4)
 ONE = StudyFacts(
     study="one",
     experiment="tiny",
@@ -80,8 +79,8 @@ def test_a_study_of_one_trial_has_no_figure_of_many() -> None:
 
 def test_the_answer_by_hand() -> None:
     """TP 5, FP 1, FN 1: F1 10/12; two patches are too few for an interval, and the difference is paired."""
-    others = [judged("the base configuration", (2, 2, 2), (1, 0, 1)), judged("its double", (3, 1, 1), (2, 0, 0))]
-    others.append(judged("its better", (4, 0, 0), (2, 0, 0)))
+    others = [scored("the base configuration", (2, 2, 2), (1, 0, 1)), scored("its double", (3, 1, 1), (2, 0, 0))]
+    others.append(scored("its better", (4, 0, 0), (2, 0, 0)))
     page = Page(study_page(replace(ONE, rivals=others)))
     answer = page.sections["answer"]
     # Patch 0 alone: 6 / 8; patch 1 alone: 4 / 4.
@@ -126,9 +125,9 @@ def test_a_run_of_an_older_lsml_has_a_score_without_an_interval() -> None:
 
 
 def test_test_scores_are_labelled_with_interval_and_count() -> None:
-    """One row a run that was judged on the test split, and one an opening, with who and when."""
+    """One row a run that was scored on the test split, and one an opening, with who and when."""
     counts = PatchCounts(tuple(f"image_{n:02}" for n in range(12)), np.ones((12, 3), int))
-    score = Evaluated("demo-001", "r1", counts, {"F1": (0.5, 0.4, 0.6), "IoU": (1 / 3, None, None)}, 0.25)
+    score = EvaluatedRun("demo-001", "r1", counts, {"F1": (0.5, 0.4, 0.6), "IoU": (1 / 3, None, None)}, 0.25)
     opening = {"when": "2026-01-02T03:04:05+00:00", "who": "me@here", "model": "demo/1", "data_fingerprint": "f" * 64}
     page = Page(study_page(replace(ONE, tests=[score], openings=[opening, opening])))
     assert "This study opened it 2 times" in page.sections["test"]
@@ -146,12 +145,12 @@ def test_test_scores_are_labelled_with_interval_and_count() -> None:
 
 
 def test_an_ensemble_is_set_against_the_registered_run() -> None:
-    """On the same test patches, which are resampled in pairs; a run judged on others is not."""
+    """On the same test patches, which are resampled in pairs; a run scored on others is not."""
     best = PatchCounts(("a", "b"), np.array([(3, 1, 1), (2, 0, 0)]))
     mean = PatchCounts(("a", "b"), np.array([(4, 1, 0), (2, 0, 0)]))
     other = PatchCounts(("a", "c"), np.array([(4, 1, 0), (2, 0, 0)]))
     tests = [
-        Evaluated(name, f"run of {name}", found, {}, None)
+        EvaluatedRun(name, f"run of {name}", found, {}, None)
         for name, found in zip("xyz", (best, mean, other), strict=True)
     ]
     page = Page(study_page(replace(ONE, tests=tests, best_run_id="run of x")))
@@ -165,18 +164,19 @@ def test_a_study_of_many_trials_has_every_part() -> None:
     """Six trials of which one failed and one was pruned, two objectives, standings, curves and pictures."""
     trials = [trial(slot, 0.5 + slot / 20, cost=1000.0 * (slot + 1)) for slot in range(4)]
     trials += [trial(4, None, state="failed"), trial(5, 0.3, state="pruned")]
-    standing = {"what": "trial 3", "f1": 0.7, "run_id": "c3", "reason": ""}
-    lost = {"what": "broken", "f1": None, "run_id": None, "reason": "loss is nan"}
-    best = {"trial": 3, "f1": 0.65, "cost": 4000.0, "run_id": "r3", "registered": True}
-    contender = Contender("trial 3", 0.65, "epoch", {"val_f1": ((1, 2, 3), (0.1, 0.2, 0.65))}, {})
+    standing = Standing(what="trial 3", f1=0.7, run_id="c3", reason="")
+    lost = Standing(what="broken", f1=None, run_id=None, reason="loss is nan")
+    best = FrontTrial(trial=3, f1=0.65, cost=4000.0, run_id="r3", registered=True)
+    top = TopTrial("trial 3", 0.65, "epoch", {"val_f1": ((1, 2, 3), (0.1, 0.2, 0.65))}, {})
     facts = replace(
         ONE,
         trials=trials,
         importance={"model.depth": 1.0},
-        objective=Objective("parameters", "parameters", 5000.0),
+        cost_unit="parameters",
+        limit=5000.0,
         front=[best],
         standings=[standing, lost],
-        contenders=[contender],
+        top_trials=[top],
     )
     page = Page(study_page(facts))
     wanted = {"history", "coordinates", "front", "standings", "curves"}
@@ -184,7 +184,7 @@ def test_a_study_of_many_trials_has_every_part() -> None:
     assert "Trial 4 failed: broken" in page.sections["history"]
     assert [row[0] for row in page.tables["history"][0][1:]] == ["3", "2", "1", "0", "5"]
     assert "Pruned: 1 of 6 trials (17%)" in page.sections["time"]
-    assert page.tables["front"][0][1] == ["trial 3", "0.6500", "4,000", "r3"]
+    assert page.tables["front"][0][1] == ["trial 3", "0.6500", "4,000", "registered", "r3"]
     assert page.tables["standings"][0][2] == ["broken", "failed", "loss is nan", ""]
     assert all(alt for _, alt in page.pictures)
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from lsml.scoring.bootstrap import CONFUSION, DRAWS, average_precision, difference, f1, intervals
+from lsml.scoring.bootstrap import DRAWS, difference, intervals
+from lsml.scoring.metrics import METRICS, average_precision, f1
 
 
 def test_patches_that_are_all_alike_leave_no_doubt() -> None:
     """Whatever is drawn from equal patches, the scores are those of one of them."""
-    found = intervals(np.tile([6, 2, 1], (10, 1)), CONFUSION)
+    found = intervals(np.tile([6, 2, 1], (10, 1)), METRICS)
     # TP 6, FP 2, FN 1: precision 6/8, recall 6/7, F1 12/15, IoU 6/9
     for name, value in (("precision", 0.75), ("recall", 6 / 7), ("f1", 0.8), ("iou", 6 / 9)):
         assert found[name] == pytest.approx((value, value)), name
@@ -42,10 +43,10 @@ def test_the_seed_decides() -> None:
 
 def test_no_landslide_scores_0_and_no_patch_is_refused() -> None:
     """Sums of zeros divide by nothing; an empty table has no interval."""
-    found = intervals(np.zeros((5, 3), int), CONFUSION)
+    found = intervals(np.zeros((5, 3), int), METRICS)
     assert set(found.values()) == {(0.0, 0.0)}
     with pytest.raises(ValueError, match="no patches"):
-        intervals(np.zeros((0, 3), int), CONFUSION)
+        intervals(np.zeros((0, 3), int), METRICS)
 
 
 def test_a_difference_is_resampled_in_pairs() -> None:

@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.metrics import f1_score, log_loss
 
-from lsml.scoring.calibration import HIGHEST, LOWEST, STEEPEST, calibrate, moved
+from lsml.scoring.calibration import HIGHEST, LOWEST, STEEPEST, calibrate, rescale_threshold
 from lsml.scoring.metrics import PooledCounts
 
 
@@ -52,9 +52,9 @@ def test_f1_at_the_moved_threshold_is_what_it_was() -> None:
 
 def test_a_threshold_moves_by_hand() -> None:
     """Of .9 the odds are 9, at T = 2 they are 3, so .75; .5 stays, and so do the ends."""
-    assert moved(0.9, 2.0) == pytest.approx(0.75)
-    assert moved(0.5, 7.0) == 0.5
-    assert (moved(0.0, 2.0), moved(1.0, 2.0), moved(0.3, 1.0)) == (0.0, 1.0, 0.3)
+    assert rescale_threshold(0.9, 2.0) == pytest.approx(0.75)
+    assert rescale_threshold(0.5, 7.0) == 0.5
+    assert (rescale_threshold(0.0, 2.0), rescale_threshold(1.0, 2.0), rescale_threshold(0.3, 1.0)) == (0.0, 1.0, 0.3)
 
 
 @pytest.mark.parametrize("truth", [0, 1])

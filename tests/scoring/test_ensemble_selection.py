@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from lsml.scoring.ensemble_selection import held_out, mean_of, quantise, restore, select
-from lsml.scoring.ensemble_selection import pack_probabilities as pack
-from lsml.scoring.ensemble_selection import unpack_probabilities as unpack
+from lsml.scoring.ensemble_selection import StoredProbabilities, _mean_of, _select, _split_half_f1, quantise, restore
 
 # Of four pixels, the first two landslide.
 TRUTH = [1, 1, 0, 0]
@@ -34,21 +32,21 @@ def test_the_greedy_selection_by_hand() -> None:
     Nothing is above 1: the end.
     """
     models, truth = [_levels(A), _levels(B), _levels(C)], _masks(TRUTH)
-    chosen = select(models, truth, most=8)
+    chosen = _select(models, truth, max_members=8)
     assert chosen.weights == (2, 1, 0)
     assert chosen.course == pytest.approx((2 / 3, 0.8, 1.0))
     assert chosen.f1 == 1
     # The weakest landslide pixel, (2 * .2 + .9) / 3.
     assert chosen.threshold == pytest.approx(0.4333, abs=0.01)
-    np.testing.assert_allclose(mean_of(models, chosen.weights)[0, 0], [0.4333, 0.5, 0.3667, 0.4], atol=0.01)
+    np.testing.assert_allclose(_mean_of(models, chosen.weights)[0, 0], [0.4333, 0.5, 0.3667, 0.4], atol=0.01)
 
 
 def test_no_more_members_than_asked_for() -> None:
     """Two members are A and B, one is the best model alone, the first of equals; a perfect one needs no other."""
     models, truth = [_levels(A), _levels(B), _levels(C)], _masks(TRUTH)
-    assert select(models, truth, most=2).weights == (1, 1, 0)
-    assert select(models, truth, most=1).weights == (1, 0, 0)
-    assert select([*models, _levels([0.9, 0.9, 0.1, 0.1])], truth, most=8).weights == (0, 0, 0, 1)
+    assert _select(models, truth, max_members=2).weights == (1, 1, 0)
+    assert _select(models, truth, max_members=1).weights == (1, 0, 0)
+    assert _select([*models, _levels([0.9, 0.9, 0.1, 0.1])], truth, max_members=8).weights == (0, 0, 0, 1)
 
 
 def test_what_it_was_not_selected_on_judges_it() -> None:
@@ -60,26 +58,26 @@ def test_what_it_was_not_selected_on_judges_it() -> None:
     calls the one background: F1 0, while the selection on both halves thinks of 4/6.
     """
     twice = [_levels(model, model) for model in (A, B, C)]
-    assert held_out(twice, _masks(TRUTH, TRUTH), most=8) == pytest.approx((1.0, 2 / 3))
+    assert _split_half_f1(twice, _masks(TRUTH, TRUTH), max_members=8) == pytest.approx((1.0, 2 / 3))
 
     right, wrong = [0.9, 0.1], [0.1, 0.9]
     contrary = [_levels(right, wrong), _levels(wrong, right)]
     truth = _masks([1, 0], [1, 0])
-    assert held_out(contrary, truth, most=8) == (0, 0)
-    assert select(contrary, truth, most=8).f1 == pytest.approx(4 / 6)
+    assert _split_half_f1(contrary, truth, max_members=8) == (0, 0)
+    assert _select(contrary, truth, max_members=8).f1 == pytest.approx(4 / 6)
 
 
-def test_nothing_is_held_out_where_a_half_has_no_landslide() -> None:
+def test_nothing_is_split_half_f1_where_a_half_has_no_landslide() -> None:
     """Such a half has nothing to choose by; nor has a single patch a second half."""
-    assert held_out([_levels(A, A)], _masks(TRUTH, [0, 0, 0, 0]), most=2) is None
-    assert held_out([_levels(A)], _masks(TRUTH), most=2) is None
+    assert _split_half_f1([_levels(A, A)], _masks(TRUTH, [0, 0, 0, 0]), max_members=2) is None
+    assert _split_half_f1([_levels(A)], _masks(TRUTH), max_members=2) is None
 
 
 def test_nothing_to_select_from_is_refused() -> None:
     """No models, no members, and masks of another shape."""
-    for models, most in (([], 2), ([_levels(A)], 0), ([_levels(A, A)], 2)):
+    for models, members in (([], 2), ([_levels(A)], 0), ([_levels(A, A)], 2)):
         with pytest.raises(ValueError, match="nothing to select"):
-            select(models, _masks(TRUTH), most=most)
+            _select(models, _masks(TRUTH), max_members=members)
 
 
 def test_probabilities_come_back_from_a_byte_to_the_nearest_level() -> None:
@@ -98,10 +96,16 @@ def test_probabilities_come_back_from_a_byte_to_the_nearest_level() -> None:
 def test_kept_probabilities_come_back_with_their_patches() -> None:
     """Ids, fingerprint and levels; a damaged or foreign file is a ValueError."""
     probability = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
-    content = pack(["image_1", "image_2", "image_10"], "ab" * 32, probability)
-    kept = unpack(content)
+    content = StoredProbabilities.pack(["image_1", "image_2", "image_10"], "ab" * 32, probability)
+    kept = StoredProbabilities.unpack(content)
     assert (kept.ids, kept.fingerprint) == (("image_1", "image_2", "image_10"), "ab" * 32)
     np.testing.assert_array_equal(kept.levels, quantise(probability))
-    for broken in (b"", b"hello", content[:100], content[:-30], pack(["image_1"], "ab" * 32, probability)):
+    for broken in (
+        b"",
+        b"hello",
+        content[:100],
+        content[:-30],
+        StoredProbabilities.pack(["image_1"], "ab" * 32, probability),
+    ):
         with pytest.raises(ValueError):  # noqa: PT011 (the reason is NumPy's own)
-            unpack(broken)
+            StoredProbabilities.unpack(broken)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from lsml.scoring import bootstrap
 from lsml.scoring.metrics import (
     THRESHOLDS,
     Confusion,
+    PatchScore,
     PooledCounts,
+    average_precision,
     coarse_counts,
     per_image_mean_f1,
-    score_patch,
     to_csv,
 )
 
@@ -35,7 +35,7 @@ def test_counts_by_hand() -> None:
     found = _counts([1, 1, 1, 0, 0], [0.9, 0.5, 0.1, 0.7, 0.2]).at(0.5)
     assert found == Confusion(true_positive=2, false_positive=1, false_negative=1, true_negative=1)
     # precision 2/3, recall 2/3, F1 4 / (4 + 1 + 1), IoU 2 / 4
-    assert (found.precision, found.recall, found.f1, found.iou) == pytest.approx((2 / 3, 2 / 3, 2 / 3, 0.5))
+    assert found.scores() == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "iou": 0.5})
 
 
 def test_two_class_means_by_hand() -> None:
@@ -50,7 +50,7 @@ def test_a_mean_per_image_counts_a_patch_rightly_left_empty_as_one() -> None:
     """Four patches: F1 2/3, nothing to find and nothing found (1), an alarm where there is nothing (0), a miss (0)."""
     truths = np.array([[1, 1, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
     said = np.array([[0.9, 0.1, 0.1], [0.1, 0.1, 0.1], [0.9, 0.1, 0.1], [0.1, 0.1, 0.1]])
-    scores = [score_patch("", *patch, 0.5) for patch in zip(truths, said, strict=True)]
+    scores = [PatchScore.of("", *patch, 0.5) for patch in zip(truths, said, strict=True)]
     assert per_image_mean_f1(scores) == pytest.approx((2 / 3 + 1 + 0 + 0) / 4)
     assert per_image_mean_f1([]) == 0
 
@@ -60,8 +60,8 @@ def test_the_curve_is_what_each_threshold_gives() -> None:
     counts = _counts([1, 1, 1, 0, 0], [0.9, 0.5, 0.1, 0.7, 0.2])
     curve = counts.curve()
     for place in [0, *np.searchsorted(THRESHOLDS, [0.05, 0.3, 0.6, 0.8])]:
-        at = counts.at(float(THRESHOLDS[place]))
-        assert (curve.precision[place], curve.recall[place], curve.f1[place]) == (at.precision, at.recall, at.f1)
+        at = counts.at(float(THRESHOLDS[place])).scores()
+        assert {name: getattr(curve, name)[place] for name in curve._fields} == {n: at[n] for n in curve._fields}
     assert np.isnan(curve.precision[-1])
     assert (curve.recall[-1], curve.f1[-1]) == (0, 0)
     empty = _counts([0, 0], [0.2, 0.9]).curve()
@@ -116,7 +116,7 @@ def test_a_patchs_coarse_counts_keep_its_average_precision() -> None:
     sums = sum(coarse_counts(*patch) for patch in zip(truth, probability, strict=True))
     assert [int(side.sum()) for side in np.split(sums, 2)] == [int((~truth).sum()), int(truth.sum())]
     expected = sklearn.average_precision_score(truth.ravel(), probability.ravel())
-    assert bootstrap.average_precision(sums[None].astype(float))[0] == pytest.approx(expected, abs=2e-3)
+    assert average_precision(sums[None].astype(float))[0] == pytest.approx(expected, abs=2e-3)
 
 
 def test_counts_come_back_from_their_table() -> None:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from lsml.scoring.objects import ObjectCounts, count_objects
+from lsml.scoring.objects import ObjectCounts
 
 
 def _mask(drawing: str) -> np.ndarray:
@@ -37,10 +37,10 @@ def test_a_patch_by_hand() -> None:
     """)
     # Landslides: 4 pixels, 2 covered; 3 + 7 = 10 pixels, 4 covered. Predicted: 2 on the first, 2 on nothing, and two
     # of 2 on the second, which are objects of their own.
-    assert count_objects(truth, found) == ObjectCounts(
+    assert ObjectCounts.of_patch(truth, found) == ObjectCounts(
         landslides=(2, 0, 0), hits=(1, 0, 0), predicted=4, false_alarms=1
     )
-    assert count_objects(truth, found).scores() == {"object_hit_rate": 1 / 2, "object_precision": 3 / 4}
+    assert ObjectCounts.of_patch(truth, found).scores() == {"object_hit_rate": 1 / 2, "object_precision": 3 / 4}
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,18 @@ def test_a_patch_by_hand() -> None:
 )
 def test_half_of_the_pixels_is_a_hit(covered: int, hits: int) -> None:
     """From half of a landslide's pixels on, and not from the first one."""
-    assert sum(count_objects(_bars(5), _bars(covered)).hits) == hits
-    assert sum(count_objects(_bars(2), _bars(1)).hits) == 1
+    assert sum(ObjectCounts.of_patch(_bars(5), _bars(covered)).hits) == hits
+    assert sum(ObjectCounts.of_patch(_bars(2), _bars(1)).hits) == 1
 
 
 def test_pixels_that_meet_at_a_corner_are_one_object() -> None:
     """A diagonal of four pixels is one landslide, and one predicted object, in either direction."""
     diagonal = np.eye(4, dtype="uint8")
     for mask in (diagonal, diagonal[::-1]):
-        found = count_objects(mask, mask)
+        found = ObjectCounts.of_patch(mask, mask)
         assert (found.landslides, found.hits, found.predicted) == ((1, 0, 0), (1, 0, 0), 1)
     # Opposite borders are far apart: nothing wraps around.
-    assert count_objects(_mask("#..# #..#"), _mask("#... #...")) == ObjectCounts(
+    assert ObjectCounts.of_patch(_mask("#..# #..#"), _mask("#... #...")) == ObjectCounts(
         landslides=(2, 0, 0), hits=(1, 0, 0), predicted=1
     )
 
@@ -70,7 +70,7 @@ def test_landslides_come_in_three_sizes() -> None:
     """Up to 10 pixels, up to 100, and more; each of them hit or not by itself."""
     truth = _bars(1, 10, 11, 100, 101, 200)
     # Bars of 1, 4, 11, 49, 51 and 100 pixels: 4 of 10 and 49 of 100 are less than half.
-    found = count_objects(truth, _bars(1, 4, 11, 49, 51, 100))
+    found = ObjectCounts.of_patch(truth, _bars(1, 4, 11, 49, 51, 100))
     assert (found.landslides, found.hits) == ((2, 2, 2), (1, 1, 2))
     assert found.scores()["object_hit_rate"] == 4 / 6
 
@@ -79,33 +79,37 @@ def test_a_patch_without_landslide_gives_false_alarms_and_area() -> None:
     """Three objects on 100 x 100 pixels of 10 m, which are 1 km2; no share is made of no landslide."""
     found = np.zeros((100, 100), dtype=bool)
     found[0, 0] = found[50, 50:60] = found[99, 99] = True
-    counts = count_objects(np.zeros((100, 100), "uint8"), found)
+    counts = ObjectCounts.of_patch(np.zeros((100, 100), "uint8"), found)
     assert counts == ObjectCounts(predicted=3, false_alarms=3, empty_false_alarms=3, empty_pixels=10_000)
     assert counts.empty_km2 == pytest.approx(1.0)
     assert counts.scores() == {"object_hit_rate": 0.0, "object_precision": 0.0}
     # With a landslide anywhere, the patch's alarms and area are not those of an empty one.
     truth = np.zeros((100, 100), dtype=bool)
     truth[20, 20] = True
-    with_landslide = count_objects(truth, found)
+    with_landslide = ObjectCounts.of_patch(truth, found)
     assert (with_landslide.false_alarms, with_landslide.empty_false_alarms, with_landslide.empty_pixels) == (3, 0, 0)
 
 
 def test_nothing_predicted_and_everything_predicted() -> None:
     """Nothing hits nothing; everything is one object that hits all, or one false alarm where there is no landslide."""
     truth, nothing = _bars(3, 3), np.zeros((3, 200), dtype="uint8")
-    assert count_objects(truth, nothing) == ObjectCounts(landslides=(2, 0, 0), hits=(0, 0, 0))
-    everything = count_objects(truth, nothing + 1)
+    assert ObjectCounts.of_patch(truth, nothing) == ObjectCounts(landslides=(2, 0, 0), hits=(0, 0, 0))
+    everything = ObjectCounts.of_patch(truth, nothing + 1)
     assert everything == ObjectCounts(landslides=(2, 0, 0), hits=(2, 0, 0), predicted=1)
     assert everything.scores() == {"object_hit_rate": 1.0, "object_precision": 1.0}
-    assert count_objects(nothing, nothing + 1) == ObjectCounts(
+    assert ObjectCounts.of_patch(nothing, nothing + 1) == ObjectCounts(
         predicted=1, false_alarms=1, empty_false_alarms=1, empty_pixels=600
     )
-    assert count_objects(nothing, nothing) == ObjectCounts(empty_pixels=600)
+    assert ObjectCounts.of_patch(nothing, nothing) == ObjectCounts(empty_pixels=600)
 
 
 def test_patches_add_up() -> None:
     """The sum over patches is field by field, in integers, and starts from nothing."""
-    patches = [count_objects(_bars(5, 50), _bars(5, 1)), count_objects(_bars(0), _bars(7)), ObjectCounts()]
+    patches = [
+        ObjectCounts.of_patch(_bars(5, 50), _bars(5, 1)),
+        ObjectCounts.of_patch(_bars(0), _bars(7)),
+        ObjectCounts(),
+    ]
     total = sum(patches, ObjectCounts())
     assert total == ObjectCounts(
         landslides=(1, 1, 0), hits=(1, 0, 0), predicted=3, false_alarms=1, empty_false_alarms=1, empty_pixels=200
@@ -118,7 +122,7 @@ def test_eight_hundred_patches_take_seconds() -> None:
     random = np.random.default_rng(0)
     masks = random.random((8, 2, 128, 128)) < 0.1
     started = time.process_time()
-    total = sum((count_objects(*pair) for _ in range(100) for pair in masks), ObjectCounts())
+    total = sum((ObjectCounts.of_patch(*pair) for _ in range(100) for pair in masks), ObjectCounts())
     assert time.process_time() - started < 4
     assert total.predicted % 100 == 0
     assert total.predicted > 100_000

@@ -1,11 +1,12 @@
-"""The gate's rule on differences worked out by hand."""
+"""The rule of promotion on differences worked out by hand."""
 
 import numpy as np
 import pytest
 
+from lsml.errors import DataError
 from lsml.scoring.bootstrap import Difference, Interval
-from lsml.scoring.comparison import PatchCounts, f1_above, mean_f1_above
-from lsml.scoring.promotion_policy import MARGIN, verdict
+from lsml.scoring.comparison import PatchCounts, ScoreKind, mean_f1_above
+from lsml.scoring.promotion_policy import MARGIN, ScoredModel, _decide_by_difference, decide
 
 
 def ahead(value: float, low: float, high: float) -> Difference:
@@ -33,7 +34,7 @@ def test_a_model_is_worse_by_its_interval_or_by_the_margin(
     difference: Difference, shortfall: float, not_worse: bool, left: float
 ) -> None:
     """Both bounds hold by themselves, and small steps down add up."""
-    found = verdict(difference, shortfall=shortfall)
+    found = _decide_by_difference(difference, shortfall=shortfall)
     assert found.not_worse is not_worse
     assert found.shortfall == pytest.approx(left)
     assert found.why.startswith("not worse" if not_worse else "worse")
@@ -43,7 +44,7 @@ def test_many_small_steps_down_are_refused_in_the_end() -> None:
     """Each model .002 below the one before it: the third would be .006 below the first, more than .005."""
     shortfall, steps = 0.0, []
     for _ in range(3):
-        found = verdict(ahead(-0.002, -0.01, 0.01), shortfall=shortfall)
+        found = _decide_by_difference(ahead(-0.002, -0.01, 0.01), shortfall=shortfall)
         steps.append(found.not_worse)
         shortfall = found.shortfall
     assert steps == [True, True, False]
@@ -59,8 +60,34 @@ def test_the_mean_over_seeds_is_held_against_the_champion() -> None:
     # TP, FP, FN of one patch each: 2 TP / (2 TP + FP + FN).
     high, low, champion = table((3, 1, 1)), table((1, 3, 3)), table((2, 2, 2))
     assert mean_f1_above([high, low], [champion]).value == pytest.approx(0)
-    assert mean_f1_above([high], [champion]) == f1_above(high, champion)
+    assert mean_f1_above([high], [champion]) == high.f1_above(champion)
     assert mean_f1_above([high], [champion]).value == pytest.approx(0.25)
     assert mean_f1_above([high], [low, champion]).value == pytest.approx(6 / 8 - 3 / 8)
     with pytest.raises(ValueError, match="same patches"):
         mean_f1_above([high], [PatchCounts(("image_9",), champion.confusion)])
+
+
+KIND = ScoreKind("own", "a" * 64, "pooled", "same")
+
+
+def test_fresh_seeds_that_are_worse_refuse_what_is_not_worse_itself() -> None:
+    """The model equals the champion, F1 4/8, but its configuration's mean over two seeds is 2/8 below it."""
+    low, high = (ScoredModel(name, table(row), KIND) for name, row in (("low", (1, 3, 3)), ("high", (2, 2, 2))))
+    assert decide(high, None).not_worse
+    assert decide(high, high).not_worse
+    refused = decide(high, high, repeats=[low, low])
+    assert (refused.not_worse, refused.shortfall, refused.why[:23]) == (False, 0.0, "over fresh seeds worse:")
+    assert refused.repeats is not None
+    assert refused.repeats.value == pytest.approx(-2 / 8)
+    assert decide(high, high, repeats=[low, low], champion_repeats=[low]).not_worse
+
+
+def test_models_that_were_scored_otherwise_are_not_compared() -> None:
+    """Of another split, or on other patches: both runs are named, also where a repeat of the champion is the one."""
+    champion = ScoredModel("one", table((2, 2, 2)), KIND)
+    elsewhere = champion._replace(run_id="two", kind=KIND._replace(split="random"))
+    for other in (elsewhere, ScoredModel("two", table((2, 2, 2), (1, 1, 1)), KIND)):
+        with pytest.raises(DataError, match="champion's run one and of run two are not comparable"):
+            decide(other, champion)
+        with pytest.raises(DataError, match="of run two"):
+            decide(champion, champion, repeats=[champion], champion_repeats=[other])

@@ -1,15 +1,17 @@
 """Small studies in real processes, and what they leave in both stores."""
 
 import os
+import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+from tests import warm
+
+ROOT = Path(__file__).parents[2]
 
 EXPERIMENT = """
 name: kill-test
@@ -27,16 +29,30 @@ study:
 """
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, as lsml makes it; its migrations take longer than most tests here."""
+    from lsml.tracking.store import open_client
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("store"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+        open_client()
+        return Path.cwd() / "mlflow.db"
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with an experiment file; stores and state land here."""
+def folder(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with an experiment file and an empty MLflow store; state lands here. Workers start warmed up."""
+    shutil.copy(empty_store, tmp_path)
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     # In full: MLflow keeps one connection a URI, and these tests change folders in one process.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with warm.warm_workers():
+        yield tmp_path
 
 
 @pytest.fixture(scope="session")
@@ -51,30 +67,29 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def environment() -> dict[str, str]:
     """For processes that import lsml and the trial functions of these tests from any folder."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])}
+    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def python(*arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
-    """Runs Python in the current folder."""
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=timeout, env=environment(), check=False
-    )
+def run_killed(study: str, data: Path, trials: int, *steps: str) -> subprocess.CompletedProcess[str]:
+    """`run_killed.py` in the current folder."""
+    arguments = (study, str(data), str(trials), *steps)
+    return warm.run_module("tests.study.run_killed", *arguments, folder=Path.cwd(), env=environment(), timeout=500)
 
 
 def attempts(study: str) -> list[dict[str, Any]]:
     """Every attempt that the study's database holds: state, value, parameters, curve."""
-    from lsml.study.database import attempt_of, cost_of, f1_of, load_study, run_id_of, slot_of, state_of
+    from lsml.study.database import AttemptRecord, load_study
 
     return [
         {
-            "slot": slot_of(trial),
-            "attempt": attempt_of(trial),
-            "state": state_of(trial),
-            "value": f1_of(trial),
-            "cost": cost_of(trial),
+            "slot": AttemptRecord(trial).slot,
+            "attempt": AttemptRecord(trial).ordinal,
+            "state": AttemptRecord(trial).state,
+            "value": AttemptRecord(trial).f1,
+            "cost": AttemptRecord(trial).cost,
             "params": trial.params,
             "curve": trial.intermediate_values,
-            "run_id": run_id_of(trial),
+            "run_id": AttemptRecord(trial).run_id,
         }
         for trial in load_study("sqlite:///optuna.db", study).all_trials()
     ]

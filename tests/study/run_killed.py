@@ -1,6 +1,6 @@
 """Runs one study again and again, each time in a process that is killed at another step, until it is done.
 
-Usage: python run_killed.py STUDY DATA TRIALS STEP...
+Usage: python -m tests.study.run_killed STUDY DATA TRIALS STEP...
 
 A STEP is `Class.method:N`: the process dies right after the Nth call of that method. Each attempt is a fork of
 this process, so that the imports are paid for once; the last one is not killed. Prints the exit code of each.
@@ -13,21 +13,20 @@ import signal
 import sys
 from pathlib import Path
 
-from sleeping import FUNCTIONS
-
 from lsml.cli.output import Reporter
 from lsml.config.experiment import load_experiment
 from lsml.workflows.tune import tune
 from tests.forking import exit_code
+from tests.study.sleeping import FUNCTIONS
 
 _OWNERS = {
-    "Slots": "lsml.study.trial_queue",
-    "SearchSlots": "lsml.study.trial_queue",
+    "TrialQueue": "lsml.study.trial_queue",
+    "SearchQueue": "lsml.study.trial_queue",
     "Workers": "lsml.study.workers",
     "TrialRecorder": "lsml.tracking.runs",
-    "models": "lsml.tracking.models",
-    "study": "lsml.tracking.study",
-    "views": "lsml.tracking.views",
+    "RegisteredModel": "lsml.tracking.models",
+    "StudyRun": "lsml.tracking.study",
+    "views": "lsml.tracking.ui",
 }
 # Imported here, once for all forks.
 _MODULES = {name: importlib.import_module(module) for name, module in _OWNERS.items()}
@@ -62,7 +61,7 @@ def run(study: str, data: Path, trials: int, step: str | None) -> None:
             study=study,
             data=data,
             storage="sqlite:///optuna.db",
-            watcher=reporter,
+            listener=reporter,
             functions=FUNCTIONS,
         )
 

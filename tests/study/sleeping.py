@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lsml.data.folds import FoldedData
-from lsml.data.splits import Steps
+from lsml.data.splits import FoldedData, Steps
 from lsml.models.export import ModelFile
-from lsml.study.trial import TrialFunctions, train_trial
+from lsml.study.trial import train_trial
 from lsml.study.trial_queue import fresh_seed
-from lsml.training.memory import within_memory
-from lsml.training.outcome import Earned, Panel, Report, TrialOutcome, TrialTask
+from lsml.training.device import within_memory
+from lsml.training.outcome import CvSummary, Panel, Report, StepEvent, TrialFunctions, TrialOutcome, TrialTask
 from tests.training.starved import spare
 
 EPOCHS = 4
@@ -53,7 +52,7 @@ def sleeping(task: TrialTask, report: Report) -> TrialOutcome:
             time.sleep(0.05)
             task.checkpoint.write_text(str(epoch))
         _maybe_die(epoch)
-        if not report(epoch, {"loss": 1 / epoch, "val_f1": score(task, epoch)}, epoch <= done):
+        if not report(StepEvent(epoch, {"loss": 1 / epoch, "val_f1": score(task, epoch)}, epoch <= done)):
             stopped = "pruned"
             break
     return TrialOutcome(
@@ -70,17 +69,17 @@ def sleeping(task: TrialTask, report: Report) -> TrialOutcome:
     )
 
 
-def refitting(task: TrialTask, report: Report, *, earned: Earned) -> TrialOutcome:
-    """Reports the epochs that the folds earned, and hands back a model."""
-    for epoch in range(1, earned.epochs + 1):
-        report(epoch, {"loss": 1 / epoch}, False)
+def refitting(task: TrialTask, report: Report, *, summary: CvSummary) -> TrialOutcome:
+    """Reports the epochs that the folds summary, and hands back a model."""
+    for epoch in range(1, summary.epochs + 1):
+        report(StepEvent(epoch, {"loss": 1 / epoch}))
     return TrialOutcome(
-        value=earned.value,
+        value=summary.value,
         stopped="finished",
-        steps=Steps("epoch", earned.epochs),
-        best_epoch=earned.epochs,
-        threshold=earned.threshold,
-        metrics={"val_f1": earned.value, "val_threshold": earned.threshold},
+        steps=Steps("epoch", summary.epochs),
+        best_epoch=summary.epochs,
+        threshold=summary.threshold,
+        metrics={"val_f1": summary.value, "val_threshold": summary.threshold},
         model=_MODEL_FILE,
         environment={"backend": "tensorflow", "device": "none"},
     )
@@ -88,7 +87,7 @@ def refitting(task: TrialTask, report: Report, *, earned: Earned) -> TrialOutcom
 
 def simple(task: TrialTask, report: Report) -> TrialOutcome:
     """A baseline that scores .4 in every fold."""
-    report(1, {"val_f1": 0.4}, False)
+    report(StepEvent(1, {"val_f1": 0.4}))
     return TrialOutcome(
         value=0.4,
         stopped="finished",
@@ -103,13 +102,13 @@ def simple(task: TrialTask, report: Report) -> TrialOutcome:
 def counting_threads(task: TrialTask, report: Report) -> TrialOutcome:
     """Scores a hundredth for each thread that its process was given for one operation, or 0 where none were set."""
     threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0")) / 100
-    report(1, {"loss": 1.0, "val_f1": threads}, False)
+    report(StepEvent(1, {"loss": 1.0, "val_f1": threads}))
     return replace(sleeping(task, lambda *_: True), value=threads)
 
 
 def failing(task: TrialTask, report: Report) -> TrialOutcome:
     """Fails the way a real trial would whose loss is not a number."""
-    report(1, {"loss": 1.0, "val_f1": 0.1}, False)
+    report(StepEvent(1, {"loss": 1.0, "val_f1": 0.1}))
     raise ValueError("loss is nan in epoch 2")
 
 
@@ -133,7 +132,7 @@ def narrow(task: TrialTask, report: Report) -> TrialOutcome:
 
 def stuck(task: TrialTask, report: Report) -> TrialOutcome:
     """Reports one epoch and then works on for longer than anybody waits."""
-    report(1, {"loss": 1.0, "val_f1": 0.1}, False)
+    report(StepEvent(1, {"loss": 1.0, "val_f1": 0.1}))
     time.sleep(3600)
     raise AssertionError
 

@@ -1,19 +1,21 @@
 """What a study in folds registers, with trials that only sleep: a tuned configuration has to win twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lsml.config.experiment import load_experiment
 from lsml.errors import StudyError
-from lsml.study.database import load_study, note_result, result_of
-from lsml.study.trial import TrialFunctions
-from lsml.workflows.finalize import TuneResult
+from lsml.report.summary import TuneResult
+from lsml.study.database import load_study
+from lsml.study.trial import FUNCTIONS as DEFAULTS
+from lsml.training.outcome import TrialFunctions
 from lsml.workflows.tune import tune
 
 from .conftest import EXPERIMENT, client, runs
 from .sleeping import FUNCTIONS, LUCK, failing, refitting, sleeping
-from .test_tune import STORAGE, Watcher
+from .test_tune import STORAGE, Listener
 
 FOLDED = EXPERIMENT.replace("{path: unused}", "{path: unused, folds: 3, repeats: 2}").replace(
     "trials: 4", "trials: 4\n  confirm: 2"
@@ -31,7 +33,7 @@ def experiment(folder: Path) -> Path:
 def run(path: Path, data: Path, functions: TrialFunctions = FUNCTIONS, **settings: int) -> TuneResult:
     """The study `s` in the current folder."""
     experiment = load_experiment(path).with_settings(**settings)
-    return tune(experiment, study="s", data=data, storage=STORAGE, watcher=Watcher(), functions=functions)
+    return tune(experiment, study="s", data=data, storage=STORAGE, listener=Listener(), functions=functions)
 
 
 def test_a_tuned_configuration_that_wins_again_is_registered(experiment: Path, patches: Path) -> None:
@@ -105,16 +107,17 @@ def test_more_trials_confirm_only_what_is_new(experiment: Path, patches: Path) -
 
 def test_a_study_whose_refit_fails_says_so_and_goes_on_later(experiment: Path, patches: Path) -> None:
     """Exit code 6 with the reason; the same command tries that again, and nothing else."""
-    broken = TrialFunctions(search=sleeping, refit=_failing_refit, baselines={}, fold_baselines={})
+    broken = replace(DEFAULTS, search=sleeping, refit=_failing_refit, baselines={}, fold_baselines={})
     with pytest.raises(StudyError, match="training on all patches failed: ValueError: loss is nan"):
         run(experiment, patches, broken)
     before = len(runs())
-    result = run(experiment, patches, TrialFunctions(search=sleeping, refit=refitting, baselines={}, fold_baselines={}))
+    functions = replace(DEFAULTS, search=sleeping, refit=refitting, baselines={}, fold_baselines={})
+    result = run(experiment, patches, functions)
     assert len(runs()) == before + 1
     assert client().get_run(result.best_run_id).info.run_name.endswith(".2")
 
 
-def _failing_refit(task: object, report: object, *, earned: object) -> None:
+def _failing_refit(task: object, report: object, *, summary: object) -> None:
     failing(task, report)  # type: ignore[arg-type]
 
 
@@ -131,16 +134,16 @@ def test_a_study_with_a_validation_set_has_baselines_too(folder: Path, patches: 
     assert judged.data.tags["mlflow.parentRunId"] == parent.info.run_id == result.study_run_id
     assert judged.data.params == {"baseline": "simple"}
     note = parent.data.tags["mlflow.note.content"]
-    assert f"| simple | 0.4000 | `{simple['run_id']}` |" in note
-    assert f"| **registered**: {result.label} | {result.best_value:.4f} | `{result.best_run_id}` |" in note
+    assert f"| simple | 0.4000 |  | `{simple['run_id']}` |" in note
+    assert f"| **{result.label}** | {result.best_value:.4f} | registered | `{result.best_run_id}` |" in note
 
 
 def test_a_study_from_before_there_were_baselines_gets_them(folder: Path, patches: Path) -> None:
     """The same command again judges them and trains nothing; a third time there is nothing to do."""
     path = folder / "experiment.yaml"
-    first = run(path, patches, TrialFunctions(search=sleeping, baselines={}), trials=2)
+    first = run(path, patches, replace(DEFAULTS, search=sleeping, baselines={}), trials=2)
     study = load_study(STORAGE, "s")
-    note_result(study, {name: value for name, value in (result_of(study) or {}).items() if name != "baselines"})
+    study.note_result({name: value for name, value in (study.result or {}).items() if name != "baselines"})
     before = len(runs())
     second = run(path, patches, trials=2)
     assert len(runs()) == before + 2
@@ -155,5 +158,5 @@ def test_failing_baselines_end_no_study(folder: Path, patches: Path) -> None:
     path = folder / "experiment.yaml"
     path.write_text(path.read_text().replace("trials: 4", "trials: 4\n  max_failures: 1"))
     both = {"one": failing, "two": failing}
-    result = run(path, patches, TrialFunctions(search=sleeping, baselines=both), trials=1)
+    result = run(path, patches, replace(DEFAULTS, search=sleeping, baselines=both), trials=1)
     assert [entry["f1"] for entry in result.baselines] == [None, None]

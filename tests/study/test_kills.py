@@ -4,36 +4,35 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import attempts, client, counted, python, runs, same_curves
+from .conftest import attempts, client, counted, run_killed, runs, same_curves
 
 STEPS = [
-    "Slots.ask:1",  # asked, but no run yet
-    "study.open_study_run:1",  # the study's run is open, but not noted down
+    "TrialQueue.ask:1",  # asked, but no run yet
+    "StudyRun.open:1",  # the study's run is open, but not noted down
     "TrialRecorder.started:2",  # the second trial's run is open, but not noted down
-    "Slots.remember_run:1",
+    "TrialQueue.remember_run:1",
     "Workers.submit:1",
-    "SearchSlots.report:2",  # an epoch is in the database, unanswered, and not yet in MLflow
+    "SearchQueue.report:2",  # an epoch is in the database, unanswered, and not yet in MLflow
     "TrialRecorder.step:3",
     "TrialRecorder.outcome:1",  # all of the trial is in MLflow, nothing told to the database
-    "Slots.complete:1",  # told, but its run is still open
+    "TrialQueue.complete:1",  # told, but its run is still open
     "TrialRecorder.closed:1",
-    "Slots.fail:1",  # the search is done, and a baseline that fails is told to the database alone
-    "models.register:1",  # registered, but not written down on the study's run
+    "TrialQueue.fail:1",  # the search is done, and a baseline that fails is told to the database alone
+    "RegisteredModel.register:1",  # registered, but not written down on the study's run
     "views.save_study_view:1",
-    "study.log_study:1",
-    "study.end_study_run:1",
+    "StudyRun.log:1",
+    "StudyRun.end:1",
 ]
 TRIALS = 5
 
 
 def test_a_coordinator_killed_at_every_step_changes_nothing(folder: Path, patches: Path) -> None:
     """Killed at each step in turn and started again, a study ends like one that was left in peace."""
-    script = str(Path(__file__).with_name("run_killed.py"))
-    done = python(script, "killed", str(patches), str(TRIALS), *STEPS)
+    done = run_killed("killed", patches, TRIALS, *STEPS)
     codes = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
     # Every step was reached, so every kill happened; the last start ran to its end.
     assert codes == dict.fromkeys(STEPS, "-9") | {"None": "0"}, done.stdout + done.stderr
-    assert python(script, "quiet", str(patches), str(TRIALS)).stdout.split() == ["None", "0"]
+    assert run_killed("quiet", patches, TRIALS).stdout.split() == ["None", "0"]
 
     assert [entry["slot"] for entry in counted("killed")] == list(range(TRIALS))
     assert {entry["state"] for entry in attempts("killed")} <= {"complete", "pruned", "superseded"}
@@ -65,17 +64,17 @@ FOLD_STEPS = [
     "TrialRecorder.closed:2",  # the search is done
     "TrialRecorder.started:1",  # the base's confirmation has a run that nobody noted down
     "TrialRecorder.outcome:1",  # all of it is in MLflow, nothing told to the database
-    "Slots.complete:1",  # told, but its run is still open
+    "TrialQueue.complete:1",  # told, but its run is still open
     "TrialRecorder.step:2",  # in the middle of the tuned configuration's
-    "Slots.complete:1",
+    "TrialQueue.complete:1",
     "TrialRecorder.outcome:1",  # the model trained on all patches is in MLflow alone
-    "Slots.complete:1",
-    "Slots.complete:1",  # the first baseline
-    "Slots.fail:1",  # the second one, which fails
-    "models.register:1",
+    "TrialQueue.complete:1",
+    "TrialQueue.complete:1",  # the first baseline
+    "TrialQueue.fail:1",  # the second one, which fails
+    "RegisteredModel.register:1",
     "views.save_study_view:1",
-    "study.log_study:1",
-    "study.end_study_run:1",
+    "StudyRun.log:1",
+    "StudyRun.end:1",
 ]
 
 
@@ -86,11 +85,10 @@ def test_the_stages_after_a_search_in_folds_survive_kills(folder: Path, patches:
     text = text.replace("{path: unused}", "{path: unused, folds: 2}").replace("trials: 4", "trials: 4\n  confirm: 1")
     text = text.replace("{name: successive_halving, min_epochs: 2, reduction: 2}", "{name: none}")
     Path("experiment.yaml").write_text(text)
-    script = str(Path(__file__).with_name("run_killed.py"))
-    done = python(script, "killed", str(patches), "2", *FOLD_STEPS)
+    done = run_killed("killed", patches, 2, *FOLD_STEPS)
     codes = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
     assert codes == [[step, "-9"] for step in FOLD_STEPS] + [["None", "0"]], done.stdout + done.stderr
-    assert python(script, "quiet", str(patches), "2").stdout.split() == ["None", "0"]
+    assert run_killed("quiet", patches, 2).stdout.split() == ["None", "0"]
     assert runs("RUNNING") == []
     same_curves(counted("killed"), counted("quiet"))
     ended = {name: _ended(name) for name in ("killed", "quiet")}
@@ -111,22 +109,21 @@ def _ended(study: str) -> dict[str, int]:
 
 
 def _standings(study: str, field: str = "standings") -> list[tuple[str, float | None, str]]:
-    from lsml.study.database import load_study, result_of
+    from lsml.study.database import load_study
 
-    result = result_of(load_study("sqlite:///optuna.db", study))
+    result = load_study("sqlite:///optuna.db", study).result
     assert result
     return [(entry["what"], entry["f1"], entry["reason"]) for entry in result[field]]
 
 
 def test_a_lost_worker_is_replaced_and_its_trial_goes_on(folder: Path, patches: Path, monkeypatch) -> None:
     """Two deaths of a worker leave two superseded attempts, and the same results as without."""
-    script = str(Path(__file__).with_name("run_killed.py"))
     deaths = folder / "deaths"
     deaths.write_text("one\ntwo")
     monkeypatch.setenv("LSML_TEST_DEATHS", str(deaths))
-    done = python(script, "deaths", str(patches), "2")
+    done = run_killed("deaths", patches, 2)
     assert done.stdout.split() == ["None", "0"], done.stderr
-    assert python(script, "quiet", str(patches), "2").stdout.split() == ["None", "0"]
+    assert run_killed("quiet", patches, 2).stdout.split() == ["None", "0"]
     states = [entry["state"] for entry in attempts("deaths")]
     assert states.count("superseded") == 2
     assert runs("RUNNING") == []
@@ -138,8 +135,7 @@ def test_a_worker_that_dies_every_time_fails_its_trial(folder: Path, patches: Pa
     deaths = folder / "deaths"
     deaths.write_text("one\ntwo\nthree")
     monkeypatch.setenv("LSML_TEST_DEATHS", str(deaths))
-    script = str(Path(__file__).with_name("run_killed.py"))
-    done = python(script, "deaths", str(patches), "2")
+    done = run_killed("deaths", patches, 2)
     assert done.stdout.split() == ["None", "0"], done.stderr
     found = [(entry["slot"], entry["attempt"], entry["state"]) for entry in attempts("deaths")]
     assert found == [(0, 1, "superseded"), (0, 2, "superseded"), (0, 3, "failed"), (1, 1, "complete")]

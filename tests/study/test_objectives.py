@@ -11,36 +11,36 @@ from lsml.config.space import Space
 from lsml.config.study import StudySettings
 from lsml.data.splits import Steps
 from lsml.errors import StudyError
-from lsml.study.results import figures, front, table
+from lsml.report.summary import TuneResult
+from lsml.study.results import figures, front_trials, trial_records
 from lsml.study.stages import choose_best
-from lsml.study.trial_queue import SearchSlots
+from lsml.study.trial_queue import SearchQueue
 from lsml.training.outcome import TrialOutcome
-from lsml.workflows.finalize import TuneResult
 from lsml.workflows.studies import list_studies, show_study
 from lsml.workflows.tune import tune
 
-from .conftest import EXPERIMENT, attempts, client, counted, python, runs, same_curves
+from .conftest import EXPERIMENT, attempts, client, counted, run_killed, runs, same_curves
 from .sleeping import FUNCTIONS
-from .test_tune import STORAGE, Watcher
+from .test_tune import STORAGE, Listener
 
 SPACE = Space.parse({"model.dropout": {"low": 0.0, "high": 0.5}}, TrainConfig())
 
 
-def ended(*values: tuple[float, float] | None, **settings: Any) -> tuple[SearchSlots, StudySettings]:
+def ended(*values: tuple[float, float] | None, **settings: Any) -> tuple[SearchQueue, StudySettings]:
     """A study whose trials came to these values of F1 and parameters, or failed, in this order."""
     given = StudySettings.model_validate(
-        {"trials": len(values), "against": "parameters", "pruner": "none", "sampler": "random"} | settings
+        {"trials": len(values), "second_objective": "parameters", "pruner": "none", "sampler": "random"} | settings
     )
-    slots = SearchSlots(STORAGE, "table", space=SPACE, base=TrainConfig(), settings=given, spec={})
+    queue = SearchQueue(STORAGE, "table", space=SPACE, base=TrainConfig(), settings=given, spec={})
     for pair in values:
-        attempt = slots.ask()
+        attempt = queue.ask()
         assert attempt is not None
-        slots.remember_run(attempt, f"run-{attempt.slot}")
+        queue.remember_run(attempt, f"run-{attempt.slot}")
         if pair is None:
-            slots.fail(attempt, "broken")
+            queue.fail(attempt, "broken")
             continue
-        slots.complete(attempt, _outcome(*pair))
-    return slots, given
+        queue.complete(attempt, _outcome(*pair))
+    return queue, given
 
 
 def _outcome(f1: float, parameters: float) -> TrialOutcome:
@@ -70,8 +70,8 @@ VALUES = (
 
 def test_the_pareto_front_by_hand(folder: Path) -> None:
     """Trials 6, 2, 7 and 1 are those than which none has a higher F1 with no more parameters."""
-    slots, settings = ended(*VALUES)
-    found = front(slots.study, "trial 6")
+    queue, settings = ended(*VALUES)
+    found = front_trials(queue.study, "trial 6")
     assert [(best["trial"], best["f1"], best["cost"]) for best in found] == [
         (6, 0.70, 8000.0),
         (2, 0.60, 5000.0),
@@ -79,24 +79,24 @@ def test_the_pareto_front_by_hand(folder: Path) -> None:
         (1, 0.40, 1000.0),
     ]
     assert [best["run_id"] for best in found if best["registered"]] == ["run-6"]
-    assert choose_best(slots, settings, "table").run_id == "run-6"
-    rows = table(slots.study)
+    assert choose_best(queue, settings, "table").run_id == "run-6"
+    rows = trial_records(queue.study)
     assert [(row["val_f1"], row["parameters"], row["epochs"]) for row in rows[3:5]] == [(0.6, 7000.0, 3), (None,) * 3]
-    assert {"pareto.html", "history.html", "importance.html"} <= figures(slots.study).keys()
+    assert {"pareto.html", "history.html", "importance.html"} <= figures(queue.study).keys()
 
 
 def test_a_limit_registers_the_best_below_it(folder: Path) -> None:
     """The best F1 of those with at most so many parameters; of two equals in F1 the one with fewer."""
-    slots, settings = ended(*VALUES)
+    queue, settings = ended(*VALUES)
     for limit, trial in ((8000, 6), (7999, 2), (5000, 2), (4999.5, 7), (1000, 1)):
-        limited = settings.model_copy(update={"limit": limit})
-        assert choose_best(slots, limited, "table").run_id == f"run-{trial}", limit
+        limited = settings.model_copy(update={"max_cost": limit})
+        assert choose_best(queue, limited, "table").run_id == f"run-{trial}", limit
     # One line with exit code 6 says how far down the limit can go.
-    limited = settings.model_copy(update={"limit": 999.5})
+    limited = settings.model_copy(update={"max_cost": 999.5})
     with pytest.raises(
         StudyError, match=r"at most 999\.5 parameters.* the smallest, trial 1, has 1,000 at F1 0\.4000"
     ) as caught:
-        choose_best(slots, limited, "table")
+        choose_best(queue, limited, "table")
     assert caught.value.exit_code == 6
 
 
@@ -104,7 +104,7 @@ def against(
     folder: Path, limit: float | None = None, *, folded: bool = False, trials: int = 4, sampler: str = "tpe"
 ) -> Path:
     """The test experiment with parameters as second objective."""
-    objectives = f"trials: {trials}\n  against: parameters" + (f"\n  limit: {limit}" if limit else "")
+    objectives = f"trials: {trials}\n  second_objective: parameters" + (f"\n  max_cost: {limit}" if limit else "")
     text = EXPERIMENT.replace("trials: 4", objectives + ("\n  confirm: 2" if folded else ""))
     text = text.replace("{name: successive_halving, min_epochs: 2, reduction: 2}", "{name: none}")
     text = text.replace("{name: tpe, startup_trials: 2}", sampler)
@@ -117,7 +117,7 @@ def against(
 
 def run(path: Path, data: Path) -> TuneResult:
     """The study `s` in the current folder."""
-    return tune(load_experiment(path), study="s", data=data, storage=STORAGE, watcher=Watcher(), functions=FUNCTIONS)
+    return tune(load_experiment(path), study="s", data=data, storage=STORAGE, listener=Listener(), functions=FUNCTIONS)
 
 
 def test_a_finished_study_registers_anew_under_another_limit(folder: Path, patches: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_finished_study_registers_anew_under_another_limit(folder: Path, patch
     assert (first.best_run_id, first.best_value) == (best["run_id"], best["value"])
     metrics = client().get_run(best["run_id"]).data.metrics
     assert (metrics["parameters"], metrics["latency_ms"]) == (best["cost"], best["cost"] / 1000)
-    assert show_study("s", None)["attempts"][0]["parameters"] == 6000.0
+    assert show_study("s", None).records[0]["parameters"] == 6000.0
 
     before = len(attempts("s"))
     path = against(folder, limit=best["cost"] - 1)
@@ -142,8 +142,9 @@ def test_a_finished_study_registers_anew_under_another_limit(folder: Path, patch
 
     (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
     note = parent.data.tags["mlflow.note.content"]
-    (line,) = [line for line in note.splitlines() if expected["run_id"] in line and line.startswith("| trial")]
-    assert line.startswith(f"| trial {expected['slot']}, **registered** | {expected['value']:.4f} |")
+    # In the front, and then beside the baselines.
+    line, _ = [line for line in note.splitlines() if expected["run_id"] in line and line.startswith("| **trial")]
+    assert line.startswith(f"| **trial {expected['slot']}** | {expected['value']:.4f} |")
     names = {entry.path for entry in client().list_artifacts(parent.info.run_id, "study")}
     assert {"study/pareto.html", "study/front.json"} <= names
 
@@ -152,9 +153,8 @@ def test_a_finished_study_registers_anew_under_another_limit(folder: Path, patch
 def test_kills_change_nothing_with_two_objectives(folder: Path, patches: Path) -> None:
     """NSGA-II in its second generation of two: a coordinator killed twice ends with the same trials."""
     path = against(folder, trials=3, sampler="{name: nsga2, population: 2}")
-    script = str(Path(__file__).with_name("run_killed.py"))
-    steps = ["TrialRecorder.outcome:3", "Slots.complete:1"]
-    done = python(script, "killed", str(patches), "3", *steps)
+    steps = ["TrialRecorder.outcome:3", "TrialQueue.complete:1"]
+    done = run_killed("killed", patches, 3, *steps)
     codes = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
     assert codes == [[step, "-9"] for step in steps] + [["None", "0"]], done.stdout + done.stderr
     run(path, patches)

@@ -6,15 +6,16 @@ import pytest
 
 from lsml.config.experiment import load_experiment
 from lsml.errors import StudyError
-from lsml.study.database import RESULT, load_study
-from lsml.workflows.studies import report_study
+from lsml.names import Attribute
+from lsml.study.database import load_study
+from lsml.workflows.report import report_study
 from lsml.workflows.tune import tune
 from tests.pages import Page
 
 from .conftest import EXPERIMENT, client
 from .sleeping import FUNCTIONS
 from .test_objectives import ended
-from .test_tune import STORAGE, Watcher
+from .test_tune import STORAGE, Listener
 
 SCRIPT = "<script>document.title = 1</script>"
 
@@ -23,7 +24,7 @@ def test_one_trial_of_a_study_that_describes_itself_in_html(folder: Path, patche
     """The script in its description is text; what needs several trials is left out; before its end it reads on."""
     Path("experiment.yaml").write_text(EXPERIMENT + f"description: A <b>bold</b> study. {SCRIPT}\n")
     experiment = load_experiment(Path("experiment.yaml")).with_settings(trials=1)
-    result = tune(experiment, study="s", data=patches, storage=STORAGE, watcher=Watcher(), functions=FUNCTIONS)
+    result = tune(experiment, study="s", data=patches, storage=STORAGE, listener=Listener(), functions=FUNCTIONS)
     logged = client().download_artifacts(result.study_run_id, "report.html", str(folder))
     text = Path(logged).read_text()
     page = Page(text)
@@ -34,7 +35,7 @@ def test_one_trial_of_a_study_that_describes_itself_in_html(folder: Path, patche
     assert {"history", "coordinates", "standings", "front"}.isdisjoint(page.sections)
     assert "two complete trials" in page.sections["importance"]
     # As it is found before the study's result is noted: the best trial so far.
-    load_study(STORAGE, "s").set_user_attr(RESULT, None)
+    load_study(STORAGE, "s").set_user_attr(Attribute.RESULT, None)
     written = report_study("s", STORAGE, output=None)
     assert written == folder / "s-report.html"
     assert Page(written.read_text()).sections == page.sections

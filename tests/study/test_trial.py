@@ -9,14 +9,14 @@ import pytest
 from scipy.ndimage import label
 
 from lsml.config.schema import TrainConfig
-from lsml.data.folds import FoldedData, prepare_folds
-from lsml.data.splits import TrainingData, prepare
+from lsml.data.splits import FoldedData, TrainingData
 from lsml.data.synthetic import synthesize
+from lsml.names import Artifact
 from lsml.scoring.metrics import PooledCounts
-from lsml.study.trial import pixel_baseline_trial
+from lsml.study.trial import _pixel_baseline_trial
 from lsml.training.baselines import Kind, PixelLearner
 from lsml.training.crossval import CrossValidation, cross_validate
-from lsml.training.outcome import PATCH_TABLE, PIXEL_TABLE, TrialOutcome, TrialTask
+from lsml.training.outcome import StepEvent, TrialOutcome, TrialTask
 
 Stop = Callable[[int], bool]
 
@@ -26,20 +26,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FoldedData:
     """Four patches, with and without landslides, judged twice in two folds."""
     root = tmp_path_factory.mktemp("patches") / "data"
     synthesize(root, train=4, validation=1, test=1, seed=4)
-    return prepare_folds(root, root.parent / "cache", folds=2, repeats=2)
+    return FoldedData.prepare(root, root.parent / "cache", folds=2, repeats=2)
 
 
 def _judged(data: FoldedData, go_on: Stop) -> tuple[TrialOutcome, CrossValidation]:
     """A trial's outcome, and the cross-validation in it once more."""
 
-    class _Observer:
-        def fold_ended(self, event: object) -> bool:
-            return go_on(event.step)  # type: ignore[attr-defined]
+    def report(event: StepEvent) -> bool:
+        return go_on(event.step)
 
-    outcome = pixel_baseline_trial(
-        TrialTask(TrainConfig(), data, checkpoint=None), lambda step, metrics, replayed: go_on(step)
-    )
-    again = cross_validate(PixelLearner(), data.train, seed=0, folds=2, repeats=2, observer=_Observer())
+    outcome = _pixel_baseline_trial(TrialTask(TrainConfig(), data, checkpoint=None), report)
+    again = cross_validate(PixelLearner(), data.train, seed=0, folds=2, repeats=2, report=report)
     return outcome, again
 
 
@@ -73,13 +70,13 @@ def test_objects_are_counted_where_patches_were_judged(data: FoldedData, go_on: 
 def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
     """One row a patch, its two repeats summed: F1 of the columns' sums is the trial's."""
     outcome, _ = _judged(data, lambda step: True)
-    rows = list(csv.DictReader(io.StringIO(outcome.tables[PATCH_TABLE])))
+    rows = list(csv.DictReader(io.StringIO(outcome.tables[Artifact.VALIDATION_PATCHES])))
     assert [row["id"] for row in rows] == list(data.train.ids)
     hits, misses, alarms = (sum(int(row[name]) for row in rows) for name in ("hits", "misses", "false_alarms"))
     assert 2 * hits / (2 * hits + misses + alarms) == pytest.approx(outcome.value, abs=1e-12)
     # Every landslide pixel was judged twice.
     assert hits + misses == 2 * sum(int(data.train.mask(index).sum()) for index in range(4))
-    by_probability = PooledCounts.read(outcome.tables[PIXEL_TABLE]).at(outcome.threshold)
+    by_probability = PooledCounts.read(outcome.tables[Artifact.VALIDATION_PIXELS]).at(outcome.threshold)
     assert (by_probability.true_positive, by_probability.false_positive) == (hits, alarms)
     first = rows[0]
     pixels = 2 * int(first["hits"]) + int(first["misses"]) + int(first["false_alarms"])
@@ -91,15 +88,15 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     """Six patches to train on, three to validate on."""
     root = tmp_path_factory.mktemp("split") / "data"
     synthesize(root, train=6, validation=3, test=1, seed=4)
-    return prepare(root, root.parent / "cache")
+    return TrainingData.prepare(root, root.parent / "cache")
 
 
 @pytest.mark.parametrize("kind", ["regression", "boosting", "rule"])
 def test_a_baseline_is_validated_as_a_network_is(split: TrainingData, kind: Kind) -> None:
     """Fitted to train alone; its metrics, at the threshold of the best F1 on validation, those of a network's run."""
     told = []
-    outcome = pixel_baseline_trial(
-        TrialTask(TrainConfig(seed=3), split, checkpoint=None), lambda *event: told.append(event) or True, kind=kind
+    outcome = _pixel_baseline_trial(
+        TrialTask(TrainConfig(seed=3), split, checkpoint=None), lambda event: told.append(event) or True, kind=kind
     )
     fitted, counts = PixelLearner(kind).fit(split.train, 3), PooledCounts()
     for index in range(3):
@@ -110,7 +107,7 @@ def test_a_baseline_is_validated_as_a_network_is(split: TrainingData, kind: Kind
     objects = ("object_hit_rate", "object_precision")
     assert set(outcome.metrics) == {f"val_{name}" for name in (*ratios, *objects)}
     assert [(step, replayed) for step, _, replayed in told] == [(1, False)]
-    rows = list(csv.DictReader(io.StringIO(outcome.tables[PATCH_TABLE])))
+    rows = list(csv.DictReader(io.StringIO(outcome.tables[Artifact.VALIDATION_PATCHES])))
     assert [row["id"] for row in rows] == list(split.validation.ids)
     assert sum(int(row["hits"]) for row in rows) == counts.at(outcome.threshold).true_positive
     assert (outcome.steps, outcome.model, len(outcome.panels)) == (("fit", 1), None, 3)

@@ -4,31 +4,38 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 
 from lsml.config.experiment import load_experiment
+from lsml.config.fields import RENAMED
 from lsml.data.splits import Steps
 from lsml.errors import ConfigError, StorageError, StudyError
-from lsml.study.trial import TrialFunctions
-from lsml.training.outcome import Attempt, State, TrialFunction
-from lsml.workflows.finalize import TuneResult
+from lsml.names import Attribute, EndState
+from lsml.report.summary import TuneResult
+from lsml.study.database import load_study
+from lsml.study.trial import FUNCTIONS as DEFAULTS
+from lsml.training.outcome import Attempt, TrialFunction
+from lsml.workflows.report import report_study
+from lsml.workflows.studies import list_studies, show_study
 from lsml.workflows.tune import tune
 
-from .conftest import HERE, attempts, client, counted, environment, runs
+from .conftest import attempts, client, counted, environment, runs
 from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving
 
 STORAGE = "sqlite:///optuna.db"
 
 
-class Watcher:
+class Listener:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.ended: list[tuple[int, State]] = []
+        self.ended: list[tuple[int, EndState]] = []
         self.together = 0
         self._running: set[int] = set()
 
@@ -48,24 +55,24 @@ class Watcher:
     def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
         pass
 
-    def trial_ended(self, attempt: Attempt, state: State, value: float | None, reason: str) -> None:
+    def trial_ended(self, attempt: Attempt, state: EndState, value: float | None, reason: str) -> None:
         self._running.discard(attempt.number)
         self.ended.append((attempt.slot, state))
 
 
-def run(data: Path, function: TrialFunction, watcher: Watcher, **settings: Any) -> TuneResult:
+def run(data: Path, function: TrialFunction, listener: Listener, **settings: Any) -> TuneResult:
     """One study of the test experiment in the current folder."""
     experiment = load_experiment(Path("experiment.yaml")).with_settings(**settings)
-    functions = TrialFunctions(search=function, baselines={})
-    return tune(experiment, study="s", data=data, storage=STORAGE, watcher=watcher, functions=functions)
+    functions = replace(DEFAULTS, search=function, baselines={})
+    return tune(experiment, study="s", data=data, storage=STORAGE, listener=listener, functions=functions)
 
 
 def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
     """Six trials on two workers: two at a time, each slot once, every attempt's run closed."""
-    watcher = Watcher()
-    result = run(patches, sleeping, watcher, trials=6, workers=2)
-    assert watcher.together == 2
-    assert sorted(slot for slot, _ in watcher.ended) == list(range(6))
+    listener = Listener()
+    result = run(patches, sleeping, listener, trials=6, workers=2)
+    assert listener.together == 2
+    assert sorted(slot for slot, _ in listener.ended) == list(range(6))
     assert sum(result.counts.values()) == 6
     assert len(attempts("s")) == 6
     assert runs("RUNNING") == []
@@ -78,18 +85,18 @@ def test_two_workers_end_a_search_that_has_no_more_to_try(folder: Path, patches:
     # Two trials of one epoch and the better one again with two; then two of two epochs; and the base.
     tuner = {"name": "hyperband", "factor": 2, "max_epochs": 2}
     settings = {"trials": 30, "workers": 2, "engine": "keras-tuner", "tuner": tuner}
-    watcher = Watcher()
-    result = run(patches, sleeping, watcher, **settings)
-    assert watcher.together == 2
-    assert sorted(watcher.ended) == [(slot, "complete") for slot in range(6)]
+    listener = Listener()
+    result = run(patches, sleeping, listener, **settings)
+    assert listener.together == 2
+    assert sorted(listener.ended) == [(slot, "complete") for slot in range(6)]
     assert result.counts == {"complete": 6, "pruned": 0, "failed": 0}
     assert runs("RUNNING") == []
-    again = run(patches, sleeping, watcher, **settings)
+    again = run(patches, sleeping, listener, **settings)
     assert (again.fresh, again.best_run_id) == (False, result.best_run_id)
-    assert len(watcher.ended) == 6
+    assert len(listener.ended) == 6
 
 
-class Eavesdropper(Watcher):
+class Eavesdropper(Listener):
     """Notes where the study's processes listen while a trial is under way."""
 
     def __init__(self) -> None:
@@ -105,42 +112,44 @@ class Eavesdropper(Watcher):
 
 def test_a_study_listens_on_loopback_only(folder: Path, patches: Path) -> None:
     """Scheduler, nanny and worker: nothing that another machine could reach."""
-    watcher = Eavesdropper()
-    run(patches, sleeping, watcher, trials=1)
-    assert watcher.heard == {"127.0.0.1"}
+    listener = Eavesdropper()
+    # A fork of the warmed-up process is no child of this one.
+    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
+        run(patches, sleeping, listener, trials=1)
+    assert listener.heard == {"127.0.0.1"}
 
 
 def test_workers_share_out_the_cores(folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers get half of the cores each; what the user has set goes before that; one worker is left alone."""
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     half = max(1, (os.cpu_count() or 1) // 2)
-    assert run(patches, counting_threads, Watcher(), trials=1, workers=2).best_value == half / 100
+    assert run(patches, counting_threads, Listener(), trials=1, workers=2).best_value == half / 100
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
-    assert run(patches, counting_threads, Watcher(), trials=2, workers=2).best_value == 0.07
+    assert run(patches, counting_threads, Listener(), trials=2, workers=2).best_value == 0.07
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
-    run(patches, counting_threads, Watcher(), trials=3, workers=1)
+    run(patches, counting_threads, Listener(), trials=3, workers=1)
     assert counted("s")[-1]["value"] == 0.0
 
 
 def test_more_trials_of_a_finished_study_are_the_missing_ones(folder: Path, patches: Path) -> None:
     """Two trials, then four of the same study: the first two stay, two are added, the study's run stays."""
-    first = run(patches, sleeping, Watcher(), trials=2)
-    watcher = Watcher()
-    second = run(patches, sleeping, watcher, trials=4)
-    assert [slot for slot, _ in watcher.ended] == [2, 3]
+    first = run(patches, sleeping, Listener(), trials=2)
+    listener = Listener()
+    second = run(patches, sleeping, listener, trials=4)
+    assert [slot for slot, _ in listener.ended] == [2, 3]
     assert second.study_run_id == first.study_run_id
     assert sum(second.counts.values()) == 4
 
 
 def test_trials_that_fail_in_a_row_stop_the_study(folder: Path, patches: Path) -> None:
     """At the default limit of five the study stops with exit code 6 and says why, once; nothing stays open."""
-    watcher = Watcher()
+    listener = Listener()
     with pytest.raises(
         StudyError, match="5 trials in a row failed, the last one with: ValueError: loss is nan"
     ) as stop:
-        run(patches, failing, watcher, trials=8)
+        run(patches, failing, listener, trials=8)
     assert stop.value.exit_code == 6
-    assert watcher.ended == [(slot, "failed") for slot in range(5)]
+    assert listener.ended == [(slot, "failed") for slot in range(5)]
     assert runs("RUNNING") == []
     failed = [run for run in runs("FAILED") if run.data.tags["lsml.role"] == "trial"]
     assert len(failed) == 5
@@ -155,23 +164,23 @@ TOO_LARGE = (
 
 def test_trials_that_do_not_fit_do_not_end_a_study(folder: Path, patches: Path) -> None:
     """After one that fits, six in a row that do not are failed with the reason, one more than end a study."""
-    watcher = Watcher()
-    result = run(patches, starved, watcher, trials=7)
-    assert watcher.ended == [(0, "complete"), *((slot, "failed") for slot in range(1, 7))]
+    listener = Listener()
+    result = run(patches, starved, listener, trials=7)
+    assert listener.ended == [(0, "complete"), *((slot, "failed") for slot in range(1, 7))]
     assert result.best_run_id == counted("s")[0]["run_id"]
     failed = [run for run in runs("FAILED") if run.data.tags["lsml.role"] == "trial"]
     assert {run.data.tags["lsml.reason"] for run in failed} == {TOO_LARGE.format(4, 1)}
     assert len(failed) == 6
     # Gone on with, the study still knows that one fits.
-    assert run(patches, starved, Watcher(), trials=12).counts["failed"] == 11
+    assert run(patches, starved, Listener(), trials=12).counts["failed"] == 11
 
 
 def test_a_study_in_which_nothing_fits_ends(folder: Path, patches: Path) -> None:
     """Five in a row, as with any other failure, and the reason is said once."""
-    watcher = Watcher()
+    listener = Listener()
     with pytest.raises(StudyError, match="5 trials in a row failed, the last one with: out of memory: batch size 2"):
-        run(patches, starving, watcher, trials=8)
-    assert watcher.ended == [(slot, "failed") for slot in range(5)]
+        run(patches, starving, listener, trials=8)
+    assert listener.ended == [(slot, "failed") for slot in range(5)]
 
 
 @pytest.mark.full
@@ -185,8 +194,8 @@ def test_a_worker_that_ran_out_of_memory_goes_on_training(folder: Path, patches:
         "  model.dropout: {low: 0.0, high: 0.3}\n", "  model.filters: {choices: [4, 128]}\n"
     )
     path.write_text(text.replace("depth: 1", "depth: 3").replace("epochs: 4,", "epochs: 1,"))
-    watcher = Watcher()
-    run(patches, narrow, watcher, trials=3, seed=4, sampler="random")
+    listener = Listener()
+    run(patches, narrow, listener, trials=3, seed=4, sampler="random")
     found = [(entry["params"]["model.filters"], entry["state"]) for entry in attempts("s")]
     assert found == [(4, "complete"), (128, "failed"), (4, "complete")]
     (failed,) = [run for run in runs("FAILED") if run.data.tags["lsml.role"] == "trial"]
@@ -196,25 +205,47 @@ def test_a_worker_that_ran_out_of_memory_goes_on_training(folder: Path, patches:
 def test_a_study_without_a_complete_trial_has_failed(folder: Path, patches: Path) -> None:
     """Three failed trials are below the limit in a row, but there is nothing to register."""
     with pytest.raises(StudyError, match=r"no trial completed \(3 failed, 0 pruned\)"):
-        run(patches, failing, Watcher(), trials=3)
+        run(patches, failing, Listener(), trials=3)
 
 
 def test_other_data_under_the_same_study_is_refused(folder: Path, patches: Path, tmp_path: Path) -> None:
     """A study goes on only with the patches that it began with."""
     from lsml.data.synthetic import synthesize
 
-    run(patches, sleeping, Watcher(), trials=1)
+    run(patches, sleeping, Listener(), trials=1)
     synthesize(tmp_path / "other", train=4, validation=2, test=1, seed=9)
     with pytest.raises(ConfigError, match="was started with another data"):
-        run(tmp_path / "other", sleeping, Watcher(), trials=2)
+        run(tmp_path / "other", sleeping, Listener(), trials=2)
+
+
+def test_a_study_of_an_earlier_lsml_is_refused_and_still_shown(folder: Path, patches: Path) -> None:
+    """Its fields had other names: it is not resumed, in one line, but its attempts and runs are there to see."""
+    result = run(patches, sleeping, Listener(), trials=1)
+    study = load_study(STORAGE, "s")
+    then = {new: old for old, new in RENAMED.items()}
+    spec = study.spec
+    spec["base"] = {then.get(name, name): value for name, value in spec["base"].items()}
+    study.set_user_attr(Attribute.SPEC, spec)
+
+    with pytest.raises(ConfigError) as caught:
+        run(patches, sleeping, Listener(), trials=2)
+    assert str(caught.value) == (
+        "study 's': made by an earlier lsml, in which 'model.dropout_increment' was called 'model.dropout_rise'; "
+        "start a new one with --study NAME"
+    )
+    assert [entry["study"] for entry in list_studies(STORAGE)] == ["s"]
+    shown = show_study("s", STORAGE)
+    assert (shown.best_run_id, len(shown.trials)) == (result.best_run_id, 1)
+    with pytest.raises(ConfigError, match="made by an earlier lsml"):
+        report_study("s", STORAGE, output=None)
 
 
 def test_four_processes_that_start_at_once_do_not_harm_each_other(folder: Path, patches: Path) -> None:
     """In an empty folder: no error or warning, one MLflow experiment, four complete studies, four versions."""
-    script = str(HERE / "run_killed.py")
+    (folder / "mlflow.db").unlink()
     processes = [
         subprocess.Popen(
-            [sys.executable, script, name, str(patches), "1"],
+            [sys.executable, "-m", "tests.study.run_killed", name, str(patches), "1"],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -243,8 +274,8 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder:
             study="s",
             data=patches,
             storage=url,
-            watcher=Watcher(),
-            functions=TrialFunctions(search=sleeping, baselines={}),
+            listener=Listener(),
+            functions=replace(DEFAULTS, search=sleeping, baselines={}),
         )
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -262,10 +293,10 @@ def test_the_best_of_each_architecture_is_registered(folder: Path, patches: Path
             "base:\n  model: {filters: 4", "base:\n  model: {architecture: unet, filters: 4"
         )
     )
-    result = run(patches, sleeping, Watcher(), trials=6)
-    found = {best["architecture"]: best for best in result.champions}
+    result = run(patches, sleeping, Listener(), trials=6)
+    found = {best["architecture"]: best for best in result.best_per_architecture}
     assert set(found) == {"unet", "resnet_unet"}
-    assert result.champions[0]["run_id"] == result.best_run_id
+    assert result.best_per_architecture[0]["run_id"] == result.best_run_id
     trials = {entry["run_id"]: entry for entry in counted("s")}
     for architecture, best in found.items():
         rivals = [e for e in trials.values() if e["params"]["model.architecture"] == architecture]
@@ -281,15 +312,16 @@ def test_the_best_of_each_architecture_is_registered(folder: Path, patches: Path
 
 def test_a_study_that_requires_a_gpu_does_not_begin_without(folder: Path, patches: Path, monkeypatch) -> None:
     """Where none is visible: exit code 2, the processor named, no run left behind."""
+    (folder / "mlflow.db").unlink()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     experiment = load_experiment(Path("experiment.yaml"))
-    with pytest.raises(ConfigError, match=r"--require-gpu: Keras computes on .*; lsml doctor says what it finds"):
+    with pytest.raises(ConfigError, match=r"--require-gpu: Keras computes on .*; lsml doctor shows what it finds"):
         tune(
             experiment,
             study="s",
             data=patches,
             storage=STORAGE,
-            watcher=Watcher(),
+            listener=Listener(),
             require_gpu=True,
             functions=FUNCTIONS,
         )

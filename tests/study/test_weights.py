@@ -8,11 +8,11 @@ import pytest
 
 from lsml.config.schema import TrainConfig, with_values
 from lsml.errors import ConfigError
-from lsml.models.pretrained import three_channel_encoder
+from lsml.models.pretrained import _three_channel_encoder as three_channel_encoder
 
 from .conftest import environment
 from .sleeping import sleeping
-from .test_tune import Watcher, run
+from .test_tune import Listener, run
 
 CODE = """
 import sys
@@ -77,11 +77,11 @@ def test_a_study_does_not_go_on_with_another_file(folder: Path, patches: Path) -
     """One encoder of two that fits is enough to begin; with other weights in the file the study is refused."""
     _weights(folder / "tiny.weights.h5", seed=1)
     _choose(folder, weights="tiny.weights.h5", encoders="resnet34, resnet18")
-    run(patches, sleeping, Watcher(), trials=1)
+    run(patches, sleeping, Listener(), trials=1)
     _weights(folder / "tiny.weights.h5", seed=2)
     with pytest.raises(ConfigError) as refused:
-        run(patches, sleeping, Watcher(), trials=2)
+        run(patches, sleeping, Listener(), trials=2)
     line = str(refused.value)
     assert line.startswith("study 's': was started with another weights file (tiny.weights.h5: ")
-    assert line.endswith("; give the new study its own name with --study NAME")
+    assert line.endswith("; start a new one with --study NAME")
     assert "\n" not in line

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lsml.tracking.ledger import Ledger, ledger_of
-from lsml.tracking.runs import OF_RUN, PARENT, REGISTERED, ROLE, find_run
+from lsml.names import Tag
+from lsml.tracking.ledger import Ledger
+from lsml.tracking.runs import find_run
 from lsml.tracking.store import open_client
 from tests.processes import environment
 
@@ -27,14 +28,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def trial_of_a_study(client: Any) -> Any:
     """A trial's run below a study's run whose model is registered as `known`."""
     client.create_registered_model("known")
-    study = client.create_run("0", tags={ROLE: "study", REGISTERED: "known/1"}).info.run_id
-    return find_run(client, client.create_run("0", tags={ROLE: "trial", PARENT: study}).info.run_id)
+    study = client.create_run("0", tags={Tag.ROLE: "study", Tag.REGISTERED: "known/1"}).info.run_id
+    return find_run(client, client.create_run("0", tags={Tag.ROLE: "trial", Tag.PARENT: study}).info.run_id)
 
 
 # Forks before the first database is opened: SQLite does not survive a fork with one open.
 AT_ONCE_SCRIPT = """
 import os, sys
-from lsml.tracking.ledger import ledger_of
+from lsml.tracking.ledger import Ledger
 from lsml.tracking.runs import find_run
 from lsml.tracking.store import open_client
 
@@ -45,7 +46,7 @@ for _ in range(count):
     if child == 0:
         client = open_client()
         run = find_run(client, run_id)
-        ledger = ledger_of(client, run)
+        ledger = Ledger.of_run(client, run)
         ledger.complete(ledger.record(run, model_sha256="0" * 64, data="patches"), "f" * 64)
         os._exit(0)
     children.append(child)
@@ -59,31 +60,35 @@ def test_openings_at_once_are_all_kept(store: Any) -> None:
     command = [sys.executable, "-c", AT_ONCE_SCRIPT, run.info.run_id, str(AT_ONCE)]
     uri = os.environ["MLFLOW_TRACKING_URI"]
     subprocess.run(command, env=environment(MLFLOW_TRACKING_URI=uri), check=True, timeout=100)
-    ledger = ledger_of(store, run)
+    ledger = Ledger.of_run(store, run)
     assert ledger.models == ("known",)
-    assert len(ledger.openings()) == ledger.looks("f" * 64) == AT_ONCE
-    for holder in (Ledger(store, run.data.tags[PARENT], ()), Ledger(store, run.info.run_id, ("known",))):
+    assert len(ledger.openings()) == ledger.count_openings("f" * 64) == AT_ONCE
+    for holder in (Ledger(store, run.data.tags[Tag.PARENT], ()), Ledger(store, run.info.run_id, ("known",))):
         assert len(holder.openings()) == AT_ONCE
 
 
 def test_an_opening_that_does_not_say_which_patches_counts(store: Any) -> None:
     """Of one opening of each of two splits and one that was cut off, each split was seen twice at most."""
     run = trial_of_a_study(store)
-    ledger = ledger_of(store, run)
+    ledger = Ledger.of_run(store, run)
     for fingerprint in ("a" * 64, None, "b" * 64):
         opening = ledger.record(run, model_sha256="0" * 64, data="patches")
         if fingerprint:
             ledger.complete(opening, fingerprint)
-    assert (ledger.looks("a" * 64), ledger.looks("b" * 64), ledger.looks("c" * 64)) == (2, 2, 1)
+    assert (ledger.count_openings("a" * 64), ledger.count_openings("b" * 64), ledger.count_openings("c" * 64)) == (
+        2,
+        2,
+        1,
+    )
     assert {opening.model for opening in ledger.openings()} == {f"run {run.info.run_id}"}
 
 
 def test_the_record_outlives_the_registered_model(store: Any) -> None:
     """A model removed from the registry takes no opening along and keeps none from being written."""
     run = trial_of_a_study(store)
-    ledger_of(store, run).record(run, model_sha256="0" * 64, data="patches")
+    Ledger.of_run(store, run).record(run, model_sha256="0" * 64, data="patches")
     store.delete_registered_model("known")
-    ledger = ledger_of(store, run)
+    ledger = Ledger.of_run(store, run)
     ledger.record(run, model_sha256="0" * 64, data="patches")
     assert ledger.models == ()
     assert len(ledger.openings()) == 2
@@ -92,8 +97,12 @@ def test_the_record_outlives_the_registered_model(store: Any) -> None:
 def test_a_training_outside_a_study_keeps_its_own_record(store: Any) -> None:
     """Also below the run that `mlflow run` made for it, which others may share; its refit shares the record."""
     project = store.create_run("0").info.run_id
-    runs = [find_run(store, store.create_run("0", tags={ROLE: "train", PARENT: project}).info.run_id) for _ in "ab"]
-    ledger_of(store, runs[0]).record(runs[0], model_sha256="0" * 64, data="patches")
-    assert [len(ledger_of(store, run).openings()) for run in runs] == [1, 0]
-    refit = find_run(store, store.create_run("0", tags={ROLE: "refit", OF_RUN: runs[0].info.run_id}).info.run_id)
-    assert len(ledger_of(store, refit).openings()) == 1
+    runs = [
+        find_run(store, store.create_run("0", tags={Tag.ROLE: "train", Tag.PARENT: project}).info.run_id) for _ in "ab"
+    ]
+    Ledger.of_run(store, runs[0]).record(runs[0], model_sha256="0" * 64, data="patches")
+    assert [len(Ledger.of_run(store, run).openings()) for run in runs] == [1, 0]
+    refit = find_run(
+        store, store.create_run("0", tags={Tag.ROLE: "refit", Tag.OF_RUN: runs[0].info.run_id}).info.run_id
+    )
+    assert len(Ledger.of_run(store, refit).openings()) == 1

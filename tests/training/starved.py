@@ -7,16 +7,15 @@ from collections.abc import Iterator
 
 import psutil
 
-from lsml.training import backend
+from lsml.training.device import Device, load_keras
 
 
 @contextlib.contextmanager
 def spare(megabytes: int) -> Iterator[None]:
     """Within it this process, with its backend loaded, may take `megabytes` more address space than it has."""
-    backend.load_keras()
-    from lsml.training.device import describe_device
+    load_keras()
 
-    describe_device()
+    Device.current()
     free = resource.getrlimit(resource.RLIMIT_AS)
     taken = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (taken + megabytes * 10**6, free[1]))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from lsml.data.folds import FoldData
 from lsml.data.sensor import CONSTANTS, N_BANDS, NEAR_INFRARED, RED, SLOPE
+from lsml.data.splits import FoldData
 from lsml.errors import DataError
 from lsml.scoring.metrics import THRESHOLDS
-from lsml.training.baselines import Kind, PixelLearner, fit_bare_slope, fit_boosting, fit_pixel_baseline, fit_rule
+from lsml.training.baselines import Kind, PixelLearner, _fit_boosting, _fit_ndvi_slope, _fit_rule, fit_pixel_baseline
 
 
 @dataclass
@@ -81,8 +81,8 @@ def test_a_fold_is_judged_by_a_fit_to_its_other_patches() -> None:
     outcome = PixelLearner().learn(data, 7, None)
     expected = fit_pixel_baseline(data.train, seed=7).predict(data.validation.images)[..., 0]
     # The grid's steps are .01 in the logit, at most .0025 in the probability.
-    np.testing.assert_allclose(THRESHOLDS[outcome.places], expected, atol=0.0026)
-    assert (THRESHOLDS[outcome.places] <= expected).all()
+    np.testing.assert_allclose(THRESHOLDS[outcome.grid_indices], expected, atol=0.0026)
+    assert (THRESHOLDS[outcome.grid_indices] <= expected).all()
     assert [set(metrics) for metrics in outcome.history] == [{"epoch_seconds"}]
 
 
@@ -102,7 +102,7 @@ def test_boosting_finds_what_no_plane_separates() -> None:
     train = Patches(images, (np.abs(images[..., :1]) < 0.5).astype(np.float32))
     unseen = rng.standard_normal((2, 32, 32, 2), dtype=np.float32)
     truth = np.abs(unseen[..., :1]) < 0.5
-    assert ((fit_boosting(train).predict(unseen) > 0.5) == truth).mean() > 0.98
+    assert ((_fit_boosting(train).predict(unseen) > 0.5) == truth).mean() > 0.98
     # 38 % of a normal distribution lie within .5: a plane can do no better than to call nothing landslide.
     assert ((fit_pixel_baseline(train).predict(unseen) > 0.5) == truth).mean() < 0.7
 
@@ -124,7 +124,7 @@ def test_the_rule_has_the_limits_of_the_best_f1() -> None:
     at most .6 and at least 25 hits two without, 4/5. So the limits are .6 and 20.
     """
     ndvi, slope = [0.1, 0.2, 0.6, 0.1, 0.7, 0.5], [30.0, 20, 25, 5, 30, 22]
-    rule = fit_bare_slope(bare_and_steep(ndvi, slope), np.array([1, 1, 1, 0, 0, 0]))
+    rule = _fit_ndvi_slope(bare_and_steep(ndvi, slope), np.array([1, 1, 1, 0, 0, 0]))
     assert (rule.ndvi, rule.slope) == pytest.approx((0.6, 20))
     # The standard deviations of the six numbers.
     assert (rule.ndvi_spread, rule.slope_spread) == pytest.approx((np.std(ndvi), np.std(slope)))
@@ -132,7 +132,7 @@ def test_the_rule_has_the_limits_of_the_best_f1() -> None:
 
 def test_a_score_of_the_rule_tells_how_far_inside_its_limits_a_pixel_is() -> None:
     """.5 on a limit; the sigmoid of the nearer one's distance in standard deviations; lower outside."""
-    rule = fit_bare_slope(bare_and_steep([0.2, 0.8], [30, 10]), np.array([1, 0]))
+    rule = _fit_ndvi_slope(bare_and_steep([0.2, 0.8], [30, 10]), np.array([1, 0]))
     # Both spreads are half of the distance of two values: .3 and 10 degrees; the limits are the landslide's own.
     ndvi, slope = [0.2, -0.4, -0.4, 0.5], [45.0, 45, 60, 60]
     score = rule.predict(bare_and_steep(ndvi, slope)[None, None])[0, 0, :, 0]
@@ -143,7 +143,7 @@ def test_a_score_of_the_rule_tells_how_far_inside_its_limits_a_pixel_is() -> Non
 
 def test_ground_that_is_all_alike_has_a_score_too() -> None:
     """One NDVI and one slope everywhere have no spread; nothing is divided by it."""
-    rule = fit_bare_slope(bare_and_steep([0.3, 0.3], [20, 20]), np.array([1, 0]))
+    rule = _fit_ndvi_slope(bare_and_steep([0.3, 0.3], [20, 20]), np.array([1, 0]))
     assert np.isfinite(rule.predict(bare_and_steep([0.3, 0.9], [20, 0])[None])).all()
 
 
@@ -159,7 +159,7 @@ def test_one_seed_fits_one_model(kind: Kind) -> None:
     assert 0 <= first.min() < first.max() <= 1
 
 
-@pytest.mark.parametrize("fit", [fit_boosting, fit_rule])
+@pytest.mark.parametrize("fit", [_fit_boosting, _fit_rule])
 def test_no_baseline_learns_from_one_class(fit: object) -> None:
     """All refuse it in the same words."""
     train = patches(2, seed=0)

@@ -14,15 +14,16 @@ import pytest
 from sklearn.metrics import f1_score
 
 from lsml.config.schema import PUBLIC_RECIPE, TrainConfig, with_values
-from lsml.data.folds import FoldData, fold_data, prepare_folds
 from lsml.data.pack import PackedSplit
+from lsml.data.splits import FoldData, FoldedData
 from lsml.data.synthetic import synthesize
 from lsml.models.export import load_bytes
 from lsml.scoring.metrics import THRESHOLDS, Metrics
 from lsml.training import network as networks
 from lsml.training.baselines import PixelLearner
-from lsml.training.crossval import UNSEEN, CrossValidation, FoldEvent, Learner, cross_validate, mean_best_length
-from lsml.training.network import Network, RefitResult, refit
+from lsml.training.crossval import UNSEEN, CrossValidation, Learner, _mean_best_length, cross_validate
+from lsml.training.network import Network, _RefittedNetwork, refit
+from lsml.training.outcome import StepEvent
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
 TIMES = {"epoch_seconds", "images_per_second", "fold_seconds"}
@@ -32,10 +33,10 @@ class Listener:
     """Keeps the events, and ends the cross-validation after `last` of them."""
 
     def __init__(self, last: int | None = None) -> None:
-        self.events: list[FoldEvent] = []
+        self.events: list[StepEvent] = []
         self._last = last
 
-    def fold_ended(self, event: FoldEvent) -> bool:
+    def __call__(self, event: StepEvent) -> bool:
         self.events.append(event)
         return len(self.events) != self._last
 
@@ -47,9 +48,9 @@ class Killer(Listener):
         super().__init__()
         self._pack = pack
 
-    def fold_ended(self, event: FoldEvent) -> bool:
+    def __call__(self, event: StepEvent) -> bool:
         self._pack.left = 2 * BATCH + 3
-        return super().fold_ended(event)
+        return super().__call__(event)
 
 
 class Asked(PackedSplit):
@@ -91,7 +92,7 @@ def validate(
         seed=seed,
         folds=FOLDS,
         repeats=repeats,
-        observer=listener,
+        report=listener,
         checkpoint=checkpoint,
     )
 
@@ -112,7 +113,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pack(dataset: Path) -> PackedSplit:
     """The patches, packed; folds of 3, 2 and 2."""
-    return prepare_folds(dataset, dataset.parent / "cache", folds=FOLDS, repeats=REPEATS).train
+    return FoldedData.prepare(dataset, dataset.parent / "cache", folds=FOLDS, repeats=REPEATS).train
 
 
 @pytest.fixture(scope="module")
@@ -188,8 +189,8 @@ def test_what_is_held_out_has_no_say_in_its_own_prediction(
             file["mask"][...] = 1 - file["mask"][...]
     result, listener = whole
     once = Listener(last=1)
-    other = validate(prepare_folds(changed, tmp_path / "cache", folds=FOLDS, repeats=REPEATS).train, once, None)
-    np.testing.assert_array_equal(other.places[0, :3], result.places[0, :3])
+    other = validate(FoldedData.prepare(changed, tmp_path / "cache", folds=FOLDS, repeats=REPEATS).train, once, None)
+    np.testing.assert_array_equal(other.grid_indices[0, :3], result.grid_indices[0, :3])
     assert once.events[0].metrics["val_f1"] != listener.events[0].metrics["val_f1"]
 
 
@@ -202,7 +203,7 @@ def test_the_observer_ends_it(whole: tuple[CrossValidation, Listener], pack: Pac
     assert result.probability(0, 4) is not None
     assert result.probability(0, 5) is None
     assert result.probability(1, 0) is None
-    assert (result.places[0, 5:] == UNSEEN).all()
+    assert (result.grid_indices[0, 5:] == UNSEEN).all()
 
 
 def run_until_killed(pack: str, folder: str) -> None:
@@ -234,7 +235,7 @@ def test_a_killed_run_resumes_to_the_last_digit(
     assert [event.replayed for event in listener.events] == [True, False, False]
     assert untimed([e.metrics for e in listener.events]) == untimed([e.metrics for e in told.events[:3]])
     assert [untimed(history) for history in result.histories] == [untimed(h) for h in expected.histories[:3]]
-    np.testing.assert_array_equal(result.places[0], expected.places[0])
+    np.testing.assert_array_equal(result.grid_indices[0], expected.grid_indices[0])
     assert (result.value, result.threshold) == (
         told.events[2].metrics["val_f1"],
         told.events[2].metrics["val_threshold"],
@@ -245,7 +246,7 @@ def test_nothing_is_pruned_after_the_last_fold(pack: PackedSplit) -> None:
     """False after the second of two folds ends what is over anyway."""
     learner = PixelLearner()
     listener = Listener(last=2)
-    result = cross_validate(learner, pack, seed=0, folds=2, repeats=1, observer=listener)
+    result = cross_validate(learner, pack, seed=0, folds=2, repeats=1, report=listener)
     assert (result.stopped, len(result.repeat_f1)) == ("finished", 1)
 
 
@@ -259,7 +260,7 @@ def test_a_damaged_result_is_trained_again(
     listener = Listener(last=2)
     result = validate(pack, listener, tmp_path)
     assert [event.replayed for event in listener.events] == [True, False]
-    np.testing.assert_array_equal(result.places[0, :5], whole[0].places[0, :5])
+    np.testing.assert_array_equal(result.grid_indices[0, :5], whole[0].grid_indices[0, :5])
 
 
 def test_results_of_another_configuration_are_not_taken(
@@ -271,17 +272,17 @@ def test_results_of_another_configuration_are_not_taken(
     listener = Listener(last=1)
     result = validate(pack, listener, tmp_path, seed=1)
     assert not listener.events[0].replayed
-    assert (result.places[0, :3] != whole[0].places[0, :3]).any()
+    assert (result.grid_indices[0, :3] != whole[0].grid_indices[0, :3]).any()
 
 
 @pytest.fixture(scope="module")
-def refitted(pack: PackedSplit, tmp_path_factory: pytest.TempPathFactory) -> tuple[RefitResult, Path]:
+def refitted(pack: PackedSplit, tmp_path_factory: pytest.TempPathFactory) -> tuple[_RefittedNetwork, Path]:
     """Two epochs on all patches, where the configuration says three."""
     path = tmp_path_factory.mktemp("refit") / "refit.checkpoint"
-    return refit(toy_config(), pack, epochs=2, epoch_ended=lambda event: None, checkpoint=path), path
+    return refit(toy_config(), pack, epochs=2, report=lambda event: True, checkpoint=path), path
 
 
-def test_refit_trains_for_the_epochs_it_is_given(refitted: tuple[RefitResult, Path]) -> None:
+def test_refit_trains_for_the_epochs_it_is_given(refitted: tuple[_RefittedNetwork, Path]) -> None:
     """Two epochs, the learning rate at the end of its course, nothing validated."""
     result, _ = refitted
     assert result.epochs == 2
@@ -289,7 +290,7 @@ def test_refit_trains_for_the_epochs_it_is_given(refitted: tuple[RefitResult, Pa
     assert set(result.metrics) == {"loss", "learning_rate", "epoch_seconds", "images_per_second"}
 
 
-def test_a_refitted_model_takes_stored_bands(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
+def test_a_refitted_model_takes_stored_bands(refitted: tuple[_RefittedNetwork, Path], pack: PackedSplit) -> None:
     """The exported file loads, and gives probabilities of the patches that it was trained on."""
     images, _ = pack.batch([0, 6])
     probability = np.asarray(load_bytes(refitted[0].model.content)(images))
@@ -297,23 +298,23 @@ def test_a_refitted_model_takes_stored_bands(refitted: tuple[RefitResult, Path],
     assert 0 <= probability.min() < probability.max() <= 1
 
 
-def test_a_refitted_model_divides_its_logits(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
+def test_a_refitted_model_divides_its_logits(refitted: tuple[_RefittedNetwork, Path], pack: PackedSplit) -> None:
     """At a temperature of 2 the odds of a landslide are the square roots of what they were."""
-    asked = refit(toy_config(), pack, epochs=2, temperature=2.0, epoch_ended=lambda event: None, checkpoint=refitted[1])
+    asked = refit(toy_config(), pack, epochs=2, temperature=2.0, report=lambda event: True, checkpoint=refitted[1])
     images, _ = pack.batch([0, 6])
     plain, halved = (np.asarray(load_bytes(result.model.content)(images)) for result in (refitted[0], asked))
     np.testing.assert_allclose((halved / (1 - halved)) ** 2, plain / (1 - plain), rtol=1e-4)
 
 
-def test_a_finished_refit_is_not_trained_on(refitted: tuple[RefitResult, Path], pack: PackedSplit) -> None:
+def test_a_finished_refit_is_not_trained_on(refitted: tuple[_RefittedNetwork, Path], pack: PackedSplit) -> None:
     """Called again with its checkpoint it asks for patches only for the statistics, and gives the same weights.
 
     Both epochs are told of again, as trained before.
     """
     asked, told = Asked(pack.path), []
-    again = refit(toy_config(), asked, epochs=2, epoch_ended=told.append, checkpoint=refitted[1])
+    again = refit(toy_config(), asked, epochs=2, report=told.append, checkpoint=refitted[1])
     assert asked.asked == 2 * len(pack)
-    assert [(event.epoch, event.replayed) for event in told] == [(1, True), (2, True)]
+    assert [(event.step, event.replayed) for event in told] == [(1, True), (2, True)]
     weights = [load_bytes(result.model.content).get_weights() for result in (again, refitted[0])]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
@@ -321,31 +322,31 @@ def test_a_finished_refit_is_not_trained_on(refitted: tuple[RefitResult, Path], 
 def test_the_mean_best_length_is_rounded() -> None:
     """Best epochs 1, 2 and 2 have the mean 1.67, so 2; 1 and 2 the mean 1.5, so 2; the first of equals counts."""
     early, late, level = ([{"val_f1": f1} for f1 in scores] for scores in ((0.5, 0.1), (0.1, 0.5), (0.3, 0.3)))
-    assert mean_best_length([early, late, late]) == 2
-    assert mean_best_length([early, late]) == 2
-    assert mean_best_length([level, level, late]) == 1
+    assert _mean_best_length([early, late, late]) == 2
+    assert _mean_best_length([early, late]) == 2
+    assert _mean_best_length([level, level, late]) == 1
 
 
 def test_the_length_of_a_learner_that_judges_no_epoch() -> None:
     """Without `val_f1` there is no best epoch: folds of 3 and 4 epochs have the mean length 3.5, so 4."""
-    assert mean_best_length([[{"epoch_seconds": 1.0}] * 3, [{"epoch_seconds": 1.0}] * 4]) == 4
+    assert _mean_best_length([[{"epoch_seconds": 1.0}] * 3, [{"epoch_seconds": 1.0}] * 4]) == 4
 
 
 class Fault(Listener):
     """Fails after the first fold, as a lost coordinator does."""
 
-    def fold_ended(self, event: FoldEvent) -> bool:
-        super().fold_ended(event)
+    def __call__(self, event: StepEvent) -> bool:
+        super().__call__(event)
         raise ConnectionError
 
 
-class Judged(NamedTuple):
+class ScoredPatches(NamedTuple):
     """A learner in two folds of four patches, never interrupted."""
 
     learner: Learner
     pack: PackedSplit
     result: CrossValidation
-    events: list[FoldEvent]
+    events: list[StepEvent]
 
 
 LEARNERS = {
@@ -358,7 +359,7 @@ LEARNERS = {
 
 def judge(learner: Learner, pack: PackedSplit, listener: Listener, checkpoint: Path | None = None) -> CrossValidation:
     """One repeat of two folds."""
-    return cross_validate(learner, pack, seed=5, folds=2, repeats=1, observer=listener, checkpoint=checkpoint)
+    return cross_validate(learner, pack, seed=5, folds=2, repeats=1, report=listener, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -366,17 +367,17 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> PackedSplit:
     """Four packed patches."""
     root = tmp_path_factory.mktemp("four") / "data"
     synthesize(root, train=4, validation=1, test=1, seed=4)
-    return prepare_folds(root, root.parent / "cache", folds=2, repeats=1).train
+    return FoldedData.prepare(root, root.parent / "cache", folds=2, repeats=1).train
 
 
 @pytest.fixture(scope="module", params=LEARNERS)
-def judged(request: pytest.FixtureRequest, four: PackedSplit) -> Judged:
+def judged(request: pytest.FixtureRequest, four: PackedSplit) -> ScoredPatches:
     """Each learner in turn."""
     learner, listener = LEARNERS[request.param], Listener()
-    return Judged(learner, four, judge(learner, four, listener), listener.events)
+    return ScoredPatches(learner, four, judge(learner, four, listener), listener.events)
 
 
-def test_every_learner_is_judged_by_the_same_rule(judged: Judged) -> None:
+def test_every_learner_is_judged_by_the_same_rule(judged: ScoredPatches) -> None:
     """Its value is scikit-learn's F1 over the pixels of all patches, each judged by what learnt from the others."""
     truth = np.concatenate([judged.pack.mask(index).ravel() for index in range(4)])
     called = np.concatenate([judged.result.probability(0, i).ravel() >= judged.result.threshold for i in range(4)])
@@ -384,7 +385,7 @@ def test_every_learner_is_judged_by_the_same_rule(judged: Judged) -> None:
     assert {"device", "backend"} <= set(judged.result.environment)
 
 
-def test_what_an_event_tells_is_what_the_learner_has(judged: Judged) -> None:
+def test_what_an_event_tells_is_what_the_learner_has(judged: ScoredPatches) -> None:
     """Every learner's scores and time; its loss, its validation loss and its best epoch where there are such."""
     ratios = ("f1", "iou", "precision", "recall", "average_precision", "calibration_error")
     scores = {f"val_{name}" for name in (*ratios, "threshold")}
@@ -398,7 +399,7 @@ def test_what_an_event_tells_is_what_the_learner_has(judged: Judged) -> None:
         assert all(event.metrics[name] == history[-1][name] for name in own & {"loss", "val_loss"})
 
 
-def test_every_learner_resumes_after_a_fold(judged: Judged, tmp_path: Path) -> None:
+def test_every_learner_resumes_after_a_fold(judged: ScoredPatches, tmp_path: Path) -> None:
     """An observer that fails after fold 1 leaves its result; called again, fold 2 makes it the uninterrupted run."""
     with pytest.raises(ConnectionError):
         judge(judged.learner, judged.pack, Fault(), tmp_path)
@@ -407,7 +408,7 @@ def test_every_learner_resumes_after_a_fold(judged: Judged, tmp_path: Path) -> N
     result = judge(judged.learner, judged.pack, listener, tmp_path)
     assert [event.replayed for event in listener.events] == [True, False]
     assert untimed([e.metrics for e in listener.events]) == untimed([e.metrics for e in judged.events])
-    np.testing.assert_array_equal(result.places, judged.result.places)
+    np.testing.assert_array_equal(result.grid_indices, judged.result.grid_indices)
     assert (result.value, result.threshold, result.length) == (
         judged.result.value,
         judged.result.threshold,
@@ -426,9 +427,9 @@ def test_every_learner_resumes_after_a_fold(judged: Judged, tmp_path: Path) -> N
 )
 def test_a_key_tells_results_apart(learner: Learner, other: Learner, four: PackedSplit) -> None:
     """The same settings, patches and seed have one key; any other of them another."""
-    first, second = (fold_data(four, fold, 2) for fold in range(2))
+    first, second = (FoldData.of(four, fold, 2) for fold in range(2))
     swapped = FoldData(first.train, first.train, first.statistics)
-    assert learner.key(first, 1) == learner.key(fold_data(four, 0, 2), 1)
+    assert learner.key(first, 1) == learner.key(FoldData.of(four, 0, 2), 1)
     others = [other.key(first, 1), learner.key(first, 2), learner.key(second, 1), learner.key(swapped, 1)]
     assert learner.key(first, 1) not in others
 

@@ -13,7 +13,7 @@ import pytest
 
 from lsml.config.schema import TrainConfig
 from lsml.errors import OutOfMemory, StorageError
-from lsml.training.memory import ran_out, within_memory
+from lsml.training.device import _ran_out, within_memory
 from tests.processes import environment
 
 LINE = (
@@ -43,7 +43,7 @@ class OpError(Exception):
 )
 def test_every_backends_words_are_known(error: Exception) -> None:
     """By the type's name where it has one for it, else by what it says."""
-    assert ran_out(error)
+    assert _ran_out(error)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_every_backends_words_are_known(error: Exception) -> None:
 )
 def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     """A full disk, a server that is asked too often and a fault in the code stay what they are."""
-    assert not ran_out(error)
+    assert not _ran_out(error)
 
     def training() -> None:
         raise error
@@ -116,7 +116,7 @@ def test_a_tensor_that_is_too_large_is_recognised(backend: str) -> None:
 import keras
 from lsml.config.schema import TrainConfig
 from lsml.errors import OutOfMemory
-from lsml.training.memory import within_memory
+from lsml.training.device import within_memory
 try:
     within_memory(lambda: keras.ops.ones((2**21, 2**21)) + 1, TrainConfig())
 except OutOfMemory as error:

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsml.config.schema import fields
-from lsml.data.folds import prepare_folds
+from lsml.config.schema import TrainConfig
 from lsml.data.hdf5 import encode
 from lsml.data.sensor import PATCH_SIZE
-from lsml.data.splits import prepare
+from lsml.data.splits import FoldedData, TrainingData
 from lsml.errors import DataError
 from lsml.evaluation.predict import images_in, predict_patches
 
@@ -34,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_depth_divides_a_patch() -> None:
     """The deepest network that a configuration may ask for has a stride that divides 128; so has every other."""
-    (depth,) = (spec for spec in fields() if spec.name == "model.depth")
+    (depth,) = (spec for spec in TrainConfig.fields() if spec.name == "model.depth")
     assert depth.high is not None
     assert PATCH_SIZE % 2 ** int(depth.high) == 0
 
@@ -42,10 +41,10 @@ def test_every_depth_divides_a_patch() -> None:
 def test_no_study_or_training_begins_on_other_sizes(root: Path, tmp_path: Path) -> None:
     """Packing, which stands before both, with a validation split and in folds."""
     with pytest.raises(DataError, match=REFUSAL) as refused:
-        prepare(root, tmp_path)
+        TrainingData.prepare(root, tmp_path)
     assert "\n" not in str(refused.value)
     with pytest.raises(DataError, match=REFUSAL):
-        prepare_folds(root, tmp_path, folds=2, repeats=1)
+        FoldedData.prepare(root, tmp_path, folds=2, repeats=1)
 
 
 def test_no_prediction_is_made_of_other_sizes(root: Path, tmp_path: Path) -> None:

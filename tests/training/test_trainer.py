@@ -21,10 +21,9 @@ from lsml.data.splits import TrainingData
 from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import StorageError
 from lsml.models.export import load_bytes
-from lsml.training import checkpoint as checkpoints
-from lsml.training.checkpoint import Checkpoint
-from lsml.training.device import Device, choose_precision, choose_xla, describe_device
-from lsml.training.trainer import EpochEvent, FitResult, TrainingDiverged, TrainingRun, fit, last_epoch
+from lsml.training.device import Device, _choose_precision, _choose_xla
+from lsml.training.outcome import Checkpoint, StepEvent
+from lsml.training.trainer import FitResult, Trainer, TrainingDiverged, fit, last_epoch
 
 SIZE = 32
 TIMES = {"epoch_seconds", "images_per_second"}
@@ -83,10 +82,10 @@ class Listener:
     """Keeps the events and ends training after `last` of them."""
 
     def __init__(self, last: int | None = None) -> None:
-        self.events: list[EpochEvent] = []
+        self.events: list[StepEvent] = []
         self._last = last
 
-    def epoch_ended(self, event: EpochEvent) -> bool:
+    def __call__(self, event: StepEvent) -> bool:
         self.events.append(event)
         return len(self.events) != self._last
 
@@ -98,10 +97,10 @@ class Killer(Listener):
         super().__init__()
         self._data, self._epoch = data, epoch
 
-    def epoch_ended(self, event: EpochEvent) -> bool:
-        if event.epoch == self._epoch:
+    def __call__(self, event: StepEvent) -> bool:
+        if event.step == self._epoch:
             self._data.train.left = 30
-        return super().epoch_ended(event)
+        return super().__call__(event)
 
 
 def toy_data() -> TrainingData:
@@ -121,7 +120,7 @@ def toy_config(**values: object) -> TrainConfig:
     return with_values(TrainConfig(), small | {name.replace("__", "."): value for name, value in values.items()})
 
 
-def untimed(events: Sequence[EpochEvent]) -> list[dict[str, float]]:
+def untimed(events: Sequence[StepEvent]) -> list[dict[str, float]]:
     """The metrics that have to repeat to the last digit."""
     return [{name: value for name, value in event.metrics.items() if name not in TIMES} for event in events]
 
@@ -152,7 +151,7 @@ def test_an_easy_problem_is_learnt(uninterrupted: tuple[FitResult, Listener]) ->
 def test_events_hold_every_metric(uninterrupted: tuple[FitResult, Listener]) -> None:
     """Each epoch is told once, in order, with finite values of all metrics."""
     _, listener = uninterrupted
-    assert [event.epoch for event in listener.events] == [1, 2, 3, 4, 5]
+    assert [event.step for event in listener.events] == [1, 2, 3, 4, 5]
     for event in listener.events:
         assert not event.replayed
         assert set(event.metrics) == METRICS
@@ -191,14 +190,14 @@ def test_the_result_is_that_of_the_best_epoch(uninterrupted: tuple[FitResult, Li
 
 def test_the_environment_is_said(uninterrupted: tuple[FitResult, Listener]) -> None:
     """Device, backend, precision and XLA are reported as they were chosen."""
-    device, config = describe_device(), toy_config().training
+    device, config = Device.current(), toy_config().training
     environment = uninterrupted[0].environment
     assert environment == {
         "device": device.kind,
         "device_name": device.name,
         "backend": keras.backend.backend(),
-        "precision": choose_precision(config, device),
-        "xla": "on" if choose_xla(config, device) else "off",
+        "precision": _choose_precision(config, device),
+        "xla": "on" if _choose_xla(config, device) else "off",
     }
     assert keras.config.dtype_policy().name == "float32"
 
@@ -234,8 +233,8 @@ def test_a_killed_run_resumes_to_the_last_digit(uninterrupted: tuple[FitResult, 
 
     again = Listener()
     finished = fit(toy_config(), toy_data(), again, checkpoint=path)
-    assert [(event.epoch, event.metrics, event.replayed) for event in again.events] == [
-        (event.epoch, event.metrics, True) for event in listener.events
+    assert [(event.step, event.metrics, event.replayed) for event in again.events] == [
+        (event.step, event.metrics, True) for event in listener.events
     ]
     assert (finished.stopped, finished.epochs) == ("finished", 5)
 
@@ -251,7 +250,7 @@ def test_supervised_networks_beside_trees_resume_to_the_last_digit(tmp_path: Pat
     path = tmp_path / "supervised.checkpoint"
     config = toy_config(
         model__members=2,
-        model__pixel_share=0.3,
+        model__tree_weight=0.3,
         model__deep_supervision=True,
         model__attention="gate",
         training__epochs=3,
@@ -273,14 +272,12 @@ def test_supervised_networks_beside_trees_resume_to_the_last_digit(tmp_path: Pat
     assert whole.events[-1].metrics["loss"] < whole.events[0].metrics["loss"]
 
 
-def _run(path: Path | None = None, **values: object) -> TrainingRun:
+def _run(path: Path | None = None, **values: object) -> Trainer:
     """A training in one step an epoch, without dropout, that keeps its last weights."""
     data = toy_data()
     small = {"model__depth": 1, "training__batch_size": 35, "training__precision": "float32", "training__epochs": 3}
     config = toy_config(**(small | {"model__dropout": 0.0} | values))
-    return TrainingRun(
-        config, data.train, data.statistics, validation=data.validation, keep=last_epoch, checkpoint=path
-    )
+    return Trainer(config, data.train, data.statistics, validation=data.validation, keep=last_epoch, checkpoint=path)
 
 
 def test_averaged_weights_are_judged_and_kept_and_last_ones_trained() -> None:
@@ -317,8 +314,8 @@ def test_averaging_resumes_to_the_last_digit(tmp_path: Path) -> None:
     rest = _run(path, training__weight_averaging=0.9)
     assert len(rest.history) == 2
     rest.epoch()
-    events = [EpochEvent(1, metrics, replayed=False) for metrics in whole.history]
-    assert untimed([EpochEvent(1, metrics, replayed=False) for metrics in rest.history]) == untimed(events)
+    events = [StepEvent(1, metrics) for metrics in whole.history]
+    assert untimed([StepEvent(1, metrics) for metrics in rest.history]) == untimed(events)
     for one, two in zip(rest.model().get_weights(), whole.model().get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -350,7 +347,9 @@ def test_drawn_patches_and_asked_steps_resume_to_the_last_digit(tmp_path: Path) 
     warms up, so that after 6 steps the cosine is 5/11 of the way down, and after 12 at its end.
     """
     path = tmp_path / "drawn.checkpoint"
-    config = toy_config(model__depth=1, training__epochs=2, training__steps_per_epoch=6, training__landslide_share=0.5)
+    config = toy_config(
+        model__depth=1, training__epochs=2, training__steps_per_epoch=6, training__positive_fraction=0.5
+    )
     data = toy_data()
     data.train.masks[::3] = 0
     whole, rest = Listener(), Listener()
@@ -429,8 +428,8 @@ def _checkpoint(key: str = "run") -> Checkpoint:
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     """Key, metrics to the last digit, and arrays with their types."""
     path = tmp_path / "new" / "run.checkpoint"
-    checkpoints.save(path, _checkpoint())
-    found = checkpoints.load(path, "run")
+    _checkpoint().save(path)
+    found = Checkpoint.load(path, "run")
     assert found is not None
     assert (found.key, found.history) == ("run", ({"loss": 0.1 + 0.2}, {"loss": 1 / 3}))
     for array, expected in zip(found.arrays["network"], _checkpoint().arrays["network"], strict=True):
@@ -454,26 +453,26 @@ def _turn(content: bytes) -> bytes:
 def test_a_damaged_checkpoint_is_none(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """Cut off anywhere, with one bit turned or a byte added, a checkpoint counts as absent."""
     path = tmp_path / "run.checkpoint"
-    checkpoints.save(path, _checkpoint())
+    _checkpoint().save(path)
     path.write_bytes(damage(path.read_bytes()))
-    assert checkpoints.load(path, "run") is None
+    assert Checkpoint.load(path, "run") is None
 
 
 def test_a_checkpoint_of_another_run_is_none(tmp_path: Path) -> None:
     """Neither a missing file nor one with another key is taken for the run's own."""
-    assert checkpoints.load(tmp_path / "absent", "run") is None
-    checkpoints.save(tmp_path / "run.checkpoint", _checkpoint("other"))
-    assert checkpoints.load(tmp_path / "run.checkpoint", "run") is None
+    assert Checkpoint.load(tmp_path / "absent", "run") is None
+    _checkpoint("other").save(tmp_path / "run.checkpoint")
+    assert Checkpoint.load(tmp_path / "run.checkpoint", "run") is None
 
 
 def test_a_checkpoint_that_cannot_be_written_keeps_the_last_one(tmp_path: Path) -> None:
     """A full or read-only place is a storage error that names the file and its bytes; the old one stays."""
     path = tmp_path / "run.checkpoint"
-    checkpoints.save(path, _checkpoint())
+    _checkpoint().save(path)
     (tmp_path / "run.checkpoint.partial").mkdir()
     with pytest.raises(StorageError, match=r"run\.checkpoint: .* \([\d,]+ bytes to write\)"):
-        checkpoints.save(path, _checkpoint("later"))
-    assert checkpoints.load(path, "run") is not None
+        _checkpoint("later").save(path)
+    assert Checkpoint.load(path, "run") is not None
 
 
 @pytest.mark.parametrize(
@@ -489,7 +488,7 @@ def test_a_checkpoint_that_cannot_be_written_keeps_the_last_one(tmp_path: Path) 
 )
 def test_arithmetic_suits_the_device(device: Device, precision: str, xla: bool) -> None:
     """What auto means on each kind of device; what is configured is taken everywhere."""
-    assert choose_precision(TrainingConfig(), device) == precision
-    assert choose_xla(TrainingConfig(), device) is xla
-    assert choose_precision(TrainingConfig(precision="float32"), device) == "float32"
-    assert choose_xla(TrainingConfig(xla="on"), device) is (device.backend != "torch")
+    assert _choose_precision(TrainingConfig(), device) == precision
+    assert _choose_xla(TrainingConfig(), device) is xla
+    assert _choose_precision(TrainingConfig(precision="float32"), device) == "float32"
+    assert _choose_xla(TrainingConfig(xla="on"), device) is (device.backend != "torch")

@@ -24,7 +24,7 @@ import numpy as np
 from mlflow import MlflowClient
 
 from lsml.data.pack import PackedSplit
-from lsml.evaluation.evaluate import FreshScores
+from lsml.evaluation.evaluate import ReloadedScores
 from lsml.scoring.comparison import PatchCounts
 from lsml.tracking.store import open_client
 from lsml.workflows.promote import promote, rollback
@@ -37,7 +37,7 @@ WRITES = (
 _KILLED = 9
 
 # What the command imports where it needs it: here, once for all forks.
-for _name in ("tracking.models", "tracking.scores", "tracking.study", "workflows.promote"):
+for _name in ("tracking.models", "tracking.runs", "tracking.study", "workflows.promote"):
     importlib.import_module(f"lsml.{_name}")
 
 
@@ -49,12 +49,12 @@ class Silent:
     def show_step(self, *_: object) -> None: ...
 
 
-def unmoved(counts: np.ndarray, path: Path, split: PackedSplit, threshold: float) -> FreshScores:
+def unmoved(counts: np.ndarray, path: Path, split: PackedSplit, threshold: float) -> ReloadedScores:
     """What a fresh process would find of a model that really had these counts on the split."""
-    return FreshScores(PatchCounts(tuple(sorted(split.ids)), counts), "tensorflow", "a processor")
+    return ReloadedScores(PatchCounts(tuple(sorted(split.ids)), counts), "tensorflow", "a processor")
 
 
-def logged(path: Path, split: PackedSplit, threshold: float) -> FreshScores:
+def logged(path: Path, split: PackedSplit, threshold: float) -> ReloadedScores:
     """As the table of the run that is promoted has it, which the environment names."""
     return unmoved(np.array(json.loads(os.environ["LSML_TEST_COUNTS"])), path, split, threshold)
 
@@ -104,7 +104,7 @@ def forked(database: Path, command: str, target: str, *, die: int | None) -> int
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
             watch(database.with_suffix(".writes"), die=die)
             if command == "promote":
-                name = promote(target, repeats=0, data=None, watcher=Silent(), check=logged).model
+                name = promote(target, repeats=0, data=None, listener=Silent(), check=logged).model
             else:
                 rollback(name := target)
             database.with_suffix(".json").write_text(json.dumps(state(open_client(), name)))

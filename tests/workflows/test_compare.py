@@ -12,17 +12,26 @@ import pytest
 
 from lsml.cli import models as cli
 from lsml.config.schema import TrainConfig
-from lsml.data.folds import prepare_folds
-from lsml.data.splits import OWN, POOLED, SYNTHETIC, Judged, Steps, StudyData, TrainingData, prepare
+from lsml.data.splits import SYNTHETIC, FoldedData, ScoredPatches, Steps, StudyData, TrainingData
 from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, LsmlError
+from lsml.names import OWN, POOLED, Artifact, Tag
 from lsml.plots.patches import panel
-from lsml.tracking.runs import BEST_RUN, TrainingRun, TrialRecorder, find_run, log_scores, log_texts
-from lsml.tracking.scores import OTHER_PATCHES, SAME_PATCHES, ScoreKind, obstacle, score_kind, score_tags
+from lsml.scoring.comparison import NOT_COMPARABLE, ScoreKind, differing_parameters
+from lsml.tracking.runs import (
+    OTHER_PATCHES,
+    SAME_PATCHES,
+    RunWriter,
+    TrainingRun,
+    TrialRecorder,
+    find_run,
+    score_kind,
+    score_tags,
+)
 from lsml.tracking.store import open_client
-from lsml.tracking.study import open_study_run
-from lsml.training.outcome import PATCH_TABLE, Attempt, Panel, TrialOutcome
-from lsml.workflows.compare import Comparison, _differing, compare, leaderboard
+from lsml.tracking.study import StudyRun
+from lsml.training.outcome import Attempt, Panel, TrialOutcome
+from lsml.workflows.compare import Comparison, compare, leaderboard
 from tests.processes import lsml
 from tests.scoring.patch_tables import GOOD, POOR, Row, table
 
@@ -59,7 +68,7 @@ def outcome(data: TrainingData, rows: list[Row] | None, value: float = 0.5) -> T
         metrics={"val_f1": value},
         environment={"device": "cpu", "backend": "tensorflow"},
         panels=tuple(pictures),
-        tables={} if rows is None else {PATCH_TABLE: table(rows)},
+        tables={} if rows is None else {Artifact.VALIDATION_PATCHES: table(rows)},
     )
 
 
@@ -73,8 +82,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         synthesize(folder / "made", train=3, validation=2, test=1, seed=3)
         shuffle(folder / "made", folder / "shuffled")
-        data = prepare(folder / "made", folder / "packs")
-        yield Store(folder, open_client(), data, prepare(folder / "shuffled", folder / "packs"))
+        data = TrainingData.prepare(folder / "made", folder / "packs")
+        yield Store(folder, open_client(), data, TrainingData.prepare(folder / "shuffled", folder / "packs"))
 
 
 def shuffle(made: Path, out: Path) -> None:
@@ -95,8 +104,9 @@ def compared(store: Store, *run_ids: str, **options: Any) -> Comparison:
 
 def evaluated(store: Store, run_id: str, rows: list[Row], split: str = OWN) -> None:
     """Gives a run what an evaluation writes."""
-    log_scores(store.client, run_id, {"test_f1": 0.5}, score_tags("test", Judged(split, "e" * 64)))
-    log_texts(store.client, run_id, {"test_patches.csv": table(rows)})
+    run = RunWriter(store.client, run_id)
+    run.log_scores({"test_f1": 0.5}, score_tags("test", ScoredPatches(split, "e" * 64)))
+    run.log_texts({"test_patches.csv": table(rows)})
 
 
 def test_a_run_says_what_its_scores_are(store: Store) -> None:
@@ -106,7 +116,7 @@ def test_a_run_says_what_its_scores_are(store: Store) -> None:
         SYNTHETIC, store.data.validation.fingerprint, POOLED, SAME_PATCHES
     )
     assert set(score_kind(run.data.tags, "test")) == {"unknown"}
-    folds = prepare_folds(store.folder / "made", store.folder / "packs", folds=3, repeats=2)
+    folds = FoldedData.prepare(store.folder / "made", store.folder / "packs", folds=3, repeats=2)
     run = find_run(store.client, store.trained("folds", GOOD, folds))
     assert score_kind(run.data.tags, "validation") == ScoreKind(
         "3 contiguous folds, 2 repeats", folds.train.fingerprint, POOLED, SAME_PATCHES
@@ -119,7 +129,7 @@ def test_runs_are_set_side_by_side(store: Store) -> None:
     good = store.trained("good", GOOD, depth="3", seed="1", dropout="0.1")
     found = compared(store, poor, good)
     assert (found.split, found.patches, found.reference) == ("validation", 2, poor)
-    first, second = found.standings
+    first, second = found.runs
     assert (first.run_id, second.run_id) == (good, poor)
     assert first.scores["f1"].value == pytest.approx(3 / 4)
     assert second.scores["f1"].value == pytest.approx(4 / 7)
@@ -141,7 +151,8 @@ def test_runs_are_set_side_by_side(store: Store) -> None:
 def test_an_ensemble_has_no_parameters_of_a_network() -> None:
     """What two networks differ in is listed; that an ensemble has none of it is no difference, what it has is one."""
     deep = {"model.architecture": "unet", "model.depth": "4", "model.filters": "8"}
-    assert _differing([deep, deep | {"model.depth": "3"}, {"ensemble.members": "2"}]) == {
+    runs = [deep, deep | {"model.depth": "3"}, {"ensemble.members": "2"}]
+    assert differing_parameters(runs, network_field="model.architecture") == {
         "ensemble.members": [None, None, "2"],
         "model.depth": ["4", "3", None],
     }
@@ -152,7 +163,7 @@ def test_a_random_split_is_refused_against_the_published_one(store: Store) -> No
     official = store.trained("official", GOOD)
     random = store.trained("random", GOOD, store.shuffled)
     folds = store.trained(
-        "in folds", GOOD, prepare_folds(store.folder / "made", store.folder / "packs", folds=3, repeats=1)
+        "in folds", GOOD, FoldedData.prepare(store.folder / "made", store.folder / "packs", folds=3, repeats=1)
     )
     relabelled = store.trained("random, as synthetic", GOOD, store.shuffled._replace(held_out=SYNTHETIC))
     for other, why in (
@@ -182,10 +193,10 @@ KIND = ScoreKind(OWN, "a" * 64, POOLED, OTHER_PATCHES)
 )
 def test_every_fact_of_a_score_must_agree_and_be_known(other: ScoreKind, says: str) -> None:
     """One that differs or is unknown is an obstacle; two unknown ones do not agree."""
-    assert says in str(obstacle(KIND, other))
-    assert obstacle(KIND, KIND) is None
-    assert obstacle(other, other) is None or "neither says" in str(obstacle(other, other))
-    assert "neither says" in str(obstacle(score_kind({}, "test"), score_kind({}, "test")))
+    assert says in str(KIND.obstacle(other))
+    assert KIND.obstacle(KIND) is None
+    assert other.obstacle(other) is None or "neither says" in str(other.obstacle(other))
+    assert "neither says" in str(score_kind({}, "test").obstacle(score_kind({}, "test")))
 
 
 def test_a_score_of_fewer_rounds_of_folds_is_refused(store: Store) -> None:
@@ -206,9 +217,9 @@ def test_a_run_without_a_table_says_what_to_do(store: Store) -> None:
 
 def study_of(store: Store, name: str) -> tuple[str, list[str]]:
     """A study's run, and its trials' runs: three complete ones and a pruned one with the highest score."""
-    parent = open_study_run(
+    parent = StudyRun.open(
         store.client, None, identity=name, study=name, params={}, data=store.data, root="patches", note=name
-    )
+    ).run
     recorder = TrialRecorder(store.client, parent, role="trial", study=name, data=store.data, root="patches")
     ids = []
     for slot, (rows, value) in enumerate([(POOR, 0.4), (GOOD, 0.6), (POOR, 0.5), (GOOD, 0.9)]):
@@ -216,7 +227,7 @@ def study_of(store: Store, name: str) -> tuple[str, list[str]]:
         ids.append(recorder.started(attempt))
         recorder.outcome(ids[-1], replace(outcome(store.data, rows, value)))
         recorder.closed(ids[-1], "pruned" if slot == 3 else "complete", "")
-    log_scores(store.client, parent.info.run_id, {}, {BEST_RUN: ids[1]})
+    RunWriter(store.client, parent.info.run_id).log_scores({}, {Tag.BEST_RUN: ids[1]})
     return parent.info.run_id, ids
 
 
@@ -224,11 +235,11 @@ def test_a_study_brings_its_best_complete_trials(store: Store) -> None:
     """The best first, which is the reference, pruned ones left out; its own run stands for what it registered."""
     parent, ids = study_of(store, "several")
     found = compared(store, study="several", top=2)
-    assert [standing.run_id for standing in found.standings] == [ids[1], ids[2]]
+    assert [run.run_id for run in found.runs] == [ids[1], ids[2]]
     assert found.reference == ids[1]
     assert found.parameters == {"depth": ["1", "2"]}
     by_name = compared(store, ids[0], parent)
-    assert [standing.run_id for standing in by_name.standings] == [ids[1], ids[0]]
+    assert [run.run_id for run in by_name.runs] == [ids[1], ids[0]]
     with pytest.raises(ConfigError, match=f"run {ids[1]} stands for two of them"):
         compared(store, ids[1], parent)
 
@@ -273,13 +284,13 @@ def test_a_run_on_the_official_split_has_a_place(store: Store, capsys: pytest.Ca
     run_id = store.trained("placed", None)
     # Each of TP 3, FN 2, FP 2: F1 6 / (6 + 2 + 2).
     evaluated(store, run_id, [(3, 2, 2)] * 800)
-    found = leaderboard(run_id)
-    (board,) = found.boards
+    scored, (board,) = leaderboard(run_id)
+    assert scored == run_id
     assert (board.split, board.patches, board.place) == ("test", 800, 5)
     assert board.f1.value == pytest.approx(0.6)
     assert [score.f1 for score in board.published] == [0.7454, 0.7399, 0.7350, 0.645, 0.599]
     # Means over batches of a random split stand apart, however high.
-    assert {score.f1 for score in found.apart} == {0.719, 0.697}
+    assert {score.f1 for score in NOT_COMPARABLE} == {0.719, 0.697}
     cli.leaderboard(run_id, json=True)
     record = json.loads(capsys.readouterr().out)
     assert (record["boards"]["test"]["place"], record["contents_verified"]) == (5, False)

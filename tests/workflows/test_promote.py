@@ -1,4 +1,4 @@
-"""The champion gate over a real MLflow store, with tables of patches made by hand: who becomes champion, and why."""
+"""Promotion over a real MLflow store, with tables of patches made by hand: who becomes champion, and why."""
 
 import hashlib
 import json
@@ -15,19 +15,17 @@ import pytest
 
 from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig
-from lsml.data.folds import prepare_folds
-from lsml.data.splits import Steps, StudyData, TrainingData, prepare, prepare_whole
+from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData, WholeData
 from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, ModelError, StorageError
 from lsml.models.export import ModelFile
-from lsml.tracking.models import CHAMPION
-from lsml.tracking.runs import EXPERIMENT, OF_RUN, PARENT, ROLE, TrainingRun, find_run, trained_again
+from lsml.names import Alias, Artifact, Tag
+from lsml.tracking.runs import TrainingRun, find_run, retrainings_of
 from lsml.tracking.store import open_client
-from lsml.tracking.study import STANDINGS
-from lsml.training.outcome import PATCH_TABLE, Report, TrialOutcome, TrialTask
+from lsml.training.outcome import Report, StepEvent, TrialOutcome, TrialTask
 from lsml.workflows.promote import Promotion, promote, rollback
-from lsml.workflows.refit import refit
-from lsml.workflows.retrain import Training, train_again
+from lsml.workflows.retrain import Retraining
+from lsml.workflows.train import refit
 from tests.processes import environment
 from tests.scoring.patch_tables import GOOD, POOR, Row, table
 from tests.workflows.run_promoted import Silent, state, unmoved
@@ -56,7 +54,7 @@ class Store(NamedTuple):
             params=flatten(TrainConfig()),
             data=data or self.data,
             root=str(self.folder / "made"),
-            tags={EXPERIMENT: name, **tags},
+            tags={Tag.EXPERIMENT: name, **tags},
         )
         run.outcome(_outcome(rows, run.id if model else None))
         run.closed("complete", "")
@@ -64,7 +62,7 @@ class Store(NamedTuple):
 
     def champion(self, name: str) -> str | None:
         """The version that the alias is at."""
-        return state(self.client, name)["aliases"].get(CHAMPION)
+        return state(self.client, name)["aliases"].get(Alias.CHAMPION)
 
 
 def _outcome(rows: list[Row] | None, content: str | None) -> TrialOutcome:
@@ -78,7 +76,7 @@ def _outcome(rows: list[Row] | None, content: str | None) -> TrialOutcome:
         metrics={"val_f1": 0.5, "val_threshold": 0.5},
         environment={"device_name": "a processor", "backend": "tensorflow"},
         model=file,
-        tables={PATCH_TABLE: table(rows)} if rows else {},
+        tables={Artifact.VALIDATION_PATCHES: table(rows)} if rows else {},
     )
 
 
@@ -89,7 +87,7 @@ def counts(rows: list[Row]) -> np.ndarray:
 
 def promoted(reference: str, rows: list[Row]) -> Promotion:
     """By the job, where a fresh process finds what those rows say."""
-    return promote(reference, repeats=0, data=None, watcher=Silent(), check=partial(unmoved, counts(rows)))
+    return promote(reference, repeats=0, data=None, listener=Silent(), check=partial(unmoved, counts(rows)))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +99,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         synthesize(folder / "made", train=3, validation=2, test=1, seed=3)
-        yield Store(folder, open_client(), prepare(folder / "made", Path(".lsml/packs")))
+        yield Store(folder, open_client(), TrainingData.prepare(folder / "made", Path(".lsml/packs")))
 
 
 def test_the_first_champion_is_registered_and_the_same_command_changes_nothing(store: Store) -> None:
@@ -111,7 +109,7 @@ def test_the_first_champion_is_registered_and_the_same_command_changes_nothing(s
     assert (found.verdict, found.version, found.champion_before) == ("promoted", "1", None)
     assert "there is none to compare it with" in found.why
     once = state(store.client, "first")
-    assert once["aliases"] == {CHAMPION: "1"}
+    assert once["aliases"] == {Alias.CHAMPION: "1"}
     tags = once["versions"][0]["tags"]
     assert (tags["lsml.promotion.verdict"], tags["lsml.promotion.champion_before"]) == ("promoted", "none")
     assert promoted(run, GOOD).verdict == "already"
@@ -144,7 +142,7 @@ def test_a_worse_model_is_refused_and_a_better_one_is_not(store: Store) -> None:
 def test_a_file_that_gives_something_else_is_refused(store: Store) -> None:
     """A fresh process that finds one hit less on 32,768 pixels: the model does not become champion."""
     run = store.trained("changed", GOOD)
-    with pytest.raises(ModelError, match="calls 1 of 32768 validation pixels otherwise than its run says"):
+    with pytest.raises(ModelError, match="classifies 1 of 32768 validation pixels otherwise than its run says"):
         promoted(run, [(3, 1, 0), (2, 2, 2)])
     assert store.champion("changed") is None
     bare = store.trained("bare", GOOD, model=False)
@@ -155,7 +153,7 @@ def test_a_file_that_gives_something_else_is_refused(store: Store) -> None:
 def test_scores_of_other_patches_are_not_compared(store: Store) -> None:
     """A model judged in folds cannot take the place of one judged on validation: exit code 3, both runs named."""
     promoted(store.trained("mixed", GOOD), GOOD)
-    folds = prepare_folds(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
+    folds = FoldedData.prepare(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
     other = store.trained("mixed", GOOD, folds)
     with pytest.raises(DataError, match="are not comparable: their split differ"):
         promoted(other, GOOD)
@@ -165,9 +163,9 @@ def test_scores_of_other_patches_are_not_compared(store: Store) -> None:
 def test_the_run_of_its_configuration_speaks_for_a_refit(store: Store) -> None:
     """A model trained on all patches is compared by the table of the run that it refits, and says so."""
     poor, good = store.trained("final", POOR), store.trained("final", GOOD)
-    whole = prepare_whole(store.folder / "made", Path(".lsml/packs"))
+    whole = WholeData.prepare(store.folder / "made", Path(".lsml/packs"))
     assert len(whole.train) == 5
-    refits = [store.trained("final", None, whole, tags={ROLE: "refit", OF_RUN: of}) for of in (poor, good)]
+    refits = [store.trained("final", None, whole, tags={Tag.ROLE: "refit", Tag.OF_RUN: of}) for of in (poor, good)]
     assert promoted(refits[1], GOOD).judged_run_id == good
     refused = promoted(refits[0], POOR)
     assert (refused.verdict, refused.judged_run_id) == ("refused", poor)
@@ -178,15 +176,15 @@ def test_the_run_of_its_configuration_speaks_for_a_refit(store: Store) -> None:
 
 def test_the_out_of_fold_table_speaks_for_a_study_in_folds(store: Store) -> None:
     """What such a study registers was judged on nothing; the run at the head of its standings was, and decides."""
-    folds = prepare_folds(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
+    folds = FoldedData.prepare(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
     verdicts = []
     for rows in (GOOD, POOR):
-        study = store.client.create_run("0", tags={ROLE: "study"}).info.run_id
+        study = store.client.create_run("0", tags={Tag.ROLE: "study"}).info.run_id
         store.client.log_param(study, "study.experiment", "in-folds")
-        below = {PARENT: study}
-        confirmed = store.trained("in-folds", rows, folds, model=False, tags={ROLE: "confirm", **below})
-        store.client.log_dict(study, [{"what": "base", "run_id": confirmed}], STANDINGS)  # type: ignore[arg-type]
-        found = promoted(store.trained("in-folds", None, folds, tags={ROLE: "refit", **below}), rows)
+        below = {Tag.PARENT: study}
+        confirmed = store.trained("in-folds", rows, folds, model=False, tags={Tag.ROLE: "confirm", **below})
+        store.client.log_dict(study, [{"what": "base", "run_id": confirmed}], Artifact.STANDINGS)  # type: ignore[arg-type]
+        found = promoted(store.trained("in-folds", None, folds, tags={Tag.ROLE: "refit", **below}), rows)
         assert found.judged_run_id == confirmed
         assert "it was trained on them" in found.reload
         verdicts.append(found.verdict)
@@ -196,7 +194,7 @@ def test_the_out_of_fold_table_speaks_for_a_study_in_folds(store: Store) -> None
 def test_a_training_again_that_was_killed_is_found_and_gone_on_with(store: Store) -> None:
     """Its open run is closed as superseded, its checkpoint is there; once it is complete nothing is trained."""
     run = find_run(store.client, store.trained("twice", GOOD))
-    training = Training(
+    training = Retraining(
         of=run,
         below=None,
         role="repeat",
@@ -213,7 +211,7 @@ def test_a_training_again_that_was_killed_is_found_and_gone_on_with(store: Store
     def trained(task: TrialTask, report: Report) -> TrialOutcome:
         assert task.checkpoint
         calls.append(task.checkpoint.exists())
-        report(1, {"loss": 1.0}, False)
+        report(StepEvent(1, {"loss": 1.0}))
         task.checkpoint.write_text("epoch 1")
         if len(calls) == 1:
             # As a kill does, it passes all that would close the run.
@@ -221,16 +219,16 @@ def test_a_training_again_that_was_killed_is_found_and_gone_on_with(store: Store
         return _outcome(GOOD, None)
 
     def again() -> str:
-        return train_again(store.client, training, trained, steps=Steps("epoch", 1), watcher=Silent())
+        return training.run(store.client, trained, steps=Steps("epoch", 1), listener=Silent())
 
     with pytest.raises(KeyboardInterrupt):
         again()
     done = again()
     assert again() == done
     assert calls == [False, True]
-    tags = [found.data.tags for found in trained_again(store.client, run, training.identity)]
+    tags = [found.data.tags for found in retrainings_of(store.client, run, training.identity)]
     assert [found["lsml.state"] for found in tags] == ["superseded", "complete"]
-    assert {found[EXPERIMENT] for found in tags} == {"twice"}
+    assert {found[Tag.EXPERIMENT] for found in tags} == {"twice"}
     assert find_run(store.client, done).data.metrics["threshold"] == 0.5
 
 
@@ -246,7 +244,7 @@ def test_rollback_goes_back_as_far_as_there_were_champions(store: Store) -> None
         rollback("turns")
     assert error.value.exit_code == 4
     promoted(runs[3], GOOD)
-    store.client.set_registered_model_alias("turns", CHAMPION, "3")
+    store.client.set_registered_model_alias("turns", Alias.CHAMPION, "3")
     promoted(runs[0], GOOD)
     assert [rollback("turns") for _ in range(3)] == [("1", "3"), ("3", "4"), ("4", "2")]
     with pytest.raises(StorageError, match="Registered Model with name=nowhere not found"):
@@ -280,7 +278,7 @@ def test_a_promotion_killed_after_any_write_ends_the_same(store: Store, kills: s
     assert len(found["killed"]) == (len(writes) - 1 if kills == "each" else 4)
     for write, left in found["killed"]:
         assert left == found["peaceful"], write
-    assert found["peaceful"]["aliases"] == {CHAMPION: "3"}
+    assert found["peaceful"]["aliases"] == {Alias.CHAMPION: "3"}
     tags = found["peaceful"]["tags"]
     assert [tags[key] for key in sorted(tags)] == ["2", "1", "3"]
 
@@ -293,24 +291,24 @@ def test_a_rollback_killed_after_any_write_ends_the_same(store: Store) -> None:
     assert [write for write, _ in found["killed"]] == ["set_model_version_tag", "delete_registered_model_tag"]
     for write, left in found["killed"]:
         assert left == found["peaceful"], write
-    assert found["peaceful"]["aliases"] == {CHAMPION: "2"}
+    assert found["peaceful"]["aliases"] == {Alias.CHAMPION: "2"}
 
 
 def test_a_run_judged_in_folds_has_its_final_model_already(store: Store) -> None:
     """`refit` says so in one line, with exit code 2; and it refuses a run that did not come to its end."""
-    folds = prepare_folds(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
-    with pytest.raises(ConfigError, match="what is registered of it was trained on all patches already"):
-        refit(store.trained("folded", GOOD, folds), on="train+valid", data=None, watcher=Silent())
+    folds = FoldedData.prepare(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
+    with pytest.raises(ConfigError, match="its registered model was trained on all patches already"):
+        refit(store.trained("folded", GOOD, folds), on="train+valid", data=None, listener=Silent())
     pruned = store.trained("pruned", GOOD)
     store.client.set_tag(pruned, "lsml.state", "pruned")
     with pytest.raises(ConfigError, match="its role is train and its state pruned"):
-        refit(pruned, on="train+valid", data=None, watcher=Silent())
+        refit(pruned, on="train+valid", data=None, listener=Silent())
 
 
 def test_a_refit_starts_from_the_weights_that_the_run_had(store: Store) -> None:
     """Another file in the place of the run's is refused before a run is made."""
     run = store.trained("weights", GOOD, tags={"lsml.weights_sha256": "a" * 64})
     with pytest.raises(ModelError, match=f"its content is not what run {run} started from"):
-        refit(run, on="train+valid", data=None, watcher=Silent())
-    query = f"tags.`{OF_RUN}` = '{run}'"
+        refit(run, on="train+valid", data=None, listener=Silent())
+    query = f"tags.`{Tag.OF_RUN}` = '{run}'"
     assert store.client.search_runs([store.client.get_run(run).info.experiment_id], query) == []

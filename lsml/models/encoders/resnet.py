@@ -6,24 +6,27 @@ one, with the same names of its convolutions, so weights for the one fit the oth
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
-
-import keras
-from keras import KerasTensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from lsml.config.schema import ModelConfig
-from lsml.models.blocks import Blocks
+from lsml.models.encoders import Encoder, Pretrained, Weights
 
-EPSILON = 1.001e-5
+if TYPE_CHECKING:
+    import keras
+    from keras import KerasTensor
+
+    from lsml.models.blocks import Blocks
+
+_EPSILON = 1.001e-5
 """What `keras.applications` adds to a variance: weights trained with it need it."""
 
-EXPANSION = 4
+_EXPANSION = 4
 """A bottleneck gives this many times the filters of its 3 x 3 convolution."""
 
-FINEST_FILTERS = 8
+_FINEST_FILTERS = 8
 """The decoder's least at the patch's resolution, where it meets the 14 bands: fewer cost a narrow network F1."""
 
-Branch = Callable[[KerasTensor, int, int, str, Blocks], KerasTensor]
+_Branch = Callable[["KerasTensor", int, int, str, "Blocks"], "KerasTensor"]
 """`branch(x, filters, stride, name, blocks)`: the residual branch of one block."""
 
 
@@ -31,22 +34,19 @@ class _Variant(NamedTuple):
     """Table 1 of the paper: the blocks of stages conv2 to conv5, and what a block is made of."""
 
     stages: tuple[int, int, int, int]
-    branch: Branch
+    branch: _Branch
     expansion: int
 
 
-def encode(x: KerasTensor, blocks: Blocks, seen: KerasTensor | None = None) -> list[KerasTensor]:
+def _encode(x: "KerasTensor", blocks: "Blocks") -> "list[KerasTensor]":
     """Features of levels 0..depth, finest first.
 
     Level 0 is `x` itself, the scaled bands: the encoder's stem halves the resolution at once, and a landslide a few
     pixels wide needs its borders from somewhere. Level 1 is the stem, `(B, H/2, W/2, filters)`; level k from 2 on is
     stage conv<k>, `(B, H/2^k, W/2^k, filters * 2^(k-2))`, four times as many channels for ResNet-50.
-
-    Args:
-        seen: what the stem sees where that is not `x`, of the same height and width.
     """
-    config, variant = blocks.config, _variant(blocks.config)
-    features = [x, _stem(x if seen is None else seen, blocks)]
+    config, variant = blocks.config, _VARIANTS[blocks.config.encoder]
+    features = [x, _stem(x, blocks)]
     for level, count in zip(range(2, config.depth + 1), variant.stages, strict=False):
         inputs, stride = features[-1], 2
         if level == 2:
@@ -55,29 +55,19 @@ def encode(x: KerasTensor, blocks: Blocks, seen: KerasTensor | None = None) -> l
     return features
 
 
-def decoder_filters(config: ModelConfig) -> list[int]:
+def _decoder_filters(config: ModelConfig) -> list[int]:
     """Filters of the decoder's levels 0..depth-1: half the stem's at the patch's resolution, then the stages'."""
     filters = config.filters
-    return [max(filters // 2, FINEST_FILTERS), filters, filters, 2 * filters, 4 * filters][: config.depth]
+    return [max(filters // 2, _FINEST_FILTERS), filters, filters, 2 * filters, 4 * filters][: config.depth]
 
 
-def _variant(config: ModelConfig) -> _Variant:
-    match config.encoder:
-        case "resnet18":
-            return _Variant((2, 2, 2, 2), _basic, 1)
-        case "resnet34":
-            return _Variant((3, 4, 6, 3), _basic, 1)
-        case "resnet50":
-            return _Variant((3, 4, 6, 3), _bottleneck, EXPANSION)
-
-
-def _stem(x: KerasTensor, blocks: Blocks) -> KerasTensor:
+def _stem(x: "KerasTensor", blocks: "Blocks") -> "KerasTensor":
     x = blocks.convolve(x, blocks.config.filters, "conv1_conv", kernel=7, stride=2)
-    x = blocks.normalize(x, "conv1_norm", epsilon=EPSILON)
+    x = blocks.normalize(x, "conv1_norm", epsilon=_EPSILON)
     return blocks.activate(x, "conv1_relu")
 
 
-def _stage(x: KerasTensor, level: int, count: int, stride: int, variant: _Variant, blocks: Blocks) -> KerasTensor:
+def _stage(x: "KerasTensor", level: int, count: int, stride: int, variant: _Variant, blocks: "Blocks") -> "KerasTensor":
     """`count` residual blocks, the first of them with the stride."""
     filters = blocks.config.filters * 2 ** (level - 2)
     for number in range(1, count + 1):
@@ -86,19 +76,19 @@ def _stage(x: KerasTensor, level: int, count: int, stride: int, variant: _Varian
         shortcut = x
         if stride_here > 1 or x.shape[-1] != filters * variant.expansion:
             shortcut = blocks.convolve(x, filters * variant.expansion, f"{name}_0_conv", kernel=1, stride=stride_here)
-            shortcut = blocks.normalize(shortcut, f"{name}_0_norm", epsilon=EPSILON)
+            shortcut = blocks.normalize(shortcut, f"{name}_0_norm", epsilon=_EPSILON)
         x = variant.branch(x, filters, stride_here, name, blocks)
         x = blocks.activate(blocks.add(x, shortcut, f"{name}_add"), f"{name}_out")
     return x
 
 
-def _basic(x: KerasTensor, filters: int, stride: int, name: str, blocks: Blocks) -> KerasTensor:
+def _basic(x: "KerasTensor", filters: int, stride: int, name: str, blocks: "Blocks") -> "KerasTensor":
     """Two 3 x 3 convolutions, the stride in the first."""
     x = _opening(x, filters, f"{name}_1", blocks, kernel=3, stride=stride)
     return _closing(x, filters, f"{name}_2", blocks, kernel=3)
 
 
-def _bottleneck(x: KerasTensor, filters: int, stride: int, name: str, blocks: Blocks) -> KerasTensor:
+def _bottleneck(x: "KerasTensor", filters: int, stride: int, name: str, blocks: "Blocks") -> "KerasTensor":
     """1 x 1, 3 x 3 and 1 x 1 convolution, to four times the filters.
 
     The stride is in the first, as in the paper and in `keras.applications`; moved to the 3 x 3 (Goyal et al. 2017,
@@ -106,23 +96,49 @@ def _bottleneck(x: KerasTensor, filters: int, stride: int, name: str, blocks: Bl
     """
     x = _opening(x, filters, f"{name}_1", blocks, kernel=1, stride=stride)
     x = _opening(x, filters, f"{name}_2", blocks, kernel=3, stride=1)
-    return _closing(x, EXPANSION * filters, f"{name}_3", blocks, kernel=1)
+    return _closing(x, _EXPANSION * filters, f"{name}_3", blocks, kernel=1)
 
 
-def _opening(x: KerasTensor, filters: int, name: str, blocks: Blocks, *, kernel: int, stride: int) -> KerasTensor:
+def _opening(x: "KerasTensor", filters: int, name: str, blocks: "Blocks", *, kernel: int, stride: int) -> "KerasTensor":
     """Convolution, normalisation, ReLU."""
     x = blocks.convolve(x, filters, f"{name}_conv", kernel=kernel, stride=stride)
-    x = blocks.normalize(x, f"{name}_norm", epsilon=EPSILON)
+    x = blocks.normalize(x, f"{name}_norm", epsilon=_EPSILON)
     return blocks.activate(x, f"{name}_relu")
 
 
-def _closing(x: KerasTensor, filters: int, name: str, blocks: Blocks, *, kernel: int) -> KerasTensor:
+def _closing(x: "KerasTensor", filters: int, name: str, blocks: "Blocks", *, kernel: int) -> "KerasTensor":
     """Convolution and normalisation; the sum with the shortcut comes before the ReLU.
 
     Without normalisation the kernel starts at zero, so that a block starts as its shortcut: sums of sixteen branches
     would explode (Zhang et al. 2019, "Fixup", https://arxiv.org/abs/1901.09321).
     """
-    bare = blocks.config.normalization == "none"
-    initializer = keras.initializers.Zeros() if bare else None
+    initializer = "zeros" if blocks.config.normalization == "none" else None
     x = blocks.convolve(x, filters, f"{name}_conv", kernel=kernel, initializer=initializer)
-    return blocks.normalize(x, f"{name}_norm", epsilon=EPSILON)
+    return blocks.normalize(x, f"{name}_norm", epsilon=_EPSILON)
+
+
+def _from_keras(reference: "keras.Model") -> Weights:
+    """Keras's convolutions have biases; here they are taken off the mean that the normalisation behind subtracts."""
+    weights: Weights = {}
+    for layer in reference.layers:
+        if layer.name.endswith("_conv"):
+            kernel, bias = layer.get_weights()
+            name = layer.name.removesuffix("_conv")
+            gamma, beta, mean, variance = reference.get_layer(f"{name}_bn").get_weights()
+            weights |= {layer.name: [kernel], f"{name}_norm": [gamma, beta, mean - bias, variance]}
+    return weights
+
+
+_VARIANTS = {
+    "resnet18": _Variant((2, 2, 2, 2), _basic, 1),
+    "resnet34": _Variant((3, 4, 6, 3), _basic, 1),
+    "resnet50": _Variant((3, 4, 6, 3), _bottleneck, _EXPANSION),
+}
+
+ENCODER = Encoder(
+    "resnet_unet",
+    _encode,
+    _decoder_filters,
+    variants=tuple(_VARIANTS),
+    pretrained=Pretrained("conv1", "resnet50", "ResNet50", 64, _from_keras),
+)

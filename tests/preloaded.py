@@ -1,0 +1,24 @@
+"""What the process that `tests.warm` forks imports: Keras, MLflow and others that take seconds to load."""
+
+import gc
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# MLflow's settings come first.
+from lsml.tracking import store  # noqa: F401
+from lsml.training import device
+from tests import warm  # noqa: F401
+
+device.prepare()
+with device.quietly():
+    import keras  # noqa: F401
+    import mlflow.keras
+    import mlflow.pyfunc
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import sqlalchemy.dialects.sqlite  # noqa: F401
+
+# Forks then share these objects' memory, where the collector would write to each.
+gc.collect()
+gc.freeze()

@@ -1,0 +1,98 @@
+"""Processes that need not import Keras and MLflow again: forks of one that has them, which each pytest process starts.
+
+That process is the fork server of Python's `multiprocessing`. It has imported what `tests.preloaded` names, and has
+computed nothing, opened nothing and started no thread of its own. A fork of it is as fresh as a new interpreter but
+for `sys.modules`, and takes a tenth of a second where that takes six.
+"""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from pathlib import Path
+
+import dask
+import distributed  # noqa: F401 (dask has its settings only then)
+
+ROOT = Path(__file__).parents[1]
+_CONTEXT = multiprocessing.get_context("forkserver")
+_SERVER = forkserver._forkserver  # type: ignore[attr-defined]
+# What a fork is given, or not given, by its own environment.
+_SETTINGS = ("CUDA_", "KERAS_", "LSML_", "MLFLOW_", "OMP_", "TF_", "XLA_")
+
+
+class _Environment(dict):
+    """This process's environment at the time when dask asks for it."""
+
+    def items(self) -> object:  # type: ignore[override]
+        return os.environ.items()
+
+
+@contextmanager
+def warm_workers() -> Iterator[None]:
+    """Within it dask's workers, as `lsml tune` has them, are forks of the warmed-up process."""
+    _start()
+    settings = {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.nanny.environ": _Environment(),
+    }
+    with dask.config.set(settings):
+        yield
+
+
+def run_module(
+    module: str, *arguments: str, folder: Path, env: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE ARGUMENTS` in `folder` with this environment, by a fork of the warmed-up process."""
+    _start()
+    with tempfile.TemporaryDirectory() as held:
+        streams = [Path(held) / name for name in ("stdout", "stderr")]
+        work = (_SERVER._forkserver_address, module, arguments, folder, dict(env), streams)
+        process = _CONTEXT.Process(target=_run_module, args=work)
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired([module, *arguments], timeout, *(path.read_bytes() for path in streams))
+        said = [path.read_text(encoding="utf-8") if path.exists() else "" for path in streams]
+        return subprocess.CompletedProcess([module, *arguments], process.exitcode, *said)
+
+
+def _start() -> None:
+    """Starts the warmed-up process, with nothing in its environment that a fork might have to be without."""
+    if _SERVER._forkserver_address:
+        return
+    kept = dict(os.environ)
+    for name in [name for name in kept if name.startswith(_SETTINGS)]:
+        del os.environ[name]
+    try:
+        multiprocessing.set_forkserver_preload(["tests.preloaded"])
+        _SERVER.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+def _run_module(
+    address: str, module: str, arguments: tuple[str, ...], folder: Path, env: dict[str, str], streams: list[Path]
+) -> None:
+    for number, path in enumerate(streams, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.path[0:0] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.argv = [module, *arguments]
+    # The workers of this process are forks of the same process; it has inherited all of the connection but the address.
+    _SERVER._forkserver_address = address
+    _SERVER.ensure_running = lambda: None
+    with warm_workers():
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
