@@ -61,10 +61,10 @@ class InputConfig(Section):
 class ModelConfig(Section):
     """The network: an encoder and the U-Net's decoder."""
 
-    architecture: Literal["unet", "resnet_unet"] = field(
+    architecture: Literal["unet", "resnet_unet", "efficientnet_unet"] = field(
         "unet",
-        "unet has the plain encoder of Ronneberger et al. 2015, resnet_unet a residual one (He et al. 2015); "
-        "decoder and head are the same",
+        "unet has the plain encoder of Ronneberger et al. 2015, resnet_unet a residual one (He et al. 2015), "
+        "efficientnet_unet EfficientNet-B0's (Tan & Le 2019); decoder and head are the same",
     )
     encoder: Literal["resnet18", "resnet34", "resnet50"] = field(
         "resnet18", "encoder of resnet_unet; others do not use it"
@@ -84,7 +84,7 @@ class ModelConfig(Section):
     filters: int = field(
         16,
         "unet: filters of the first level, and every level down doubles them; "
-        "the others: filters of the encoder's stem, of which the published ResNets have 64",
+        "the others: filters of the encoder's stem, of which the published ResNets have 64 and EfficientNet-B0 32",
         ge=4,
         le=128,
     )
