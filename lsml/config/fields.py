@@ -117,7 +117,9 @@ class Section(BaseModel):
         except ConfigError as error:
             raise ConfigError(f"{what}: {error.what}", error.why, error.fix) from None
         except ValidationError as error:
-            raise _first_mistake(cls, error.errors()[0], what) from None
+            # A misspelt key first: that another one is missing is only what follows from it.
+            mistakes = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
+            raise _first_mistake(cls, mistakes[0], what) from None
 
     @classmethod
     def from_yaml(cls, text: str, what: str) -> Self:

@@ -37,6 +37,7 @@ def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) 
         ("a: &a [1]\nb: *a", "aliases are not allowed"),
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
         (GOOD + "spaces: {}", "unknown key 'spaces'; did you mean 'space'?"),
+        ("name: x\ndata: {path: d}\nspaces: {}\n", "unknown key 'spaces'; did you mean 'space'?"),
         (GOOD + "study: {trails: 3}", "unknown key 'study.trails'; did you mean 'trials'?"),
         (
             GOOD.replace("somewhere", "somewhere, folds: 4") + "study: {keep_probabilities: true}",
