@@ -36,9 +36,7 @@ def in_turn(lock: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusively(
-    lock: Path, what: str, *, why: str = "locked by another process", fix: str = "wait for it"
-) -> Iterator[None]:
+def exclusively(lock: Path, what: str, *, fix: str = "wait for it") -> Iterator[None]:
     """Holds the lock at the path, whose folder is made; `what` names the work to whoever finds it held.
 
     Raises:

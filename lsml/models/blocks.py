@@ -132,6 +132,26 @@ class Blocks:
         """`(B, H, W, C)` times weights of one for each pixel `(B, H, W, 1)` or each channel `(B, 1, 1, C)`."""
         return layers.Multiply(dtype=self.precision, name=name)([x, weights])
 
+    def squeeze_and_excite(self, x: KerasTensor, units: int, name: str, *, activation: str) -> KerasTensor:
+        """Each channel times a number in 0..1 that the means of all channels give; `(B, H, W, C)` as it was.
+
+            weight = sigmoid(W2 activation(W1 mean(x)))
+
+        with the mean over height and width, so that a patch is weighted as a whole, and `units` rows in W1. Source:
+        Hu et al. 2018, "Squeeze-and-Excitation Networks", equations 2 to 4 (https://arxiv.org/abs/1709.01507).
+        """
+        # A sum over 16,384 pixels would not survive bfloat16's 8 bits.
+        weights = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_squeeze")(x)
+        for part, size, nonlinearity in (("reduce", units, activation), ("excite", x.shape[-1], "sigmoid")):
+            weights = layers.Dense(
+                size,
+                activation=nonlinearity,
+                kernel_initializer=self.glorot_uniform(),
+                dtype="float32",
+                name=f"{name}_{part}",
+            )(weights)
+        return self.weigh(x, weights, f"{name}_weigh")
+
     def add(self, x: KerasTensor, shortcut: KerasTensor, name: str) -> KerasTensor:
         """The sum of a residual branch and its shortcut, of one shape."""
         return layers.Add(dtype=self.precision, name=name)([shortcut, x])

@@ -58,28 +58,9 @@ def _gate(skip: KerasTensor, decoded: KerasTensor, blocks: Blocks, name: str) ->
 
 
 def _excite(x: KerasTensor, blocks: Blocks, name: str) -> KerasTensor:
-    """Each channel times a number in 0..1 that the means of all channels give; `(B, H, W, C)` as it was.
-
-        weight = sigmoid(W2 relu(W1 mean(x)))
-
-    with the mean over height and width, so that a patch is weighted as a whole. Source: Hu et al. 2018,
-    "Squeeze-and-Excitation Networks", equations 2 to 4 (https://arxiv.org/abs/1709.01507).
-    """
-    channels = x.shape[-1]
-    # A sum over 16,384 pixels would not survive bfloat16's 8 bits.
-    squeezed = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_squeeze")(x)
-    for part, units, activation in (
-        ("reduce", max(channels // REDUCTION, LEAST_CHANNELS), "relu"),
-        ("excite", channels, "sigmoid"),
-    ):
-        squeezed = layers.Dense(
-            units,
-            activation=activation,
-            kernel_initializer=blocks.glorot_uniform(),
-            dtype="float32",
-            name=f"{name}_{part}",
-        )(squeezed)
-    return blocks.weigh(x, squeezed, f"{name}_weigh")
+    """Squeeze and excitation between `x.shape[-1] / REDUCTION` units, `LEAST_CHANNELS` at least."""
+    units = max(x.shape[-1] // REDUCTION, LEAST_CHANNELS)
+    return blocks.squeeze_and_excite(x, units, name, activation="relu")
 
 
 def _decoder(features: Sequence[KerasTensor], filters: Sequence[int], blocks: Blocks) -> list[KerasTensor]:

@@ -115,7 +115,7 @@ def _decide_by_difference(ahead: Difference, *, shortfall: float) -> Decision:
     return Decision(True, own, "not worse: its F1 is as high or higher", ahead)
 
 
-def fresh_seed(seed: int, number: int) -> int:
+def repeat_seed(seed: int, number: int) -> int:
     """The seed of the repeat of that number, from 1, of a training with `seed`; in 0..2**31-1."""
     return int(np.random.SeedSequence(seed, spawn_key=(_SEED_STREAM, number)).generate_state(1)[0] >> 1)
 

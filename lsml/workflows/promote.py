@@ -18,7 +18,7 @@ from lsml.evaluation.evaluate import ReloadedScores
 from lsml.names import Role, State, Tag
 from lsml.scoring.bootstrap import Difference
 from lsml.scoring.comparison import ScoreKind
-from lsml.scoring.promotion_policy import Decision, ScoredModel, decide, fresh_seed
+from lsml.scoring.promotion_policy import Decision, ScoredModel, decide, repeat_seed
 from lsml.study.trial import train_trial
 from lsml.tracking.models import RegisteredModel, RunModel, registered_run
 from lsml.tracking.reading import RunReader
@@ -189,7 +189,7 @@ def _repeats(
             role=Role.REPEAT,
             number=number,
             title=f"{scored.info.run_name} repeat {number}",
-            config=with_values(config, {"seed": fresh_seed(config.seed, number)}),
+            config=with_values(config, {"seed": repeat_seed(config.seed, number)}),
             data=patches,
             root=RecordedData(scored.data.tags, given).root,
             tags={},

@@ -97,7 +97,8 @@ def _block(x: "KerasTensor", stage: _Stage, stride: int, name: str, blocks: "Blo
         x = _activate(blocks.normalize(x, f"{name}_expand_norm"), f"{name}_expand_activation", blocks)
     x = _depthwise(x, stage.kernel, stride, f"{name}_dwconv", blocks)
     x = _activate(blocks.normalize(x, f"{name}_norm"), f"{name}_activation", blocks)
-    x = _excite(x, max(1, inputs.shape[-1] // _SQUEEZED), f"{name}_se", blocks)
+    units = max(1, inputs.shape[-1] // _SQUEEZED)
+    x = blocks.squeeze_and_excite(x, units, f"{name}_se", activation="swish")
     shortcut = stride == 1 and inputs.shape[-1] == filters
     initializer = "zeros" if shortcut and blocks.config.normalization == "none" else None
     x = blocks.convolve(x, filters, f"{name}_project_conv", kernel=1, initializer=initializer)
@@ -121,23 +122,6 @@ def _depthwise(x: "KerasTensor", kernel: int, stride: int, name: str, blocks: "B
         dtype=blocks.precision,
         name=name,
     )(x)
-
-
-def _excite(x: "KerasTensor", squeezed: int, name: str, blocks: "Blocks") -> "KerasTensor":
-    """Each channel times a number in 0..1 that the means of all channels give; `(B, H, W, C)` as it was."""
-    from keras import layers
-
-    # A sum over thousands of pixels would not survive bfloat16's 8 bits.
-    weights = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_squeeze")(x)
-    for part, units, activation in (("reduce", squeezed, "swish"), ("expand", x.shape[-1], "sigmoid")):
-        weights = layers.Dense(
-            units,
-            activation=activation,
-            kernel_initializer=blocks.glorot_uniform(),
-            dtype="float32",
-            name=f"{name}_{part}",
-        )(weights)
-    return blocks.weigh(x, weights, f"{name}_excite")
 
 
 def _activate(x: "KerasTensor", name: str, blocks: "Blocks") -> "KerasTensor":
