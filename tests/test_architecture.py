@@ -289,3 +289,40 @@ def test_the_house_keeps_within_its_limits() -> None:
     counted, limits = house["measure"](ROOT / "lsml"), house["LIMITS"]
     over = {name: value for name, value in counted._asdict().items() if value > getattr(limits, name)}
     assert over.keys() <= {"lines"}
+
+
+def statement_lines(text: str) -> int:
+    """Lines of a module without docstrings, comments, blank lines and imports."""
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant(value=str())):
+                left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(map(str.strip, text.splitlines()), start=1)
+    return sum(bool(line) and line[0] != "#" and number not in left_out for number, line in lines)
+
+
+def test_statements_are_counted_without_docstrings_and_imports() -> None:
+    """By hand: `def`, and the three lines of `return` with its call, are four."""
+    text = '"""A module."""\nimport os\n\ndef f():\n    """Docs."""\n    # Why.\n    return max(\n        1, 2\n    )\n'
+    assert statement_lines(text) == 4
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lsml" / "workflows").glob("*.py")), ids=lambda path: path.stem)
+def test_a_workflow_only_joins_what_others_do(path: Path) -> None:
+    """At most 150 lines of statements; of MLflow's client it calls nothing, and it builds no table."""
+    text = path.read_text(encoding="utf-8")
+    assert statement_lines(text) <= 150
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="client") | ast.Attribute(attr="_client"))):
+                pytest.fail(f"line {node.lineno} calls MLflow's client, which tracking/ does")
+            case ast.Call(func=ast.Name(id="Table")):
+                pytest.fail(f"line {node.lineno} builds a table, which report/summary.py does")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lsml" / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_a_command_shows_the_tables_of_the_report(path: Path) -> None:
+    """Those of `report/summary.py`; the command line builds none."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Table"]

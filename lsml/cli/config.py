@@ -1,4 +1,4 @@
-"""`lsml config`: the reference of all that an experiment file can say, and whether a file says it right."""
+"""`lsml config` and `lsml doctor`: what an experiment can say, whether it says it right, and what runs it."""
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lsml.cli import options
 
 if TYPE_CHECKING:
     from lsml.config.experiment import Experiment
@@ -138,3 +140,25 @@ def _shown(value: object) -> str:
         case float():
             return f"`{value:.4g}`"
     return f"`{value}`"
+
+
+def doctor(
+    storage: options.Storage = None,
+    require_gpu: options.RequireGpu = False,
+    json: options.Json = False,
+) -> None:
+    """Check versions, device, stores and disk by using them."""
+    from dataclasses import asdict
+
+    from lsml.workflows.doctor import examine
+
+    findings = examine(storage=storage, require_gpu=require_gpu)
+    if json:
+        options.print_json([asdict(finding) for finding in findings], indent=2)
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.state:8}{finding.what}: {finding.detail}")
+            if finding.fix:
+                typer.echo(f"{'':8}{finding.fix}")
+    if any(finding.state == "error" for finding in findings):
+        raise typer.Exit(4)

@@ -143,15 +143,9 @@ def _audit_record(audit: "CheckResult") -> dict[str, Any]:
 
 def _print_audit(audit: "CheckResult", out: Path) -> None:
     from lsml.cli.output import print_table
-    from lsml.report.summary import Table
+    from lsml.report.summary import check_table
 
-    columns = ["split", "images", "masks", "landslide pixels", "patches without landslide", "NaN or infinite"]
-    rows = [
-        [split.name, str(split.patches), str(split.masks), _percent(split.landslide_share), _percent(split.empty_share),
-         str(split.nonfinite.sum())]
-        for split in audit.splits
-    ]  # fmt: skip
-    print_table(Table(f"{audit.layout} layout", columns, rows))
+    print_table(check_table(audit))
     shown: dict[tuple[str, str], int] = {}
     for finding in audit.findings:
         key = (finding.severity, finding.kind)
@@ -168,10 +162,6 @@ def _line(finding: "Finding") -> str:
     more = len(finding.files) - _FILES_SHOWN
     files = ", ".join(finding.files[:_FILES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return f"{finding.severity}: {finding.kind}: {files}: {finding.text}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.2%}"
 
 
 @app.command("audit")
@@ -228,37 +218,23 @@ def _print_splits(found: "SplitAudit") -> None:
 
 def _print_holdout(found: "SplitAudit") -> None:
     from lsml.cli.output import print_table
-    from lsml.report.summary import Table
+    from lsml.report.summary import holdout_table
 
     if (holdout := found.holdout) is None:
         typer.echo("random hold-out: not measured, train has fewer than 10 patches with masks, or pixels of one class")
         return
-    ways = {"random fifths": holdout.random, "contiguous fifths": holdout.blocks}
-    rows = [
-        [way, f"{sum(scores) / len(scores):.4f}", f"{min(scores):.4f} to {max(scores):.4f}"]
-        for way, scores in ways.items()
-    ]
-    title = f"{holdout.pixels:,} pixels of {holdout.patches:,} train patches, {len(holdout.random)} repeats"
-    print_table(Table(title, ["held out in", "F1 pooled over pixels, mean", "of the repeats"], rows))
+    print_table(holdout_table(holdout))
     typer.echo(holdout.sentence)
 
 
 def _print_pairs(found: "SplitAudit") -> None:
     from lsml.cli.output import print_table
-    from lsml.report.summary import Table
+    from lsml.report.summary import pairs_table
 
     if not found.pairs:
         typer.echo("near-duplicates across splits: there is one split only")
         return
-    groups = sorted({(pair.match_split, pair.split) for pair in found.pairs})
-    rows = []
-    for earlier, later in groups:
-        mine = [pair for pair in found.pairs if (pair.match_split, pair.split) == (earlier, later)]
-        kinds = [pair.kind for pair in mine]
-        counts = [str(len(mine)), str(kinds.count("exact")), str(kinds.count("near")), f"{mine[0].correlation:.3f}"]
-        rows.append([f"{later} in {earlier}", *counts])
-    columns = ["patches of one split in another", "patches", "equal", "near-duplicates", "highest correlation"]
-    print_table(Table("", columns, rows))
+    print_table(pairs_table(found.pairs))
     alike = [pair for pair in found.pairs if pair.kind != "apart"]
     for pair in alike[:_ALIKE_SHOWN]:
         words = "equals" if pair.kind == "exact" else f"is nearly ({pair.correlation:.3f}, {pair.orientation})"
@@ -269,20 +245,12 @@ def _print_pairs(found: "SplitAudit") -> None:
 
 def _print_separability(found: "SplitAudit") -> None:
     from lsml.cli.output import print_table
-    from lsml.data.sensor import BANDS
-    from lsml.report.summary import Table
+    from lsml.report.summary import separability_table
 
     if not found.separabilities:
         typer.echo("separability: not measured, it takes two splits of at least 5 patches")
         return
-    rows = []
-    for one in found.separabilities:
-        low, high = one.interval
-        furthest = max(range(len(BANDS)), key=lambda band: abs(one.bands[band] - 0.5))
-        splits = f"{one.first} ({one.n_first}) and {one.second} ({one.n_second})"
-        shifted = f"{BANDS[furthest].name} ({one.bands[furthest]:.2f})"
-        rows.append([splits, f"{one.auc:.3f}", f"{low:.3f} to {high:.3f}", shifted])
-    print_table(Table("", ["told apart by a classifier", "AUC", "95 % interval", "furthest band alone"], rows))
+    print_table(separability_table(found.separabilities))
     typer.echo("AUC .5: as if drawn from one region; 1: every patch shows its split, and scores do not carry over")
 
 
@@ -298,7 +266,7 @@ def _pack(
 ) -> None:  # fmt: skip
     """Pack train and validation as studies do on first use, and verify their checksums."""
     from lsml.cli.output import Reporter, print_table
-    from lsml.report.summary import Table
+    from lsml.report.summary import packs_table
     from lsml.workflows.data import pack as job
 
     with Reporter() as reporter:
@@ -306,14 +274,7 @@ def _pack(
     if json:
         options.print_json({"packs": records})
         return
-    columns = ["split", "patches", "type", "MB", "NaN or infinite", "fingerprint"]
-    rows = [
-        [record["split"], str(record["patches"]), record["dtype"], f"{record['bytes'] / 1e6:.1f}",
-         ", ".join(f"{count} in {band}" for band, count in record["nonfinite"].items()) or "none",
-         record["fingerprint"]]
-        for record in records
-    ]  # fmt: skip
-    print_table(Table("", columns, rows))
+    print_table(packs_table(records))
     for record in records:
         typer.echo(f"{record['split']}: checksums verified, in {record['path']}")
 

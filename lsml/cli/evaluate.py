@@ -10,9 +10,8 @@ import typer
 from lsml.cli import options
 
 if TYPE_CHECKING:
-    from lsml.evaluation.evaluate import Evaluation
+    from lsml.evaluation.evaluate import EvaluationReport
     from lsml.scoring.objects import ObjectCounts
-    from lsml.workflows.evaluate import EvaluationReport
 
 
 def evaluate(
@@ -78,34 +77,20 @@ def _record(report: "EvaluationReport") -> dict[str, Any]:
 
 
 def _print(report: "EvaluationReport") -> None:
-    from lsml.cli.output import print_table
-    from lsml.report.summary import Table
-    from lsml.scoring.bootstrap import MIN_PATCHES
+    from lsml.cli.output import print_reliability, print_table
+    from lsml.report.summary import evaluation_tables
 
     found = report.evaluation
-    columns = ["pooled over pixels and objects", "network", "95 % interval"]
-    rows = [[name.replace("_", " "), f"{value:.4f}", _between(found, name)] for name, value in found.metrics.items()]
-    if augmented := report.augmented:
-        columns.append("mean of eight orientations")
-        for row, name in zip(rows, found.metrics, strict=True):
-            row.append(f"{augmented.metrics[name]:.4f}")
-    if baseline := report.baseline:
-        columns.append("logistic regression")
-        for row, name in zip(rows, found.metrics, strict=True):
-            row.append(f"{baseline.metrics[name]:.4f}")
-    print_table(Table(f"{report.split} split, {len(found.patches)} patches", columns, rows))
-    _print_other_averages(report)
+    title = f"{report.split} split, {len(found.patches)} patches"
+    for table in evaluation_tables(title, found, augmented=report.augmented, baseline=report.baseline):
+        print_table(table)
+    typer.echo("these means, as some papers report them, are not comparable with the pooled scores above")
     if ahead := report.ahead:
-        low, high = ahead.interval
-        typer.echo(f"F1 above logistic regression: {ahead.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+        typer.echo(f"F1 above logistic regression: {ahead.describe()}")
     if gained := report.gained:
-        low, high = gained.interval
-        typer.echo(
-            f"F1 of eight orientations above plain: {gained.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
-        )
+        typer.echo(f"F1 of eight orientations above plain: {gained.describe()}")
         typer.echo("the threshold was chosen without test-time augmentation (--tta d4), and is used with it too")
-    if len(found.patches) < MIN_PATCHES:
-        typer.echo(f"intervals are unreliable: fewer than {MIN_PATCHES} patches")
+    print_reliability(len(found.patches))
     for line in _describe_objects(found.objects):
         typer.echo(line)
     typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {report.model_run_id}")
@@ -116,30 +101,9 @@ def _print(report: "EvaluationReport") -> None:
         _print_openings(report.openings)
 
 
-def _print_other_averages(report: "EvaluationReport") -> None:
-    from lsml.cli.output import print_table
-    from lsml.report.summary import Table
-
-    averages = [report.evaluation.other_averages]
-    columns = ["averages of other kinds", "network"]
-    if baseline := report.baseline:
-        columns.append("logistic regression")
-        averages.append(baseline.other_averages)
-    rows = [[name.replace("_", " "), *(f"{one[name]:.4f}" for one in averages)] for name in averages[0]]
-    print_table(Table("", columns, rows))
-    typer.echo("these means, as some papers report them, are not comparable with the pooled scores above")
-
-
 def _print_openings(openings: int) -> None:
     times = "for the first time" if openings == 1 else f"{openings} times by now"
     typer.echo(f"opening {openings} of the test split: it has been opened {times} for this study or model")
-
-
-def _between(found: "Evaluation", name: str) -> str:
-    if name not in found.intervals:
-        return ""
-    low, high = found.intervals[name]
-    return f"{low:.4f} to {high:.4f}"
 
 
 def _describe_objects(objects: "ObjectCounts") -> Iterator[str]:

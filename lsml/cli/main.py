@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lsml.cli import config, data, doctor, evaluate, models, study, train
+from lsml.cli import config, data, evaluate, models, study, train
 from lsml.cli.options import CommandWithFields
 from lsml.errors import Interrupted, LsmlError
 from lsml.names import VERSION
@@ -52,7 +52,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "rollback": models.rollback,
     "reproduce": train.reproduce,
     "config": config.app,
-    "doctor": doctor.doctor,
+    "doctor": config.doctor,
     "ui": study.ui,
 }
 """Every command and group of commands; a group's help is that of its `Typer`."""

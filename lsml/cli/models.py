@@ -8,7 +8,6 @@ import typer
 from lsml.cli import options
 
 if TYPE_CHECKING:
-    from lsml.scoring.bootstrap import Difference
     from lsml.scoring.comparison import Board
     from lsml.workflows.compare import Comparison
     from lsml.workflows.ensemble import Ensemble
@@ -110,30 +109,24 @@ def rollback(name: Annotated[str, typer.Argument(help="The registered model's na
 
 
 def _print_promotion(found: "Promotion") -> None:
-    from lsml.scoring.bootstrap import MIN_PATCHES
+    from lsml.cli.output import print_reliability
 
     this = f"{found.model} version {found.version}"
     if found.verdict == "already":
         typer.echo(f"{this} is champion already: nothing to do")
         return
     typer.echo(f"in a fresh process the registered file {found.reload}")
-    if found.judged_run_id != found.run_id:
-        typer.echo(f"it has no validation score of its own: compared by run {found.judged_run_id} of its configuration")
+    if found.scored_run_id != found.run_id:
+        typer.echo(f"it has no validation score of its own: compared by run {found.scored_run_id} of its configuration")
     if found.ahead:
-        typer.echo(f"validation F1 above the champion's, version {found.champion_before}: {_in_words(found.ahead)}")
+        typer.echo(f"validation F1 above the champion's, version {found.champion_before}: {found.ahead.describe()}")
         if found.repeats:
-            typer.echo(f"mean F1 over fresh seeds above it: {_in_words(found.repeats)}")
-        if found.patches < MIN_PATCHES:
-            typer.echo(f"intervals are unreliable: fewer than {MIN_PATCHES} patches")
+            typer.echo(f"mean F1 over fresh seeds above it: {found.repeats.describe()}")
+        print_reliability(found.patches)
     typer.echo(f"{found.verdict}: {this}: {found.why}")
     if found.verdict == "promoted":
         back = f"; lsml rollback {found.model} takes it back" if found.champion_before else ""
         typer.echo(f"{found.model}@champion is version {found.version}{back}")
-
-
-def _in_words(ahead: "Difference") -> str:
-    low, high = ahead.interval
-    return f"{ahead.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
 
 
 def compare(
@@ -182,6 +175,8 @@ def leaderboard(
 
 
 def _comparison_record(comparison: "Comparison") -> dict[str, Any]:
+    from lsml.scoring.bootstrap import MIN_PATCHES
+
     runs = [
         {
             "run_id": run.run_id,
@@ -199,21 +194,15 @@ def _comparison_record(comparison: "Comparison") -> dict[str, Any]:
         "averaging": comparison.averaging,
         "threshold": comparison.threshold,
         "n_patches": comparison.patches,
-        "intervals_reliable": _reliable(comparison.patches),
+        "intervals_reliable": comparison.patches >= MIN_PATCHES,
         "reference_run_id": comparison.reference,
         "runs": runs,
         "figure": str(comparison.figure),
     }
 
 
-def _reliable(patches: int) -> bool:
-    from lsml.scoring.bootstrap import MIN_PATCHES
-
-    return patches >= MIN_PATCHES
-
-
 def _print_comparison(comparison: "Comparison") -> None:
-    from lsml.cli.output import print_table
+    from lsml.cli.output import print_reliability, print_table
     from lsml.report.summary import comparison_tables
 
     if not comparison.parameters:
@@ -227,15 +216,8 @@ def _print_comparison(comparison: "Comparison") -> None:
     )
     if comparison.split == "validation":
         typer.echo("what a search chose by these scores is optimistically biased: lsml evaluate scores unseen patches")
-    _warn(comparison.patches)
+    print_reliability(comparison.patches)
     typer.echo(f"drew {comparison.figure}")
-
-
-def _warn(patches: int) -> None:
-    from lsml.scoring.bootstrap import MIN_PATCHES
-
-    if not _reliable(patches):
-        typer.echo(f"intervals are unreliable: fewer than {MIN_PATCHES} patches")
 
 
 def _leaderboard_record(run_id: str, boards: "tuple[Board, ...]") -> dict[str, Any]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
@@ -28,6 +29,14 @@ def print_table(table: "Table") -> None:
     for place, row in enumerate(table.rows):
         grid.add_row(*map(str, row), style="bold" if place in table.marked else None)
     Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH).print(grid)
+
+
+def print_reliability(patches: int) -> None:
+    """Warns where intervals are of too few patches."""
+    from lsml.scoring.bootstrap import MIN_PATCHES
+
+    if patches < MIN_PATCHES:
+        typer.echo(f"intervals are unreliable: fewer than {MIN_PATCHES} patches")
 
 
 class Reporter:

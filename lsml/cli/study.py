@@ -26,14 +26,12 @@ def _list(storage: options.Storage = None, json: options.Json = False) -> None:
         options.print_json(rows, indent=2)
         return
     from lsml.cli.output import print_table
-    from lsml.config.fields import format_value
-    from lsml.report.summary import Table
+    from lsml.report.summary import studies_table
 
     if not rows:
         typer.echo("no studies yet; lsml tune starts one")
         return
-    names = ["study", "complete", "pruned", "failed", "running", "best val_f1", "best run"]
-    print_table(Table("", [*names[:-1], "run"], [[format_value(row[name]) for name in names] for row in rows]))
+    print_table(studies_table(rows))
 
 
 @app.command("show")

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lsml.cli import options
-from lsml.names import Metric
 
 if TYPE_CHECKING:
-    from lsml.report.summary import TuneResult
+    from lsml.report.facts import TuneResult
     from lsml.workflows.retrain import Reproduction
 
 
@@ -201,18 +200,9 @@ def reproduce(
 
 def _print_reproduction(found: "Reproduction") -> None:
     from lsml.cli.output import print_table
-    from lsml.report.summary import Table
+    from lsml.report.summary import reproduction_table
 
-    rows = [
-        [
-            name.removeprefix(Metric.BEST),
-            f"{value:.6g}",
-            f"{found.reproduced[name]:.6g}",
-            f"{found.differing.get(name, 0.0):+.2g}",
-        ]
-        for name, value in found.recorded.items()
-    ]
-    print_table(Table(f"run {found.run_id}", ["score", "recorded", "again", "difference"], rows))
+    print_table(reproduction_table(found.run_id, found.recorded, found.reproduced))
     for name, (then, now) in found.changed.items():
         typer.echo(f"{name.replace('_', ' ')}: {then or 'unknown'} then, {now or 'unknown'} now")
     if found.differing:

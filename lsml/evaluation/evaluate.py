@@ -8,16 +8,18 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 
+from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.pack import PackedSplit
+from lsml.data.scan import PatchFiles
 from lsml.errors import ModelError
-from lsml.scoring.bootstrap import Interval, intervals
+from lsml.scoring.bootstrap import Difference, Interval, difference, intervals
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import (
     METRICS,
@@ -26,12 +28,21 @@ from lsml.scoring.metrics import (
     PooledCounts,
     average_precision,
     coarse_counts,
+    f1,
     per_image_mean_f1,
     to_csv,
 )
 from lsml.scoring.objects import ObjectCounts
 from lsml.training.device import Device, load_keras
 from lsml.training.outcome import Panel
+from lsml.workspace import Progress
+
+if TYPE_CHECKING:
+    import hashlib
+
+    import pandas
+
+SplitName = Literal["test", "valid"]
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Stored bands float32 `(B, H, W, 14)` to landslide probability float32 `(B, H, W, 1)`."""
@@ -193,6 +204,99 @@ def predictions(predict: Predict, patches: Iterable[Patch], *, batch: int = _BAT
         probabilities = np.asarray(predict(np.stack([patch.image for patch in group])))[..., 0]
         for patch, probability in zip(group, probabilities, strict=True):
             yield PredictedPatch(patch.id, patch.mask, probability)
+
+
+@dataclass(frozen=True)
+class StoredPatches:
+    """The patches of a split, read anew each time that they are iterated over."""
+
+    files: tuple[PatchFiles, ...]
+    split: SplitName
+    progress: Progress
+
+    def __iter__(self) -> Iterator[Patch]:
+        for done, patch in enumerate(self.files, start=1):
+            assert patch.mask is not None
+            yield Patch(patch.id, read_image(patch.image).astype(np.float32), read_mask(patch.mask))
+            self.progress(f"{self.split} patches", done, len(self.files))
+
+    def hashed(self, digest: "hashlib._Hash") -> Iterator[Patch]:
+        """The patches, of each of which `digest` takes in id, image and mask as it goes by."""
+        for patch in self:
+            digest.update(patch.id.encode() + b"\0")
+            digest.update(np.ascontiguousarray(patch.image).tobytes())
+            digest.update(np.ascontiguousarray(patch.mask).tobytes())
+            yield patch
+
+    def panels(self, predict: Predict, evaluation: Evaluation) -> tuple[Panel, ...]:
+        """Of the worst and the median patches, which are known after the whole pass: read and predicted once more."""
+        files = {file.id: file for file in self.files}
+        shown = replace(self, files=tuple(files[name] for name in (*evaluation.worst, *evaluation.median)))
+        predicted = zip(shown, predictions(predict, shown), strict=True)
+        return tuple(
+            patch.draw(prediction.probability, evaluation.threshold, split=self.split)
+            for patch, prediction in predicted
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """An evaluation of a model, and what it is compared with.
+
+    Attributes:
+        run_id: the run that was asked for; `model_run_id` the one whose model was evaluated.
+        data: the dataset's folder.
+        panels: pictures of the worst patches, worst first, and of the median ones.
+        split_protocol: how the patches were held out, as text.
+        fingerprint: SHA-256 of ids, images and masks, 64 hex digits.
+        openings: how often this test split has been opened for the study so far, this time included; None of the
+            validation split, which is not sealed.
+        augmented: of the mean over the eight orientations of each patch, at the same threshold, which was chosen
+            without test-time augmentation; None where it was not asked for.
+        baseline: of the per-pixel logistic regression, where it was asked for.
+    """
+
+    run_id: str
+    model_run_id: str
+    data: str
+    split: SplitName
+    evaluation: Evaluation
+    panels: tuple[Panel, ...]
+    split_protocol: str
+    fingerprint: str
+    openings: int | None
+    augmented: Evaluation | None
+    baseline: Evaluation | None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The model's scores by name, over all pixels and all objects of the split; ratios are in 0..1."""
+        return self.evaluation.metrics
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """95 % intervals of the pooled scores among `metrics`, by patches resampled: `(low, high)`."""
+        return self.evaluation.intervals
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row a patch, in the order of the split.
+
+        `landslide_share` of its pixels in 0..1; `hits`, `misses` and `false_alarms` in pixels; `f1` in 0..1, missing
+        where there is neither landslide nor alarm.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.evaluation.patches, columns=list(PatchScore._fields))
+
+    @property
+    def gained(self) -> Difference | None:
+        """By how much F1 is higher with test-time augmentation, over the same patches resampled."""
+        return difference(self.augmented.confusion, self.evaluation.confusion, f1) if self.augmented else None
+
+    @property
+    def ahead(self) -> Difference | None:
+        """By how much the model's F1 is higher than the baseline's, over the same patches resampled."""
+        return difference(self.evaluation.confusion, self.baseline.confusion, f1) if self.baseline else None
 
 
 _SAME_ARITHMETIC, _OTHER_ARITHMETIC = 1e-5, 1e-3

@@ -1,8 +1,9 @@
 """Applies a model to a folder of patches: masks, probabilities and pictures; test-time augmentation."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lsml.evaluation.evaluate import Predict
 from lsml.plots.patches import prediction_panel
 from lsml.workspace import replace_atomically
 
+if TYPE_CHECKING:
+    import pandas
+
 _BATCH = 16
 
 
@@ -21,6 +25,27 @@ class Prediction(NamedTuple):
 
     id: str
     landslide_share: float
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What was predicted.
+
+    Attributes:
+        predictions: one a patch, in the order of their numbers.
+        threshold: the probability from which a pixel counts as landslide, in 0..1.
+        model_run_id: the run whose model predicted.
+    """
+
+    predictions: tuple[Prediction, ...]
+    threshold: float
+    model_run_id: str
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row a patch: its id, and the share of its pixels that are landslide, in 0..1."""
+        import pandas
+
+        return pandas.DataFrame(self.predictions, columns=list(Prediction._fields))
 
 
 def images_in(folder: Path) -> tuple[PatchFiles, ...]:
@@ -85,6 +110,18 @@ def _write(
                 f"cannot be written ({len(content):,} bytes): {error.strerror}",
                 "free space or give another --out; the same command resumes",
             ) from None
+
+
+def check_output_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"folder {out}", "is a file", "choose another --out")
+    strangers = {path.name for path in out.iterdir()} - {"mask", "probability", "panel"} if out.is_dir() else set()
+    if strangers:
+        raise DataError(
+            f"folder {out}",
+            f"contains other files ({sorted(strangers)[0]})",
+            "choose an empty folder with --out",
+        )
 
 
 def over_symmetries(predict: Predict) -> Predict:

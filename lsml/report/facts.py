@@ -1,16 +1,139 @@
-"""What a study's report is made of, as plain values: read from MLflow and the study's database by others."""
+"""What a study came to and what its report is made of, as plain values: read from MLflow and its database by others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig
 from lsml.names import State
-from lsml.report.summary import ArchitectureBest, FrontTrial, Standing, TrialFacts, with_interval
-from lsml.scoring.bootstrap import Difference, Interval
+from lsml.scoring.bootstrap import Difference, Interval, with_interval
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import PooledCounts
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Standing(TypedDict):
+    """How one configuration or baseline of a study did.
+
+    Attributes:
+        what: names it.
+        f1: pooled over validation or out-of-fold pixels, at its own threshold, in 0..1; None where it failed.
+        run_id: its run; None where it failed.
+        reason: why it failed, or cannot be registered; else empty.
+    """
+
+    what: str
+    f1: float | None
+    run_id: str | None
+    reason: str
+
+
+class FrontTrial(TypedDict):
+    """One trial of the Pareto front: its slot, both objectives, its run, and whether it is registered."""
+
+    trial: int
+    f1: float
+    cost: float
+    run_id: str | None
+    registered: bool
+
+
+class ArchitectureBest(TypedDict):
+    """The best trial of one architecture; `state` is `complete` or `pruned`, `version` that of the registered model."""
+
+    architecture: str
+    f1: float
+    state: str
+    run_id: str
+    version: str
+
+
+class TrialFacts(NamedTuple):
+    """One attempt at a trial of the search, as the study's database has it.
+
+    Attributes:
+        f1: None while it has none.
+        cost: its second objective; None where there is one objective.
+        values: what the search chose.
+        epochs: how many it ran, or folds; None where it reported none.
+    """
+
+    slot: int
+    ordinal: int
+    state: str
+    f1: float | None
+    cost: float | None
+    values: Mapping[str, Scalar]
+    run_id: str | None
+    reason: str
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a finished study leaves behind.
+
+    Attributes:
+        best_run_id: the run whose model is registered.
+        best_value: F1 of its configuration, pooled over the pixels of validation or of all folds, in 0..1.
+        label: where that configuration comes from, such as `trial 3` or `base`.
+        standings: how all configurations and baselines did in the folds, the registered one first; empty where there
+            are no folds.
+        baselines: those baselines, or how they did on the validation patches.
+        best_per_architecture: where the architecture was searched and trials have models, each registered under its
+            architecture as alias; the best first.
+        counts: how many of the study's trials ended complete, pruned or failed.
+        fresh: False when the study had all its trials before.
+        trials_page: address of MLflow's page that compares the trials.
+        best_page: address of the page that compares the best few; empty while fewer than two have a score.
+        cost: the metric that is the second objective; None where there is one objective.
+        limit: the highest value of it that may be registered; None for any.
+        front: with two objectives the Pareto front, the best F1 first.
+        trials: a record of each attempt at a trial of the search, as `to_frame` has them.
+    """
+
+    study: str
+    study_run_id: str
+    best_run_id: str
+    best_value: float
+    label: str
+    standings: Sequence[Standing]
+    best_per_architecture: Sequence[ArchitectureBest]
+    model: str
+    version: str
+    counts: Mapping[str, int]
+    fresh: bool
+    trials_page: str
+    best_page: str
+    cost: str | None = None
+    limit: float | None = None
+    front: Sequence[FrontTrial] = ()
+    baselines: Sequence[Standing] = ()
+    trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row an attempt at a trial of the search: slot, attempt, state, val_f1 in 0..1, run_id, searched fields.
+
+        A field that the attempt did not use is missing.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.trials)
+
+    def record(self) -> dict[str, Any]:
+        """What the study's database is to hold of it: all but the trials, which it has."""
+        return {name: value for name, value in asdict(self).items() if name != "trials"}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "TuneResult":
+        """What the study's database holds; records of an older lsml say `champions` for the best per architecture."""
+        values = dict(record)
+        if "champions" in values:
+            values["best_per_architecture"] = values.pop("champions")
+        return cls(**values)
 
 
 class SpentTime(NamedTuple):

@@ -19,8 +19,8 @@ from lsml.config.fields import Scalar, format_amount, format_value
 from lsml.names import Role, State
 from lsml.plots import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION, YELLOW
 from lsml.plots.patches import read_panel
-from lsml.report.facts import StudyFacts, TopTrial
-from lsml.report.summary import Picture, Table, TrialFacts
+from lsml.report.facts import StudyFacts, TopTrial, TrialFacts
+from lsml.report.summary import Picture, Table
 from lsml.scoring.comparison import PooledScore
 
 _STATES = {

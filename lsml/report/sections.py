@@ -9,12 +9,8 @@ from lsml.plots import OUTCOMES
 from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
 from lsml.report.facts import EvaluatedRun, ScoredRun, StudyFacts
 from lsml.report.html import PageSection, StudyFigures, as_svg, outcome_png, render, true_colour_png
-from lsml.report.summary import (
-    Picture,
-    Table,
-    with_interval,
-)
-from lsml.scoring.bootstrap import MIN_PATCHES
+from lsml.report.summary import Picture, Table
+from lsml.scoring.bootstrap import MIN_PATCHES, with_interval
 from lsml.scoring.comparison import PatchCounts
 
 _HALF_PAGE = 5.0

@@ -1,16 +1,22 @@
-"""What a study came to, as plain values, and every table that is shown; terminal, Markdown and HTML render them."""
+"""Every table that is shown, and a study's note; terminal, Markdown and HTML render them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from lsml.config.fields import Scalar, format_amount, format_value
 from lsml.config.schema import COST_UNITS
-from lsml.scoring.bootstrap import Interval
+from lsml.data.sensor import BANDS
+from lsml.names import Metric, State
+from lsml.report.facts import ArchitectureBest, FrontTrial, Standing, TrialFacts, TuneResult
+from lsml.scoring.bootstrap import with_interval
 from lsml.scoring.comparison import Board, ComparedRun
 
 if TYPE_CHECKING:
-    import pandas
+    from lsml.audit.splits import Holdout, Pair, Separability
+    from lsml.data.checks import CheckResult
+    from lsml.evaluation.evaluate import Evaluation
+    from lsml.scoring.ensemble_selection import Member
 
 _SHOWN_HASH = 16
 _REGISTERED = "registered"
@@ -52,12 +58,12 @@ class Table:
     wide: bool = False
 
     @classmethod
-    def of_standings(cls, standings: Sequence["Standing"], title: str = "") -> "Table":
+    def of_standings(cls, standings: Sequence[Standing], title: str = "") -> "Table":
         """How the configurations and baselines of a study in folds did; the first is what it registered."""
         return _ranked(title, "out-of-fold F1", "registered, trained on all patches", standings)
 
     @classmethod
-    def of_front(cls, front: Sequence["FrontTrial"], unit: str, title: str = "") -> "Table":
+    def of_front(cls, front: Sequence[FrontTrial], unit: str, title: str = "") -> "Table":
         """The trials than which none is better in one objective and no worse in the other; `unit` is the second's."""
         rows = [
             [
@@ -73,7 +79,7 @@ class Table:
         return cls(title, ["Pareto front", "F1", unit, "", "run"], rows, marked)
 
     @classmethod
-    def of_architectures(cls, best_per_architecture: Sequence["ArchitectureBest"], title: str = "") -> "Table":
+    def of_architectures(cls, best_per_architecture: Sequence[ArchitectureBest], title: str = "") -> "Table":
         """The best of each architecture, each a version of the registered model."""
         rows = [
             [best["architecture"], f"{best['f1']:.4f}", best["state"], f"version {best['version']}", best["run_id"]]
@@ -83,7 +89,7 @@ class Table:
 
     @classmethod
     def of_trials(
-        cls, trials: Sequence["TrialFacts"], fields: Sequence[str], *, title: str, cost_unit: str | None = None
+        cls, trials: Sequence[TrialFacts], fields: Sequence[str], *, title: str, cost_unit: str | None = None
     ) -> "Table":
         """One row an attempt at a trial, with the searched `fields`; `cost_unit` where there are two objectives."""
         rows = [
@@ -128,127 +134,6 @@ class Table:
             cells[0] = f"**{cells[0]}**" if place in self.marked else cells[0]
             lines.append(f"| {' | '.join(cells)} |")
         return [*lines, ""]
-
-
-class Standing(TypedDict):
-    """How one configuration or baseline of a study did.
-
-    Attributes:
-        what: names it.
-        f1: pooled over validation or out-of-fold pixels, at its own threshold, in 0..1; None where it failed.
-        run_id: its run; None where it failed.
-        reason: why it failed, or cannot be registered; else empty.
-    """
-
-    what: str
-    f1: float | None
-    run_id: str | None
-    reason: str
-
-
-class FrontTrial(TypedDict):
-    """One trial of the Pareto front: its slot, both objectives, its run, and whether it is registered."""
-
-    trial: int
-    f1: float
-    cost: float
-    run_id: str | None
-    registered: bool
-
-
-class ArchitectureBest(TypedDict):
-    """The best trial of one architecture; `state` is `complete` or `pruned`, `version` that of the registered model."""
-
-    architecture: str
-    f1: float
-    state: str
-    run_id: str
-    version: str
-
-
-class TrialFacts(NamedTuple):
-    """One attempt at a trial of the search, as the study's database has it.
-
-    Attributes:
-        f1: None while it has none.
-        cost: its second objective; None where there is one objective.
-        values: what the search chose.
-        epochs: how many it ran, or folds; None where it reported none.
-    """
-
-    slot: int
-    ordinal: int
-    state: str
-    f1: float | None
-    cost: float | None
-    values: Mapping[str, Scalar]
-    run_id: str | None
-    reason: str
-    epochs: int | None = None
-
-
-@dataclass(frozen=True)
-class TuneResult:
-    """What a finished study leaves behind.
-
-    Attributes:
-        best_run_id: the run whose model is registered.
-        best_value: F1 of its configuration, pooled over the pixels of validation or of all folds, in 0..1.
-        label: where that configuration comes from, such as `trial 3` or `base`.
-        standings: how all configurations and baselines did in the folds, the registered one first; empty where there
-            are no folds.
-        baselines: those baselines, or how they did on the validation patches.
-        best_per_architecture: where the architecture was searched and trials have models, each registered under its
-            architecture as alias; the best first.
-        counts: how many of the study's trials ended complete, pruned or failed.
-        fresh: False when the study had all its trials before.
-        trials_page: address of MLflow's page that compares the trials.
-        best_page: address of the page that compares the best few; empty while fewer than two have a score.
-        cost: the metric that is the second objective; None where there is one objective.
-        limit: the highest value of it that may be registered; None for any.
-        front: with two objectives the Pareto front, the best F1 first.
-        trials: a record of each attempt at a trial of the search, as `to_frame` has them.
-    """
-
-    study: str
-    study_run_id: str
-    best_run_id: str
-    best_value: float
-    label: str
-    standings: Sequence[Standing]
-    best_per_architecture: Sequence[ArchitectureBest]
-    model: str
-    version: str
-    counts: Mapping[str, int]
-    fresh: bool
-    trials_page: str
-    best_page: str
-    cost: str | None = None
-    limit: float | None = None
-    front: Sequence[FrontTrial] = ()
-    baselines: Sequence[Standing] = ()
-    trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
-
-    def to_frame(self) -> "pandas.DataFrame":
-        """One row an attempt at a trial of the search: slot, attempt, state, val_f1 in 0..1, run_id, searched fields.
-
-        A field that the attempt did not use is missing.
-        """
-        import pandas
-
-        return pandas.DataFrame(self.trials)
-
-    def record(self) -> dict[str, Any]:
-        """What the study's database is to hold of it: all but the trials, which it has."""
-        return {name: value for name, value in asdict(self).items() if name != "trials"}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "TuneResult":
-        """What the study's database holds; records of an older lsml say `champions` for the best per architecture."""
-        values = dict(record)
-        if "champions" in values:
-            values["best_per_architecture"] = values.pop("champions")
-        return cls(**values)
 
 
 def _baselines_table(result: TuneResult) -> Table:
@@ -314,11 +199,6 @@ def leaderboard_table(board: Board, run_id: str) -> Table:
     rows.insert(board.place - 1, [f"run {run_id}", f"{board.f1.value:.4f}", spread, "MLflow"])
     title = f"official {board.split} split, {board.patches} patches: F1 of the landslide class, pooled over pixels"
     return Table(title, ["system", "F1", "uncertainty", "source"], rows, frozenset([board.place - 1]))
-
-
-def with_interval(value: float, interval: Interval | None, sign: str = "") -> str:
-    """A score or a difference with its interval in brackets, where it has one."""
-    return f"{value:{sign}.4f}" + (f" ({interval.describe(sign)})" if interval else "")
 
 
 def study_note(
@@ -397,3 +277,118 @@ def result_tables(result: TuneResult) -> list[Table]:
     if len(result.best_per_architecture) > 1:
         tables.append(Table.of_architectures(result.best_per_architecture))
     return tables
+
+
+def studies_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The studies of a database, a row each."""
+    names = ["study", State.COMPLETE, State.PRUNED, State.FAILED, State.RUNNING, "best val_f1", "best run"]
+    return Table("", [*names[:-1], "run"], [[format_value(row[name]) for name in names] for row in rows])
+
+
+def evaluation_tables(
+    title: str, evaluation: "Evaluation", *, augmented: "Evaluation | None", baseline: "Evaluation | None"
+) -> list[Table]:
+    """A model's scores on a split with 95 % intervals, and averages of other kinds.
+
+    Args:
+        augmented: the same model's with test-time augmentation.
+        baseline: those of the per-pixel logistic regression.
+    """
+    evaluations = {"network": evaluation, "mean of eight orientations": augmented, "logistic regression": baseline}
+    scores = {column: each.metrics for column, each in evaluations.items() if each}
+    pooled = _by_score("pooled over pixels and objects", scores)
+    columns, rows = [*pooled.columns], [[*row] for row in pooled.rows]
+    columns.insert(2, "95 % interval")
+    for row, name in zip(rows, evaluation.metrics, strict=True):
+        interval = evaluation.intervals.get(name)
+        row.insert(2, interval.describe() if interval else "")
+    others = {column: each.other_averages for column, each in evaluations.items() if each and each is not augmented}
+    return [Table(title, columns, rows), _by_score("averages of other kinds", others)]
+
+
+def _by_score(head: str, scores: Mapping[str, Mapping[str, float]]) -> Table:
+    """A row a score, a column a model."""
+    names = next(iter(scores.values()))
+    rows = [[name.replace("_", " "), *(f"{model[name]:.4f}" for model in scores.values())] for name in names]
+    return Table("", [head, *scores], rows)
+
+
+def reproduction_table(run_id: str, recorded: Mapping[str, float], reproduced: Mapping[str, float]) -> Table:
+    """The scores of a run beside those of the same training now."""
+    rows = [
+        [
+            name.removeprefix(Metric.BEST),
+            f"{value:.6g}",
+            f"{reproduced[name]:.6g}",
+            f"{reproduced[name] - value:+.2g}",
+        ]
+        for name, value in recorded.items()
+    ]
+    return Table(f"run {run_id}", ["score", "recorded", "again", "difference"], rows)
+
+
+def check_table(checked: "CheckResult") -> Table:
+    """The splits of a dataset that was checked."""
+    columns = ["split", "images", "masks", "landslide pixels", "patches without landslide", "NaN or infinite"]
+    rows = [
+        [split.name, str(split.patches), str(split.masks), *map(_percent, (split.landslide_share, split.empty_share)),
+         str(split.nonfinite.sum())]
+        for split in checked.splits
+    ]  # fmt: skip
+    return Table(f"{checked.layout} layout", columns, rows)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"
+
+
+def holdout_table(holdout: "Holdout") -> Table:
+    """F1 on random and on contiguous hold-outs."""
+    ways = {"random fifths": holdout.random, "contiguous fifths": holdout.blocks}
+    rows = [
+        [way, f"{sum(scores) / len(scores):.4f}", f"{min(scores):.4f} to {max(scores):.4f}"]
+        for way, scores in ways.items()
+    ]
+    title = f"{holdout.pixels:,} pixels of {holdout.patches:,} train patches, {len(holdout.random)} repeats"
+    return Table(title, ["held out in", "F1 pooled over pixels, mean", "of the repeats"], rows)
+
+
+def pairs_table(pairs: Sequence["Pair"]) -> Table:
+    """How many patches of one split another has too, by the closest pairs, the most alike first."""
+    rows = []
+    for earlier, later in sorted({(pair.match_split, pair.split) for pair in pairs}):
+        between = [pair for pair in pairs if (pair.match_split, pair.split) == (earlier, later)]
+        kinds = [pair.kind for pair in between]
+        counts = [str(len(between)), str(kinds.count("exact")), str(kinds.count("near"))]
+        rows.append([f"{later} in {earlier}", *counts, f"{between[0].correlation:.3f}"])
+    columns = ["patches of one split in another", "patches", "equal", "near-duplicates", "highest correlation"]
+    return Table("", columns, rows)
+
+
+def separability_table(separabilities: Sequence["Separability"]) -> Table:
+    """How well a classifier tells two splits apart."""
+    rows = []
+    for pair in separabilities:
+        low, high = pair.interval
+        furthest = int(abs(pair.bands - 0.5).argmax())
+        splits = f"{pair.first} ({pair.n_first}) and {pair.second} ({pair.n_second})"
+        shifted = f"{BANDS[furthest].name} ({pair.bands[furthest]:.2f})"
+        rows.append([splits, f"{pair.auc:.3f}", f"{low:.3f} to {high:.3f}", shifted])
+    return Table("", ["told apart by a classifier", "AUC", "95 % interval", "furthest band alone"], rows)
+
+
+def packs_table(packs: Sequence[Mapping[str, Any]]) -> Table:
+    """Packed splits by their records."""
+    columns = ["split", "patches", "type", "MB", "NaN or infinite", "fingerprint"]
+    rows = [
+        [pack["split"], str(pack["patches"]), pack["dtype"], f"{pack['bytes'] / 1e6:.1f}",
+         ", ".join(f"{count} in {band}" for band, count in pack["nonfinite"].items()) or "none", pack["fingerprint"]]
+        for pack in packs
+    ]  # fmt: skip
+    return Table("", columns, rows)
+
+
+def members_table(members: Sequence["Member"], title: str = "") -> Table:
+    """The members with their weights in the mean."""
+    rows = [[f"trial {m.trial}", str(m.weight), f"{m.f1:.4f}", m.run_id] for m in members]
+    return Table(title, ["member", "weight", "its own validation F1", "run"], rows)

@@ -46,6 +46,11 @@ class Difference(NamedTuple):
     interval: Interval
     first_higher: float
 
+    def describe(self, digits: int = 4) -> str:
+        """`+0.0123 (95 % interval -0.0012 to +0.0260)`, with so many digits behind the point."""
+        low, high = self.interval
+        return f"{self.value:+.{digits}f} (95 % interval {low:+.{digits}f} to {high:+.{digits}f})"
+
 
 def intervals(counts: np.ndarray, statistics: Mapping[str, _Statistic], *, seed: int = 0) -> dict[str, Interval]:
     """The interval of each statistic of the sums of `counts` over resampled patches.
@@ -99,3 +104,8 @@ def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
 def _interval(drawn: np.ndarray) -> Interval:
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
+
+
+def with_interval(value: float, interval: Interval | None, sign: str = "") -> str:
+    """A score or a difference with its interval in brackets, where it has one."""
+    return f"{value:{sign}.4f}" + (f" ({interval.describe(sign)})" if interval else "")

@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 
+from lsml.errors import DataError
 from lsml.names import OWN, POOLED, UNKNOWN, ScoredSplit
 from lsml.scoring.bootstrap import Difference, Interval, difference, intervals
 from lsml.scoring.metrics import METRICS, f1
@@ -101,6 +102,34 @@ def mean_f1_above(tables: Sequence[PatchCounts], references: Sequence[PatchCount
         return np.hstack([table.confusion for table in side])
 
     return difference(one_side(tables), one_side(references), mean)
+
+
+class ScoredModel(NamedTuple):
+    """A model by its scores on a split.
+
+    Attributes:
+        run_id: the run that has the scores.
+        counts: its table of patches.
+        kind: what its scores are scores of.
+    """
+
+    run_id: str
+    counts: PatchCounts
+    kind: "ScoreKind"
+
+    def check_comparable(self, others: Iterable["ScoredModel"], *, split: ScoredSplit) -> None:
+        """Checks that the scores of others are of the same kind and patches; that is equality, so all are comparable.
+
+        Raises:
+            DataError: they are not.
+        """
+        for other in others:
+            if why := self.kind.obstacle(other.kind) or self.counts.disagreement(other.counts):
+                raise DataError(
+                    f"{split} scores of runs {self.run_id} and {other.run_id} are not comparable",
+                    why,
+                    "name models that were evaluated in the same way on the same patches",
+                )
 
 
 class ComparedRun(NamedTuple):

@@ -18,28 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsml.errors import DataError
 from lsml.scoring.bootstrap import Difference
-from lsml.scoring.comparison import PatchCounts, ScoreKind, mean_f1_above
+from lsml.scoring.comparison import ScoredModel, mean_f1_above
 
 MARGIN = 0.005
 """Half a point of F1: the first three of the 2022 competition are .0055 and .0049 apart (`lsml.scoring.comparison`)."""
 
 _SEED_STREAM = 4
-
-
-class ScoredModel(NamedTuple):
-    """A model by its scores on validation.
-
-    Attributes:
-        run_id: the run that has the scores.
-        counts: its table of patches.
-        kind: what its scores are scores of.
-    """
-
-    run_id: str
-    counts: PatchCounts
-    kind: ScoreKind
 
 
 class Decision(NamedTuple):
@@ -84,8 +69,7 @@ def decide(
     if champion is None:
         return Decision(True, 0.0, "the first champion: there is none to compare it with")
     theirs = list(champion_repeats) or [champion]
-    for other in (challenger, *repeats, *(theirs if repeats else ())):
-        _check_comparable(champion, other)
+    champion.check_comparable((challenger, *repeats, *(theirs if repeats else ())), split="validation")
     own = _decide_by_difference(mean_f1_above([challenger.counts], [champion.counts]), shortfall=shortfall)
     if not repeats:
         return own
@@ -118,13 +102,3 @@ def _decide_by_difference(ahead: Difference, *, shortfall: float) -> Decision:
 def repeat_seed(seed: int, number: int) -> int:
     """The seed of the repeat of that number, from 1, of a training with `seed`; in 0..2**31-1."""
     return int(np.random.SeedSequence(seed, spawn_key=(_SEED_STREAM, number)).generate_state(1)[0] >> 1)
-
-
-def _check_comparable(champion: ScoredModel, other: ScoredModel) -> None:
-    why = champion.kind.obstacle(other.kind) or champion.counts.disagreement(other.counts)
-    if why:
-        raise DataError(
-            f"validation scores of the champion's run {champion.run_id} and of run {other.run_id} are not comparable",
-            why,
-            "promote a model that was scored on the champion's patches, or move the alias by hand: lsml ui",
-        )

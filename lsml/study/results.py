@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from lsml.config.fields import format_amount, format_value
 from lsml.config.schema import COST_UNITS
 from lsml.names import OBJECTIVE, Attribute
-from lsml.report.summary import FrontTrial, TrialFacts
+from lsml.report.facts import FrontTrial, TrialFacts
 from lsml.study.database import AttemptRecord, CountedStudy
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from lsml.config.study import (
     TunerSettings,
 )
 from lsml.data.splits import StudyData
-from lsml.report.summary import Standing
+from lsml.report.facts import Standing
 from lsml.study.database import AttemptRecord, CountedStudy
 
 

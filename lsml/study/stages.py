@@ -17,7 +17,7 @@ from lsml.config.study import StudySettings
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import StudyError
 from lsml.names import Attribute, Role, StageRole, State
-from lsml.report.summary import Standing
+from lsml.report.facts import Standing
 from lsml.study.coordinator import Stage
 from lsml.study.database import AttemptRecord, make_study, within
 from lsml.study.search import Choice

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 from lsml.names import Tag
-from lsml.tracking.runs import study_of
-from lsml.tracking.store import Client, Run, git_commit, storage_errors
+from lsml.tracking.store import Client, Run, git_commit, storage_errors, study_of
 
 _READ = ".read"
 

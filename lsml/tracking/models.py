@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
@@ -25,7 +26,7 @@ from lsml.data.sensor import N_BANDS
 from lsml.errors import ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Alias, Artifact, Tag
-from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
+from lsml.tracking.store import Client, Run, find_run, storage_errors, tracking_uri
 from lsml.training.device import load_keras
 
 if TYPE_CHECKING:
@@ -235,6 +236,15 @@ def registered_run(client: Client, reference: str) -> str:
         ) from None
 
 
+def named_run(client: Client, run_id: str | None, model: str | None) -> Run:
+    """The run of that id, or the one that the registered `NAME@ALIAS` or `NAME/VERSION` came from.
+
+    Raises:
+        StorageError: there is no such run, model, alias or version.
+    """
+    return find_run(client, run_id or registered_run(client, str(model)))
+
+
 class _Entry(NamedTuple):
     """A line of the history of champions: a tag of the registered model, numbered in order, and the version."""
 
@@ -286,6 +296,15 @@ class RegisteredModel:
         with storage_errors(f"registered model {self._name}"):
             version = self._client.get_registered_model(self._name).aliases.get(Alias.CHAMPION)
         return None if version is None else str(version)
+
+    def version(self, number: str) -> ModelVersion:
+        """The version of that number, with its run's id and its tags.
+
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        with storage_errors(f"registered model {self._name}"):
+            return self._client.get_model_version(self._name, number)
 
     def set_champion(self, version: str, *, tags: Mapping[str, str]) -> None:
         """Gives a version its tags, then the alias `champion`; killed at any moment and called again, it ends the same.

@@ -11,7 +11,7 @@ from lsml.errors import DataError
 from lsml.names import OBJECTIVE, Artifact, Metric, Role, ScoredSplit, State, Tag
 from lsml.report.facts import DataFacts, EvaluatedRun, ScoredRun, SpentTime, SplitFacts, TopTrial
 from lsml.scoring.calibration import rescale_threshold
-from lsml.scoring.comparison import PatchCounts
+from lsml.scoring.comparison import PatchCounts, ScoredModel
 from lsml.scoring.metrics import PooledCounts
 from lsml.tracking.runs import score_kind
 from lsml.tracking.store import Client, Run, storage_errors
@@ -197,6 +197,15 @@ class RunReader:
             return PatchCounts.read(text)
         except ValueError as error:
             raise DataError(f"run {self.id}", f"{TABLES[split]}: {error}", fix) from None
+
+    def scored_model(self, split: ScoredSplit) -> ScoredModel:
+        """The run's scores of that split, to be compared with those of others.
+
+        Raises:
+            DataError: as of `counts`.
+            StorageError: MLflow cannot be asked.
+        """
+        return ScoredModel(self.id, self.counts(split), score_kind(self.run.data.tags, split))
 
     def picture_files(self, name: ScoredSplit) -> dict[str, str]:
         """The artifact path of the run's latest picture of each patch of that split, by the patch's id.

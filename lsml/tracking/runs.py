@@ -10,21 +10,38 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 from mlflow.entities import Metric as MetricPoint
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from lsml.config.fields import Scalar, format_value
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import ScoredPatches, StudyData
-from lsml.errors import Interrupted, StorageError, in_one_line
-from lsml.names import OBJECTIVE, POOLED, UNKNOWN, VERSION, EndState, Metric, Role, ScoredSplit, StageRole, State, Tag
+from lsml.errors import Interrupted, in_one_line
+from lsml.names import (
+    OBJECTIVE,
+    POOLED,
+    UNKNOWN,
+    VERSION,
+    Artifact,
+    EndState,
+    Metric,
+    Role,
+    ScoredSplit,
+    StageRole,
+    State,
+    Tag,
+)
 from lsml.scoring.comparison import ScoreKind
-from lsml.tracking.models import RunModel, registered_run
+from lsml.scoring.metrics import to_csv
+from lsml.tracking.models import RunModel
 from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, git_commit, storage_errors
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
+
+if TYPE_CHECKING:
+    from lsml.evaluation.evaluate import Evaluation, EvaluationReport
 
 _STATUS = {
     State.COMPLETE: "FINISHED",
@@ -152,6 +169,30 @@ class RunWriter:
                 outcome.model, threshold=outcome.threshold, backend=outcome.environment["backend"]
             )
 
+    def evaluation(self, report: "EvaluationReport") -> None:
+        """Writes the scores, pictures and tables of an evaluation.
+
+        Raises:
+            StorageError: MLflow cannot store them.
+        """
+        split, evaluation = report.split, report.evaluation
+        metrics = _split_metrics(split, evaluation)
+        if report.augmented:
+            metrics |= _split_metrics(f"{split}_tta", report.augmented)
+        if report.baseline:
+            metrics |= {f"{split}_pixel_baseline_{name}": value for name, value in report.baseline.metrics.items()}
+        tags = {f"{Tag.DATA}{split}": report.fingerprint}
+        if split == "test":
+            tags |= score_tags("test", ScoredPatches(report.split_protocol, report.fingerprint))
+        self.log_scores(metrics, tags)
+        self.log_panels(report.panels)
+        rows = [score._asdict() for score in evaluation.worst_first]
+        self.log_texts({f"{split}{Artifact.PATCHES}": to_csv(rows)})
+        self.log_table(f"{split}{Artifact.SHOWN_PATCHES}", rows)
+        self.log_files(_curves(evaluation, split))
+        if project_run := os.environ.get("MLFLOW_RUN_ID"):
+            RunWriter(self._client, project_run).log_scores({}, {Tag.EVALUATED_RUN: self.id})
+
     def log_scores(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Adds final scores and tags to a run that has ended."""
         with storage_errors(f"scores of run {self.id}"):
@@ -201,6 +242,28 @@ class RunWriter:
         with storage_errors(f"run {self.id}"):
             self._client.log_batch(self.id, tags=_run_tags(tags))
             self._client.set_terminated(self.id, _STATUS[state])
+
+
+def _split_metrics(prefix: str, evaluation: "Evaluation") -> dict[str, float]:
+    """The scores and the ends of their intervals, as metrics of a run."""
+    metrics = {f"{prefix}_{name}": value for name, value in (evaluation.metrics | evaluation.other_averages).items()}
+    for name, (low, high) in evaluation.intervals.items():
+        metrics |= {f"{prefix}_{name}_low": low, f"{prefix}_{name}_high": high}
+    return metrics
+
+
+def _curves(evaluation: "Evaluation", split: str) -> dict[str, bytes]:
+    # Here, because it loads Matplotlib, which a process that coordinates a study does not need.
+    from lsml.plots import png
+    from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
+
+    title = f"{split} split, {len(evaluation.patches)} patches"
+    counts, threshold = evaluation.counts, evaluation.threshold
+    return {
+        f"{split}/{Artifact.PRECISION_RECALL}": png(plot_precision_recall(counts, threshold, title)),
+        f"{split}/{Artifact.F1_OVER_THRESHOLD}": png(plot_f1(counts, threshold, title)),
+        f"{split}/{Artifact.RELIABILITY}": png(plot_reliability(counts, title)),
+    }
 
 
 class TrialRecorder:
@@ -273,41 +336,6 @@ def final_scores(outcome: TrialOutcome) -> dict[str, float]:
     """The reproducible metrics of a training: scores of the best epoch, and the number of epochs or folds."""
     scores = {f"{Metric.BEST}{name}": value for name, value in outcome.metrics.items() if name.startswith(Metric.VAL)}
     return scores | {Metric.BEST_EPOCH: outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total}
-
-
-def find_run(client: Client, run_id: str) -> Run:
-    """The run of that id.
-
-    Raises:
-        StorageError: there is none.
-    """
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        raise StorageError(
-            f"run {run_id}", error.message.splitlines()[0], "lsml study show NAME lists the run ids of a study"
-        ) from None
-
-
-def named_run(client: Client, run_id: str | None, model: str | None) -> Run:
-    """The run of that id, or the one that the registered `NAME@ALIAS` or `NAME/VERSION` came from.
-
-    Raises:
-        StorageError: there is no such run, model, alias or version.
-    """
-    return find_run(client, run_id or registered_run(client, str(model)))
-
-
-def study_of(client: Client, run: Run) -> Run | None:
-    """The run of the study that a run belongs to; None where it belongs to none.
-
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    if Tag.PARENT not in run.data.tags:
-        return None
-    parent = find_run(client, run.data.tags[Tag.PARENT])
-    return parent if parent.data.tags.get(Tag.ROLE) == Role.STUDY else None
 
 
 def retrainings_of(client: Client, run: Run, tags: Mapping[str, str]) -> list[Run]:

@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, opening it once, and its errors as one line."""
+"""The MLflow store: where it is, opening it once, finding a run in it, and its errors as one line."""
 
 import contextlib
 import logging
@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError
+from lsml.names import Role, Tag
 from lsml.workspace import in_turn, lock_file
 
 Client: TypeAlias = MlflowClient
@@ -95,3 +96,29 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def find_run(client: Client, run_id: str) -> Run:
+    """The run of that id.
+
+    Raises:
+        StorageError: there is none.
+    """
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        raise StorageError(
+            f"run {run_id}", error.message.splitlines()[0], "lsml study show NAME lists the run ids of a study"
+        ) from None
+
+
+def study_of(client: Client, run: Run) -> Run | None:
+    """The run of the study that a run belongs to; None where it belongs to none.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    if Tag.PARENT not in run.data.tags:
+        return None
+    parent = find_run(client, run.data.tags[Tag.PARENT])
+    return parent if parent.data.tags.get(Tag.ROLE) == Role.STUDY else None

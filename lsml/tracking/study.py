@@ -15,8 +15,8 @@ from lsml.errors import ConfigError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import Artifact, Metric, Role, State, Tag
 from lsml.tracking.models import RegisteredModel, RunModel
-from lsml.tracking.runs import RunWriter, run_tags, study_of, trials_query
-from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, storage_errors
+from lsml.tracking.runs import RunWriter, run_tags, trials_query
+from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, find_run, storage_errors, study_of
 from lsml.training.outcome import Panel
 
 
@@ -135,6 +135,20 @@ def _by_identity(client: Client, identity: str) -> Run | None:
 def model_run_id(run: Run) -> str:
     """The run whose model speaks for `run`: a study's best trial, or the run itself."""
     return str(run.data.tags.get(Tag.BEST_RUN, run.info.run_id))
+
+
+def scored_run(client: Client, run: Run) -> Run:
+    """The run whose scores speak for `run`: itself, or that of its configuration where it was trained on all patches.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    if run.data.tags.get(Tag.ROLE) != Role.REFIT:
+        return run
+    if Tag.OF_RUN in run.data.tags:
+        return find_run(client, run.data.tags[Tag.OF_RUN])
+    study = study_of(client, run)
+    return run if study is None else find_run(client, StudyRun(client, study).scored_run_id())
 
 
 def best_trials(client: Client, study: str, count: int) -> list[Run]:

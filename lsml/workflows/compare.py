@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from lsml.config.experiment import check_name
 from lsml.errors import ConfigError, DataError
@@ -13,13 +12,13 @@ from lsml.scoring.comparison import (
     Board,
     ComparedRun,
     PatchCounts,
-    ScoreKind,
+    ScoredModel,
     differing_parameters,
     rank_runs,
 )
 from lsml.tracking.reading import RunReader
-from lsml.tracking.runs import find_run, score_kind
-from lsml.tracking.store import Client, Run, open_client
+from lsml.tracking.runs import score_kind
+from lsml.tracking.store import Client, Run, find_run, open_client
 from lsml.tracking.study import best_trials, model_run_id
 
 _MAX_PICTURES = 4
@@ -52,17 +51,6 @@ class Comparison:
     figure: Path
 
 
-class _ScoredRun(NamedTuple):
-    run: Run
-    name: str
-    counts: PatchCounts
-    kind: ScoreKind
-
-    @property
-    def id(self) -> str:
-        return str(self.run.info.run_id)
-
-
 def compare(run_ids: Sequence[str], *, study: str | None, top: int, split: ScoredSplit | None, out: Path) -> Comparison:
     """Compares runs by their tables of patches, and draws them into `out`, which is replaced.
 
@@ -83,14 +71,11 @@ def compare(run_ids: Sequence[str], *, study: str | None, top: int, split: Score
     client = open_client()
     runs = _of_study(client, str(study), top) if study else _named(client, run_ids)
     name = split or _split_of_all(client, runs)
-    by_id = {run.info.run_id: run for run in runs}
-    scored = [
-        _ScoredRun(run, label, RunReader(client, run).counts(name), score_kind(run.data.tags, name))
-        for run, label in zip(runs, _labels(runs), strict=True)
-    ]
-    _check_comparable(scored, name)
-    comparison = _compared(scored, name, out)
-    _draw([RunReader(client, by_id[run.run_id]) for run in comparison.runs], comparison)
+    readers = {reader.id: reader for reader in (RunReader(client, run) for run in runs)}
+    scored = [reader.scored_model(name) for reader in readers.values()]
+    scored[0].check_comparable(scored[1:], split=name)
+    comparison = _compared(runs, scored, name, out)
+    _draw([readers[run.run_id] for run in comparison.runs], comparison)
     return comparison
 
 
@@ -127,30 +112,18 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _check_comparable(runs: Sequence[_ScoredRun], split: ScoredSplit) -> None:
-    """All that must agree is equality, so it is enough to compare each with the first."""
-    first = runs[0]
-    for other in runs[1:]:
-        why = first.kind.obstacle(other.kind) or first.counts.disagreement(other.counts)
-        if why:
-            raise DataError(
-                f"{split} scores of runs {first.id} and {other.id} are not comparable",
-                why,
-                "compare runs that were evaluated in the same way on the same patches",
-            )
-
-
-def _compared(scored: Sequence[_ScoredRun], split: ScoredSplit, out: Path) -> Comparison:
+def _compared(runs: Sequence[Run], scored: Sequence[ScoredModel], split: ScoredSplit, out: Path) -> Comparison:
     reference = scored[0]
-    ranked = rank_runs({run.id: run.name for run in scored}, {run.id: run.counts for run in scored})
-    parameters = {run.id: run.run.data.params for run in scored}
+    names = {model.run_id: name for model, name in zip(scored, _labels(runs), strict=True)}
+    ranked = rank_runs(names, {model.run_id: model.counts for model in scored})
+    parameters = {run.info.run_id: run.data.params for run in runs}
     return Comparison(
         split=split,
         split_protocol=reference.kind.split,
         averaging=reference.kind.averaging,
         threshold=reference.kind.threshold,
         patches=len(reference.counts.ids),
-        reference=reference.id,
+        reference=reference.run_id,
         runs=tuple(ranked),
         parameters=differing_parameters([parameters[run.run_id] for run in ranked], network_field=_OF_NETWORKS),
         figure=out,

@@ -1,7 +1,7 @@
 """Ensembles: of a finished study's models those whose mean is best on validation, registered as one model."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lsml.errors import ConfigError, StudyError
 from lsml.evaluation.evaluate import Patch, choose_threshold, evaluate_predictions, predictions
 from lsml.models.export import ModelFile, costs, export, load_bytes
 from lsml.names import Alias, Artifact, Metric, Tag
-from lsml.report.summary import Table
+from lsml.report.summary import Table, members_table
 from lsml.scoring.ensemble_selection import (
     Member,
     SelectedEnsemble,
@@ -27,17 +27,10 @@ from lsml.scoring.metrics import to_csv
 from lsml.study.database import CountedStudy, load_study
 from lsml.study.trial import validation_panels
 from lsml.tracking.models import RegisteredModel, RunModel
-from lsml.tracking.runs import find_run
-from lsml.tracking.store import Client, Run, open_client
+from lsml.tracking.store import Client, Run, find_run, open_client
 from lsml.tracking.study import EnsembleRun, stored_probabilities
 from lsml.workflows.sources import RecordedData
 from lsml.workspace import DEFAULT_STORAGE, Progress, exclusively, lock_file
-
-
-def _members_table(members: Sequence[Member], title: str = "") -> Table:
-    """The members with their weights in the mean."""
-    rows = [[f"trial {m.trial}", str(m.weight), f"{m.f1:.4f}", m.run_id] for m in members]
-    return Table(title, ["member", "weight", "its own validation F1", "run"], rows)
 
 
 def _note(selected: SelectedEnsemble) -> str:
@@ -47,7 +40,7 @@ def _note(selected: SelectedEnsemble) -> str:
         f"{selected.candidates} on the {selected.patches} validation patches (greedily, with replacement: Caruana et "
         "al. 2004). Its scores on these patches are therefore optimistically biased; evaluate it on the test split."
     )
-    return "\n".join([lead, "", *_members_table(selected.members).markdown()]).rstrip()
+    return "\n".join([lead, "", *members_table(selected.members).markdown()]).rstrip()
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Ensemble(SelectedEnsemble):
 
     def table(self, title: str) -> Table:
         """The members with their weights in the mean."""
-        return _members_table(self.members, title)
+        return members_table(self.members, title)
 
 
 def ensemble(

@@ -17,14 +17,14 @@ from lsml.data.splits import StudyData
 from lsml.evaluation.evaluate import ReloadedScores
 from lsml.names import Role, State, Tag
 from lsml.scoring.bootstrap import Difference
-from lsml.scoring.comparison import ScoreKind
-from lsml.scoring.promotion_policy import Decision, ScoredModel, decide, repeat_seed
+from lsml.scoring.comparison import ScoredModel, ScoreKind
+from lsml.scoring.promotion_policy import Decision, decide, repeat_seed
 from lsml.study.trial import train_trial
 from lsml.tracking.models import RegisteredModel, RunModel, registered_run
 from lsml.tracking.reading import RunReader
-from lsml.tracking.runs import find_run, retrainings_of, score_kind, study_of
-from lsml.tracking.store import Client, Run, open_client
-from lsml.tracking.study import StudyRun, model_run_id, register_run
+from lsml.tracking.runs import retrainings_of
+from lsml.tracking.store import Client, Run, find_run, open_client, study_of
+from lsml.tracking.study import model_run_id, register_run, scored_run
 from lsml.workflows.retrain import Retraining
 from lsml.workflows.sources import Listener, RecordedData
 from lsml.workspace import exclusively, lock_file
@@ -43,7 +43,7 @@ class Promotion:
         verdict: `already` where the version was champion before; nothing was compared then.
         why: the reason, for people.
         champion_before: the version that it was compared with; None where there was none.
-        judged_run_id: the run whose table of patches stands for the model: its own, or where it was trained on all
+        scored_run_id: the run whose table of patches stands for the model: its own, or where it was trained on all
             patches, that of its configuration.
         reload: how the reloaded file agrees with its run, for people.
         patches: on how many both were scored.
@@ -57,7 +57,7 @@ class Promotion:
     verdict: Literal["promoted", "refused", "already"]
     why: str
     champion_before: str | None
-    judged_run_id: str
+    scored_run_id: str
     reload: str = ""
     patches: int = 0
     ahead: Difference | None = None
@@ -147,19 +147,8 @@ def _find(client: Client, reference: str) -> Run:
 
 
 def _contender(client: Client, run: Run) -> _Contender:
-    scored = _scored_run(client, run)
-    counts = RunReader(client, scored).counts("validation")
-    return _Contender(run, scored, ScoredModel(scored.info.run_id, counts, score_kind(scored.data.tags, "validation")))
-
-
-def _scored_run(client: Client, run: Run) -> Run:
-    """A model that was trained on all patches has no scores: the run of its configuration stands for it."""
-    if run.data.tags.get(Tag.ROLE) != Role.REFIT:
-        return run
-    if Tag.OF_RUN in run.data.tags:
-        return find_run(client, run.data.tags[Tag.OF_RUN])
-    study = study_of(client, run)
-    return run if study is None else find_run(client, StudyRun(client, study).scored_run_id())
+    scored = scored_run(client, run)
+    return _Contender(run, scored, RunReader(client, scored).scored_model("validation"))
 
 
 def _reload(client: Client, challenger: _Contender, patches: StudyData, check: Check) -> str:
@@ -206,7 +195,7 @@ def _decide(
     """By the promotion policy, with the champion's own repeats where the challenger has some."""
     if before is None:
         return decide(challenger.scores, None)
-    version = client.get_model_version(name, before)
+    version = RegisteredModel(client, name).version(before)
     champion = _contender(client, find_run(client, str(version.run_id)))
     complete = {Tag.ROLE: Role.REPEAT, Tag.STATE: State.COMPLETE}
     others = retrainings_of(client, champion.scored_run, complete) if again else []
@@ -234,21 +223,14 @@ def _tags(promotion: Promotion, kind: ScoreKind, shortfall: float, repeats: int)
         "verdict": promotion.verdict,
         "why": promotion.why,
         "champion_before": promotion.champion_before or "none",
-        "judged_run_id": promotion.judged_run_id,
+        "judged_run_id": promotion.scored_run_id,
         "reload": promotion.reload,
         "split": kind.split,
         "data_fingerprint": kind.patches,
         "patches": str(promotion.patches),
         "repeats": str(repeats),
         "shortfall": repr(shortfall),
-        "f1_above": _described(promotion.ahead),
-        "f1_above_repeats": _described(promotion.repeats),
+        "f1_above": promotion.ahead.describe(6) if promotion.ahead else "nothing",
+        "f1_above_repeats": promotion.repeats.describe(6) if promotion.repeats else "nothing",
     }
     return {f"{Tag.PROMOTION}{name}": value for name, value in tags.items()}
-
-
-def _described(ahead: Difference | None) -> str:
-    if ahead is None:
-        return "nothing"
-    low, high = ahead.interval
-    return f"{ahead.value:+.6f} (95 % interval {low:+.6f} to {high:+.6f})"

@@ -13,8 +13,8 @@ from lsml.errors import ConfigError, ModelError
 from lsml.models.pretrained import identity, provenance
 from lsml.names import Metric, Role, State, Tag
 from lsml.tracking.reading import raw_threshold
-from lsml.tracking.runs import RunWriter, TrainingRun, final_scores, find_run, retrainings_of
-from lsml.tracking.store import Client, Run, open_client
+from lsml.tracking.runs import RunWriter, TrainingRun, final_scores, retrainings_of
+from lsml.tracking.store import Client, Run, find_run, open_client
 from lsml.training.device import load_keras
 from lsml.training.outcome import StepEvent, TrialFunction, TrialTask
 from lsml.workflows.sources import Listener, RecordedData

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from lsml.config.schema import COST_UNITS
 from lsml.errors import ConfigError, StorageError
 from lsml.names import State, Tag
-from lsml.report.summary import TrialFacts, TuneResult
+from lsml.report.facts import TrialFacts, TuneResult
 from lsml.study.database import AttemptRecord, CountedStudy, load_studies, load_study
 from lsml.study.results import importances, trial_facts, trial_records
 from lsml.tracking.ledger import Ledger
-from lsml.tracking.runs import find_run
-from lsml.tracking.store import Client, open_client, tracking_uri
+from lsml.tracking.store import Client, find_run, open_client, tracking_uri
 from lsml.tracking.ui import StudyPages, free_port, serve, server_address, study_pages, study_runs
 from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER
 

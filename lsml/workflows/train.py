@@ -12,8 +12,8 @@ from lsml.errors import ConfigError
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import refit_trial, train_trial
 from lsml.tracking.reading import raw_threshold
-from lsml.tracking.runs import TrainingRun, find_run, study_of
-from lsml.tracking.store import Run, open_client
+from lsml.tracking.runs import TrainingRun
+from lsml.tracking.store import Run, find_run, open_client, study_of
 from lsml.tracking.study import model_run_id, register_run
 from lsml.training.device import Device, check_gpu, load_keras
 from lsml.training.outcome import CvSummary, Report, StepEvent, TrialOutcome, TrialTask

@@ -9,7 +9,7 @@ from lsml.config.experiment import Experiment, check_name
 from lsml.data.splits import FoldedData, StudyData
 from lsml.errors import Interrupted, StudyError
 from lsml.names import Role
-from lsml.report.summary import TuneResult
+from lsml.report.facts import TuneResult
 from lsml.study.coordinator import Coordinator, Stage
 from lsml.study.results import trial_records
 from lsml.study.search import Choice, describe_engine, study_params, study_spec
@@ -116,7 +116,8 @@ class _Study:
                     check_gpu(kind, name)
             # After the workers have started: they load Keras while this process loads MLflow.
             from lsml.tracking.store import open_client
-            from lsml.workflows.report import finalize
+            from lsml.workflows.finalize import finalize
+            from lsml.workflows.report import log_report
 
             client = open_client()
             study_run = self._open_run(client, workers.count)
@@ -126,6 +127,7 @@ class _Study:
                 result = finalize(
                     client, parent, study=self.name, experiment=self.experiment, search=self.queue.study, choice=choice
                 )
+                log_report(client, parent.info.run_id, self.queue.study, result)
             except Interrupted:
                 study_run.end("KILLED")
                 raise

@@ -1,4 +1,4 @@
-"""Models across Keras backends: trained under one, judged under the other, and loaded where lsml is not installed."""
+"""Models across Keras backends: trained under one, scored under the other, and loaded where lsml is not installed."""
 
 import json
 import os
@@ -84,8 +84,8 @@ def trained(pythons: dict[str, str], dataset: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="module")
-def judged(pythons: dict[str, str], trained: Trained) -> dict[str, dict[str, float]]:
-    """Test F1 of each run, by the backend that judges and the one that trained, as `lsml evaluate` prints it."""
+def scored(pythons: dict[str, str], trained: Trained) -> dict[str, dict[str, float]]:
+    """Test F1 of each run, by the backend that evaluates and the one that trained, as `lsml evaluate` prints it."""
     scores: dict[str, dict[str, float]] = {}
     for backend in BACKENDS:
         scores[backend] = {}
@@ -107,15 +107,15 @@ def under(backend: str, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("trainer", BACKENDS)
-def test_a_model_scores_the_same_under_the_other_backend(trainer: str, judged: dict[str, dict[str, float]]) -> None:
+def test_a_model_scores_the_same_under_the_other_backend(trainer: str, scored: dict[str, dict[str, float]]) -> None:
     """`lsml evaluate` gives the F1 of the backend that trained, to 1e-4; and it is one that can differ."""
-    assert 0.15 < judged[trainer][trainer] < 1
-    assert judged[OTHER[trainer]][trainer] == pytest.approx(judged[trainer][trainer], abs=1e-4)
+    assert 0.15 < scored[trainer][trainer] < 1
+    assert scored[OTHER[trainer]][trainer] == pytest.approx(scored[trainer][trainer], abs=1e-4)
 
 
 @pytest.mark.parametrize("loader", BACKENDS)
 def test_models_load_under_either_backend_without_lsml(
-    loader: str, pythons: dict[str, str], trained: Trained, judged: dict[str, dict[str, float]]
+    loader: str, pythons: dict[str, str], trained: Trained, scored: dict[str, dict[str, float]]
 ) -> None:
     """MLflow alone loads the models of both studies from the registry: scikit-learn's F1 is that of training's side."""
     store = f"sqlite:///{trained.folder / 'mlflow.db'}"
@@ -130,7 +130,7 @@ def test_models_load_under_either_backend_without_lsml(
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["backend"], found["tensorflow"]) == (loader, loader == "tensorflow")
     for trainer in BACKENDS:
-        assert found["f1"][trainer] == pytest.approx(judged[trainer][trainer], abs=1e-4)
+        assert found["f1"][trainer] == pytest.approx(scored[trainer][trainer], abs=1e-4)
 
 
 def test_a_model_names_the_backend_that_it_was_trained_under(trained: Trained) -> None:

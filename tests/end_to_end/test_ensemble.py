@@ -1,4 +1,4 @@
-"""An ensemble of a finished study: selected, killed at every step, registered, judged and compared as one model."""
+"""An ensemble of a finished study: selected, killed at every step, registered, scored and compared as one model."""
 
 import contextlib
 from collections.abc import Iterator
@@ -159,7 +159,7 @@ def test_kept_probabilities_are_what_the_model_says(folder: Path, study: Study) 
     assert (list(kept.ids), kept.levels.shape) == (ids, (3, *PATCH_SHAPE[:2]))
     assert kept.fingerprint == run.data.tags["lsml.data.validation"]
     said = quantise(np.asarray(model_of(folder, run.info.run_id).network.predict_on_batch(images))[..., 0])
-    # Training may judge in bfloat16, and a probability may lie on the border of two levels.
+    # Training may score in bfloat16, and a probability may lie on the border of two levels.
     assert np.abs(kept.levels.astype(int) - said).max() <= 4
     others = [other for other in runs(folder, "tags.`lsml.role` = 'trial'") if other.info.run_id != run.info.run_id]
     assert len(others) == 3
@@ -224,13 +224,13 @@ def test_the_command_finds_what_there_is(made: Made) -> None:
     assert len(ensembles(made.folder)) == 1
 
 
-def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) -> None:
+def test_it_is_scored_and_compared_like_any_other(made: Made, tmp_path: Path) -> None:
     """By its alias, on the test split, where MLflow alone without lsml has the same F1; and beside the best trial."""
     from lsml.workflows.compare import compare
     from lsml.workflows.evaluate import evaluate
 
     with inside(made.folder):
-        judged = evaluate(
+        scored = evaluate(
             run_id=None,
             model="tiny@ensemble",
             split="test",
@@ -239,11 +239,11 @@ def test_it_is_judged_and_compared_like_any_other(made: Made, tmp_path: Path) ->
             baseline=False,
             progress=lambda *_: None,
         )
-    assert (judged.run_id, len(judged.evaluation.patches)) == (made.found.run_id, 3)
+    assert (scored.run_id, len(scored.evaluation.patches)) == (made.found.run_id, 3)
     store = f"sqlite:///{made.folder / 'mlflow.db'}"
     stranger = without_lsml(made.folder.parent, LOAD_AND_SCORE, store, "models:/tiny@ensemble", str(made.data))
     assert stranger.returncode == 0, stranger.stderr
-    assert float(stranger.stdout.splitlines()[-1]) == pytest.approx(judged.evaluation.metrics["f1"], abs=1e-6)
+    assert float(stranger.stdout.splitlines()[-1]) == pytest.approx(scored.evaluation.metrics["f1"], abs=1e-6)
 
     best = made.found.best_run_id
     with inside(made.folder):

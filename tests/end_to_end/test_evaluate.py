@@ -193,7 +193,7 @@ def test_a_registered_model_on_validation_leaves_the_seal_alone(study: Study, ev
     assert found["threshold"] == evaluation["threshold"]
     run = client(study.folder).get_run(study.best_run)
     assert run.data.metrics["valid_f1"] == found["metrics"]["f1"]
-    # Training judges in the precision that suits the device, which moves F1 by some thousandths.
+    # Training scores in the precision that suits the device, which moves F1 by some thousandths.
     assert found["metrics"]["f1"] == pytest.approx(run.data.metrics["best_val_f1"], abs=0.02)
     assert run.data.tags["lsml.data.valid"] == found["data_fingerprint"] != evaluation["data_fingerprint"]
     assert _openings(study.folder) == before

@@ -127,13 +127,13 @@ def test_the_report_sets_the_standings_side_by_side(study: Study) -> None:
 
 
 def test_patches_that_were_trained_on_are_no_test(study: Study, dataset: Path) -> None:
-    """The folder of the folds is refused with exit code 3; another dataset's test split is judged."""
+    """The folder of the folds is refused with exit code 3; another dataset's test split is scored."""
     refused = lsml(study.folder, "evaluate", "--run-id", study.best_run)
     assert refused.returncode == 3
     assert "the model was trained on all of it, in folds; give other patches with --data DIR" in refused.stderr
-    judged = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--data", str(dataset), "--json")
-    assert judged.returncode == 0, judged.stderr
-    assert json.loads(judged.stdout)["n_patches"] == 3
+    scored = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--data", str(dataset), "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["n_patches"] == 3
 
 
 def test_there_is_no_ensemble_of_trials_in_folds(study: Study) -> None:
@@ -176,13 +176,13 @@ def test_the_same_command_again_has_nothing_to_do(study: Study) -> None:
 
 
 def test_a_single_training_in_folds_has_a_model_too(study: Study, dataset: Path) -> None:
-    """`lsml train` cross-validates, trains on all patches, and what it logs can be judged."""
+    """`lsml train` cross-validates, trains on all patches, and what it logs can be scored."""
     done = lsml(study.folder, "train", "few.yaml", "--data", str(study.bare))
     assert done.returncode == 0, done.stderr
     assert re.search(r"out-of-fold F1: 0\.\d{4} \(pooled over pixels\), 2 folds\n", done.stdout)
     run_id = done.stdout.splitlines()[-1].removeprefix("run: ")
-    judged = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset))
-    assert judged.returncode == 0, judged.stderr
+    scored = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset))
+    assert scored.returncode == 0, scored.stderr
     refused = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset), "--split", "valid")
     assert refused.returncode == 2
     assert "was cross-validated on its own training patches and has no validation split" in refused.stderr
@@ -197,7 +197,7 @@ def test_more_folds_than_patches_are_refused(study: Study) -> None:
 
 
 def test_confirmation_needs_folds(study: Study) -> None:
-    """A validation split is judged once, so there is nothing to confirm in: exit code 2."""
+    """A validation split is scored once, so there is nothing to confirm in: exit code 2."""
     (study.folder / "none.yaml").write_text(EXPERIMENT.replace(", folds: 2, repeats: 1", ""))
     done = lsml(study.folder, "tune", "none.yaml", "--data", str(study.bare), "--study", "none")
     assert done.returncode == 2

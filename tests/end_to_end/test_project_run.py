@@ -55,8 +55,8 @@ def test_a_study_is_the_projects_run_and_a_resumed_one_links_to_it(project: Path
     assert {run.info.status for run in (*children, parent, resumed)} <= {"FINISHED", "KILLED"}
 
     mlflow_run(project, "evaluate", run_id=found[1])
-    (judged,) = runs(project, f"tags.`lsml.evaluated_run_id` = '{found[1]}'")
-    assert judged.data.tags["mlflow.project.entryPoint"] == "evaluate"
+    (scored,) = runs(project, f"tags.`lsml.evaluated_run_id` = '{found[1]}'")
+    assert scored.data.tags["mlflow.project.entryPoint"] == "evaluate"
     (best,) = [run for run in runs(project) if run.info.run_id == found[1]]
     assert 0 <= best.data.metrics["test_f1"] <= 1
 

@@ -70,7 +70,7 @@ def test_no_test_file_is_opened_after_a_study_either(study: Study, done: dict[st
     assert not any("/TestData/" in path for path in below)
 
 
-def test_the_registered_file_is_judged_in_a_fresh_process(done: dict[str, Any]) -> None:
+def test_the_registered_file_is_scored_in_a_fresh_process(done: dict[str, Any]) -> None:
     """The study's best becomes the first champion: on three patches the file calls each pixel as its run did."""
     assert done["first"]["code"] == 0, done["first"]["complaint"]
     found = json.loads(done["first"]["said"])
@@ -116,7 +116,7 @@ def test_fresh_seeds_have_a_say(study: Study, done: dict[str, Any]) -> None:
     """Two trainings with other seeds below the study; what they say of the refit decides, and stands in its tags."""
     assert done["repeats"]["code"] in (0, 6), done["repeats"]["complaint"]
     found = json.loads(done["repeats"]["said"])
-    assert (found["version"], found["judged_run_id"]) == ("3", study.best_run)
+    assert (found["version"], found["scored_run_id"]) == ("3", study.best_run)
     assert "gives probabilities of 3 patches; it was trained on them" in found["reload"]
     # By its own table the refit is what the champion is; so the seeds decide.
     assert found["ahead"]["value"] == 0

@@ -43,7 +43,7 @@ def test_trials_are_children_of_the_study(study: Study) -> None:
 
 
 def test_what_a_network_has_to_beat_stands_beside_the_best(study: Study) -> None:
-    """Three baselines judged on the same patches: printed with their runs, compared with a network, warned of."""
+    """Three baselines scored on the same patches: printed with their runs, compared with a network, warned of."""
     rows = re.findall(r"^│ (.+?) +│ +(\d\.\d{4}) │ (.*?) +│ +([0-9a-f]{32}) │$", study.output, re.MULTILINE)
     names = ["logistic regression on single pixels", "gradient boosting on single pixels", "NDVI and slope threshold"]
     assert [row[0] for row in rows[1:]] == names
@@ -71,8 +71,8 @@ def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:
     store = client(study.folder)
     for name in ("loss", "val_loss", "val_f1", "val_iou", "learning_rate", "system/process_memory_megabytes"):
         assert [point.step for point in store.get_metric_history(study.best_run, name)] == [1, 2, 3, 4], name
-    judged = ("f1", "calibration_error", "object_hit_rate", "object_precision")
-    assert all(0 <= run.data.metrics[f"best_val_{name}"] <= 1 for name in judged)
+    scored = ("f1", "calibration_error", "object_hit_rate", "object_precision")
+    assert all(0 <= run.data.metrics[f"best_val_{name}"] <= 1 for name in scored)
     digests = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
     tags = run.data.tags
     assert digests == {

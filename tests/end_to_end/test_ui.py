@@ -208,7 +208,7 @@ def test_tune_prints_the_same_pages_each_time(study: Study, ui: Ui) -> None:
 
 
 def test_runs_describe_themselves(study: Study) -> None:
-    """The study's note names the best run and how to judge it; a trial's note and colour tell it from the others."""
+    """The study's note names the best run and how to evaluate it; a trial's note and colour tell it from the others."""
     (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
     note = parent.data.tags["mlflow.note.content"]
     assert f"lsml evaluate --run-id {study.best_run}" in note

@@ -36,6 +36,6 @@ def test_a_turned_patch_gives_the_turned_mean() -> None:
 
 
 def test_a_predictor_without_orientation_stays_as_it_is() -> None:
-    """Pixels judged by themselves come back at their own places, of patches that are not square too."""
+    """Pixels scored by themselves come back at their own places, of patches that are not square too."""
     images = np.random.default_rng(1).random((3, 4, 6, 14)).astype(np.float32)
     np.testing.assert_allclose(over_symmetries(lambda batch: batch[..., :1])(images), images[..., :1], atol=1e-7)

@@ -62,12 +62,12 @@ def test_the_loss_is_the_mean_of_the_members_losses() -> None:
 def test_the_network_is_the_mean_of_its_members(supervised: bool, statistics: BandStatistics) -> None:
     """The exported model gives the mean of the members' probabilities; trained is each on patches of its own."""
     config = _config(3, deep_supervision=supervised)
-    judged, trained, members, _ = build_networks(config, statistics)
+    inference, trained, members, _ = build_networks(config, statistics)
     single = [_sigmoid(member(_bands())) for member in members]
     assert np.abs(single[0] - single[1]).max() > 0.01
     model = build_model(config, statistics)
     np.testing.assert_allclose(np.asarray(model(_bands())), np.mean(single, axis=0), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(_sigmoid(judged(_bands())), np.mean(single, axis=0), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(_sigmoid(inference(_bands())), np.mean(single, axis=0), rtol=0, atol=1e-6)
     # Depth 2: two levels with deep supervision.
     random = np.random.default_rng(1)
     batches = [random.uniform(0, 4, (2, 16, 24, 14)).astype("float32") for _ in members]

@@ -38,19 +38,19 @@ def test_the_loss_is_the_weighted_mean_over_levels() -> None:
 
 
 def test_coarse_logits_stand_for_all_pixels_below(statistics: BandStatistics) -> None:
-    """Besides the judged logits come those of levels 1 and 2, equal over 2 x 2 and 4 x 4 pixels."""
-    judged, trained, *_ = build_networks(_config(deep_supervision=True), statistics)
+    """Besides the logits of inference come those of levels 1 and 2, equal over 2 x 2 and 4 x 4 pixels."""
+    inference, trained, *_ = build_networks(_config(deep_supervision=True), statistics)
     bands = np.random.default_rng(0).uniform(0, 4, (1, 16, 24, 14)).astype("float32")
     logits = np.asarray(trained(bands))
     assert logits.shape == (1, 16, 24, 3)
-    np.testing.assert_array_equal(logits[..., :1], judged(bands))
+    np.testing.assert_array_equal(logits[..., :1], inference(bands))
     for level in (1, 2):
         coarse = logits[:, :: 2**level, :: 2**level, level]
         assert len(np.unique(coarse)) > 1
         np.testing.assert_array_equal(logits[..., level], np.kron(coarse, np.ones((1, 2**level, 2**level))))
 
 
-def test_the_judged_network_is_the_same_with_and_without(statistics: BandStatistics) -> None:
+def test_the_inference_network_is_the_same_with_and_without(statistics: BandStatistics) -> None:
     """Neither weights nor their order nor the exported layers know of the heads; without them there is one network."""
     plain, supervised = _config(), _config(deep_supervision=True)
     first, second = build_networks(plain, statistics), build_networks(supervised, statistics)
@@ -70,7 +70,7 @@ def _layers(content: bytes) -> list[dict]:
 
 
 def test_one_level_needs_no_supervision(statistics: BandStatistics) -> None:
-    """At depth 1 the decoder has the finest level alone, and what is trained is what is judged."""
-    judged, trained, *_ = build_networks(_config(deep_supervision=True, depth=1), statistics)
-    assert judged is trained
-    assert isinstance(judged, keras.Model)
+    """At depth 1 the decoder has the finest level alone, and what is trained is what is scored."""
+    inference, trained, *_ = build_networks(_config(deep_supervision=True, depth=1), statistics)
+    assert inference is trained
+    assert isinstance(inference, keras.Model)

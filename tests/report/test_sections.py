@@ -9,14 +9,16 @@ from lsml.config.schema import TrainConfig, with_values
 from lsml.report.facts import (
     DataFacts,
     EvaluatedRun,
+    FrontTrial,
     ScoredRun,
     SpentTime,
     SplitFacts,
+    Standing,
     StudyFacts,
     TopTrial,
+    TrialFacts,
 )
 from lsml.report.sections import study_page
-from lsml.report.summary import FrontTrial, Standing, TrialFacts
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import PooledCounts
 from tests.pages import Page

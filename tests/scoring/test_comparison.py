@@ -45,7 +45,7 @@ def test_the_difference_is_paired_by_patch_whatever_the_order_of_the_tables() ->
     ],
 )
 def test_tables_of_other_patches_disagree(text: str, says: str) -> None:
-    """Patches by name, and how often each was judged, must agree."""
+    """Patches by name, and how often each was scored, must agree."""
     assert says in str(PatchCounts.read(POOR).disagreement(PatchCounts.read(text)))
     assert PatchCounts.read(POOR).disagreement(PatchCounts.read(GOOD)) is None
 

@@ -49,7 +49,7 @@ def test_no_more_members_than_asked_for() -> None:
     assert _select([*models, _levels([0.9, 0.9, 0.1, 0.1])], truth, max_members=8).weights == (0, 0, 0, 1)
 
 
-def test_what_it_was_not_selected_on_judges_it() -> None:
+def test_what_it_was_not_selected_on_scores_it() -> None:
     """Two equal halves choose alike, and rightly for each other; two contrary ones choose wrong for each other.
 
     Alike: each half chooses 2 A + B, which is right on the other (F1 1), and of the models alone A at .7, which hits

@@ -5,8 +5,8 @@ import pytest
 
 from lsml.errors import DataError
 from lsml.scoring.bootstrap import Difference, Interval
-from lsml.scoring.comparison import PatchCounts, ScoreKind, mean_f1_above
-from lsml.scoring.promotion_policy import MARGIN, ScoredModel, _decide_by_difference, decide
+from lsml.scoring.comparison import PatchCounts, ScoredModel, ScoreKind, mean_f1_above
+from lsml.scoring.promotion_policy import MARGIN, _decide_by_difference, decide
 
 
 def ahead(value: float, low: float, high: float) -> Difference:
@@ -87,7 +87,7 @@ def test_models_that_were_scored_otherwise_are_not_compared() -> None:
     champion = ScoredModel("one", table((2, 2, 2)), KIND)
     elsewhere = champion._replace(run_id="two", kind=KIND._replace(split="random"))
     for other in (elsewhere, ScoredModel("two", table((2, 2, 2), (1, 1, 1)), KIND)):
-        with pytest.raises(DataError, match="champion's run one and of run two are not comparable"):
+        with pytest.raises(DataError, match="runs one and two are not comparable"):
             decide(other, champion)
-        with pytest.raises(DataError, match="of run two"):
+        with pytest.raises(DataError, match="and two are not"):
             decide(champion, champion, repeats=[champion], champion_repeats=[other])

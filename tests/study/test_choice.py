@@ -7,7 +7,7 @@ import pytest
 
 from lsml.config.experiment import load_experiment
 from lsml.errors import StudyError
-from lsml.report.summary import TuneResult
+from lsml.report.facts import TuneResult
 from lsml.study.database import load_study
 from lsml.study.trial import FUNCTIONS as DEFAULTS
 from lsml.training.outcome import TrialFunctions
@@ -128,18 +128,18 @@ def test_a_study_with_a_validation_set_has_baselines_too(folder: Path, patches: 
     assert (simple["what"], simple["f1"], broken["what"], broken["f1"]) == ("simple", 0.4, "broken", None)
     assert broken["reason"] == "ValueError: loss is nan in epoch 2"
     assert (result.standings, sum(result.counts.values())) == ([], 2)
-    judged = client().get_run(simple["run_id"])
+    scored = client().get_run(simple["run_id"])
     (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
-    assert judged.data.tags["lsml.role"] == "baseline"
-    assert judged.data.tags["mlflow.parentRunId"] == parent.info.run_id == result.study_run_id
-    assert judged.data.params == {"baseline": "simple"}
+    assert scored.data.tags["lsml.role"] == "baseline"
+    assert scored.data.tags["mlflow.parentRunId"] == parent.info.run_id == result.study_run_id
+    assert scored.data.params == {"baseline": "simple"}
     note = parent.data.tags["mlflow.note.content"]
     assert f"| simple | 0.4000 |  | `{simple['run_id']}` |" in note
     assert f"| **{result.label}** | {result.best_value:.4f} | registered | `{result.best_run_id}` |" in note
 
 
 def test_a_study_from_before_there_were_baselines_gets_them(folder: Path, patches: Path) -> None:
-    """The same command again judges them and trains nothing; a third time there is nothing to do."""
+    """The same command again scores them and trains nothing; a third time there is nothing to do."""
     path = folder / "experiment.yaml"
     first = run(path, patches, replace(DEFAULTS, search=sleeping, baselines={}), trials=2)
     study = load_study(STORAGE, "s")

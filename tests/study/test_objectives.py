@@ -11,7 +11,7 @@ from lsml.config.space import Space
 from lsml.config.study import StudySettings
 from lsml.data.splits import Steps
 from lsml.errors import StudyError
-from lsml.report.summary import TuneResult
+from lsml.report.facts import TuneResult
 from lsml.study.results import figures, front_trials, trial_records
 from lsml.study.stages import choose_best
 from lsml.study.trial_queue import SearchQueue

@@ -17,7 +17,7 @@ from lsml.config.fields import RENAMED
 from lsml.data.splits import Steps
 from lsml.errors import ConfigError, StorageError, StudyError
 from lsml.names import Attribute, EndState
-from lsml.report.summary import TuneResult
+from lsml.report.facts import TuneResult
 from lsml.study.database import load_study
 from lsml.study.trial import FUNCTIONS as DEFAULTS
 from lsml.training.outcome import Attempt, TrialFunction

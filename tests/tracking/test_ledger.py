@@ -10,8 +10,7 @@ import pytest
 
 from lsml.names import Tag
 from lsml.tracking.ledger import Ledger
-from lsml.tracking.runs import find_run
-from lsml.tracking.store import open_client
+from lsml.tracking.store import find_run, open_client
 from tests.processes import environment
 
 AT_ONCE = 6
@@ -36,7 +35,7 @@ def trial_of_a_study(client: Any) -> Any:
 AT_ONCE_SCRIPT = """
 import os, sys
 from lsml.tracking.ledger import Ledger
-from lsml.tracking.runs import find_run
+from lsml.tracking.store import find_run
 from lsml.tracking.store import open_client
 
 run_id, count = sys.argv[1], int(sys.argv[2])

@@ -55,7 +55,7 @@ def test_its_probabilities_keep_the_natural_share() -> None:
     assert fit_pixel_baseline(train).predict(train.images).mean() == pytest.approx(train.masks.mean(), abs=1e-3)
 
 
-def test_a_pixel_is_judged_without_its_neighbours() -> None:
+def test_a_pixel_is_scored_without_its_neighbours() -> None:
     """Shuffling the pixels of a patch shuffles the probabilities, and changes none."""
     baseline = fit_pixel_baseline(patches(4, seed=0))
     image = patches(1, seed=2).images
@@ -75,7 +75,7 @@ def test_draw_is_limited_seeded_and_from_every_patch() -> None:
     np.testing.assert_allclose(first, other, atol=0.1)
 
 
-def test_a_fold_is_judged_by_a_fit_to_its_other_patches() -> None:
+def test_a_fold_is_scored_by_a_fit_to_its_other_patches() -> None:
     """As a learner it fits once, and gives its probabilities of the held-out patches, rounded down to the grid."""
     data = FoldData(patches(4, seed=0), patches(3, seed=1), None)
     outcome = PixelLearner().learn(data, 7, None)

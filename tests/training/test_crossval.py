@@ -24,21 +24,10 @@ from lsml.training.baselines import PixelLearner
 from lsml.training.crossval import UNSEEN, CrossValidation, Learner, _mean_best_length, cross_validate
 from lsml.training.network import Network, _RefittedNetwork, refit
 from lsml.training.outcome import StepEvent
+from tests.training.listening import Listener
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
 TIMES = {"epoch_seconds", "images_per_second", "fold_seconds"}
-
-
-class Listener:
-    """Keeps the events, and ends the cross-validation after `last` of them."""
-
-    def __init__(self, last: int | None = None) -> None:
-        self.events: list[StepEvent] = []
-        self._last = last
-
-    def __call__(self, event: StepEvent) -> bool:
-        self.events.append(event)
-        return len(self.events) != self._last
 
 
 class Killer(Listener):
@@ -327,7 +316,7 @@ def test_the_mean_best_length_is_rounded() -> None:
     assert _mean_best_length([level, level, late]) == 1
 
 
-def test_the_length_of_a_learner_that_judges_no_epoch() -> None:
+def test_the_length_of_a_learner_that_scores_no_epoch() -> None:
     """Without `val_f1` there is no best epoch: folds of 3 and 4 epochs have the mean length 3.5, so 4."""
     assert _mean_best_length([[{"epoch_seconds": 1.0}] * 3, [{"epoch_seconds": 1.0}] * 4]) == 4
 
@@ -357,7 +346,9 @@ LEARNERS = {
 }
 
 
-def judge(learner: Learner, pack: PackedSplit, listener: Listener, checkpoint: Path | None = None) -> CrossValidation:
+def cross_validated(
+    learner: Learner, pack: PackedSplit, listener: Listener, checkpoint: Path | None = None
+) -> CrossValidation:
     """One repeat of two folds."""
     return cross_validate(learner, pack, seed=5, folds=2, repeats=1, report=listener, checkpoint=checkpoint)
 
@@ -371,48 +362,48 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> PackedSplit:
 
 
 @pytest.fixture(scope="module", params=LEARNERS)
-def judged(request: pytest.FixtureRequest, four: PackedSplit) -> ScoredPatches:
+def scored(request: pytest.FixtureRequest, four: PackedSplit) -> ScoredPatches:
     """Each learner in turn."""
     learner, listener = LEARNERS[request.param], Listener()
-    return ScoredPatches(learner, four, judge(learner, four, listener), listener.events)
+    return ScoredPatches(learner, four, cross_validated(learner, four, listener), listener.events)
 
 
-def test_every_learner_is_judged_by_the_same_rule(judged: ScoredPatches) -> None:
-    """Its value is scikit-learn's F1 over the pixels of all patches, each judged by what learnt from the others."""
-    truth = np.concatenate([judged.pack.mask(index).ravel() for index in range(4)])
-    called = np.concatenate([judged.result.probability(0, i).ravel() >= judged.result.threshold for i in range(4)])
-    assert judged.result.value == pytest.approx(f1_score(truth, called), abs=1e-12)
-    assert {"device", "backend"} <= set(judged.result.environment)
+def test_every_learner_is_scored_by_the_same_rule(scored: ScoredPatches) -> None:
+    """Its value is scikit-learn's F1 over the pixels of all patches, each scored by what learnt from the others."""
+    truth = np.concatenate([scored.pack.mask(index).ravel() for index in range(4)])
+    called = np.concatenate([scored.result.probability(0, i).ravel() >= scored.result.threshold for i in range(4)])
+    assert scored.result.value == pytest.approx(f1_score(truth, called), abs=1e-12)
+    assert {"device", "backend"} <= set(scored.result.environment)
 
 
-def test_what_an_event_tells_is_what_the_learner_has(judged: ScoredPatches) -> None:
+def test_what_an_event_tells_is_what_the_learner_has(scored: ScoredPatches) -> None:
     """Every learner's scores and time; its loss, its validation loss and its best epoch where there are such."""
     ratios = ("f1", "iou", "precision", "recall", "average_precision", "calibration_error")
     scores = {f"val_{name}" for name in (*ratios, "threshold")}
     own = {
         Network: {"loss", "val_loss", "fold_best_epoch"},
         PixelLearner: set(),
-    }[type(judged.learner)]
-    for event, history in zip(judged.events, judged.result.histories, strict=True):
+    }[type(scored.learner)]
+    for event, history in zip(scored.events, scored.result.histories, strict=True):
         assert set(event.metrics) == scores | {"fold_f1", "fold_seconds"} | own
         assert event.metrics["fold_seconds"] == pytest.approx(sum(metrics["epoch_seconds"] for metrics in history))
         assert all(event.metrics[name] == history[-1][name] for name in own & {"loss", "val_loss"})
 
 
-def test_every_learner_resumes_after_a_fold(judged: ScoredPatches, tmp_path: Path) -> None:
+def test_every_learner_resumes_after_a_fold(scored: ScoredPatches, tmp_path: Path) -> None:
     """An observer that fails after fold 1 leaves its result; called again, fold 2 makes it the uninterrupted run."""
     with pytest.raises(ConnectionError):
-        judge(judged.learner, judged.pack, Fault(), tmp_path)
+        cross_validated(scored.learner, scored.pack, Fault(), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["repeat-0-fold-0.result"]
     listener = Listener()
-    result = judge(judged.learner, judged.pack, listener, tmp_path)
+    result = cross_validated(scored.learner, scored.pack, listener, tmp_path)
     assert [event.replayed for event in listener.events] == [True, False]
-    assert untimed([e.metrics for e in listener.events]) == untimed([e.metrics for e in judged.events])
-    np.testing.assert_array_equal(result.grid_indices, judged.result.grid_indices)
+    assert untimed([e.metrics for e in listener.events]) == untimed([e.metrics for e in scored.events])
+    np.testing.assert_array_equal(result.grid_indices, scored.result.grid_indices)
     assert (result.value, result.threshold, result.length) == (
-        judged.result.value,
-        judged.result.threshold,
-        judged.result.length,
+        scored.result.value,
+        scored.result.threshold,
+        scored.result.length,
     )
 
 

@@ -24,6 +24,7 @@ from lsml.models.export import load_bytes
 from lsml.training.device import Device, _choose_precision, _choose_xla
 from lsml.training.outcome import Checkpoint, StepEvent
 from lsml.training.trainer import FitResult, Trainer, TrainingDiverged, fit, last_epoch
+from tests.training.listening import Listener
 
 SIZE = 32
 TIMES = {"epoch_seconds", "images_per_second"}
@@ -76,18 +77,6 @@ class Squares:
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.images[indices], self.masks[indices][..., None].astype("float32")
-
-
-class Listener:
-    """Keeps the events and ends training after `last` of them."""
-
-    def __init__(self, last: int | None = None) -> None:
-        self.events: list[StepEvent] = []
-        self._last = last
-
-    def __call__(self, event: StepEvent) -> bool:
-        self.events.append(event)
-        return len(self.events) != self._last
 
 
 class Killer(Listener):
@@ -184,7 +173,7 @@ def test_the_result_is_that_of_the_best_epoch(uninterrupted: tuple[FitResult, Li
     np.testing.assert_allclose(result.probabilities, probability[..., 0], rtol=0, atol=1e-6)
     predicted, landslide = probability >= result.threshold, truth == 1
     f1 = 2 * (predicted & landslide).sum() / (predicted.sum() + landslide.sum())
-    # The epoch was judged in bfloat16 where the processor has it, the exported network is float32.
+    # The epoch was scored in bfloat16 where the processor has it, the exported network is float32.
     assert f1 == pytest.approx(result.metrics["val_f1"], abs=0.01)
 
 
@@ -280,7 +269,7 @@ def _run(path: Path | None = None, **values: object) -> Trainer:
     return Trainer(config, data.train, data.statistics, validation=data.validation, keep=last_epoch, checkpoint=path)
 
 
-def test_averaged_weights_are_judged_and_kept_and_last_ones_trained() -> None:
+def test_averaged_weights_are_scored_and_kept_and_last_ones_trained() -> None:
     """With momentum .5 the kept weights are w1, then half of those kept before and half of w2, of w3, ...
 
     The losses show that w1, w2, ... are those of the same training without averaging.
@@ -297,7 +286,7 @@ def test_averaged_weights_are_judged_and_kept_and_last_ones_trained() -> None:
             average = 0.5 * expected[name] + 0.5 * weight if epoch and name in trained else weight
             expected[name] = average
             np.testing.assert_allclose(kept[name], average, rtol=0, atol=1e-5, err_msg=f"{name} {epoch}")
-        # What `lsml.training.network` judges held-out patches by is the network itself.
+        # What `lsml.training.network` scores held-out patches by is the network itself.
         for weight in averaged.network.weights:
             np.testing.assert_array_equal(weight, kept[weight.path])
     losses, others = ([metrics["loss"] for metrics in run.history] for run in (plain, averaged))

@@ -24,11 +24,10 @@ from lsml.tracking.runs import (
     RunWriter,
     TrainingRun,
     TrialRecorder,
-    find_run,
     score_kind,
     score_tags,
 )
-from lsml.tracking.store import open_client
+from lsml.tracking.store import find_run, open_client
 from lsml.tracking.study import StudyRun
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
 from lsml.workflows.compare import Comparison, compare, leaderboard

@@ -20,8 +20,8 @@ from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import Alias, Artifact, Tag
-from lsml.tracking.runs import TrainingRun, find_run, retrainings_of
-from lsml.tracking.store import open_client
+from lsml.tracking.runs import TrainingRun, retrainings_of
+from lsml.tracking.store import find_run, open_client
 from lsml.training.outcome import Report, StepEvent, TrialOutcome, TrialTask
 from lsml.workflows.promote import Promotion, promote, rollback
 from lsml.workflows.retrain import Retraining
@@ -151,7 +151,7 @@ def test_a_file_that_gives_something_else_is_refused(store: Store) -> None:
 
 
 def test_scores_of_other_patches_are_not_compared(store: Store) -> None:
-    """A model judged in folds cannot take the place of one judged on validation: exit code 3, both runs named."""
+    """A model scored in folds cannot take the place of one scored on validation: exit code 3, both runs named."""
     promoted(store.trained("mixed", GOOD), GOOD)
     folds = FoldedData.prepare(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
     other = store.trained("mixed", GOOD, folds)
@@ -166,16 +166,16 @@ def test_the_run_of_its_configuration_speaks_for_a_refit(store: Store) -> None:
     whole = WholeData.prepare(store.folder / "made", Path(".lsml/packs"))
     assert len(whole.train) == 5
     refits = [store.trained("final", None, whole, tags={Tag.ROLE: "refit", Tag.OF_RUN: of}) for of in (poor, good)]
-    assert promoted(refits[1], GOOD).judged_run_id == good
+    assert promoted(refits[1], GOOD).scored_run_id == good
     refused = promoted(refits[0], POOR)
-    assert (refused.verdict, refused.judged_run_id) == ("refused", poor)
+    assert (refused.verdict, refused.scored_run_id) == ("refused", poor)
     same = promoted(good, GOOD)
     assert (same.verdict, same.ahead and same.ahead.value) == ("promoted", 0.0)
     assert store.champion("final") == same.version
 
 
 def test_the_out_of_fold_table_speaks_for_a_study_in_folds(store: Store) -> None:
-    """What such a study registers was judged on nothing; the run at the head of its standings was, and decides."""
+    """What such a study registers was scored on nothing; the run at the head of its standings was, and decides."""
     folds = FoldedData.prepare(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
     verdicts = []
     for rows in (GOOD, POOR):
@@ -185,7 +185,7 @@ def test_the_out_of_fold_table_speaks_for_a_study_in_folds(store: Store) -> None
         confirmed = store.trained("in-folds", rows, folds, model=False, tags={Tag.ROLE: "confirm", **below})
         store.client.log_dict(study, [{"what": "base", "run_id": confirmed}], Artifact.STANDINGS)  # type: ignore[arg-type]
         found = promoted(store.trained("in-folds", None, folds, tags={Tag.ROLE: "refit", **below}), rows)
-        assert found.judged_run_id == confirmed
+        assert found.scored_run_id == confirmed
         assert "it was trained on them" in found.reload
         verdicts.append(found.verdict)
     assert verdicts == ["promoted", "refused"]
@@ -294,7 +294,7 @@ def test_a_rollback_killed_after_any_write_ends_the_same(store: Store) -> None:
     assert found["peaceful"]["aliases"] == {Alias.CHAMPION: "2"}
 
 
-def test_a_run_judged_in_folds_has_its_final_model_already(store: Store) -> None:
+def test_a_run_scored_in_folds_has_its_final_model_already(store: Store) -> None:
     """`refit` says so in one line, with exit code 2; and it refuses a run that did not come to its end."""
     folds = FoldedData.prepare(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
     with pytest.raises(ConfigError, match="its registered model was trained on all patches already"):
