@@ -42,10 +42,14 @@ class Blocks:
     ) -> KerasTensor:
         """Convolution alone, `(B, H, W, C)` to `(B, H/stride, W/stride, filters)`; He's normal weights by default.
 
-        With a stride the borders are padded alike on both sides, so that output i is centred on input
-        stride * i, which is also the pixel that a 1 x 1 convolution of that stride sees.
+        With a stride of 2 the borders are padded alike on both sides, so that output i is centred on input 2 i, which
+        is also the pixel that a 1 x 1 convolution sees. That one gets every second pixel and no stride, which is the
+        same to the last bit: TensorFlow's float32 gradient of a strided 1 x 1 convolution of less than 16 channels
+        writes past its memory on a CPU (TensorFlow 2.21 with oneDNN), and the process dies.
         """
-        if stride > 1 and kernel > 1:
+        if stride > 1 and kernel == 1:
+            x, stride = self.pool(x, 1, f"{name}_pool"), 1
+        elif stride > 1:
             x = self.pad(x, kernel // 2, f"{name}_pad")
         return layers.Conv2D(
             filters,

@@ -195,6 +195,13 @@ def test_probabilities_have_the_shape_of_the_patches(config: TrainConfig, statis
         assert 0 <= probability.min() < probability.max() <= 1
 
 
+def test_no_convolution_of_single_pixels_has_a_stride(config: TrainConfig, statistics: BandStatistics) -> None:
+    """TensorFlow's float32 gradient of one with less than 16 channels writes past its memory on a CPU."""
+    for member in build_networks(config, statistics).members:
+        convolutions = [layer for layer in member.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert {layer.strides for layer in convolutions if layer.kernel_size == (1, 1)} <= {(1, 1)}
+
+
 def test_gradient_steps_lower_the_loss(config: TrainConfig, statistics: BandStatistics) -> None:
     """Some steps on one batch, whose landslide is a brighter square, take off a tenth of the loss or more."""
     _, trained, members, _ = build_networks(with_values(config, {"model.dropout": 0.0}), statistics)
