@@ -1,6 +1,5 @@
 """Trains one configuration: configuration and data in, model and scores out."""
 
-import gc
 import hashlib
 import json
 import math
@@ -34,7 +33,7 @@ from lsml.names import Metric
 from lsml.scoring.calibration import Calibration, calibrate
 from lsml.scoring.metrics import Metrics, PooledCounts, best_epoch
 from lsml.training.device import Arithmetic
-from lsml.training.optimizer import make_optimizer
+from lsml.training.optimizer import PacedAdamW, make_optimizer
 from lsml.training.outcome import Checkpoint, Report, StepEvent
 
 _GPU_LOADER_THREADS = 8
@@ -163,7 +162,6 @@ class Trainer:
         checkpoint_seconds: float = 0.0,
     ) -> None:
         keras.utils.clear_session()
-        gc.collect()
         self._config, self._train_split, self._validation = config, train, validation
         self._statistics, self._keep = statistics, keep
         self._path, self._pause, self._saved = checkpoint, checkpoint_seconds, time.monotonic()
@@ -208,6 +206,7 @@ class Trainer:
             "weights": weights,
             "keep": keep.__name__,
             "arithmetic": arithmetic.identity,
+            "optimizer": PacedAdamW.__name__,
             "trees": version("scikit-learn") if config.model.tree_weight else None,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -20,7 +20,6 @@ from lsml.models.pretrained import _three_channel_encoder as three_channel_encod
 from lsml.models.pretrained import identity, load_pretrained
 from lsml.models.unet import build_network
 from lsml.training.network import Network
-from lsml.training.optimizer import PacedAdamW
 from lsml.training.trainer import FitResult, Trainer, fit, last_epoch
 from tests.processes import ROOT, WITHOUT_LSML, environment, lsml
 from tests.training.test_trainer import STATISTICS, Listener, Squares
@@ -342,37 +341,6 @@ def test_a_slow_encoder_moves_less(kernels: dict[str, list[np.ndarray]]) -> None
     )
     assert 0 < slow < free / 30
     assert free_decoder / 2 < slow_decoder < 2 * free_decoder
-
-
-def test_paced_steps_are_those_of_adamw_at_another_rate() -> None:
-    """Kept from moving for two steps, then at half the rate, and after that as AdamW with that rate from there."""
-    gradients = [np.array([value, -1.0], "float32") for value in (1.0, 0.5, 2.0, 1.5)]
-    fast, slow, twin = (keras.Variable([1.0, 2.0], name=name) for name in ("kernel", "slow_kernel", "twin_kernel"))
-    paced = PacedAdamW(0.1, decay=0.2, slow={slow.path}, share=0.5, frozen_steps=2)
-    paced.build([fast, slow])
-    plain = keras.optimizers.AdamW(0.1, weight_decay=0.2)
-    plain.build([twin])
-    for step, gradient in enumerate(map(keras.ops.convert_to_tensor, gradients)):
-        before, before_twin = np.array(slow), np.array(twin)
-        paced.apply([gradient, gradient], [fast, slow])
-        plain.apply([gradient], [twin])
-        np.testing.assert_allclose(np.array(fast), np.array(twin), rtol=1e-6)
-        if step < 2:
-            np.testing.assert_array_equal(np.array(slow), before)
-            continue
-        # Adam's own part of a step has nothing to do with where the variable is; the decay is rate * decay * value.
-        own = np.array(twin) - before_twin * (1 - 0.1 * 0.2)
-        np.testing.assert_allclose(np.array(slow), before * (1 - 0.05 * 0.2) + own / 2, rtol=1e-6)
-
-
-def test_biases_do_not_decay_at_either_pace() -> None:
-    """Without a gradient a kernel of 1 shrinks by rate * decay = .02, and a bias stays."""
-    kernel, bias = keras.Variable([1.0], name="kernel"), keras.Variable([1.0], name="bias")
-    optimizer = PacedAdamW(0.1, decay=0.2, slow=(), share=0.5, frozen_steps=0)
-    optimizer.build([kernel, bias])
-    zero = keras.ops.zeros(1)
-    optimizer.apply([zero, zero], [kernel, bias])
-    np.testing.assert_allclose([*np.array(kernel), *np.array(bias)], [0.98, 1.0], rtol=1e-6)
 
 
 def test_unet_leaves_the_file_alone(statistics: BandStatistics) -> None:
