@@ -74,7 +74,7 @@ def trained(pythons: dict[str, str], dataset: Path, tmp_path_factory: pytest.Tem
     def tune(backend: str) -> str:
         (folder / f"{backend}.yaml").write_text(EXPERIMENT.format(backend=backend))
         arguments = ("tune", f"{backend}.yaml", "--data", str(dataset))
-        done = lsml(folder, *arguments, python=pythons[backend], env=under(backend, folder))
+        done = lsml(folder, *arguments, python=interpreter(pythons, backend), env=under(backend, folder))
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1].removeprefix("best run: ")
 
@@ -91,10 +91,16 @@ def scored(pythons: dict[str, str], trained: Trained) -> dict[str, dict[str, flo
         scores[backend] = {}
         for trainer, run in trained.runs.items():
             arguments = ("evaluate", "--run-id", run, "--json")
-            done = lsml(trained.folder, *arguments, python=pythons[backend], env=under(backend, trained.folder))
+            env = under(backend, trained.folder)
+            done = lsml(trained.folder, *arguments, python=interpreter(pythons, backend), env=env)
             assert done.returncode == 0, done.stderr
             scores[backend][trainer] = json.loads(done.stdout)["metrics"]["f1"]
     return scores
+
+
+def interpreter(pythons: dict[str, str], backend: str) -> str | None:
+    """That of the environment with JAX; None with TensorFlow, which a process that is there already has loaded."""
+    return pythons[backend] if backend == "jax" else None
 
 
 def under(backend: str, folder: Path) -> dict[str, str]:

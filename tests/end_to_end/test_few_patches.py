@@ -10,9 +10,10 @@ from typing import NamedTuple
 import pytest
 from mlflow.models import Model
 
+from tests import warm
 from tests.end_to_end.conftest import client, runs
 from tests.pages import Page
-from tests.processes import lsml
+from tests.processes import environment, lsml
 
 EXPERIMENT = """
 name: few
@@ -47,7 +48,8 @@ def study(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     bare = folder / "bare"
     for name in ("img", "mask"):
         shutil.copytree(dataset / "TrainData" / name, bare / name)
-    done = lsml(folder, "tune", "few.yaml", "--data", str(bare))
+    arguments = ("tune", "few.yaml", "--data", str(bare))
+    done = warm.run_module("tests.end_to_end.short_recipe", *arguments, folder=folder, env=environment(), timeout=300)
     assert done.returncode == 0, done.stderr
     found = re.fullmatch(r"best run: ([0-9a-f]{32})", done.stdout.splitlines()[-1])
     assert found

@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+from tests import warm
 from tests.processes import ROOT, environment
 
 
@@ -18,15 +17,9 @@ def code_of(notebook: Path) -> str:
 def test_the_first_study_runs(tmp_path: Path) -> None:
     """Its cells end without an error; afterwards there is a registered model, and a mask of each test patch."""
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
-    done = subprocess.run(
-        [sys.executable, "-c", code_of(ROOT / "docs" / "first_study.ipynb")],
-        cwd=tmp_path,
-        env=environment(MPLBACKEND="agg"),
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    (tmp_path / "first_study.py").write_text(code_of(ROOT / "docs" / "first_study.ipynb"), encoding="utf-8")
+    env = environment(MPLBACKEND="agg")
+    done = warm.run_module("tests.end_to_end.notebook_cells", "first_study.py", folder=tmp_path, env=env, timeout=500)
     assert done.returncode == 0, done.stderr
     assert "registered: demo version 1" in done.stdout
     assert len(list((tmp_path / "maps" / "mask").iterdir())) == 8
