@@ -24,8 +24,7 @@ from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.sealed import test_split
 from lsml.data.splits import FoldedData, TrainingData
 from lsml.evaluation.evaluate import Patch, Predict, choose_threshold, evaluate_predictions, predictions
-from lsml.tracking.store import find_run
-from lsml.tracking.store import open_client
+from lsml.tracking.store import find_run, open_client
 from lsml.training.crossval import Learner, cross_validate
 from lsml.training.device import load_keras
 from lsml.workflows.sources import ExperimentData
