@@ -18,6 +18,7 @@ from lsml.models.encoders import encoders
 from lsml.models.ensemble import MembersLoss
 from lsml.models.export import export, load_bytes
 from lsml.models.unet import SupervisedLoss, build_model, build_network, build_networks
+from lsml.training.optimizer import PacedAdamW
 from tests.processes import WITHOUT_LSML
 
 EAGER = keras.backend.backend() == "tensorflow"
@@ -207,7 +208,7 @@ def test_gradient_steps_lower_the_loss(config: TrainConfig, statistics: BandStat
     _, trained, members, _ = build_networks(with_values(config, {"model.dropout": 0.0}), statistics)
     loss = CompoundLoss(LossConfig())
     trained.compile(
-        keras.optimizers.AdamW(RATES[config.model.normalization]),
+        PacedAdamW(RATES[config.model.normalization], decay=0.004),
         loss if trained is members[0] else MembersLoss(SupervisedLoss(loss), len(members)),
         run_eagerly=EAGER,
     )
