@@ -40,6 +40,9 @@ def __getattr__(name: str) -> object:
     """The function of that name, from the module that has it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'lsml' has no attribute '{name}'")
+    if name == "build_model":
+        # With its backend's start-up messages held back.
+        import_module(".training.device", __name__).load_keras()
     return getattr(import_module(_HOMES[name], __name__), name)
 
 
