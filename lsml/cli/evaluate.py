@@ -124,14 +124,19 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.", metavar="DIR")] = Path("predictions"),
     run_id: options.RunId = None,
     model: options.Model = None,
+    pictures: Annotated[
+        int,
+        typer.Option("--pictures", help="Patches to draw: those with the most landslide.", min=0, metavar="N"),
+    ] = 12,
 ) -> None:
-    """Write landslide masks, probabilities and pictures of a folder of patches."""
+    """Write landslide masks and probabilities of a folder of patches, and pictures of some."""
     from lsml.cli.output import Reporter
     from lsml.workflows.evaluate import predict as job
 
     with Reporter() as reporter:
-        result = job(folder, run_id=run_id, model=model, out=out, progress=reporter.step)
+        result = job(folder, run_id=run_id, model=model, out=out, pictures=pictures, progress=reporter.step)
     shares = [prediction.landslide_share for prediction in result.predictions]
     typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
     typer.echo(f"{len(shares)} patches, {sum(shares) / len(shares):.2%} of their pixels landslide")
-    typer.echo(f"wrote {out / 'mask'}, {out / 'probability'} and {out / 'panel'}")
+    drawn = f" and {min(pictures, len(shares))} pictures in {out / 'panel'}" if pictures else ""
+    typer.echo(f"wrote {out / 'mask'}, {out / 'probability'}{drawn}")

@@ -70,46 +70,52 @@ def predict_patches(
     threshold: float,
     out: Path,
     *,
+    pictures: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Prediction, ...]:
-    """Writes the predictions for each patch below `out`, a batch at a time.
+    """Writes the predictions for each patch below `out`, a batch at a time, and pictures of a few.
 
     `mask/mask_N.h5` holds `mask`, uint8 (H, W), 1 where the probability is at least `threshold`: the format of the
     benchmark's masks and submissions. `probability/probability_N.h5` holds `probability`, float32 (H, W).
-    `panel/image_N.png` shows both. A file is written beside its name and then renamed, so none is ever half there.
+    `panel/image_N.png` shows both, of the `pictures` patches with the largest share of landslide: drawing one takes
+    many times as long as predicting it. Pictures of an earlier call are removed. A file is written beside its name and
+    then renamed, so none is ever half there.
 
     Raises:
         DataError: a patch that cannot be read, or `out` that cannot be written.
     """
     results: list[Prediction] = []
+    shown: list[tuple[Prediction, PatchFiles, np.ndarray]] = []
+    for path in (out / "panel").glob("image_*.png"):
+        path.unlink()
     for start in range(0, len(patches), _BATCH):
         group = patches[start : start + _BATCH]
         images = np.stack([read_image(patch.image) for patch in group]).astype(np.float32)
-        for patch, image, probability in zip(group, images, predict(images)[..., 0], strict=True):
+        for patch, probability in zip(group, predict(images)[..., 0], strict=True):
             mask = (probability >= threshold).astype(np.uint8)
-            _write(out, patch.id.removeprefix("image_"), image, probability, mask, threshold)
+            number = patch.id.removeprefix("image_")
+            _write(out / "mask" / f"mask_{number}.h5", encode("mask", mask))
+            _write(
+                out / "probability" / f"probability_{number}.h5", encode("probability", probability.astype(np.float32))
+            )
             results.append(Prediction(patch.id, float(mask.mean())))
+            shown.append((results[-1], patch, probability))
             progress(len(results), len(patches))
+        shown = sorted(shown, key=lambda entry: -entry[0].landslide_share)[:pictures]
+    for _, patch, probability in shown:
+        _write(out / "panel" / f"{patch.id}.png", prediction_panel(read_image(patch.image), probability, threshold))
     return tuple(results)
 
 
-def _write(
-    out: Path, number: str, image: np.ndarray, probability: np.ndarray, mask: np.ndarray, threshold: float
-) -> None:
-    contents = {
-        out / "mask" / f"mask_{number}.h5": encode("mask", mask),
-        out / "probability" / f"probability_{number}.h5": encode("probability", probability.astype(np.float32)),
-        out / "panel" / f"image_{number}.png": prediction_panel(image, probability, threshold),
-    }
-    for path, content in contents.items():
-        try:
-            replace_atomically(path, content)
-        except OSError as error:
-            raise DataError(
-                f"prediction {path}",
-                f"cannot be written ({len(content):,} bytes): {error.strerror}",
-                "free space or give another --out; the same command resumes",
-            ) from None
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_atomically(path, content)
+    except OSError as error:
+        raise DataError(
+            f"prediction {path}",
+            f"cannot be written ({len(content):,} bytes): {error.strerror}",
+            "free space or give another --out; the same command resumes",
+        ) from None
 
 
 def check_output_folder(out: Path) -> None:

@@ -179,6 +179,7 @@ def predict(
     run_id: str | None = None,
     model: str | None = None,
     out: str | Path = "predictions",
+    pictures: int = 12,
     progress: Progress = SILENT.step,
 ) -> PredictResult:
     """Writes masks, probabilities and pictures of the patches in `folder` below `out`.
@@ -189,6 +190,7 @@ def predict(
     Args:
         folder: that holds `image_<number>.h5`, or `img/` with them.
         out: gets `mask/` (uint8 `(H, W)` of 0 and 1), `probability/` (float32 `(H, W)` in 0..1) and `panel/` (PNG).
+        pictures: of so many patches, those with the largest share of landslide.
         progress: hears how many patches are done.
 
     Raises:
@@ -212,6 +214,7 @@ def predict(
         patches,
         loaded.threshold,
         out,
+        pictures=pictures,
         progress=lambda done, total: progress("patches", done, total),
     )
     return PredictResult(predictions, loaded.threshold, source)

@@ -45,6 +45,23 @@ def test_a_run_and_its_registered_model_say_the_same(study: Study, written: Path
             np.testing.assert_array_equal(one["probability"][:], other["probability"][:])
 
 
+def test_pictures_are_drawn_of_the_patches_with_most_landslide(study: Study, written: Path) -> None:
+    """One of three on request, in place of those of an earlier call; then none. Masks stay as they are."""
+    shares = {}
+    for path in (written / "mask").iterdir():
+        with h5py.File(path) as file:
+            shares[path.stem.replace("mask", "image")] = file["mask"][:].mean()
+    command = ("predict", str(study.data / "TestData"), "--run-id", study.best_run, "--out", "drawn", "--pictures")
+    for count in (3, 1, 0):
+        done = lsml(study.folder, *command, str(count))
+        assert done.returncode == 0, done.stderr
+        drawn = {path.stem for path in (study.folder / "drawn" / "panel").iterdir()}
+        assert len(drawn) == count
+        assert sorted((shares[name] for name in drawn), reverse=True) == sorted(shares.values(), reverse=True)[:count]
+        assert len(list((study.folder / "drawn" / "mask").iterdir())) == 3
+        assert (f"{count} pictures in {Path('drawn') / 'panel'}" in done.stdout) == (count > 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
