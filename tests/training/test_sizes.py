@@ -55,5 +55,5 @@ def test_no_prediction_is_made_of_other_sizes(root: Path, tmp_path: Path) -> Non
 
     images = images_in(root / "TestData" / "img")
     with pytest.raises(DataError, match=REFUSAL):
-        predict_patches(network, images, 0.5, tmp_path / "out", progress=lambda done, total: None)
+        predict_patches(network, images, 0.5, tmp_path / "out", pictures=1, progress=lambda done, total: None)
     assert not (tmp_path / "out").exists()
