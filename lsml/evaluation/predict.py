@@ -86,8 +86,7 @@ def predict_patches(
     """
     results: list[Prediction] = []
     shown: list[tuple[Prediction, PatchFiles, np.ndarray]] = []
-    for path in (out / "panel").glob("image_*.png"):
-        path.unlink()
+    _remove_pictures(out / "panel")
     for start in range(0, len(patches), _BATCH):
         group = patches[start : start + _BATCH]
         images = np.stack([read_image(patch.image) for patch in group]).astype(np.float32)
@@ -105,6 +104,14 @@ def predict_patches(
     for _, patch, probability in shown:
         _write(out / "panel" / f"{patch.id}.png", prediction_panel(read_image(patch.image), probability, threshold))
     return tuple(results)
+
+
+def _remove_pictures(folder: Path) -> None:
+    for path in folder.glob("image_*.png"):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise DataError(f"picture {path}", f"cannot be removed: {error.strerror}", "give another --out") from None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,8 +1,12 @@
-"""The mean over orientations, with predictors that see which way up a patch is."""
+"""The mean over orientations, with predictors that see which way up a patch is; what stands in the way of pictures."""
+
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from lsml.evaluation.predict import over_symmetries
+from lsml.errors import DataError
+from lsml.evaluation.predict import over_symmetries, predict_patches
 
 
 def _left_neighbour(images: np.ndarray) -> np.ndarray:
@@ -39,3 +43,10 @@ def test_a_predictor_without_orientation_stays_as_it_is() -> None:
     """Pixels scored by themselves come back at their own places, of patches that are not square too."""
     images = np.random.default_rng(1).random((3, 4, 6, 14)).astype(np.float32)
     np.testing.assert_allclose(over_symmetries(lambda batch: batch[..., :1])(images), images[..., :1], atol=1e-7)
+
+
+def test_a_picture_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    """A folder in the place of one: one line instead of the system's error, before anything is predicted."""
+    (tmp_path / "panel" / "image_3.png").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"image_3\.png: cannot be removed: .*; give another --out"):
+        predict_patches(_left_neighbour, (), 0.5, tmp_path, pictures=1, progress=lambda done, total: None)
