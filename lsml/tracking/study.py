@@ -132,9 +132,13 @@ def _by_identity(client: Client, identity: str) -> Run | None:
     return runs[0] if runs else None
 
 
-def model_run_id(run: Run) -> str:
-    """The run whose model speaks for `run`: a study's best trial, or the run itself."""
-    return str(run.data.tags.get(Tag.BEST_RUN, run.info.run_id))
+def model_run(client: Client, run: Run) -> Run:
+    """The run whose model speaks for `run`: a study's best trial, or the run itself.
+
+    Raises:
+        StorageError: the best trial's run is gone.
+    """
+    return find_run(client, run.data.tags[Tag.BEST_RUN]) if Tag.BEST_RUN in run.data.tags else run
 
 
 def scored_run(client: Client, run: Run) -> Run:

@@ -1,6 +1,6 @@
 """Compares runs as far as their scores are comparable, with each other and with published results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from lsml.scoring.comparison import (
 from lsml.tracking.reading import RunReader
 from lsml.tracking.runs import score_kind
 from lsml.tracking.store import Client, Run, find_run, open_client
-from lsml.tracking.study import best_trials, model_run_id
+from lsml.tracking.study import best_trials, model_run
 
 _MAX_PICTURES = 4
 _OF_NETWORKS = "model.architecture"
@@ -70,8 +70,8 @@ def compare(run_ids: Sequence[str], *, study: str | None, top: int, split: Score
         check_name("study", study)
     client = open_client()
     runs = _of_study(client, str(study), top) if study else _named(client, run_ids)
-    name = split or _split_of_all(client, runs)
     readers = {reader.id: reader for reader in (RunReader(client, run) for run in runs)}
+    name = split or _split_of_all(readers.values())
     scored = [reader.scored_model(name) for reader in readers.values()]
     scored[0].check_comparable(scored[1:], split=name)
     comparison = _compared(runs, scored, name, out)
@@ -83,7 +83,7 @@ def _named(client: Client, run_ids: Sequence[str]) -> list[Run]:
     """The runs of these ids; a study's stands for what it registered."""
     if len(run_ids) < 2:
         raise ConfigError("runs to compare", "only one", "give at least two, or a study with --study NAME")
-    runs = [find_run(client, model_run_id(find_run(client, run_id))) for run_id in run_ids]
+    runs = [model_run(client, find_run(client, run_id)) for run_id in run_ids]
     ids = [run.info.run_id for run in runs]
     if twice := next((run_id for run_id in ids if ids.count(run_id) > 1), None):
         raise ConfigError("runs to compare", f"run {twice} stands for two of them", "name different runs")
@@ -99,8 +99,8 @@ def _of_study(client: Client, study: str, top: int) -> list[Run]:
     return runs
 
 
-def _split_of_all(client: Client, runs: Sequence[Run]) -> ScoredSplit:
-    return "test" if all(RunReader(client, run).has_table("test") for run in runs) else "validation"
+def _split_of_all(readers: Iterable[RunReader]) -> ScoredSplit:
+    return "test" if all(reader.has_table("test") for reader in readers) else "validation"
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
@@ -165,7 +165,7 @@ def leaderboard(run_id: str) -> tuple[str, tuple[Board, ...]]:
         StorageError: no such run.
     """
     client = open_client()
-    run = find_run(client, model_run_id(find_run(client, run_id)))
+    run = model_run(client, find_run(client, run_id))
     reader = RunReader(client, run)
     scored: dict[ScoredSplit, PatchCounts] = {
         split: reader.counts(split) for split in ("test", "validation") if reader.has_table(split)

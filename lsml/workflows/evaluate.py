@@ -25,8 +25,8 @@ from lsml.names import Tag
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.models import RunModel, named_run
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import find_run, open_client
-from lsml.tracking.study import model_run_id
+from lsml.tracking.store import open_client
+from lsml.tracking.study import model_run
 from lsml.workflows.sources import SILENT, RecordedData
 from lsml.workspace import Progress, pack_cache
 
@@ -69,7 +69,7 @@ def evaluate(
     _check_one_of(run_id, model)
     client = open_client()
     asked = named_run(client, run_id, model)
-    run = find_run(client, model_run_id(asked))
+    run = model_run(client, asked)
     tags = run.data.tags
     root = RecordedData(tags, data).root
     folds_of = tags.get(Tag.DATA_TRAIN) if Tag.DATA_FOLDS in tags else None
@@ -207,7 +207,7 @@ def predict(
     patches, out = images_in(Path(folder)), Path(out)
     check_output_folder(out)
     client = open_client()
-    source = model_run_id(named_run(client, run_id, model))
+    source = str(model_run(client, named_run(client, run_id, model)).info.run_id)
     loaded = RunModel(client, source).load()
     predictions = predict_patches(
         loaded.network.predict_on_batch,

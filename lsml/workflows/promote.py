@@ -24,7 +24,7 @@ from lsml.tracking.models import RegisteredModel, RunModel, registered_run
 from lsml.tracking.reading import RunReader
 from lsml.tracking.runs import retrainings_of
 from lsml.tracking.store import Client, Run, find_run, open_client, study_of
-from lsml.tracking.study import model_run_id, register_run, scored_run
+from lsml.tracking.study import model_run, register_run, scored_run
 from lsml.workflows.retrain import Retraining
 from lsml.workflows.sources import Listener, RecordedData
 from lsml.workspace import exclusively, lock_file
@@ -111,7 +111,7 @@ def promote(
         patches = RecordedData(challenger.scored_run.data.tags, data).prepare(listener.step)
         reload = _reload(client, challenger, patches, check)
         again = _repeats(client, challenger, repeats, patches, data, listener)
-        decision = _decide(client, challenger, again, registered.name, before)
+        decision = _decide(client, challenger, again, model, before)
         promotion = replace(
             promotion,
             verdict="promoted" if decision.not_worse else "refused",
@@ -143,7 +143,7 @@ def _lock(name: str) -> AbstractContextManager[None]:
 
 def _find(client: Client, reference: str) -> Run:
     run_id = reference if _RUN_ID.fullmatch(reference) else registered_run(client, reference)
-    return find_run(client, model_run_id(find_run(client, run_id)))
+    return model_run(client, find_run(client, run_id))
 
 
 def _contender(client: Client, run: Run) -> _Contender:
@@ -190,12 +190,12 @@ def _repeats(
 
 
 def _decide(
-    client: Client, challenger: _Contender, again: list[ScoredModel], name: str, before: str | None
+    client: Client, challenger: _Contender, again: list[ScoredModel], model: RegisteredModel, before: str | None
 ) -> Decision:
     """By the promotion policy, with the champion's own repeats where the challenger has some."""
     if before is None:
         return decide(challenger.scores, None)
-    version = RegisteredModel(client, name).version(before)
+    version = model.version(before)
     champion = _contender(client, find_run(client, str(version.run_id)))
     complete = {Tag.ROLE: Role.REPEAT, Tag.STATE: State.COMPLETE}
     others = retrainings_of(client, champion.scored_run, complete) if again else []
