@@ -19,6 +19,7 @@ from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.pack import PackedSplit
 from lsml.data.scan import PatchFiles
 from lsml.errors import ModelError
+from lsml.names import Artifact
 from lsml.scoring.bootstrap import Difference, Interval, difference, intervals
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import (
@@ -156,6 +157,19 @@ class Evaluation:
         start = max(0, (len(self.patches) - _MEDIAN) // 2)
         return tuple(score.id for score in self.worst_first[max(start, _WORST) : start + _MEDIAN])
 
+    def draw(self, split: SplitName) -> dict[str, bytes]:
+        """Its curves as PNG, by their paths among the files of a run."""
+        # Here, because it loads Matplotlib, which a process that coordinates a study does not need.
+        from lsml.plots import png
+        from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
+
+        title = f"{split} split, {len(self.patches)} patches"
+        return {
+            f"{split}/{Artifact.PRECISION_RECALL}": png(plot_precision_recall(self.counts, self.threshold, title)),
+            f"{split}/{Artifact.F1_OVER_THRESHOLD}": png(plot_f1(self.counts, self.threshold, title)),
+            f"{split}/{Artifact.RELIABILITY}": png(plot_reliability(self.counts, title)),
+        }
+
     @property
     def patch_table(self) -> str:
         """`patches` as CSV, by which runs are compared."""
@@ -247,6 +261,7 @@ class EvaluationReport:
         run_id: the run that was asked for; `model_run_id` the one whose model was evaluated.
         data: the dataset's folder.
         panels: pictures of the worst patches, worst first, and of the median ones.
+        figures: of `Evaluation.draw`.
         split_protocol: how the patches were held out, as text.
         fingerprint: SHA-256 of ids, images and masks, 64 hex digits.
         openings: how often this test split has been opened for the study so far, this time included; None of the
@@ -262,6 +277,7 @@ class EvaluationReport:
     split: SplitName
     evaluation: Evaluation
     panels: tuple[Panel, ...]
+    figures: dict[str, bytes]
     split_protocol: str
     fingerprint: str
     openings: int | None

@@ -294,23 +294,25 @@ def evaluation_tables(
         augmented: the same model's with test-time augmentation.
         baseline: those of the per-pixel logistic regression.
     """
-    evaluations = {"network": evaluation, "mean of eight orientations": augmented, "logistic regression": baseline}
-    scores = {column: each.metrics for column, each in evaluations.items() if each}
-    pooled = _by_score("pooled over pixels and objects", scores)
-    columns, rows = [*pooled.columns], [[*row] for row in pooled.rows]
-    columns.insert(2, "95 % interval")
-    for row, name in zip(rows, evaluation.metrics, strict=True):
-        interval = evaluation.intervals.get(name)
-        row.insert(2, interval.describe() if interval else "")
-    others = {column: each.other_averages for column, each in evaluations.items() if each and each is not augmented}
-    return [Table(title, columns, rows), _by_score("averages of other kinds", others)]
+    compared = {"mean of eight orientations": augmented, "logistic regression": baseline}
+    others = {column: each.metrics for column, each in compared.items() if each}
+    intervals = {name: interval.describe() for name, interval in evaluation.intervals.items()}
+    rows = [
+        [_words(name), f"{score:.4f}", intervals.get(name, ""), *(f"{other[name]:.4f}" for other in others.values())]
+        for name, score in evaluation.metrics.items()
+    ]
+    averages = {"network": evaluation.other_averages}
+    if baseline:
+        averages["logistic regression"] = baseline.other_averages
+    means = [[_words(name), *(f"{each[name]:.4f}" for each in averages.values())] for name in averages["network"]]
+    return [
+        Table(title, ["pooled over pixels and objects", "network", "95 % interval", *others], rows),
+        Table("", ["averages of other kinds", *averages], means),
+    ]
 
 
-def _by_score(head: str, scores: Mapping[str, Mapping[str, float]]) -> Table:
-    """A row a score, a column a model."""
-    names = next(iter(scores.values()))
-    rows = [[name.replace("_", " "), *(f"{model[name]:.4f}" for model in scores.values())] for name in names]
-    return Table("", [head, *scores], rows)
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def reproduction_table(run_id: str, recorded: Mapping[str, float], reproduced: Mapping[str, float]) -> Table:

@@ -189,7 +189,7 @@ class RunWriter:
         rows = [score._asdict() for score in evaluation.worst_first]
         self.log_texts({f"{split}{Artifact.PATCHES}": to_csv(rows)})
         self.log_table(f"{split}{Artifact.SHOWN_PATCHES}", rows)
-        self.log_files(_curves(evaluation, split))
+        self.log_files(report.figures)
         if project_run := os.environ.get("MLFLOW_RUN_ID"):
             RunWriter(self._client, project_run).log_scores({}, {Tag.EVALUATED_RUN: self.id})
 
@@ -250,20 +250,6 @@ def _split_metrics(prefix: str, evaluation: "Evaluation") -> dict[str, float]:
     for name, (low, high) in evaluation.intervals.items():
         metrics |= {f"{prefix}_{name}_low": low, f"{prefix}_{name}_high": high}
     return metrics
-
-
-def _curves(evaluation: "Evaluation", split: str) -> dict[str, bytes]:
-    # Here, because it loads Matplotlib, which a process that coordinates a study does not need.
-    from lsml.plots import png
-    from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
-
-    title = f"{split} split, {len(evaluation.patches)} patches"
-    counts, threshold = evaluation.counts, evaluation.threshold
-    return {
-        f"{split}/{Artifact.PRECISION_RECALL}": png(plot_precision_recall(counts, threshold, title)),
-        f"{split}/{Artifact.F1_OVER_THRESHOLD}": png(plot_f1(counts, threshold, title)),
-        f"{split}/{Artifact.RELIABILITY}": png(plot_reliability(counts, title)),
-    }
 
 
 class TrialRecorder:

@@ -93,6 +93,7 @@ def evaluate(
         split=split,
         evaluation=evaluation,
         panels=patches.panels(predict, evaluation),
+        figures=evaluation.draw(split),
         split_protocol=protocol,
         fingerprint=fingerprint,
         openings=openings,
