@@ -7,6 +7,7 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from lsml.config.schema import ModelConfig
+from lsml.models.kernels import OF_KERAS, Layers
 
 BATCH_MOMENTUM = 0.9
 """Of the batch statistics' moving average: some 20 steps are enough to follow, where Keras's .99 needs 200."""
@@ -25,10 +26,11 @@ class Blocks:
         seeds: an endless stream; every layer that draws random numbers takes one for itself, so that no layer
             depends on what else drew in the process.
         precision: the layers' dtype policy, `float32` or `mixed_bfloat16`.
+        kinds: `OF_KERAS`, which can be exported, or `FAST`, to train.
     """
 
-    def __init__(self, config: ModelConfig, seeds: Iterator[int], precision: str) -> None:
-        self.config, self._seeds, self.precision = config, seeds, precision
+    def __init__(self, config: ModelConfig, seeds: Iterator[int], precision: str, kinds: Layers = OF_KERAS) -> None:
+        self.config, self._seeds, self.precision, self._kinds = config, seeds, precision, kinds
 
     def convolve(
         self,
@@ -66,7 +68,7 @@ class Blocks:
         """The configured normalisation, `epsilon` added to the variance; `x` itself where there is none."""
         options = {"epsilon": epsilon, "dtype": self.precision, "name": name}
         if self.config.normalization == "batch":
-            return layers.BatchNormalization(momentum=BATCH_MOMENTUM, **options)(x)
+            return self._kinds.batch_normalization(momentum=BATCH_MOMENTUM, **options)(x)
         if self.config.normalization == "group":
             return layers.GroupNormalization(math.gcd(NORMALIZATION_GROUPS, x.shape[-1]), **options)(x)
         return x
@@ -93,7 +95,7 @@ class Blocks:
         rate = min(self.config.dropout + self.config.dropout_increment * number / self.config.depth, MOST_DROPPED)
         if not rate:
             return x
-        kind = layers.SpatialDropout2D if self.config.dropout_unit == "channel" else layers.Dropout
+        kind = self._kinds.channel_dropout if self.config.dropout_unit == "channel" else layers.Dropout
         return kind(rate, seed=self.seed(), dtype=self.precision, name=name)(x)
 
     def pad(self, x: KerasTensor, width: int, name: str) -> KerasTensor:
@@ -112,7 +114,7 @@ class Blocks:
         """
         if self.config.upsampling == "bilinear":
             return self._interpolate(self.convolve(x, filters, f"{name}_conv", kernel=1), name)
-        return layers.Conv2DTranspose(
+        return self._kinds.transposed_convolution(
             filters, 2, strides=2, kernel_initializer=self._he_normal(), dtype=self.precision, name=name
         )(x)
 

@@ -15,6 +15,7 @@ from lsml.models.blocks import Blocks
 from lsml.models.encoders import encoder_of
 from lsml.models.ensemble import mean_logits, member_seeds, side_by_side
 from lsml.models.inputs import features_of
+from lsml.models.kernels import FAST, OF_KERAS, Layers
 from lsml.models.pretrained import stem_input
 from lsml.models.trees import tree_network
 
@@ -154,7 +155,9 @@ class Networks(NamedTuple):
     trees: keras.Model | None = None
 
 
-def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> Networks:
+def build_networks(
+    config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32", kinds: Layers = FAST
+) -> Networks:
     """The network for inference and the one to train.
 
     H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone;
@@ -164,6 +167,7 @@ def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision
 
     Args:
         precision: dtype policy of the layers between input scaling and logits, `float32` or `mixed_bfloat16`.
+        kinds: of layers; what is built of `FAST` trains fastest and cannot be exported.
 
     Raises:
         ConfigError: no band and no index is left to look at, or the pretrained weights do not suit the rest.
@@ -171,9 +175,10 @@ def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision
     name, seeds = config.model.architecture, member_seeds(config.seed, config.model.members)
     share = config.model.tree_weight
     if len(seeds) == 1 and not share:
-        return _single(config, statistics, precision, config.seed, name)
+        return _single(config, statistics, precision, kinds, config.seed, name)
     members = [
-        _single(config, statistics, precision, seed, f"{name}_{number}") for number, seed in enumerate(seeds, start=1)
+        _single(config, statistics, precision, kinds, seed, f"{name}_{number}")
+        for number, seed in enumerate(seeds, start=1)
     ]
     answers, weights, trees = [member.inference_model for member in members], None, None
     if share:
@@ -187,9 +192,11 @@ def build_networks(config: TrainConfig, statistics: BandStatistics, *, precision
     return Networks(inference_model, training_model, tuple(member.inference_model for member in members), trees)
 
 
-def _single(config: TrainConfig, statistics: BandStatistics, precision: str, seed: int, name: str) -> Networks:
+def _single(
+    config: TrainConfig, statistics: BandStatistics, precision: str, kinds: Layers, seed: int, name: str
+) -> Networks:
     seeds, model = _seeds(seed), config.model
-    blocks = Blocks(model, seeds, precision)
+    blocks = Blocks(model, seeds, precision, kinds)
     stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
     inputs = features_of(stored, config.input, statistics)
     features = _encoded(inputs, config, statistics, blocks)
@@ -202,15 +209,18 @@ def _single(config: TrainConfig, statistics: BandStatistics, precision: str, see
     return Networks(inference_model, training_model, (inference_model,))
 
 
-def build_network(config: TrainConfig, statistics: BandStatistics, *, precision: str = "float32") -> keras.Model:
-    """Stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`: `inference_model` of `build_networks`."""
-    return build_networks(config, statistics, precision=precision).inference_model
+def build_network(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
+    """Stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`, of Keras's own layers in float32.
+
+    The weights are those of `inference_model` of `build_networks`, in the same order.
+    """
+    return build_networks(config, statistics, kinds=OF_KERAS).inference_model
 
 
 def build_model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
     """The network to export: stored bands float32 `(B, H, W, 14)` to landslide probability `(B, H, W, 1)`.
 
-    It is `build_network` under float32 with a sigmoid on top; the weights are the same, in the same order.
+    It is `build_network` with a sigmoid on top; the weights are the same, in the same order.
 
     Args:
         config: such as `experiment.base` of `lsml.load_experiment`.

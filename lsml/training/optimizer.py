@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Container, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
 
 from lsml.config.schema import TrainingConfig
+from lsml.models.kernels import ADAM_BETAS, adam_step
 
 _UNDECAYED = ("bias", "gamma", "beta")
 """Names of the variables that do not decay."""
-
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
-"""Of `keras.optimizers.Adam`."""
 
 
 class PacedAdamW(keras.optimizers.Optimizer):
@@ -21,8 +19,7 @@ class PacedAdamW(keras.optimizers.Optimizer):
 
     Decay and step are proportional to the learning rate, so that a share of 0 leaves a variable as it is. Moments of
     gradients are kept from the first step on, also of variables that do not move yet. The update is that of
-    `keras.optimizers.AdamW`, to the last digit, but of all variables with one learning rate and decay at once: their
-    values stand one after another in one array, which takes ten operations for all where Keras takes ten for each.
+    `keras.optimizers.AdamW`, where the backend has a kernel for it in one pass over a variable.
 
     Args:
         decay: share of a variable that goes with each step, before the learning rate is multiplied with it.
@@ -44,22 +41,17 @@ class PacedAdamW(keras.optimizers.Optimizer):
     ) -> None:
         super().__init__(learning_rate, name="adamw", **options)
         self._decay, self._paths, self._share, self._frozen_steps = decay, slow, share, frozen_steps
-        self._groups: list[_Group] = []
+        self._moments: list[tuple[keras.Variable, keras.Variable]] = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Groups the variables by whether they are slow and whether they decay; makes their moments."""
+        """Makes the moments of the variables' gradients."""
         if self.built:
             return
         super().build(variables)
-        members: dict[tuple[bool, bool], list[int]] = {}
-        for index, variable in enumerate(variables):
-            decays = not any(word in variable.name for word in _UNDECAYED)
-            members.setdefault((variable.path in self._paths, decays), []).append(index)
-        for (slow, decays), indices in members.items():
-            shapes = [tuple(variables[index].shape) for index in indices]
-            size = sum(map(math.prod, shapes))
-            moments = [self.add_variable((size,), name=f"{name}{len(self._groups)}") for name in ("mean", "variance")]
-            self._groups.append(_Group(slow, decays, tuple(indices), *moments))
+        self._moments = [
+            (self.add_variable_from_reference(variable, "mean"), self.add_variable_from_reference(variable, "variance"))
+            for variable in variables
+        ]
 
     def _backend_update_step(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
@@ -69,40 +61,16 @@ class PacedAdamW(keras.optimizers.Optimizer):
         Raises:
             ValueError: a variable has no gradient.
         """
-        if len(grads) < sum(len(group.indices) for group in self._groups):
+        if len(grads) < len(self._moments):
             raise ValueError("every variable that the optimizer was built with has to have a gradient")
-        steps = ops.cast(self.iterations + 1, "float32")
-        rate = ops.cast(learning_rate, "float32")
-        bias1, bias2 = (1 - ops.power(ops.cast(beta, "float32"), steps) for beta in (_BETA1, _BETA2))
-        for slow, decays, indices, mean, variance in self._groups:
-            own = rate * ops.cast(self.iterations >= self._frozen_steps, "float32") * self._share if slow else rate
-            variables = [trainable_variables[index] for index in indices]
-            gradient = _flat([grads[index] for index in indices])
-            values = _flat([ops.convert_to_tensor(variable) for variable in variables])
-            if decays:
-                values = values - values * self._decay * own
-            mean.assign_add((gradient - mean) * (1 - _BETA1))
-            variance.assign_add((ops.square(gradient) - variance) * (1 - _BETA2))
-            values = values - mean * (own * ops.sqrt(bias2) / bias1) / (ops.sqrt(variance) + _EPSILON)
-            start = 0
-            for variable in variables:
-                size = math.prod(variable.shape)
-                variable.assign(ops.reshape(values[start : start + size], variable.shape))
-                start += size
-
-
-class _Group(NamedTuple):
-    """Variables with one learning rate: their places among all, and the moments of their gradients, `(size,)` each."""
-
-    slow: bool
-    decays: bool
-    indices: tuple[int, ...]
-    mean: keras.Variable
-    variance: keras.Variable
-
-
-def _flat(arrays: Sequence[Any]) -> Any:
-    return ops.concatenate([ops.reshape(array, (-1,)) for array in arrays])
+        rate, steps = ops.cast(learning_rate, "float32"), ops.cast(self.iterations + 1, "float32")
+        slow_rate = rate * ops.cast(self.iterations >= self._frozen_steps, "float32") * self._share
+        powers = [ops.power(ops.cast(beta, "float32"), steps) for beta in ADAM_BETAS]
+        for gradient, variable, moments in zip(grads, trainable_variables, self._moments, strict=True):
+            own = slow_rate if variable.path in self._paths else rate
+            if not any(word in variable.name for word in _UNDECAYED):
+                variable.assign_sub(ops.convert_to_tensor(variable) * (self._decay * own))
+            adam_step(variable, moments, gradient, own, powers)
 
 
 _WARM_UP_EPOCHS = 3

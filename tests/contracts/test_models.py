@@ -250,8 +250,9 @@ def test_bfloat16_ends_in_float32_logits(config: TrainConfig, statistics: BandSt
 
     The tolerance is that of bfloat16's 8 bits in some dozen layers; networks of other weights lie .3 apart.
     """
-    network = build_network(config, statistics, precision="mixed_bfloat16")
-    for member in build_networks(config, statistics, precision="mixed_bfloat16").members:
+    networks = build_networks(config, statistics, precision="mixed_bfloat16")
+    network = networks.inference_model
+    for member in networks.members:
         *convolutions, last = [layer for layer in member.layers if isinstance(layer, keras.layers.Conv2D)]
         assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
         assert last.name == member.layers[-1].name == "logits"

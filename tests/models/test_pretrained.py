@@ -18,7 +18,7 @@ from lsml.errors import ConfigError, ModelError
 from lsml.models.export import load_bytes
 from lsml.models.pretrained import _three_channel_encoder as three_channel_encoder
 from lsml.models.pretrained import identity, load_pretrained
-from lsml.models.unet import build_network
+from lsml.models.unet import build_network, build_networks
 from lsml.training.network import Network
 from lsml.training.trainer import FitResult, Trainer, fit, last_epoch
 from tests.processes import ROOT, WITHOUT_LSML, environment, lsml
@@ -132,7 +132,7 @@ def test_bfloat16_gives_the_same_network(stem: str, weights: Path, statistics: B
     """All convolutions but the last compute in bfloat16, and probabilities are the float32 network's within .05."""
     config = _config(weights, model__stem=stem)
     plain = _carried(config, statistics)
-    mixed = build_network(config, statistics, precision="mixed_bfloat16")
+    mixed = build_networks(config, statistics, precision="mixed_bfloat16").inference_model
     mixed.set_weights(plain.get_weights())
     *convolutions, _ = [layer for layer in mixed.layers if isinstance(layer, keras.layers.Conv2D)]
     assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
