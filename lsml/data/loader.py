@@ -1,5 +1,6 @@
 """Batches of one training epoch: which patches in what order, augmented, every batch of the same shape."""
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +9,7 @@ import numpy as np
 
 from lsml.config.schema import AugmentConfig
 from lsml.data.augmentation import Augmentation
+from lsml.data.sensor import N_BANDS
 from lsml.data.splits import Split
 
 _ORDER_STREAM = 1
@@ -98,7 +100,7 @@ class EpochLoader:
         positive_fraction: float = 0.0,
         workers: int = 1,
     ) -> None:
-        self._workers = workers
+        self._workers, self._of_thread = workers, threading.local()
         self._split, self._epoch, self._augment, self._seed = split, epoch, augment, seed
         self._batch_size = min(batch_size, len(split))
         self._steps = steps_per_epoch(len(split), batch_size, asked=steps)
@@ -132,14 +134,25 @@ class EpochLoader:
         chosen = self._order[places]
         if not self._augment.strength:
             return self._split.batch(chosen)
-        augment = Augmentation(self._augment, self._split.mask(0).shape)
-        pairs = [
-            augment(self._split.image(patch), self._split.mask(patch), seed=self._seed, epoch=self._epoch, index=key)
-            for patch, key in zip(chosen.tolist(), self._keys[places].tolist(), strict=True)
-        ]
-        images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        augment, size = self._augmentation(), self._split.mask(0).shape
+        images = np.empty((len(chosen), *size, N_BANDS), np.float32)
+        masks = np.empty((len(chosen), *size), np.uint8)
+        for place, (patch, key) in enumerate(zip(chosen.tolist(), self._keys[places].tolist(), strict=True)):
+            augment.write(
+                (self._split.image(patch), self._split.mask(patch)),
+                (images[place], masks[place]),
+                seed=self._seed,
+                epoch=self._epoch,
+                index=key,
+            )
         truth = masks[..., None].astype(np.float32)
         return augment.mix(images, truth, seed=self._seed, epoch=self._epoch, step=index)
+
+    def _augmentation(self) -> Augmentation:
+        """This thread's own."""
+        if not hasattr(self._of_thread, "augmentation"):
+            self._of_thread.augmentation = Augmentation(self._augment, self._split.mask(0).shape)
+        return self._of_thread.augmentation
 
 
 class SideBySideLoader:

@@ -39,7 +39,8 @@ from lsml.training.outcome import Checkpoint, Report, StepEvent
 _GPU_LOADER_THREADS = 8
 
 _STEP = 2
-"""Raised where a training step gives other last digits or keeps other variables, as no older checkpoint has them."""
+"""Raised where a step, or the batches for it, have other last digits, or the optimizer other variables: then no
+checkpoint of before is resumed."""
 
 Stop = Literal["finished", "early", "pruned"]
 

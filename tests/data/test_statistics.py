@@ -10,7 +10,7 @@ import pytest
 
 from lsml.data.pack import pack_split
 from lsml.data.scan import PatchFiles
-from lsml.data.sensor import BANDS, as_integers, as_stored
+from lsml.data.sensor import BANDS, CONSTANTS, as_integers, as_stored
 from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import DataError
 from tests.data.conftest import WritePatch
@@ -143,6 +143,12 @@ def test_survives_json() -> None:
     tree["std"].pop()
     with pytest.raises(ValueError, match="not 14 values"):
         BandStatistics.from_dict(tree)
+
+
+def test_every_integer_is_decoded_to_the_float32_nearest_to_the_quotient() -> None:
+    """All 65,536 integers of all bands, although they are multiplied by an inverse that is rounded itself."""
+    integers = np.repeat(np.arange(65536, dtype=np.uint16)[:, None], len(BANDS), axis=1)
+    np.testing.assert_array_equal(as_stored(integers), (integers / np.array(CONSTANTS)).astype(np.float32))
 
 
 def test_integers_over_constants_are_recognised() -> None:
