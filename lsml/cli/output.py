@@ -18,17 +18,27 @@ if TYPE_CHECKING:
     from lsml.training.outcome import Attempt
 
 
-_LOG_WIDTH = 400
-
-
 def print_table(table: "Table") -> None:
-    """Prints a table; ids of runs stay whole, to be copied, and a log gets the width that it needs."""
+    """Prints a table; ids of runs stay whole, to be copied. A log gets plain columns of the width that they need."""
+    if not sys.stdout.isatty():
+        _print_columns(table)
+        return
     grid = Grid(title=table.title or None, title_justify="left")
     for index, column in enumerate(table.columns):
         grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=column == "run")
     for place, row in enumerate(table.rows):
         grid.add_row(*map(str, row), style="bold" if place in table.marked else None)
-    Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH).print(grid)
+    Console(highlight=False).print(grid)
+
+
+def _print_columns(table: "Table") -> None:
+    rows = [list(map(str, row)) for row in (table.columns, *table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if table.title:
+        typer.echo(table.title)
+    for first, *rest in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        typer.echo("  ".join(cells).rstrip())
 
 
 def print_reliability(patches: int) -> None:

@@ -264,7 +264,7 @@ class StudyFacts:
         base: the first trial's configuration.
         searched: the values of each searched field, as text; `logarithmic` those that are searched so.
         choices: the choices of each field that has them.
-        importance: share of the variance of F1 that each field explains.
+        importance: how much each field decides whether a trial is among the best, together 1.
         best: what is registered, or the best so far; None before a trial has completed.
         best_run_id: the run with its model.
         rivals: what it is compared with, scored in the same way: the base configuration, the next best, baselines.

@@ -88,14 +88,14 @@ class StudyFigures:
         return figure
 
     def importance(self) -> Figure:
-        """Share of the variance of F1 that each field explains, as bars, the largest on top."""
+        """How much each field decides whether a trial is among the best, as bars, the largest on top."""
         importance = self._facts.importance
         figure, axes = _figure(1.1 + 0.32 * len(importance))
         ranked = sorted(importance.items(), key=lambda item: -item[1])
         bars = axes.barh([_plain(name) for name, _ in ranked], [share for _, share in ranked], color=BLUE, height=0.65)
         axes.bar_label(bars, [f"{share:.0%}" for _, share in ranked], padding=4, fontsize=9)
         axes.invert_yaxis()
-        axes.set(xlim=(0, 1.12 * ranked[0][1] or 1), xlabel="share of the variance of F1 that it explains")
+        axes.set(xlim=(0, 1.12 * ranked[0][1] or 1), xlabel="importance")
         axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
         axes.spines[["right", "top"]].set_visible(False)
         return figure

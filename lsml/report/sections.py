@@ -128,15 +128,16 @@ def _configuration(facts: StudyFacts) -> PageSection | None:
 
 def _importance(facts: StudyFacts) -> PageSection:
     if not facts.importance:
-        why = "Importances need two complete trials of different F1, with a field that was searched in all of them."
+        why = "Importances need two complete trials of different F1, and a field that was searched."
         return PageSection("importance", "Parameter importance", paragraphs=[why])
     told = ", ".join(f"{name} {share:.0%}" for name, share in list(facts.importance.items())[:3])
     n = len(facts.complete)
     text = (
-        f"By fANOVA (Hutter et al. 2014) over the {n} complete {_trials(n)}; fields that only some trials have are "
-        "left out." + (" So few trials make this a hint, no finding." if n < 10 * len(facts.importance) else "")
+        "How much each field decides whether a trial is among the best, by PED-ANOVA (Watanabe et al. 2023) over the "
+        f"{n} complete {_trials(n)}; a field that only some have counts with these."
+        + (" So few trials make this a hint, no finding." if n < 10 * len(facts.importance) else "")
     )
-    picture = Picture(as_svg(StudyFigures(facts).importance()), f"Share of the variance of F1: {told}")
+    picture = Picture(as_svg(StudyFigures(facts).importance()), f"Importance: {told}")
     return PageSection("importance", "Parameter importance", paragraphs=[text], pictures=[picture])
 
 

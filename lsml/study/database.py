@@ -1,13 +1,22 @@
 """Optuna's database as lsml uses it: opening it, its studies, and how an attempt at a slot is read."""
 
+import copy
+import functools
+import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import optuna
+import sqlalchemy
+from optuna.distributions import json_to_distribution
 from optuna.exceptions import ExperimentalWarning
+from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -169,6 +178,81 @@ class CountedStudy(optuna.Study):
         return best
 
 
+_PARTS = ("params", "values", "user_attributes", "system_attributes", "intermediate_values")
+
+
+class StoredStudy(CountedStudy):
+    """A study of a database as it is when its attempts are first asked for; read with a query a table.
+
+    Optuna makes an object of every value that a trial has, which takes six times as long.
+
+    Args:
+        name: of the study.
+        storage: that holds it.
+        parts: of its trials that are read; the others are empty.
+    """
+
+    def __init__(self, name: str, storage: optuna.storages.RDBStorage, *, parts: Collection[str] = _PARTS) -> None:
+        super().__init__(name, storage)
+        self._engine, self._id, self._read = storage.engine, storage.get_study_id_from_name(name), parts
+
+    def all_trials(self, *, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        """Every attempt, superseded ones included."""
+        found = [trial for trial in self._attempts if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+    @cached_property
+    def _attempts(self) -> list[FrozenTrial]:
+        trials = _TABLES["trials"]
+        with self._engine.connect() as connection:
+            of = [self._rows(connection, _TABLES[f"trial_{name}"]) if name in self._read else {} for name in _PARTS]
+            of_study = sqlalchemy.select(trials).where(trials.c.study_id == self._id).order_by(trials.c.trial_id)
+            return [_trial(row, *(rows.get(row.trial_id, ()) for rows in of)) for row in connection.execute(of_study)]
+
+    def _rows(self, connection: sqlalchemy.Connection, table: sqlalchemy.Table) -> dict[int, list[Any]]:
+        """The rows of a table of trials' values, by trial, in the order in which they were written."""
+        trials = _TABLES["trials"]
+        chosen = sqlalchemy.select(table).join(trials, table.c.trial_id == trials.c.trial_id)
+        rows: dict[int, list[Any]] = defaultdict(list)
+        for row in connection.execute(chosen.where(trials.c.study_id == self._id).order_by(*table.primary_key)):
+            rows[row.trial_id].append(row)
+        return rows
+
+
+_TABLES = models.BaseModel.metadata.tables
+
+_distribution = functools.cache(json_to_distribution)
+
+
+def _trial(row: Any, params: Any, values: Any, attributes: Any, system: Any, course: Any) -> FrozenTrial:
+    """A trial as Optuna gives it, from the rows that belong to it."""
+    distributions = {param.param_name: _distribution(param.distribution_json) for param in params}
+    value_of = models.TrialValueModel.stored_repr_to_value
+    intermediate_of = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    objectives = {each.objective: value_of(each.value, each.value_type) for each in values}
+    return FrozenTrial(
+        trial_id=row.trial_id,
+        number=row.number,
+        state=row.state,
+        value=None,
+        values=[objectives[number] for number in sorted(objectives)] or None,
+        datetime_start=_local(row.datetime_start),
+        datetime_complete=_local(row.datetime_complete),
+        params={each.param_name: distributions[each.param_name].to_external_repr(each.param_value) for each in params},
+        distributions=distributions,
+        user_attrs={each.key: json.loads(each.value_json) for each in attributes},
+        system_attrs={each.key: json.loads(each.value_json) for each in system},
+        intermediate_values={
+            each.step: intermediate_of(each.intermediate_value, each.intermediate_value_type) for each in course
+        },
+    )
+
+
+def _local(stored: datetime | None) -> datetime | None:
+    """Times are stored in UTC, and are local in a trial, both without saying so."""
+    return stored and stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
 def within(limit: float | None, cost: float | None) -> bool:
     """Whether a second objective is at most `limit`; without a limit, or without a cost, it is."""
     return limit is None or cost is None or cost <= limit
@@ -179,7 +263,7 @@ def _best_first(trials: Sequence[FrozenTrial]) -> list[AttemptRecord]:
     return sorted(finite, key=lambda attempt: (-(attempt.f1 or 0.0), attempt.cost or 0.0, attempt.trial.number))
 
 
-def _open_storage(url: str) -> optuna.storages.BaseStorage:
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
     """The Optuna storage at `url`, its tables made once however many processes ask at the same time.
 
     Raises:
@@ -230,7 +314,7 @@ def make_study(
     return CountedStudy(full, opened, pruner=pruner)
 
 
-def load_study(storage: str, name: str) -> CountedStudy:
+def load_study(storage: str, name: str) -> StoredStudy:
     """An existing study, to read.
 
     Raises:
@@ -239,16 +323,16 @@ def load_study(storage: str, name: str) -> CountedStudy:
     """
     opened = _open_storage(storage)
     try:
-        return CountedStudy(name, opened)
+        return StoredStudy(name, opened)
     except KeyError:
         names = ", ".join(_names(opened)) or "none yet"
         raise ConfigError(f"study '{name}'", "no such study in the database", f"existing studies: {names}") from None
 
 
-def load_studies(storage: str) -> list[CountedStudy]:
-    """All studies in the database, by name."""
+def load_studies(storage: str) -> list[StoredStudy]:
+    """All studies in the database, by name; of their trials values and attributes alone."""
     opened = _open_storage(storage)
-    return [CountedStudy(name, opened) for name in _names(opened)]
+    return [StoredStudy(name, opened, parts=("values", "user_attributes")) for name in _names(opened)]
 
 
 def _names(storage: optuna.storages.BaseStorage) -> list[str]:

@@ -1,11 +1,13 @@
 """What Optuna tells of a study: its figures, the importances, the Pareto front, every trial."""
 
+import importlib
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lsml.config.fields import format_amount, format_value
 from lsml.config.schema import COST_UNITS
@@ -49,25 +51,50 @@ def _f1_by_slot(study: CountedStudy) -> optuna.Study:
 
 
 def importances(study: CountedStudy) -> dict[str, float]:
-    """Share of the objective's variance that each searched field explains (fANOVA, Hutter et al. 2014).
+    """How much each searched field decides whether a trial is among the best; together 1, the largest first.
 
-    Empty while fewer than two complete trials differ in value, or none of the fields was searched in all of them.
+    PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255), Optuna's default, of the complete trials' F1; a
+    field that only some trials have counts with these. Empty while fewer than two complete trials differ in F1, or
+    nothing was searched.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    common = set.intersection(*(set(t.params) for t in complete)) if complete else set()
-    if len({AttemptRecord(t).f1 for t in complete}) < _IMPORTANCE_NEEDS or not common:
+    if len({AttemptRecord(t).f1 for t in complete}) < _IMPORTANCE_NEEDS or not any(t.params for t in complete):
         return {}
-    return optuna.importance.get_param_importances(
-        study, evaluator=_evaluator(), target=(lambda trial: trial.values[0]) if study.cost_metric else None
-    )
+    _load_importance()
+    # With several objectives the evaluator wants one, takes the lowest for the best, and warns that it does.
+    target = _loss if study.cost_metric else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return optuna.importance.get_param_importances(study, evaluator=_evaluator(study), target=target)
 
 
-def _evaluator() -> "optuna.importance.FanovaImportanceEvaluator":
-    return optuna.importance.FanovaImportanceEvaluator(seed=0)
+_BEST_SHARE, _BEST_AT_LEAST = 0.1, 5
+"""The trials that count as the best: a tenth, but five, below which Optuna calls its estimate unstable, or half."""
+
+
+def _evaluator(study: optuna.Study) -> "optuna.importance.PedAnovaImportanceEvaluator":
+    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    best = min(max(_BEST_SHARE * complete, _BEST_AT_LEAST), complete / 2)
+    return optuna.importance.PedAnovaImportanceEvaluator(target_quantile=best / complete)
+
+
+def _load_importance() -> None:
+    """Loads Optuna's importances without scikit-learn, which its other evaluators use and which takes a second."""
+    if "sklearn" not in sys.modules:
+        absent: Any = None
+        sys.modules["sklearn"] = absent
+        try:
+            importlib.import_module("optuna.importance")
+        finally:
+            del sys.modules["sklearn"]
+
+
+def _loss(trial: FrozenTrial) -> float:
+    return -float(trial.values[0])
 
 
 def _plot_importance(study: optuna.Study) -> "Figure":
-    return optuna.visualization.plot_param_importances(study, evaluator=_evaluator())
+    return optuna.visualization.plot_param_importances(study, evaluator=_evaluator(study), target_name="F1")
 
 
 def _plot_front(study: CountedStudy) -> "Figure":
@@ -133,7 +160,8 @@ def trial_facts(study: CountedStudy) -> list[TrialFacts]:
     """Every attempt at a trial of the search, superseded ones included, by slot and attempt."""
     attempts = [AttemptRecord(trial) for trial in study.all_trials(deepcopy=False)]
     attempts.sort(key=lambda attempt: (attempt.slot, attempt.ordinal))
-    return [_facts(attempt, two_objectives=study.cost_metric is not None) for attempt in attempts]
+    two_objectives = study.cost_metric is not None
+    return [_facts(attempt, two_objectives=two_objectives) for attempt in attempts]
 
 
 def _facts(attempt: AttemptRecord, *, two_objectives: bool) -> TrialFacts:

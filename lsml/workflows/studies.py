@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lsml.config.schema import COST_UNITS
 from lsml.errors import ConfigError, StorageError
@@ -10,10 +11,11 @@ from lsml.names import State, Tag
 from lsml.report.facts import TrialFacts, TuneResult
 from lsml.study.database import AttemptRecord, CountedStudy, load_studies, load_study
 from lsml.study.results import importances, trial_facts, trial_records
-from lsml.tracking.ledger import Ledger
-from lsml.tracking.store import Client, find_run, open_client, tracking_uri
-from lsml.tracking.ui import StudyPages, free_port, serve, server_address, study_pages, study_runs
 from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER
+
+if TYPE_CHECKING:
+    from lsml.tracking.store import Client
+    from lsml.tracking.ui import StudyPages
 
 
 def list_studies(storage: str | None) -> list[dict[str, object]]:
@@ -124,6 +126,9 @@ def _test_openings(study_run_id: str | None) -> tuple[list[dict[str, str | None]
     """Every opening of the test split for a study; None and why, where MLflow cannot tell."""
     if study_run_id is None:
         return [], ""
+    from lsml.tracking.ledger import Ledger
+    from lsml.tracking.store import find_run, open_client
+
     try:
         client = open_client()
         openings = Ledger.of_run(client, find_run(client, study_run_id)).openings()
@@ -152,7 +157,7 @@ class Ui:
     """
 
     address: str
-    pages: StudyPages | None
+    pages: "StudyPages | None"
     wait: Callable[[], None] | None
 
 
@@ -168,6 +173,9 @@ def open_ui(study: str | None, *, port: int | None) -> Iterator[Ui]:
         ConfigError: no such study.
         StorageError: the store cannot be used, the port is taken, or the server does not start.
     """
+    from lsml.tracking.store import open_client, tracking_uri
+    from lsml.tracking.ui import free_port, serve, server_address
+
     client = open_client()
     pages = _pages(client, study)
     if address := server_address(tracking_uri()):
@@ -177,7 +185,9 @@ def open_ui(study: str | None, *, port: int | None) -> Iterator[Ui]:
         yield Ui(server.address, pages, wait=server.wait)
 
 
-def _pages(client: Client, study: str | None) -> StudyPages | None:
+def _pages(client: "Client", study: str | None) -> "StudyPages | None":
+    from lsml.tracking.ui import study_pages, study_runs
+
     runs = study_runs(client)
     chosen = [run for run in runs if study is None or run.data.tags[Tag.STUDY] == study]
     if chosen:

@@ -1,0 +1,135 @@
+"""A study read in one go: the trials that Optuna reads, and what decides which of them are the best."""
+
+import math
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from lsml.names import Attribute
+from lsml.study.database import CountedStudy, load_studies, load_study, make_study
+from lsml.study.results import importances
+
+STORAGE = "sqlite:///optuna.db"
+DISTRIBUTIONS = {
+    "model.architecture": CategoricalDistribution(["unet", "resnet_unet"]),
+    "model.filters": IntDistribution(8, 32, step=8),
+    "training.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+}
+
+
+def _params(slot: int) -> dict[str, object]:
+    return {
+        "model.architecture": ("unet", "resnet_unet")[slot % 2],
+        "model.filters": 8 * (1 + slot // 2 % 4),
+        "training.learning_rate": 10 ** (-4 + 2 * (slot * 7 % 40) / 40),
+    }
+
+
+def _comparable(trials: list[FrozenTrial]) -> list[dict[str, object]]:
+    """All that they hold; the values on the way as text, because NaN is no number's equal."""
+    return [{**vars(trial), "intermediate_values": repr(sorted(trial.intermediate_values.items()))} for trial in trials]
+
+
+def test_trials_are_read_as_optuna_reads_them(folder: Path) -> None:
+    """Complete, pruned, failed, running and waiting ones; of two objectives; with NaN and infinities on the way."""
+    study = make_study(STORAGE, "two", pruner=optuna.pruners.NopPruner(), with_cost=True)
+    other = make_study(STORAGE, "another", pruner=optuna.pruners.NopPruner())
+    slots = {Attribute.SLOT: 0, Attribute.ORDINAL: 1}
+    study.add_trial(
+        create_trial(params=_params(0), distributions=DISTRIBUTIONS, values=[0.5, 9000.0], user_attrs=slots)
+    )
+    course = {1: 0.1, 3: math.nan, 2: math.inf, 4: -math.inf}
+    other.add_trial(
+        create_trial(
+            params=_params(1),
+            distributions=DISTRIBUTIONS,
+            value=math.inf,
+            user_attrs={**slots, "more": [1, {"a": None}]},
+            system_attrs={"of": "optuna's own"},
+            intermediate_values=course,
+        )
+    )
+    other.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=slots, intermediate_values={1: 0.25}))
+    other.add_trial(create_trial(state=TrialState.FAIL, user_attrs={**slots, Attribute.SUPERSEDED: "killed"}))
+    other.enqueue_trial({"model.filters": 8}, user_attrs=slots)
+    other.ask()
+    other.enqueue_trial({"model.filters": 16}, user_attrs=slots)
+
+    for name in ("two", "another"):
+        stored, plain = load_study(STORAGE, name), CountedStudy(name, STORAGE)
+        states = (TrialState.COMPLETE, TrialState.RUNNING)
+        assert _comparable(stored.all_trials()) == _comparable(plain.all_trials())
+        assert _comparable(stored.get_trials()) == _comparable(plain.get_trials())
+        assert _comparable(stored.get_trials(states=states)) == _comparable(plain.get_trials(states=states))
+    assert len(load_study(STORAGE, "another").all_trials()) == 5
+    assert len(load_study(STORAGE, "another").get_trials()) == 4
+
+
+def test_all_studies_are_read_without_what_a_list_does_not_show(folder: Path) -> None:
+    """State, values and attributes are those of the whole trial; parameters and course are left out."""
+    study = make_study(STORAGE, "one", pruner=optuna.pruners.NopPruner())
+    attributes = {Attribute.SLOT: 0, Attribute.ORDINAL: 1, Attribute.RUN_ID: "abc"}
+    trial = create_trial(
+        params=_params(0), distributions=DISTRIBUTIONS, value=0.5, user_attrs=attributes, intermediate_values={1: 0.5}
+    )
+    study.add_trial(trial)
+    (found,) = load_studies(STORAGE)
+    (read,) = found.get_trials()
+    assert (read.state, read.values, read.user_attrs) == (TrialState.COMPLETE, [0.5], attributes)
+    assert (read.params, read.intermediate_values) == ({}, {})
+    best = found.best_so_far()
+    assert best is not None
+    assert best.run_id == "abc"
+
+
+@pytest.mark.parametrize("with_cost", [False, True], ids=["one objective", "two"])
+def test_the_field_that_decides_is_the_most_important(folder: Path, with_cost: bool) -> None:
+    """F1 grows with the filters, 8 to 32 in turns, and falls with nothing else; two thirds of the weight are theirs.
+
+    Of 40 trials 5 count as the best. All of them have 32 filters; both architectures and all rates are among them.
+    Shares add up to 1, the largest first, and a field that half of the trials do not have counts with the others.
+    """
+    study = make_study(STORAGE, "s", pruner=optuna.pruners.NopPruner(), with_cost=with_cost)
+    if with_cost:
+        study.name_objectives("parameters")
+    for slot in range(40):
+        params = _params(slot)
+        dropped = slot % 4 == 0
+        if dropped:
+            del params["training.learning_rate"]
+        f1 = params["model.filters"] / 100 + slot * 1e-5  # type: ignore[operator]
+        study.add_trial(
+            create_trial(
+                params=params,
+                distributions={name: DISTRIBUTIONS[name] for name in params},
+                values=[f1, *([1000.0 * slot] if with_cost else [])],
+                user_attrs={Attribute.SLOT: slot, Attribute.ORDINAL: 1},
+            )
+        )
+    loaded = "sklearn" in sys.modules
+    found = importances(load_study(STORAGE, "s"))
+    assert next(iter(found)) == "model.filters"
+    assert found["model.filters"] > 2 / 3
+    assert found.keys() == DISTRIBUTIONS.keys()
+    assert sum(found.values()) == pytest.approx(1)
+    assert ("sklearn" in sys.modules) == loaded
+
+
+def test_importances_need_trials_that_differ(folder: Path) -> None:
+    """None of one complete trial, nor of two of the same F1."""
+    study = make_study(STORAGE, "s", pruner=optuna.pruners.NopPruner())
+    assert importances(study) == {}
+    for slot in range(2):
+        study.add_trial(
+            create_trial(
+                params=_params(slot),
+                distributions=DISTRIBUTIONS,
+                value=0.5,
+                user_attrs={Attribute.SLOT: slot, Attribute.ORDINAL: 1},
+            )
+        )
+        assert importances(load_study(STORAGE, "s")) == {}
