@@ -5,6 +5,7 @@ where not), `masks.npy` (uint8) and `manifest.json`. It appears under its name o
 """
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -12,18 +13,20 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.scan import PatchFiles
 from lsml.data.sensor import BANDS, CONSTANTS, N_BANDS, PATCH_SHAPE, as_integers, as_stored
-from lsml.data.statistics import BandStatistics
+from lsml.data.statistics import BandStatistics, IntegerCounts
 from lsml.errors import DataError
-from lsml.workspace import Progress, in_turn, rename_durably, replace_atomically, sync_file
+from lsml.workspace import DurableFile, Progress, in_turn, rename_durably, replace_atomically, sync_file
 
-_FORMAT = 1
+_FORMAT, _STATISTICS = 1, 2
+"""Raised where the arrays are laid out, or the statistics computed, in another way: the pack is made again then."""
+
 _IMAGES, _MASKS, _MANIFEST = "images.npy", "masks.npy", "manifest.json"
 _AGAIN = "remove that folder: it is made again at the next start"
 
@@ -196,7 +199,7 @@ def _source_key(name: str, files: Sequence[PatchFiles], fill: Sequence[float] | 
             raise DataError(f"file {path}", f"cannot be read: {error.strerror}", "check the dataset") from None
         entries.append([os.path.relpath(path, common), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
     filled = None if fill is None else [float(value) for value in fill]
-    return _digest([_FORMAT, name, CONSTANTS, filled, entries])
+    return _digest([_FORMAT, _STATISTICS, name, CONSTANTS, filled, entries])
 
 
 def _mask_of(patch: PatchFiles) -> Path:
@@ -214,7 +217,7 @@ def _build(
     unfinished.mkdir()
     try:
         content = _write_arrays(unfinished, name, files, fill, progress)
-        digests = {file: _sha256(unfinished / file) for file in (_IMAGES, _MASKS)}
+        digests = content.digests
         sizes = {file: (unfinished / file).stat().st_size for file in digests}
         _write_manifest(
             unfinished,
@@ -238,11 +241,17 @@ def _build(
 
 
 class _Content(NamedTuple):
-    """What was found while the arrays were written."""
+    """What was found while the arrays were written.
+
+    Attributes:
+        nonfinite: int64 `(N, 14)`, the non-finite values of each patch and band.
+        digests: of each file, SHA-256 in hex.
+    """
 
     dtype: np.dtype
     nonfinite: np.ndarray
     statistics: BandStatistics
+    digests: dict[str, str]
 
 
 def _write_arrays(
@@ -250,54 +259,78 @@ def _write_arrays(
 ) -> _Content:
     """Tries integers first; the first value that is none makes it start again with float32."""
     for dtype in (np.dtype(np.uint16), np.dtype(np.float32)):
-        nonfinite = _write_finite(folder, name, files, dtype, progress)
-        if nonfinite is None:
+        written = _write_finite(folder, name, files, dtype, progress)
+        if written is None:
             continue
-        statistics = BandStatistics.of(partial(_finite_patches, folder, files, nonfinite))
+        nonfinite, counts, digests = written
+        if counts is None:
+            statistics = BandStatistics.of(partial(_finite_patches, folder, files, nonfinite))
+        else:
+            # Zeros stand where values were not finite.
+            statistics = BandStatistics.of_integers(counts.less_zeros(nonfinite.sum(axis=0)))
+        if not nonfinite.any():
+            return _Content(dtype, nonfinite, statistics, digests)
         if _fill(folder, files, nonfinite, statistics.median if fill is None else fill):
-            return _Content(dtype, nonfinite, statistics)
+            return _Content(dtype, nonfinite, statistics, digests | {_IMAGES: _sha256(folder / _IMAGES)})
     raise AssertionError("float32 holds every finite value")
+
+
+class _Written(NamedTuple):
+    """`_Content` before anything is known of the values as a whole; `counts` of the integers, None of float32."""
+
+    nonfinite: np.ndarray
+    counts: IntegerCounts | None
+    digests: dict[str, str]
 
 
 def _write_finite(
     folder: Path, name: str, files: Sequence[PatchFiles], dtype: np.dtype, progress: Progress | None
-) -> np.ndarray | None:
+) -> _Written | None:
     """Writes both arrays with 0 where a value is not finite, as the median is not known yet.
 
     Plain writes rather than a writable memory map: on a full disk a map kills the process where a write says so.
 
     Returns:
-        int64 `(N, 14)`, the non-finite values of each patch and band; None where `dtype` cannot hold a value.
+        None where `dtype` cannot hold a value.
     """
     nonfinite = np.zeros((len(files), N_BANDS), np.int64)
-    with (folder / _IMAGES).open("wb") as images, (folder / _MASKS).open("wb") as masks:
-        _write_header(images, dtype, (len(files), *PATCH_SHAPE))
-        _write_header(masks, np.dtype(np.uint8), (len(files), *PATCH_SHAPE[:2]))
+    counts = IntegerCounts() if dtype == np.uint16 else None
+    with (
+        _start(folder / _IMAGES, dtype, (len(files), *PATCH_SHAPE)) as images,
+        _start(folder / _MASKS, np.dtype(np.uint8), (len(files), *PATCH_SHAPE[:2])) as masks,
+    ):
         for index, patch in enumerate(files):
-            stored, finite = _read_finite(patch)
-            packed = _encode(np.where(finite, stored, 0.0), dtype)
+            stored = read_image(patch.image)
+            packed = as_integers(stored) if dtype == np.uint16 else None
+            if packed is None:
+                finite = _finite(stored)
+                nonfinite[index] = (~finite).sum(axis=(0, 1))
+                packed = _encode(np.where(finite, stored, 0.0), dtype)
             if packed is None:
                 return None
-            nonfinite[index] = (~finite).sum(axis=(0, 1))
-            images.write(packed.tobytes())
-            masks.write(read_mask(_mask_of(patch)).tobytes())
+            images.write(packed.data)
+            masks.write(read_mask(_mask_of(patch)).data)
+            if counts is not None:
+                counts.add(packed)
             if progress is not None:
                 progress(name, index + 1, len(files))
-        sync_file(images)
-        sync_file(masks)
-    return nonfinite
+    return _Written(nonfinite, counts, {_IMAGES: images.digest.hexdigest(), _MASKS: masks.digest.hexdigest()})
 
 
-def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+def _start(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> DurableFile:
+    """A `.npy` file of that type and shape, up to where its values begin."""
+    header = io.BytesIO()
     description = np.lib.format.dtype_to_descr(dtype)
-    np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(header, {"descr": description, "fortran_order": False, "shape": shape})
+    file = DurableFile(path)
+    file.write(header.getbuffer())
+    return file
 
 
-def _read_finite(patch: PatchFiles) -> tuple[np.ndarray, np.ndarray]:
-    """The image float64 `(128, 128, 14)`, and where it is finite as float32 too."""
-    stored = read_image(patch.image)
+def _finite(stored: np.ndarray) -> np.ndarray:
+    """Where float64 values are finite as float32 too."""
     with np.errstate(over="ignore"):
-        return stored, np.isfinite(stored.astype(np.float32))
+        return np.isfinite(stored.astype(np.float32))
 
 
 def _encode(stored: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
@@ -312,7 +345,7 @@ def _finite_patches(folder: Path, files: Sequence[PatchFiles], nonfinite: np.nda
         for index, patch in enumerate(files):
             values = as_stored(np.fromfile(file, images.dtype, math.prod(PATCH_SHAPE)).reshape(PATCH_SHAPE))
             if nonfinite[index].any():
-                values[~_read_finite(patch)[1]] = np.nan
+                values[~_finite(read_image(patch.image))] = np.nan
             yield values
 
 
@@ -322,8 +355,8 @@ def _fill(folder: Path, files: Sequence[PatchFiles], nonfinite: np.ndarray, fill
     images = np.load(folder / _IMAGES, mmap_mode="r")
     with (folder / _IMAGES).open("r+b") as file:
         for index in np.flatnonzero(nonfinite.any(axis=1)).tolist():
-            stored, finite = _read_finite(files[index])
-            packed = _encode(np.where(finite, stored, values), images.dtype)
+            stored = read_image(files[index].image)
+            packed = _encode(np.where(_finite(stored), stored, values), images.dtype)
             if packed is None:
                 return False
             file.seek(images.offset + index * packed.nbytes)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lsml.data.sensor import BANDS, N_BANDS
+from lsml.data.sensor import BANDS, N_BANDS, as_stored
 from lsml.errors import DataError
 
 _HALF = 1 << 16
@@ -21,7 +21,8 @@ class BandStatistics:
     """Of all finite stored values of a split, 14 numbers each, in the order of `lsml.data.sensor.BANDS`.
 
     `std` is that of the population (divided by n); `median` is the lower one, so always a value that occurs.
-    `quantiles` has one row of 14 for each of `PERCENTS`, which hold to 1/128 of a value; the extremes are exact.
+    `quantiles` has one row of 14 for each of `PERCENTS`: of integers exact, of other values to 1/128 of each, but for
+    the extremes, which are exact too.
     """
 
     mean: tuple[float, ...]
@@ -69,6 +70,33 @@ class BandStatistics:
             quantiles=tuple(_tuple(row) for row in np.clip(quantiles, moments.minimum, moments.maximum)),
         )
 
+    @classmethod
+    def of_integers(cls, counts: np.ndarray) -> "BandStatistics":
+        """Statistics over the stored values of a pack of integers.
+
+        Args:
+            counts: how often each integer occurs in each band, int64 `(14, 65536)`, as `IntegerCounts` gives them.
+
+        Raises:
+            DataError: a band without any value.
+        """
+        total = counts.sum(axis=1)
+        _require_values(total)
+        levels = as_stored(np.repeat(np.arange(_HALF, dtype=np.uint16)[:, None], N_BANDS, axis=1)).T.astype(np.float64)
+        mean = (counts * levels).sum(axis=1) / total
+        variance = (counts * np.square(levels - mean[:, None])).sum(axis=1) / total
+        below, bands = np.cumsum(counts, axis=1), np.arange(N_BANDS)
+        shares = (*PERCENTS, 50.0)
+        quantiles = [levels[bands, _select(below, (share / 100 * (total - 1)).astype(np.int64))[0]] for share in shares]
+        return cls(
+            mean=_tuple(mean),
+            std=_tuple(np.sqrt(variance)),
+            minimum=_tuple(quantiles[0]),
+            maximum=_tuple(quantiles[len(PERCENTS) - 1]),
+            median=_tuple(quantiles[-1]),
+            quantiles=tuple(_tuple(row) for row in quantiles[:-1]),
+        )
+
     def clipped(self, percent: float) -> "BandStatistics":
         """Of the values cut off at the `percent`-th and the (100 - `percent`)-th percentile of their band.
 
@@ -111,6 +139,27 @@ class BandStatistics:
         if len(quantiles) != len(PERCENTS):
             raise ValueError(f"not {len(PERCENTS)} quantiles")
         return cls(**columns, quantiles=quantiles)
+
+
+class IntegerCounts:
+    """How often each integer occurs in each band, gathered one patch at a time."""
+
+    def __init__(self) -> None:
+        self._total = np.zeros((N_BANDS, _HALF), np.int64)
+
+    def add(self, packed: np.ndarray) -> None:
+        """Counts the integers of a patch, uint16 `(H, W, 14)`."""
+        # Bands side by side in one table, as short as the largest integer lets it be, so that it fits into the cache.
+        size = int(packed.max()) + 1
+        rows = packed.reshape(len(packed), -1)
+        keys = np.add(rows, np.tile(np.arange(N_BANDS) * size, packed.shape[1]), dtype=np.intp)
+        self._total[:, :size] += np.bincount(keys.ravel(), minlength=N_BANDS * size).reshape(N_BANDS, size)
+
+    def less_zeros(self, zeros: np.ndarray) -> np.ndarray:
+        """The counts, int64 `(14, 65536)`, less so many zeros of each band, `(14,)`."""
+        counts = self._total.copy()
+        counts[:, 0] -= zeros
+        return counts
 
 
 class _Moments:
