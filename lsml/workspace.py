@@ -52,18 +52,36 @@ def exclusively(lock: Path, what: str, *, fix: str = "wait for it") -> Iterator[
 
 
 def replace_atomically(path: Path, content: bytes) -> None:
-    """Writes a file, whose folder is made; a process killed at any moment leaves the old one or the new one.
+    """Writes a file, whose folder is made, for good; a process killed at any moment leaves the old one or the new one.
 
     Raises:
         OSError: it cannot be written; the old one is still there.
     """
-    unfinished = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as unfinished:
         with unfinished.open("wb") as file:
             file.write(content)
             sync_file(file)
         rename_durably(unfinished, path)
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """As `replace_atomically`, for one of many files that can be made again: not waiting until it is on the disk.
+
+    Raises:
+        OSError: it cannot be written; the old one is still there.
+    """
+    with _beside(path) as unfinished:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Where to write what is to become the file of that path, whose folder is made; removed where that fails."""
+    unfinished = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
     except OSError:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)

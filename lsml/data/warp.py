@@ -73,7 +73,7 @@ class Elastic(Operation):
         return np.asarray(cv2.resize(drawn.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC))
 
 
-Geometric: TypeAlias = albumentations.DualTransform | Elastic
+_Geometric: TypeAlias = albumentations.DualTransform | Elastic
 
 
 class Warp:
@@ -90,7 +90,7 @@ class Warp:
         self._size = size
         self._columns, self._rows = np.meshgrid(*(np.arange(length, dtype=np.float32) for length in reversed(size)))
 
-    def write(self, changes: Iterable[Geometric], source: Patch, target: Patch) -> None:
+    def write(self, changes: Iterable[_Geometric], source: Patch, target: Patch) -> None:
         """Writes a patch to where it is to stand, changed; the image interpolated linearly, the mask by nearest pixels.
 
         Args:
@@ -107,7 +107,7 @@ class Warp:
                 whole = np.ascontiguousarray(array)
                 cv2.remap(whole, *places, interpolation, changed, cv2.BORDER_REFLECT_101)
 
-    def _places(self, changes: Iterable[Geometric]) -> tuple[np.ndarray, np.ndarray] | None:
+    def _places(self, changes: Iterable[_Geometric]) -> tuple[np.ndarray, np.ndarray] | None:
         """Column and row of the patch that each pixel of the outcome is read from, float32 `(H, W)`.
 
         None where they are their own.
@@ -145,7 +145,7 @@ class Warp:
         return np.array([[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5], [0, 0, 1]])
 
 
-def geometric(config: AugmentConfig, size: tuple[int, int]) -> Iterator[tuple[int, Geometric]]:
+def geometric(config: AugmentConfig, size: tuple[int, int]) -> Iterator[tuple[int, _Geometric]]:
     """The geometric changes at a strength above 0, in their order, each with its number; see `Augmentation`.
 
     Args:

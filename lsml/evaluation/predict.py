@@ -1,6 +1,7 @@
 """Applies a model to a folder of patches: masks, probabilities and pictures; test-time augmentation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +13,7 @@ from lsml.data.scan import PatchFiles, scan_images
 from lsml.errors import DataError
 from lsml.evaluation.evaluate import Predict
 from lsml.plots.patches import prediction_panel
-from lsml.workspace import replace_atomically
+from lsml.workspace import replace_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -87,10 +88,9 @@ def predict_patches(
     results: list[Prediction] = []
     shown: list[tuple[Prediction, PatchFiles, np.ndarray]] = []
     _remove_pictures(out / "panel")
-    for start in range(0, len(patches), _BATCH):
-        group = patches[start : start + _BATCH]
-        images = np.stack([read_image(patch.image) for patch in group]).astype(np.float32)
-        for patch, probability in zip(group, predict(images)[..., 0], strict=True):
+    groups = [patches[start : start + _BATCH] for start in range(0, len(patches), _BATCH)]
+    for group, images in _read_ahead(groups):
+        for patch, probability in zip(group, predict(images)[: len(group), ..., 0], strict=True):
             mask = (probability >= threshold).astype(np.uint8)
             number = patch.id.removeprefix("image_")
             _write(out / "mask" / f"mask_{number}.h5", encode("mask", mask))
@@ -106,6 +106,24 @@ def predict_patches(
     return tuple(results)
 
 
+def _read_ahead(groups: Sequence[Sequence[PatchFiles]]) -> Iterator[tuple[Sequence[PatchFiles], np.ndarray]]:
+    """Each group with its images float32 `(B, H, W, 14)`, the next being read while one is used.
+
+    A short last one repeats patches to have the shape of the others, so that nothing is compiled for it.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        coming = [reader.submit(_images, group, len(groups[0])) for group in groups[:1]]
+        for number, group in enumerate(groups):
+            images = coming.pop().result()
+            coming = [reader.submit(_images, later, len(groups[0])) for later in groups[number + 1 : number + 2]]
+            yield group, images
+
+
+def _images(group: Sequence[PatchFiles], size: int) -> np.ndarray:
+    read = [read_image(patch.image).astype(np.float32) for patch in group]
+    return np.stack([read[place % len(read)] for place in range(size)])
+
+
 def _remove_pictures(folder: Path) -> None:
     for path in folder.glob("image_*.png"):
         try:
@@ -116,7 +134,7 @@ def _remove_pictures(folder: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        replace_atomically(path, content)
+        replace_whole(path, content)
     except OSError as error:
         raise DataError(
             f"prediction {path}",

@@ -101,7 +101,7 @@ _KERNELS: Mapping[str, _Kernels] = {"tensorflow": _TensorFlow(), "torch": _Torch
 """By Keras's backend."""
 
 
-class FusedBatchNormalization(layers.BatchNormalization):
+class _FusedBatchNormalization(layers.BatchNormalization):
     """`keras.layers.BatchNormalization` of `(B, H, W, C)` by the backend's kernel, where Keras has twenty operations.
 
     The output has the input's type, the moments are float32. Under JAX it is Keras's layer, which XLA fuses by itself.
@@ -122,7 +122,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
         return output
 
 
-class ShuffledTranspose(layers.Conv2DTranspose):
+class _ShuffledTranspose(layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose` whose stride is its kernel's size, as a 1 x 1 convolution.
 
     No two outputs share a pixel of the input then: each pixel gives its `size` x `size` outputs as channels, which
@@ -142,7 +142,7 @@ class ShuffledTranspose(layers.Conv2DTranspose):
         return ops.depth_to_space(output, size)
 
 
-class MultipliedDropout(layers.SpatialDropout2D):
+class _MultipliedDropout(layers.SpatialDropout2D):
     """`keras.layers.SpatialDropout2D` as one product with 0 or 1 / (1 - rate) for each channel; the draws are its."""
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -154,4 +154,4 @@ class MultipliedDropout(layers.SpatialDropout2D):
 
 
 OF_KERAS = Layers(layers.BatchNormalization, layers.Conv2DTranspose, layers.SpatialDropout2D)
-FAST = Layers(FusedBatchNormalization, ShuffledTranspose, MultipliedDropout)
+FAST = Layers(_FusedBatchNormalization, _ShuffledTranspose, _MultipliedDropout)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -116,6 +117,56 @@ def _outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return colour
 
 
+class _Sheet:
+    """Pictures of `_SIDE` pixels at known places, below titles; axes for each would take thrice the time."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+        self._canvas = FigureCanvasAgg(self._figure)
+        self._width, self._height = width, height
+
+    def show(self, picture: np.ndarray, title: str, *, left: int, top: int) -> None:
+        """A picture, uint8 (H, W, 3), each pixel as often as it takes, its title above."""
+        rows, columns = (np.arange(_SIDE) * length // _SIDE for length in picture.shape[:2])
+        self._paint(picture[np.ix_(rows, columns)], left, top)
+        self.write(title, left + _SIDE / 2, top - _TITLE / 2, size=10)
+
+    def bar(self, *, left: int, top: int) -> None:
+        """The colours of probabilities from 0 to 1, numbered, below a picture."""
+        shades = _probability_colours(np.linspace(0, 1, _SIDE - 20))
+        self._paint(np.repeat(shades[None], 9, axis=0), left + 10, top)
+        for number in (0, 0.25, 0.5, 0.75, 1):
+            self.write(f"{number:.2f}", left + 10 + number * (_SIDE - 20), top + 18, size=9)
+
+    def legend(self, *, left: int, top: int) -> None:
+        """What hits, misses and false alarms are painted in, below a picture."""
+        for name, colour, start in (("hit", HIT, 20), ("miss", MISS, 80), ("false alarm", FALSE_ALARM, 145)):
+            self._paint(np.full((10, 14, 3), colour, np.uint8), left + start, top)
+            self.write(name, left + start + 20, top + 5, size=10, align="left")
+
+    def write(self, text: str, x: float, y: float, *, size: int, align: str = "center") -> None:
+        """A line of text, `y` pixels below the top in its middle."""
+        place = x / self._width, 1 - y / self._height
+        self._figure.text(*place, text, fontsize=size, ha=align, va="center")
+
+    def _paint(self, picture: np.ndarray, left: int, top: int) -> None:
+        self._figure.figimage(picture, left, self._height - top - len(picture), origin="upper")
+
+    def pixels(self) -> np.ndarray:
+        """All of it, uint8 (h, w, 3)."""
+        self._canvas.draw()
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+    def png(self) -> bytes:
+        """All of it."""
+        return png(self._figure)
+
+
+def _probability_colours(probability: np.ndarray) -> np.ndarray:
+    """Values in 0..1 as uint8 red, green and blue, `(..., 3)`."""
+    return colormaps["viridis"](probability, bytes=True)[..., :3]
+
+
 def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: float) -> bytes:
     """One row as PNG: true colour, probability (0..1), and what counts as landslide laid over the true colour.
 
@@ -125,14 +176,16 @@ def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: floa
         threshold: probability from which a pixel counts as landslide.
     """
     called = probability >= threshold
-    figure = Figure(figsize=(9.2, 3.2), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    colour, belief, overlay = figure.subplots(1, 3)
-    show_picture(colour, true_colour(image), "true colour")
-    drawn = show_picture(belief, probability, "probability of landslide", cmap="viridis", vmin=0, vmax=1)
-    figure.colorbar(drawn, ax=belief, shrink=0.9)
-    show_picture(overlay, _overlay(image, called), f"landslide from {threshold:.2f} on: {called.mean():.1%}")
-    return png(figure)
+    sheet, lefts = (
+        _Sheet(3 * (_SIDE + _GAP) + _GAP, _TITLE + _SIDE + _FOOT),
+        [_GAP + n * (_SIDE + _GAP) for n in range(3)],
+    )
+    sheet.show(true_colour(image), "true colour", left=lefts[0], top=_TITLE)
+    sheet.show(_probability_colours(probability), "probability of landslide", left=lefts[1], top=_TITLE)
+    title = f"landslide from {threshold:.2f} on: {called.mean():.1%}"
+    sheet.show(_overlay(image, called), title, left=lefts[2], top=_TITLE)
+    sheet.bar(left=lefts[1], top=_TITLE + _SIDE + 9)
+    return sheet.png()
 
 
 def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
@@ -146,24 +199,17 @@ def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, thresho
         probability: (H, W) in 0..1.
         threshold: probability from which a pixel counts as landslide.
     """
-    width, height = 2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    canvas = FigureCanvasAgg(figure)
-    lefts, bottoms = (_GAP, 2 * _GAP + _SIDE), (_FOOT + _SIDE + _TITLE, _FOOT)
-    places = [(left / width, bottom / height, _SIDE / width, _SIDE / height) for bottom in bottoms for left in lefts]
-    axes = [figure.add_axes(place) for place in places]
-    show_picture(axes[0], true_colour(image), "true colour")
-    show_picture(axes[1], truth > 0, f"truth: {(truth > 0).mean():.1%} landslide", cmap="gray", vmin=0, vmax=1)
-    drawn = show_picture(axes[2], probability, "probability", cmap="viridis", vmin=0, vmax=1)
-    show_picture(axes[3], _outcome_map(image, truth, probability, threshold), f"landslide from {threshold:.2f} on")
-    bar = figure.add_axes(((lefts[0] + 10) / width, 24 / height, (_SIDE - 20) / width, 9 / height))
-    figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=[0, 0.25, 0.5, 0.75, 1])
-    axes[3].legend(
-        handles=outcome_handles(), loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3,
-        frameon=False, handlelength=1, handletextpad=0.4, columnspacing=1,
-    )  # fmt: skip
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    sheet = _Sheet(2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT)
+    (left, right), (top, below) = (_GAP, 2 * _GAP + _SIDE), (_TITLE, 2 * _TITLE + _SIDE)
+    white = np.repeat(np.uint8(255) * (truth > 0).astype(np.uint8)[..., None], 3, axis=-1)
+    sheet.show(true_colour(image), "true colour", left=left, top=top)
+    sheet.show(white, f"truth: {(truth > 0).mean():.1%} landslide", left=right, top=top)
+    sheet.show(_probability_colours(probability), "probability", left=left, top=below)
+    outcome = _outcome_map(image, truth, probability, threshold)
+    sheet.show(outcome, f"landslide from {threshold:.2f} on", left=right, top=below)
+    sheet.bar(left=left, top=below + _SIDE + 9)
+    sheet.legend(left=right, top=below + _SIDE + 12)
+    return sheet.pixels()
 
 
 class _PanelParts(NamedTuple):

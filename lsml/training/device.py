@@ -96,6 +96,8 @@ def load_keras() -> None:
         import keras
 
         keras.ops.convert_to_numpy(keras.ops.ones(1) + keras.ops.ones(1))
+    # What was loaded stays: Keras looks for garbage before each network, and would look through all of it each time.
+    gc.freeze()
 
 
 @contextlib.contextmanager

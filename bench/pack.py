@@ -1,0 +1,46 @@
+"""Packing a split against reading the same files.
+
+python bench/pack.py [--patches 200] [--rounds 5] [--smoke]
+"""
+
+import itertools
+import tempfile
+from pathlib import Path
+
+from timing import arguments, in_turns, median, ratio, show
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    given = arguments(__doc__, patches=200)
+    if given.smoke:
+        given.patches = 2
+    from lsml.data.hdf5 import read_image, read_mask
+    from lsml.data.pack import pack_split
+    from lsml.data.scan import PatchFiles
+    from lsml.data.synthetic import synthesize
+
+    with tempfile.TemporaryDirectory() as folder:
+        synthesize(Path(folder) / "data", train=given.patches, validation=1, test=1)
+        train = Path(folder) / "data" / "TrainData"
+        images = sorted((train / "img").glob("*.h5"))
+        files = [PatchFiles(p.stem, p, train / "mask" / p.name.replace("image", "mask")) for p in images]
+        cache = (Path(folder) / f"packs-{number}" for number in itertools.count())
+
+        def read() -> None:
+            for patch in files:
+                read_image(patch.image)
+                read_mask(patch.mask)
+
+        took = in_turns(
+            {"read": read, "pack": lambda: pack_split("train", files, next(cache), fill=None)}, given.rounds
+        )
+    rows = [
+        [name, *(1000 * value / len(files) for value in median(seconds)), *ratio(seconds, took["read"])]
+        for name, seconds in took.items()
+    ]
+    show(f"Pack of {len(files)} patches", ["", "CPU ms/patch", "wall ms/patch", "CPU, of read", "wall, of read"], rows)
+
+
+if __name__ == "__main__":
+    main()

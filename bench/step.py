@@ -1,0 +1,117 @@
+"""Seconds of a training step against the same network in PyTorch, and against steps without each remedy.
+
+    python bench/step.py [--architecture unet] [--filters 16] [--depth 4] [--batch 16] [--steps 4] [--rounds 5] [--smoke]
+
+PyTorch is measured where `make bench-peers` has made its environment, each round in a process of its own between
+rounds of lsml's. The remedies, each taken back by itself: Keras's own normalisation, transposed convolution and
+dropout, AdamW as Keras's, float32 instead of bfloat16; and some that were not kept: XLA, no dropout at all.
+"""
+
+import json
+import statistics
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from timing import Took, arguments, median, once, ratio, show
+
+from lsml.training.device import Arithmetic, load_keras
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+SIZE = 128
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    given = arguments(__doc__, architecture="unet", filters=16, depth=4, batch=16, steps=4)
+    size = SIZE
+    if given.smoke:
+        given.filters, given.depth, given.batch, given.steps, size = 4, 2, 2, 1, 16
+    load_keras()
+    import keras
+    import numpy as np
+
+    from lsml.config.schema import TrainConfig, with_values
+    from lsml.data.sensor import N_BANDS
+    from lsml.data.statistics import PERCENTS, BandStatistics
+    from lsml.losses import CompoundLoss
+    from lsml.models.kernels import FAST, OF_KERAS, Layers
+    from lsml.models.unet import build_networks
+    from lsml.training.optimizer import make_optimizer
+
+    row = tuple([1.0] * N_BANDS)
+    statistics_of_ones = BandStatistics(row, row, row, row, row, (row,) * len(PERCENTS))
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(given.batch, size, size, N_BANDS)).astype("float32")
+    truth = (generator.random((given.batch, size, size, 1)) < 0.05).astype("float32")
+    config = with_values(
+        TrainConfig(),
+        {"model.architecture": given.architecture, "model.filters": given.filters, "model.depth": given.depth},
+    )
+    arithmetic = Arithmetic.choose(config.training)
+
+    def steps(
+        kinds: Layers = FAST, *, precision: str = arithmetic.precision, xla: bool = arithmetic.xla, **options: object
+    ) -> Callable[[], None]:
+        own = with_values(config, {name.replace("__", "."): value for name, value in options.items()})
+        network = build_networks(own, statistics_of_ones, precision=precision, kinds=kinds).training_model
+        optimizer = make_optimizer(own.training, given.steps, frozenset())
+        if options.get("training__schedule") == "constant":
+            optimizer = keras.optimizers.AdamW(own.training.learning_rate, weight_decay=own.training.weight_decay)
+        network.compile(optimizer, CompoundLoss(own.loss), jit_compile=xla)
+
+        def run() -> None:
+            for _ in range(given.steps):
+                network.train_on_batch(images, truth)
+
+        return run
+
+    ways = {
+        "lsml": steps(),
+        "Keras's batch normalisation": steps(FAST._replace(batch_normalization=OF_KERAS.batch_normalization)),
+        "Keras's transposed convolution": steps(FAST._replace(transposed_convolution=OF_KERAS.transposed_convolution)),
+        "Keras's dropout": steps(FAST._replace(channel_dropout=OF_KERAS.channel_dropout)),
+        "Keras's AdamW": steps(training__schedule="constant"),
+        "all of Keras's": steps(OF_KERAS, training__schedule="constant"),
+        "no dropout": steps(model__dropout=0.0),
+        "float32": steps(precision="float32"),
+        "XLA": steps(xla=True),
+    }
+    took: dict[str, list[Took]] = {name: [] for name in ways}
+    peers: list[Took] = []
+    for number in range(given.rounds + 1):
+        for name, way in ways.items():
+            seconds = once(way)
+            if number:
+                took[name].append(Took(seconds.cpu / given.steps, seconds.wall / given.steps))
+        if number and PEERS.exists() and given.architecture == "unet":
+            peers.append(torch_step(given.filters, given.depth, given.batch, size, given.steps))
+    if peers:
+        took["PyTorch"] = peers
+    rows = [
+        [name, *median(seconds), given.batch / median(seconds).wall, *ratio(seconds, took["lsml"])]
+        for name, seconds in took.items()
+    ]
+    columns = ["a step", "CPU s", "wall s", "images/s", "CPU, of lsml's", "wall, of lsml's"]
+    show(
+        f"Training step of {given.architecture}, {given.filters} filters, depth {given.depth}, batch {given.batch}",
+        columns,
+        rows,
+    )
+    if not peers:
+        print(f"\nPyTorch: not measured; make bench-peers brings {PEERS}")
+
+
+def torch_step(filters: int, depth: int, batch: int, size: int, steps: int) -> Took:
+    """The median of three rounds in a process of its own."""
+    sizes = {"filters": filters, "depth": depth, "batch": batch, "size": size, "steps": steps, "rounds": 3}
+    options = [f"--{name}={value}" for name, value in sizes.items()]
+    command = [str(PEERS), str(ROOT / "bench" / "peers" / "step.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rounds = json.loads(done.stdout)["seconds"]
+    return Took(*(statistics.median(column) for column in zip(*rounds, strict=True)))
+
+
+if __name__ == "__main__":
+    main()

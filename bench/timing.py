@@ -1,0 +1,90 @@
+"""What the other files of this folder share: ways to do a thing in turns, their medians, and a table of ratios."""
+
+import argparse
+import gc
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Took(NamedTuple):
+    """Seconds that something took: of all of this process's processors together, and of the clock on the wall."""
+
+    cpu: float
+    wall: float
+
+
+def arguments(text: str, **defaults: int | str) -> argparse.Namespace:
+    """The command line of a file here: `--rounds`, `--smoke` and options of its own.
+
+    Args:
+        text: the file's docstring.
+        defaults: by name; `--smoke` makes each as small as it can be, to see that the file still runs.
+    """
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: whether it runs, not how fast")
+    for name, default in {"rounds": 5, **defaults}.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    given = parser.parse_args()
+    if given.smoke:
+        given.rounds = 1
+    return given
+
+
+def once(what: Callable[[], object]) -> Took:
+    """One call."""
+    gc.collect()
+    cpu, wall = time.process_time(), time.perf_counter()
+    what()
+    return Took(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Took]]:
+    """Each way once a round, after one round that does not count."""
+    took: dict[str, list[Took]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            seconds = once(way)
+            if number:
+                took[name].append(seconds)
+    return took
+
+
+def median(took: Sequence[Took]) -> Took:
+    """Of each kind of seconds by itself."""
+    return Took(statistics.median(each.cpu for each in took), statistics.median(each.wall for each in took))
+
+
+def ratio(took: Sequence[Took], against: Sequence[Took]) -> Took:
+    """How many times as long, the median over the rounds."""
+    pairs = list(zip(took, against, strict=True))
+    return Took(
+        statistics.median(one.cpu / other.cpu for one, other in pairs),
+        statistics.median(one.wall / other.wall for one, other in pairs),
+    )
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A Markdown table below what it was measured on."""
+    print(f"\n{title}; {machine()}\n")
+    for row in (columns, ["---"] * len(columns), *rows):
+        print("| " + " | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row) + " |")
+    sys.stdout.flush()
+
+
+def machine() -> str:
+    """Processor, cores and the versions that decide."""
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
+    found = [f"{len(names)} x {names[0]}" if names else platform.processor() or platform.machine()]
+    for package in ("tensorflow", "jax", "torch", "keras", "numpy"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
