@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-jax tune test test-all lint format lock audit clean
+.PHONY: help .venv .venv-jax tune test test-all lint format lock audit bench-peers bench-smoke clean
 
 PYTHON = python3
 EXPERIMENT = experiments/demo.yaml
@@ -83,10 +83,24 @@ lock: .venv ## write the locks from pyproject.toml, and the GPU lock's hash into
 	hash=$$(sha256sum <requirements-gpu.lock | cut -c -64)
 	sed -i "s/^\(# SHA-256 of requirements-gpu.lock:\).*/\1 $$hash/" conda.yaml
 
+bench-peers: ## an environment with PyTorch, which bench/step.py is compared with
+	[ -x .venv-peers/bin/python ] || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
+
+BENCHES = step loop training loader pack predict studies scaling roofline
+
+bench-smoke: .venv ## every benchmark once at the smallest size: whether it runs, not how fast
+	for name in $(BENCHES); do
+		echo "bench/$$name.py --smoke"
+		PYTHONPATH=. .venv/bin/python "bench/$$name.py" --smoke >/dev/null
+	done
+	PYTHONPATH=. .venv/bin/python bench/coverage.py --population 20 --sets 4 >/dev/null
+	PYTHONPATH=. .venv/bin/python bench/house.py >/dev/null
+
 audit: .venv ## known vulnerabilities in what the locks pin (asks a public database)
 	.venv/bin/uv tool run pip-audit --strict --disable-pip --no-deps \
 		-r requirements.lock -r requirements-gpu.lock -r requirements-jax.lock
 
 clean: ## remove the environments and caches; data, databases and runs stay
-	rm -rf .venv .venv-jax .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
+	rm -rf .venv .venv-jax .venv-peers .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -97,4 +97,4 @@ def _text(node: ast.expr, known: Mapping[str, ast.expr]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")  # noqa: T201
+    print(page(), end="")

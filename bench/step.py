@@ -1,6 +1,6 @@
 """Seconds of a training step against the same network in PyTorch, and against steps without each remedy.
 
-    python bench/step.py [--architecture unet] [--filters 16] [--depth 4] [--batch 16] [--steps 4] [--rounds 5] [--smoke]
+    python bench/step.py [--architecture unet] [--filters 16] [--depth 4] [--batch 16] [--rounds 5] [--smoke]
 
 PyTorch is measured where `make bench-peers` has made its environment, each round in a process of its own between
 rounds of lsml's. The remedies, each taken back by itself: Keras's own normalisation, transposed convolution and

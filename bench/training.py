@@ -1,26 +1,22 @@
-"""Images a second of training, with train_on_batch as `fit` uses it and with Keras's own fit, in turns.
+"""An epoch of training with train_on_batch, as lsml trains, against one with Keras's own fit.
 
-    python bench/training.py [--filters 16] [--depth 4] [--batch 16] [--patches 96] [--rounds 5]
-
-Prints one line a round and way, then the medians and the ratio. Run it on an idle machine; on a GPU the same
-command says so in its first line.
+python bench/training.py [--filters 16] [--depth 4] [--batch 16] [--patches 96] [--rounds 5] [--smoke]
 """
 
-import argparse
-import statistics
+import itertools
 import tempfile
-import time
 from pathlib import Path
+
+from timing import arguments, in_turns, median, ratio, show
 
 from lsml.training.device import Arithmetic, load_keras
 
 
 def main() -> None:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("filters", 16), ("depth", 4), ("batch", 16), ("patches", 96), ("rounds", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
+    given = arguments(__doc__, filters=16, depth=4, batch=16, patches=96)
+    if given.smoke:
+        given.filters, given.depth, given.batch, given.patches = 4, 2, 2, 4
     load_keras()
     import keras
     import numpy as np
@@ -30,11 +26,11 @@ def main() -> None:
     from lsml.data.splits import TrainingData
     from lsml.data.synthetic import synthesize
     from lsml.losses import CompoundLoss
-    from lsml.models.unet import build_network
+    from lsml.models.unet import build_networks
+    from lsml.training.optimizer import make_optimizer
 
     config = with_values(TrainConfig(), {"model.filters": given.filters, "model.depth": given.depth})
     arithmetic = Arithmetic.choose(config.training)
-    print(", ".join(arithmetic.describe().values()))  # noqa: T201
 
     class Dataset(keras.utils.PyDataset):
         """The loader's batches as Keras's fit wants them."""
@@ -52,30 +48,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder) / "data", train=given.patches, validation=1, test=1)
         data = TrainingData.prepare(Path(folder) / "data", Path(folder) / "packs")
-        network = build_network(config, data.statistics, precision=arithmetic.precision)
-        network.compile(keras.optimizers.AdamW(1e-3), CompoundLoss(config.loss), jit_compile=arithmetic.xla)
+        network = build_networks(config, data.statistics, precision=arithmetic.precision).training_model
+        optimizer = make_optimizer(config.training, given.patches // given.batch, frozenset())
+        network.compile(optimizer, CompoundLoss(config.loss), jit_compile=arithmetic.xla)
+        epochs = itertools.count(1)
 
-        def batches(epoch: int) -> EpochLoader:
-            return EpochLoader(data.train, epoch=epoch, batch_size=given.batch, augment=config.augment, seed=0)
+        def batches() -> EpochLoader:
+            return EpochLoader(data.train, epoch=next(epochs), batch_size=given.batch, augment=config.augment, seed=0)
 
-        def by_batch(epoch: int) -> None:
-            for images, truth in batches(epoch):
+        def by_batch() -> None:
+            for images, truth in batches():
                 network.train_on_batch(images, truth)
 
-        def by_fit(epoch: int) -> None:
-            network.fit(Dataset(batches(epoch)), shuffle=False, verbose=0)
+        def by_fit() -> None:
+            network.fit(Dataset(batches()), shuffle=False, verbose=0)
 
-        speeds: dict[str, list[float]] = {"train_on_batch": [], "fit": []}
-        for epoch in range(given.rounds + 1):
-            for name, way in (("train_on_batch", by_batch), ("fit", by_fit)):
-                started = time.perf_counter()
-                way(epoch)
-                speed = batches(epoch).n_patches / (time.perf_counter() - started)
-                if epoch:  # the first round compiles
-                    speeds[name].append(speed)
-                    print(f"round {epoch} {name} {speed:.1f} images/s")  # noqa: T201
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
-    print(f"median {medians}, ratio {medians['train_on_batch'] / medians['fit']:.2f}")  # noqa: T201
+        took = in_turns({"train_on_batch": by_batch, "fit": by_fit}, given.rounds)
+    patches = given.patches // given.batch * given.batch
+    rows = [
+        [name, *median(seconds), patches / median(seconds).wall, ratio(seconds, took["train_on_batch"]).wall]
+        for name, seconds in took.items()
+    ]
+    print(", ".join(arithmetic.describe().values()))
+    show("Epoch", ["", "CPU s", "wall s", "images/s", "wall, of train_on_batch's"], rows)
 
 
 if __name__ == "__main__":
