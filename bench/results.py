@@ -98,7 +98,7 @@ def _configuration(run_id: str) -> TrainConfig:
 def _network_score(config: TrainConfig, data: TrainingData, test: list[Patch]) -> Callable[[int], float]:
     """By seed, the test F1 of the network that was best on validation."""
     from lsml.models.export import load_bytes
-    from lsml.training.trainer import fit
+    from lsml.training.fit import fit
 
     def score(seed: int) -> float:
         result = fit(with_values(config, {"seed": seed}), data, lambda event: True)

@@ -17,12 +17,14 @@ def train(
     data: options.Data = None,
     seed: options.Seed = None,
     require_gpu: options.RequireGpu = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time of an epoch went.")] = False,
     assignments: options.Set = None,
 ) -> None:
     """Train one model with the experiment's base configuration."""
-    from lsml.cli.output import Reporter
+    from lsml.cli.output import Reporter, print_table
     from lsml.config.experiment import load_experiment
     from lsml.config.fields import parse_assignments
+    from lsml.report.summary import seconds_table
 
     loaded = load_experiment(Path(experiment)).with_fields(parse_assignments(assignments or []))
     # After the file has been read: a mistake in it is told before MLflow is loaded.
@@ -36,6 +38,8 @@ def train(
     else:
         typer.echo(f"out-of-fold F1: {outcome.value:.4f} (pooled over pixels), {outcome.steps.total} folds")
         typer.echo(f"model: trained on all patches for {outcome.best_epoch} epochs")
+    if profile:
+        print_table(seconds_table(outcome.epoch_seconds))
     typer.echo("next:")
     typer.echo(f"  lsml evaluate --run-id {result.run_id}")
     typer.echo(f"run: {result.run_id}")

@@ -279,6 +279,12 @@ def result_tables(result: TuneResult) -> list[Table]:
     return tables
 
 
+def seconds_table(epoch_seconds: Mapping[str, tuple[float, float]]) -> Table:
+    """Where an epoch's time went, as `lsml.training.outcome.Laps.summary` has it."""
+    rows = [[what, f"{first:.3f}", f"{later:.3f}"] for what, (first, later) in epoch_seconds.items()]
+    return Table("", ["seconds of an epoch", "first", "later"], rows)
+
+
 def studies_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The studies of a database, a row each."""
     names = ["study", State.COMPLETE, State.PRUNED, State.FAILED, State.RUNNING, "best val_f1", "best run"]
@@ -288,12 +294,8 @@ def studies_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def evaluation_tables(
     title: str, evaluation: "Evaluation", *, augmented: "Evaluation | None", baseline: "Evaluation | None"
 ) -> list[Table]:
-    """A model's scores on a split with 95 % intervals, and averages of other kinds.
-
-    Args:
-        augmented: the same model's with test-time augmentation.
-        baseline: those of the per-pixel logistic regression.
-    """
+    """A model's scores on a split with 95 % intervals, and averages of other kinds, beside its scores with test-time
+    augmentation and those of the per-pixel logistic regression."""
     compared = {"mean of eight orientations": augmented, "logistic regression": baseline}
     others = {column: each.metrics for column, each in compared.items() if each}
     intervals = {name: interval.describe() for name, interval in evaluation.intervals.items()}

@@ -95,6 +95,7 @@ def _refitted(task: TrialTask, report: Report, summary: CvSummary) -> TrialOutco
         environment=_versions(result.environment),
         model=result.model,
         costs=result.costs,
+        epoch_seconds=result.epoch_seconds,
     )
 
 
@@ -130,7 +131,7 @@ FUNCTIONS = TrialFunctions(
 
 
 def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome:
-    from lsml.training.trainer import fit
+    from lsml.training.fit import fit
 
     validation = data.validation
     result = fit(task.config, data, report, checkpoint=task.checkpoint)
@@ -151,6 +152,7 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
         environment=_versions(result.environment),
         model=result.model,
         costs=result.costs,
+        epoch_seconds=result.laps.summary(),
         panels=validation_panels(validation, result.probabilities.__getitem__, result.threshold),
         tables=_tables(evaluation),
         files={Artifact.PROBABILITIES: StoredProbabilities.pack(*kept)} if task.keep_probabilities else {},

@@ -60,7 +60,7 @@ class Network:
         return FoldOutcome(run.history, np.concatenate(list(_places(run, data))))
 
     def environment(self) -> dict[str, str]:
-        """As that of `lsml.training.trainer.FitResult`."""
+        """As that of `lsml.training.fit.FitResult`."""
         return {**Arithmetic.choose(self.config.training).describe(), **provenance(identity(self.config.model))}
 
     def costs(self, pack: PackedSplit) -> dict[str, float]:
@@ -79,8 +79,9 @@ class _RefittedNetwork:
         model: the network of the last weights, float32.
         epochs: how many were trained.
         metrics: of the last epoch: `loss`, `learning_rate`, `epoch_seconds`, `images_per_second`.
-        environment: as that of `lsml.training.trainer.FitResult`.
+        environment: as that of `lsml.training.fit.FitResult`.
         costs: of `model`, see `lsml.models.export.costs`.
+        epoch_seconds: as `lsml.training.outcome.Laps.summary`.
     """
 
     model: ModelFile
@@ -88,6 +89,7 @@ class _RefittedNetwork:
     metrics: Metrics
     environment: dict[str, str]
     costs: dict[str, float]
+    epoch_seconds: dict[str, tuple[float, float]]
 
 
 def refit(
@@ -130,6 +132,7 @@ def refit(
         metrics=dict(run.history[-1]),
         environment=run.environment,
         costs=costs(model, pack.batch([0])[0]),
+        epoch_seconds=run.laps.summary(),
     )
 
 

@@ -1,12 +1,15 @@
 """What trainings exchange: the attempt, its task, the steps it reports, the outcome, the checkpoint it resumes from."""
 
+import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +21,8 @@ from lsml.models.export import ModelFile
 from lsml.names import OBJECTIVE, Metric, StageRole
 from lsml.scoring.calibration import rescale_threshold
 from lsml.workspace import replace_atomically
+
+_Item = TypeVar("_Item")
 
 _MAGIC = b"lsml checkpoint 1\n"
 _DIGEST_BYTES = 32
@@ -98,6 +103,7 @@ class TrialOutcome:
         tables: CSV texts by file name.
         files: other contents by file name.
         costs: of a network, `parameters` and `latency_ms`, see `lsml.models.export.costs`.
+        epoch_seconds: where the time of the epochs went, as `Laps.summary`; empty of folds.
     """
 
     value: float
@@ -113,6 +119,54 @@ class TrialOutcome:
     tables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
+    epoch_seconds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class Laps:
+    """Where the time of each epoch went: seconds by what was done, in the order in which it began.
+
+    Attributes:
+        epochs: one entry an epoch that has ended; `else` is what nothing was measured of.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._now: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """An epoch begins."""
+        self._now = {}
+
+    def end(self, seconds: float) -> None:
+        """It took so long."""
+        self.epochs.append({**self._now, "else": seconds - sum(self._now.values())})
+
+    def summary(self) -> dict[str, tuple[float, float]]:
+        """Seconds of the first epoch, which traces and compiles, and the median of the others, by what was done."""
+        if not self.epochs:
+            return {}
+        epochs = [{**epoch, "together": sum(epoch.values())} for epoch in self.epochs]
+        later = epochs[1:] or epochs
+        return {what: (epochs[0][what], statistics.median(epoch[what] for epoch in later)) for what in epochs[0]}
+
+    @contextlib.contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        """Adds how long this takes to `what`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._now[what] = self._now.get(what, 0.0) + time.perf_counter() - started
+
+    def waiting(self, what: str, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The items, and adds to `what` how long each lets wait."""
+        iterator, none = iter(items), object()
+        while True:
+            with self.measure(what):
+                item = next(iterator, none)
+            if item is none:
+                return
+            yield cast(_Item, item)
 
 
 class StepEvent(NamedTuple):

@@ -1,4 +1,4 @@
-"""Trains one configuration: configuration and data in, model and scores out."""
+"""Trains one configuration, epoch by epoch: configuration and data in, weights and scores out."""
 
 import hashlib
 import json
@@ -7,7 +7,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -15,26 +14,23 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import ops
-from scipy.special import expit
 
 from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig, TrainingConfig
 from lsml.data.loader import EpochLoader, SideBySideLoader, steps_per_epoch
-from lsml.data.splits import Split, TrainingData
+from lsml.data.splits import Split
 from lsml.data.statistics import BandStatistics
 from lsml.errors import StudyError
 from lsml.losses import CompoundLoss
 from lsml.models.ensemble import MembersLoss, member_seeds
-from lsml.models.export import ModelFile, costs, export
 from lsml.models.pretrained import identity, load_pretrained, provenance
 from lsml.models.trees import fit_trees
 from lsml.models.unet import Networks, SupervisedLoss, build_network, build_networks, with_probability
 from lsml.names import Metric
-from lsml.scoring.calibration import Calibration, calibrate
 from lsml.scoring.metrics import Metrics, PooledCounts, best_epoch
 from lsml.training.device import Arithmetic
 from lsml.training.optimizer import make_optimizer
-from lsml.training.outcome import Checkpoint, Report, StepEvent
+from lsml.training.outcome import Checkpoint, Laps, Report, StepEvent
 
 _GPU_LOADER_THREADS = 8
 
@@ -58,84 +54,6 @@ class TrainingDiverged(StudyError):
     def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[int, str, float]]:
         # A worker sends it to the coordinator: it is made again from what made it.
         return type(self), self._origin
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """The result of a training.
-
-    Attributes:
-        model: the network of the best weights, float32, with the temperature of `calibration`.
-        calibration: fitted to validation by the best weights; its threshold is that of the best epoch's best F1,
-            rescaled.
-        best_epoch: the first epoch with the highest `val_f1`, from 1.
-        metrics: of the best epoch, as they were reported.
-        epochs: how many were trained, over all resumes.
-        stopped: all epochs done, no better F1 for `patience` epochs, or ended by `report`.
-        probabilities: float32 `(N, H, W)`, of the validation patches in their order, by `model`.
-        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, and where the
-            encoder started from a file, its `weights_sha256`.
-        costs: of `model`, see `lsml.models.export.costs`.
-    """
-
-    model: ModelFile
-    calibration: Calibration
-    best_epoch: int
-    metrics: Metrics
-    epochs: int
-    stopped: Stop
-    probabilities: np.ndarray
-    environment: dict[str, str]
-    costs: dict[str, float]
-
-    @property
-    def threshold(self) -> float:
-        """The probability by `model` from which a pixel counts as landslide."""
-        return self.calibration.threshold
-
-
-def fit(config: TrainConfig, data: TrainingData, report: Report, *, checkpoint: Path | None = None) -> FitResult:
-    """Trains a network and keeps the weights of its best epoch.
-
-    A run that was killed resumes from its last whole epoch when it is called again with the same `checkpoint`,
-    after every epoch before has been reported again, and ends as if it had never been killed.
-
-    Args:
-        checkpoint: a file to write after each epoch and to resume from; one that is damaged, or of another
-            configuration, data, arithmetic or keras, is ignored and replaced.
-
-    Raises:
-        TrainingDiverged: a loss or an output became NaN or infinite.
-        ModelError: pretrained weights cannot be had, or do not fit.
-        StorageError: the checkpoint cannot be written.
-    """
-    run = Trainer(
-        config, data.train, data.statistics, validation=data.validation, keep=best_epoch, checkpoint=checkpoint
-    )
-    return _result(run, data.validation, run.train(report))
-
-
-def _result(run: "Trainer", validation: Split, stopped: Stop) -> FitResult:
-    """The best weights in a float32 network that gives probabilities, and its scores on validation."""
-    best = best_epoch(run.history)
-    metrics = dict(run.history[best - 1])
-    network = run.kept()
-    logits, truth = map(np.concatenate, zip(*run.outputs(network, validation), strict=True))
-    counts = PooledCounts()
-    counts.update(truth, expit(logits))
-    calibration = calibrate(counts, metrics[Metric.VAL_THRESHOLD])
-    model = with_probability(network, calibration.temperature)
-    return FitResult(
-        model=export(model),
-        calibration=calibration,
-        best_epoch=best,
-        metrics=metrics,
-        epochs=len(run.history),
-        stopped=stopped,
-        probabilities=expit(logits[..., 0] * np.float32(1 / calibration.temperature)),
-        environment=run.environment,
-        costs=costs(model, validation.batch([0])[0]),
-    )
 
 
 class Trainer:
@@ -191,6 +109,7 @@ class Trainer:
         self._key = self.key(config, train, validation, keep, self.arithmetic, weights)
         self._kept = _arrays(self.network.weights)
         self._last: list[np.ndarray] = []
+        self.laps = Laps()
         self.history: list[Metrics] = []
         self._restore()
 
@@ -245,6 +164,7 @@ class Trainer:
         """
         number = len(self.history) + 1
         started = time.perf_counter()
+        self.laps.begin()
         loader = self._loader(number)
         loss = _finite(number, "loss", self._train(loader))
         trained = time.perf_counter()
@@ -255,9 +175,11 @@ class Trainer:
         metrics["epoch_seconds"] = time.perf_counter() - started
         metrics["images_per_second"] = loader.n_patches / (trained - started)
         self.history.append(metrics)
-        if self._keep(self.history) == number:
-            self._kept = _arrays(self.network.weights)
-        self._save()
+        with self.laps.measure("weights and checkpoint"):
+            if self._keep(self.history) == number:
+                self._kept = _arrays(self.network.weights)
+            self._save()
+        self.laps.end(time.perf_counter() - started)
         return StepEvent(number, dict(metrics))
 
     def _train(self, loader: EpochLoader | SideBySideLoader) -> float:
@@ -265,7 +187,7 @@ class Trainer:
         weights = self._trained.trainable_variables
         if self._last:
             _assign(weights, self._last)
-        loss = _train_pass(self._trained, loader)
+        loss = _train_pass(self._trained, loader, self.laps)
         if self._config.training.weight_averaging:
             self._last = _arrays(weights)
             self._optimizer.finalize_variable_values(weights)
@@ -315,10 +237,11 @@ class Trainer:
     def _validate(self, epoch: int, split: Split) -> Metrics:
         """Scores of the present weights on a split, pooled over its pixels."""
         counts, loss, patches = PooledCounts(), 0.0, 0
-        for logits, truth in self.outputs(self.network, split):
-            loss += _finite(epoch, Metric.VAL_LOSS, self._loss(truth, logits)) * len(truth)
-            patches += len(truth)
-            counts.update(truth, ops.convert_to_numpy(ops.sigmoid(logits)))
+        for logits, truth in self.laps.waiting("validation: forward pass", self.outputs(self.network, split)):
+            with self.laps.measure("validation: scores"):
+                loss += _finite(epoch, Metric.VAL_LOSS, self._loss(truth, logits)) * len(truth)
+                patches += len(truth)
+                counts.update(truth, ops.convert_to_numpy(ops.sigmoid(logits)))
         return {Metric.VAL_LOSS: loss / patches, **counts.validation_metrics()}
 
     def _save(self) -> None:
@@ -350,16 +273,17 @@ def _load_pretrained(config: TrainConfig, networks: Networks) -> frozenset[str]:
     return frozenset().union(*(load_pretrained(config, member) for member in networks.members))
 
 
-def _train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader) -> float:
+def _train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader, laps: Laps) -> float:
     """Trains a compiled network on the loader's batches; gives the mean of their losses.
 
     Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two
     cores it stalls in some of them (`bench/training.py`).
     """
     losses = []
-    for images, truth in loader:
-        network.reset_metrics()
-        losses.append(float(network.train_on_batch(images, truth)))
+    for images, truth in laps.waiting("batches: waiting for them", loader):
+        with laps.measure("training steps"):
+            network.reset_metrics()
+            losses.append(float(network.train_on_batch(images, truth)))
     return statistics.fmean(losses)
 
 

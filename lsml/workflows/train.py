@@ -112,7 +112,8 @@ def _train(task: TrialTask, data: StudyData, run: TrainingRun, listener: Listene
 
     refitted = refit_trial(task, show, summary=summary)
     metrics = {**outcome.metrics, **refitted.metrics}
-    return replace(outcome, model=refitted.model, threshold=refitted.threshold, metrics=metrics)
+    seconds = refitted.epoch_seconds
+    return replace(outcome, model=refitted.model, threshold=refitted.threshold, metrics=metrics, epoch_seconds=seconds)
 
 
 On = Literal["train+valid"]

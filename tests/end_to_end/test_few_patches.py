@@ -178,9 +178,15 @@ def test_the_same_command_again_has_nothing_to_do(study: Study) -> None:
 
 
 def test_a_single_training_in_folds_has_a_model_too(study: Study, dataset: Path) -> None:
-    """`lsml train` cross-validates, trains on all patches, and what it logs can be scored."""
-    done = lsml(study.folder, "train", "few.yaml", "--data", str(study.bare))
+    """`lsml train` cross-validates, trains on all patches, and what it logs can be scored.
+
+    With --profile it says where the time of the epochs on all patches went: no part is larger than the whole.
+    """
+    done = lsml(study.folder, "train", "few.yaml", "--data", str(study.bare), "--profile")
     assert done.returncode == 0, done.stderr
+    spent = re.findall(r"^(\S.*?)  +(\d+\.\d{3})  +(\d+\.\d{3})$", done.stdout, re.MULTILINE)
+    assert {"batches: waiting for them", "training steps", "together"} <= {what for what, *_ in spent}
+    assert all(0 <= float(later) <= float(spent[-1][2]) + 0.001 for _, _, later in spent)
     assert re.search(r"out-of-fold F1: 0\.\d{4} \(pooled over pixels\), 2 folds\n", done.stdout)
     run_id = done.stdout.splitlines()[-1].removeprefix("run: ")
     scored = lsml(study.folder, "evaluate", "--run-id", run_id, "--data", str(dataset))

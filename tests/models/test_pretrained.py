@@ -19,8 +19,9 @@ from lsml.models.export import load_bytes
 from lsml.models.pretrained import _three_channel_encoder as three_channel_encoder
 from lsml.models.pretrained import identity, load_pretrained
 from lsml.models.unet import build_network, build_networks
+from lsml.training.fit import FitResult, fit
 from lsml.training.network import Network
-from lsml.training.trainer import FitResult, Trainer, fit, last_epoch
+from lsml.training.trainer import Trainer, last_epoch
 from tests.processes import ROOT, WITHOUT_LSML, environment, lsml
 from tests.training.test_trainer import STATISTICS, Listener, Squares
 

@@ -15,7 +15,7 @@ from keras_tuner.errors import FatalValueError
 from lsml.config.schema import with_values
 from lsml.config.space import Space
 from lsml.study.keras_tuner import SegmentationHyperModel
-from lsml.training.trainer import fit
+from lsml.training.fit import fit
 from tests.processes import environment
 from tests.training.test_trainer import Listener, toy_config, toy_data, weights_of
 

@@ -22,8 +22,9 @@ from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import StorageError
 from lsml.models.export import load_bytes
 from lsml.training.device import Device, _choose_precision, _choose_xla
+from lsml.training.fit import FitResult, fit
 from lsml.training.outcome import Checkpoint, StepEvent
-from lsml.training.trainer import FitResult, Trainer, TrainingDiverged, fit, last_epoch
+from lsml.training.trainer import Trainer, TrainingDiverged, last_epoch
 from tests.training.listening import Listener
 
 SIZE = 32
