@@ -1,14 +1,14 @@
-"""Packing, training and predicting at 100 to 10,000 patches: time a patch and the most memory, each size in a process.
+"""Packing, loading and predicting at 100 to 10,000 patches: time a patch and memory, each size in a process.
 
     python bench/scaling.py [--largest 10000] [--smoke]
 
 A hundred synthetic patches are linked under as many names as it takes: what is read and written is as large as if they
-were different.
+were different. Memory is what the process has for itself (RssAnon), without the pages of the pack that it reads.
 """
 
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -72,7 +72,8 @@ def measure(data: Path) -> dict[str, list[float]]:
 
     def lap(started: float) -> None:
         seconds.append(time.perf_counter() - started)
-        megabytes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        status = Path("/proc/self/status").read_text()
+        megabytes.append(int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024)  # type: ignore[index]
 
     started = time.perf_counter()
     prepared = TrainingData.prepare(data, data.with_name(f"{data.name}-packs"))

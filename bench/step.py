@@ -2,18 +2,19 @@
 
     python bench/step.py [--architecture unet] [--filters 16] [--depth 4] [--batch 16] [--rounds 5] [--smoke]
 
-PyTorch is measured where `make bench-peers` has made its environment, each round in a process of its own between
-rounds of lsml's. The remedies, each taken back by itself: Keras's own normalisation, transposed convolution and
+PyTorch is measured where `make bench-peers` has made its environment, in turns with lsml, each in a process of its own.
+The remedies, each taken back by itself: Keras's own normalisation, transposed convolution and
 dropout, AdamW as Keras's, float32 instead of bfloat16; and some that were not kept: XLA, no dropout at all.
 """
 
 import json
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from timing import Took, arguments, median, once, ratio, show
+from timing import Took, arguments, in_turns, median, once, ratio, show
 
 from lsml.training.device import Arithmetic, load_keras
 
@@ -67,6 +68,10 @@ def main() -> None:
 
         return run
 
+    if given.alone:
+        took_alone = in_turns({"lsml": steps()}, given.rounds)["lsml"]
+        print(json.dumps({"seconds": [[value / given.steps for value in seconds] for seconds in took_alone]}))
+        return
     ways = {
         "lsml": steps(),
         "Keras's batch normalisation": steps(FAST._replace(batch_normalization=OF_KERAS.batch_normalization)),
@@ -79,16 +84,11 @@ def main() -> None:
         "XLA": steps(xla=True),
     }
     took: dict[str, list[Took]] = {name: [] for name in ways}
-    peers: list[Took] = []
     for number in range(given.rounds + 1):
         for name, way in ways.items():
             seconds = once(way)
             if number:
                 took[name].append(Took(seconds.cpu / given.steps, seconds.wall / given.steps))
-        if number and PEERS.exists() and given.architecture == "unet":
-            peers.append(torch_step(given.filters, given.depth, given.batch, size, given.steps))
-    if peers:
-        took["PyTorch"] = peers
     rows = [
         [name, *median(seconds), given.batch / median(seconds).wall, *ratio(seconds, took["lsml"])]
         for name, seconds in took.items()
@@ -99,18 +99,33 @@ def main() -> None:
         columns,
         rows,
     )
-    if not peers:
+    if given.architecture != "unet":
+        return
+    if not PEERS.exists():
         print(f"\nPyTorch: not measured; make bench-peers brings {PEERS}")
+        return
+    sizes = {"filters": given.filters, "depth": given.depth, "batch": given.batch, "steps": given.steps}
+    against = {
+        "lsml": [sys.executable, __file__, "--alone", *(f"--{name}={value}" for name, value in sizes.items())],
+        "PyTorch": [str(PEERS), str(ROOT / "bench" / "peers" / "step.py"), f"--size={size}"]
+        + [f"--{name}={value}" for name, value in sizes.items()],
+    }
+    rounds: dict[str, list[Took]] = {name: [] for name in against}
+    for _ in range(given.rounds):
+        for name, command in against.items():
+            rounds[name].append(alone([*command, "--rounds=3"]))
+    rows = [
+        [name, *median(seconds), given.batch / median(seconds).wall, *ratio(seconds, rounds["lsml"])]
+        for name, seconds in rounds.items()
+    ]
+    show("Each in a process of its own", columns, rows)
 
 
-def torch_step(filters: int, depth: int, batch: int, size: int, steps: int) -> Took:
-    """The median of three rounds in a process of its own."""
-    sizes = {"filters": filters, "depth": depth, "batch": batch, "size": size, "steps": steps, "rounds": 3}
-    options = [f"--{name}={value}" for name, value in sizes.items()]
-    command = [str(PEERS), str(ROOT / "bench" / "peers" / "step.py"), *options]
+def alone(command: list[str]) -> Took:
+    """The median of three rounds of steps in another process, which prints them as JSON."""
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rounds = json.loads(done.stdout)["seconds"]
-    return Took(*(statistics.median(column) for column in zip(*rounds, strict=True)))
+    found = json.loads(done.stdout.splitlines()[-1])["seconds"]
+    return Took(*(statistics.median(column) for column in zip(*found, strict=True)))
 
 
 if __name__ == "__main__":

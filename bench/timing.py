@@ -27,6 +27,7 @@ def arguments(text: str, **defaults: int | str) -> argparse.Namespace:
         defaults: by name; `--smoke` makes each as small as it can be, to see that the file still runs.
     """
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: whether it runs, not how fast")
     for name, default in {"rounds": 5, **defaults}.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple, Self, TypeVar
 
 from lsml.config.schema import TrainConfig, TrainingConfig
 from lsml.errors import ConfigError, LsmlError, OutOfMemory
+from lsml.workspace import STATE_FOLDER
 
 _Outcome = TypeVar("_Outcome")
 
@@ -32,6 +33,8 @@ _ENVIRONMENT: Mapping[str, str] = {
     # Without these the first process on a GPU takes all of its memory.
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    # Of what XLA compiles for JAX, all that takes a tenth of a second is kept.
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
 }
 
 
@@ -44,6 +47,8 @@ def prepare() -> None:
     _check(_chosen())
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # What XLA has compiled for JAX serves every later trial and study of the same shapes in this folder.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((STATE_FOLDER / "jax").resolve()))
 
 
 def _chosen() -> str:

@@ -74,7 +74,7 @@ def trained(pythons: dict[str, str], dataset: Path, tmp_path_factory: pytest.Tem
     def tune(backend: str) -> str:
         (folder / f"{backend}.yaml").write_text(EXPERIMENT.format(backend=backend))
         arguments = ("tune", f"{backend}.yaml", "--data", str(dataset))
-        done = lsml(folder, *arguments, python=interpreter(pythons, backend), env=under(backend, folder))
+        done = lsml(folder, *arguments, python=interpreter(pythons, backend), env=under(backend))
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1].removeprefix("best run: ")
 
@@ -91,7 +91,7 @@ def scored(pythons: dict[str, str], trained: Trained) -> dict[str, dict[str, flo
         scores[backend] = {}
         for trainer, run in trained.runs.items():
             arguments = ("evaluate", "--run-id", run, "--json")
-            env = under(backend, trained.folder)
+            env = under(backend)
             done = lsml(trained.folder, *arguments, python=interpreter(pythons, backend), env=env)
             assert done.returncode == 0, done.stderr
             scores[backend][trainer] = json.loads(done.stdout)["metrics"]["f1"]
@@ -103,13 +103,9 @@ def interpreter(pythons: dict[str, str], backend: str) -> str | None:
     return pythons[backend] if backend == "jax" else None
 
 
-def under(backend: str, folder: Path) -> dict[str, str]:
-    """The environment of a process with this backend, on the CPU, because a GPU rounds float32 in its own way.
-
-    What JAX compiles stays in the folder: half of the time of a process is the same few programs again.
-    """
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return environment(KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="-1", **cache)
+def under(backend: str) -> dict[str, str]:
+    """The environment of a process with this backend, on the CPU, because a GPU rounds float32 in its own way."""
+    return environment(KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="-1")
 
 
 @pytest.mark.parametrize("trainer", BACKENDS)
@@ -130,7 +126,7 @@ def test_models_load_under_either_backend_without_lsml(
         LOAD_AND_SCORE,
         *(store, str(trained.data), *BACKENDS),
         python=pythons[loader],
-        env=under(loader, trained.folder),
+        env=under(loader),
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -153,12 +149,17 @@ def test_a_model_names_the_backend_that_it_was_trained_under(trained: Trained) -
     assert names == ["mlflow", "keras", "jax", "numpy"]
 
 
+def test_what_jax_has_compiled_is_kept_for_the_next_process(trained: Trained) -> None:
+    """In lsml's own folder, whose user the programs belong to."""
+    assert any((trained.folder / ".lsml" / "jax").iterdir())
+
+
 def test_a_backend_that_is_not_there_is_one_line(pythons: dict[str, str], dataset: Path, tmp_path: Path) -> None:
     """TensorFlow asked for where there is JAX only, or a name that is none: exit code 2 and what to set."""
     (tmp_path / "jax.yaml").write_text(EXPERIMENT.format(backend="jax"))
     for backend, why in (("tensorflow", "is not installed"), ("jx", "is none of tensorflow, jax, torch")):
         arguments = ("tune", "jax.yaml", "--data", str(dataset))
-        done = lsml(tmp_path, *arguments, python=pythons["jax"], env=under(backend, tmp_path))
+        done = lsml(tmp_path, *arguments, python=pythons["jax"], env=under(backend))
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1] == f"lsml: error: Keras backend {backend}: {why}; set KERAS_BACKEND=jax"
         assert "Traceback" not in done.stderr
