@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Self
 
@@ -64,14 +64,15 @@ def replace_atomically(path: Path, content: bytes) -> None:
         rename_durably(unfinished, path)
 
 
-def replace_whole(path: Path, content: bytes) -> None:
-    """As `replace_atomically`, for one of many files that can be made again: not waiting until it is on the disk.
+def replace_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """As `replace_atomically`, for a file that can be made again: does not wait until its parts are on the disk.
 
     Raises:
         OSError: it cannot be written; the old one is still there.
     """
     with _beside(path) as unfinished:
-        unfinished.write_bytes(content)
+        with unfinished.open("wb") as file:
+            file.writelines(parts)
         unfinished.replace(path)
 
 

@@ -134,7 +134,7 @@ def _remove_pictures(folder: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        replace_whole(path, content)
+        replace_whole(path, [content])
     except OSError as error:
         raise DataError(
             f"prediction {path}",

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import statistics
 import time
@@ -20,12 +19,12 @@ from lsml.errors import StorageError
 from lsml.models.export import ModelFile
 from lsml.names import OBJECTIVE, Metric, StageRole
 from lsml.scoring.calibration import rescale_threshold
-from lsml.workspace import replace_atomically
+from lsml.workspace import replace_whole
 
 _Item = TypeVar("_Item")
 
-_MAGIC = b"lsml checkpoint 1\n"
-_DIGEST_BYTES = 32
+_MAGIC = b"lsml checkpoint 2\n"
+_DIGEST_BYTES, _SIZE_BYTES = 32, 8
 
 
 @dataclass(frozen=True)
@@ -254,16 +253,18 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Replaces the checkpoint at `path`; a process killed at any moment leaves the old one or the new one.
 
+        It does not wait for the disk: a power cut within the seconds after may leave a file that is not whole.
+
         Raises:
             StorageError: the file cannot be written; the last checkpoint is still there.
         """
-        content = _encode(self)
+        parts = _encode(self)
         try:
-            replace_atomically(path, content)
+            replace_whole(path, parts)
         except OSError as error:
             raise StorageError(
                 f"checkpoint {path}",
-                f"{error.strerror or error} ({len(content):,} bytes to write)",
+                f"{error.strerror or error} ({sum(map(len, parts)):,} bytes to write)",
                 "free space there; the same command resumes from the last epoch that was saved",
             ) from None
 
@@ -274,27 +275,46 @@ class Checkpoint:
             content = path.read_bytes()
         except OSError:
             return None
-        digest, body = content[len(_MAGIC) :][:_DIGEST_BYTES], content[len(_MAGIC) + _DIGEST_BYTES :]
-        if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
-            return None
-        checkpoint = _decode(body)
-        return checkpoint if checkpoint.key == key else None
+        checkpoint = _decode(content)
+        return checkpoint if checkpoint is not None and checkpoint.key == key else None
 
 
-def _encode(checkpoint: Checkpoint) -> bytes:
-    header = {
-        "key": checkpoint.key,
-        "history": [dict(metrics) for metrics in checkpoint.history],
-        "groups": {name: len(arrays) for name, arrays in checkpoint.arrays.items()},
+def _encode(checkpoint: Checkpoint) -> list[bytes | memoryview]:
+    """What a checkpoint's file consists of: a header with its digest, and the arrays that it names by theirs.
+
+    Arrays of the same content are written once: moving averages are the network's weights, and often the kept ones.
+    """
+    stored: dict[str, memoryview] = {}
+
+    def entry(array: np.ndarray) -> tuple[str, str, tuple[int, ...]]:
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        digest = hashlib.sha256(content).hexdigest()
+        stored.setdefault(digest, content)
+        return digest, array.dtype.str, array.shape
+
+    groups = {name: [entry(array) for array in arrays] for name, arrays in checkpoint.arrays.items()}
+    history = [dict(metrics) for metrics in checkpoint.history]
+    sizes = {digest: len(content) for digest, content in stored.items()}
+    header = json.dumps({"key": checkpoint.key, "history": history, "groups": groups, "sizes": sizes}).encode()
+    size = len(header).to_bytes(_SIZE_BYTES)
+    return [_MAGIC, hashlib.sha256(size + header).digest(), size, header, *stored.values()]
+
+
+def _decode(content: bytes) -> Checkpoint | None:
+    """The checkpoint in a file, or None where any of its bytes differs from what was written."""
+    start = len(_MAGIC) + _DIGEST_BYTES
+    end = start + _SIZE_BYTES + int.from_bytes(content[start : start + _SIZE_BYTES])
+    digest, described = content[len(_MAGIC) : start], content[start:end]
+    if not content.startswith(_MAGIC) or hashlib.sha256(described).digest() != digest:
+        return None
+    header = json.loads(described[_SIZE_BYTES:])
+    stored, arrays = memoryview(content)[end:], {}
+    for name, size in header["sizes"].items():
+        arrays[name], stored = stored[:size], stored[size:]
+    if stored or any(hashlib.sha256(array).hexdigest() != name for name, array in arrays.items()):
+        return None
+    groups = {
+        name: tuple(np.frombuffer(arrays[digest], dtype).reshape(shape) for digest, dtype, shape in entries)
+        for name, entries in header["groups"].items()
     }
-    body = io.BytesIO()
-    named = {f"{name}.{i}": array for name, arrays in checkpoint.arrays.items() for i, array in enumerate(arrays)}
-    np.savez(body, allow_pickle=False, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **named)
-    return _MAGIC + hashlib.sha256(body.getbuffer()).digest() + body.getbuffer()
-
-
-def _decode(body: bytes) -> Checkpoint:
-    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-        header = json.loads(arrays["header"].tobytes())
-        groups = {name: tuple(arrays[f"{name}.{i}"] for i in range(count)) for name, count in header["groups"].items()}
     return Checkpoint(header["key"], tuple(header["history"]), groups)

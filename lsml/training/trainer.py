@@ -249,8 +249,8 @@ class Trainer:
             return
         self._saved = time.monotonic()
         arrays = {
-            "network": _arrays(self._trained.variables),
-            "optimizer": _arrays(self._optimizer.variables),
+            "network": [ops.convert_to_numpy(variable) for variable in self._trained.variables],
+            "optimizer": [ops.convert_to_numpy(variable) for variable in self._optimizer.variables],
             "kept": self._kept,
             "last": self._last,
         }
