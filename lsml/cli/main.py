@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import os
 import signal
 import sys
 import traceback
@@ -119,4 +120,6 @@ def run() -> None:
     # Imports make half a million objects that stay; with Python's 700, a sixth of a command's start is spent on
     # looking through them for garbage.
     gc.set_threshold(_COLLECTED_AFTER)
+    # Pictures are files. Notebooks hand their own backend to every command, and Matplotlib is not imported without it.
+    os.environ["MPLBACKEND"] = "agg"
     sys.exit(main(sys.argv[1:]))

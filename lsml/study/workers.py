@@ -87,6 +87,9 @@ _DASK_SETTINGS = {
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 """How many threads TensorFlow and PyTorch give one operation; JAX has no such setting."""
 
+_NO_WINDOWS = {"MPLBACKEND": "agg"}
+"""For Matplotlib: the backend of a notebook that calls lsml may be missing in a worker."""
+
 _LOOPBACK = "127.0.0.1"
 _START_SECONDS = 120
 _NO_PAGES = {"dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
@@ -174,6 +177,7 @@ class Workers:
         # Two networks that each spread over all cores are slower than two that share them out.
         threads = str(max(1, (os.cpu_count() or 1) // self.count))
         environment = {name: os.environ.get(name, threads) for name in _THREADS} if self.count > 1 else {}
+        environment |= _NO_WINDOWS
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
         return {

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lsml.config.schema import TrainConfig
+from lsml.errors import StudyError
 from lsml.study import workers as module
-from lsml.study.workers import Lost, Workers
+from lsml.study.workers import Failed, Lost, Workers
 from lsml.training.outcome import Report, TrialOutcome, TrialTask
 
 
@@ -48,3 +49,22 @@ def test_a_worker_whose_successor_takes_too_long_is_started_anew(
             found = workers.pids()
         assert workers.free()
         assert found not in ([], [before])
+
+
+def _draw(task: TrialTask, report: Report) -> TrialOutcome:
+    import lsml.plots
+
+    raise StudyError("drawn", lsml.plots.__name__, "nothing")
+
+
+def test_a_worker_draws_whatever_backend_matplotlib_is_to_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook that calls lsml has a backend of its own, which the environment of the workers may lack."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    with Workers(1, scratch=tmp_path) as workers:
+        workers.devices()
+        workers.submit(0, _draw, TrialTask(TrainConfig(), None, None), workers.free()[0])  # type: ignore[arg-type]
+        message, end = None, time.monotonic() + 60
+        while message is None and time.monotonic() < end:
+            message = workers.next(0.2)
+    assert message == Failed(0, "drawn: lsml.plots; nothing")
