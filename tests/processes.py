@@ -74,9 +74,15 @@ def without_lsml(
 
 
 class Running:
-    """`lsml ARGUMENTS` under way, its lines on standard error read as they come."""
+    """`lsml ARGUMENTS` under way, its lines on standard error read as they come.
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    Args:
+        ignoring: signals that it is started to ignore.
+    """
+
+    def __init__(
+        self, folder: Path, *arguments: str, env: dict[str, str] | None = None, ignoring: tuple[int, ...] = ()
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lsml", *arguments],
             cwd=folder,
@@ -85,6 +91,7 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignoring],
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._seen: list[str] = []

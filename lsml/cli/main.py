@@ -77,7 +77,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str]) -> int:
     """Runs the command line and gives its exit code: 0, or one of `lsml.errors`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        # What `nohup`, or a shell that puts it into the background, has it ignore stays ignored, also by its children.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         return int(app(arguments, prog_name="lsml", standalone_mode=False) or 0)
     except typer.Exit as leave:

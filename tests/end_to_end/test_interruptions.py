@@ -1,5 +1,6 @@
 """Real trainings that are killed or interrupted: nothing is lost, and the numbers are those of a study in peace."""
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -58,6 +59,22 @@ def test_a_signal_stops_a_study_in_good_order(dataset: Path, tmp_path: Path, num
     assert trial.data.tags["lsml.reason"] == f"interrupted by {signal.Signals(number).name}"
     (attempt,) = attempts(tmp_path, "tiny")
     assert attempt["state"] == "superseded"
+
+
+def test_a_study_outlives_the_signals_that_it_is_started_to_ignore(dataset: Path, tmp_path: Path) -> None:
+    """As by `nohup`, and in the background of a shell without job control: neither it nor its worker takes notice."""
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    endless = ("--set", "training.epochs=9999", "--set", "training.patience=9999")
+    command = ("tune", "experiment.yaml", "--data", str(dataset), *endless)
+    running = Running(tmp_path, *command, ignoring=(signal.SIGHUP, signal.SIGINT))
+    running.wait_for("trial 0  epoch 2/")
+    for number in (signal.SIGHUP, signal.SIGINT):
+        os.killpg(running.process.pid, number)
+    running.wait_for("trial 0  epoch 30/")
+    running.signal_group(signal.SIGTERM)
+    assert running.process.returncode == 143
+    (trial,) = runs(tmp_path, "tags.`lsml.role` = 'trial'")
+    assert trial.data.tags["lsml.reason"] == "interrupted by SIGTERM"
 
 
 def test_a_second_coordinator_of_the_same_study_is_refused(dataset: Path, tmp_path: Path) -> None:
