@@ -110,6 +110,25 @@ class CountedStudy(optuna.Study):
         """Every attempt, superseded ones included."""
         return super().get_trials(deepcopy=deepcopy, states=states)
 
+    def check_own(self) -> None:
+        """Checks that lsml has made the study and all of its trials, of which each is for a slot.
+
+        Raises:
+            ConfigError: another program has made them.
+        """
+        if not self.is_own:
+            raise ConfigError(
+                f"study '{self.study_name}'",
+                "lsml did not make it, or not all of its trials",
+                "give lsml's own study another name with --study NAME, or another database with --storage URL",
+            )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it looks for the highest F1 first, and each of its trials is for a slot."""
+        maximises = self.directions[0] == StudyDirection.MAXIMIZE
+        return maximises and all(Attribute.SLOT in t.user_attrs for t in self.all_trials(deepcopy=False))
+
     def name_objectives(self, cost: str) -> None:
         """Names the objectives of a study with two, F1 and the metric that is the second."""
         with warnings.catch_warnings():
@@ -305,34 +324,40 @@ def make_study(
         with_cost: whether a second objective is minimised; F1 is maximised.
 
     Raises:
+        ConfigError: another program has made a study of that name.
         StorageError: the database cannot be used.
     """
     opened = _open_storage(storage)
     full = f"{name}{_STAGE}{stage}" if stage else name
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if with_cost else [])]
     optuna.create_study(storage=opened, study_name=full, directions=directions, load_if_exists=True)
-    return CountedStudy(full, opened, pruner=pruner)
+    study = CountedStudy(full, opened, pruner=pruner)
+    study.check_own()
+    return study
 
 
 def load_study(storage: str, name: str) -> StoredStudy:
     """An existing study, to read.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is none of that name, or another program has made it.
         StorageError: the database cannot be used.
     """
     opened = _open_storage(storage)
     try:
-        return StoredStudy(name, opened)
+        study = StoredStudy(name, opened)
     except KeyError:
         names = ", ".join(_names(opened)) or "none yet"
         raise ConfigError(f"study '{name}'", "no such study in the database", f"existing studies: {names}") from None
+    study.check_own()
+    return study
 
 
 def load_studies(storage: str) -> list[StoredStudy]:
-    """All studies in the database, by name; of their trials values and attributes alone."""
+    """All of lsml's studies in the database, by name; of their trials values and attributes alone."""
     opened = _open_storage(storage)
-    return [StoredStudy(name, opened, parts=("values", "user_attributes")) for name in _names(opened)]
+    studies = [StoredStudy(name, opened, parts=("values", "user_attributes")) for name in _names(opened)]
+    return [study for study in studies if study.is_own]
 
 
 def _names(storage: optuna.storages.BaseStorage) -> list[str]:

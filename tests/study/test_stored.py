@@ -9,9 +9,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from lsml.errors import ConfigError
 from lsml.names import Attribute
 from lsml.study.database import CountedStudy, load_studies, load_study, make_study
 from lsml.study.results import importances
+from tests.processes import lsml
+from tests.study.conftest import environment
 
 STORAGE = "sqlite:///optuna.db"
 DISTRIBUTIONS = {
@@ -133,3 +136,38 @@ def test_importances_need_trials_that_differ(folder: Path) -> None:
             )
         )
         assert importances(load_study(STORAGE, "s")) == {}
+
+
+def _foreign(name: str, trials: int, direction: str) -> optuna.Study:
+    study = optuna.create_study(study_name=name, storage=STORAGE, direction=direction)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=trials)
+    return study
+
+
+@pytest.mark.parametrize(("trials", "direction"), [(2, "maximize"), (0, "minimize")])
+def test_a_study_that_another_program_made_is_refused(folder: Path, patches: Path, trials: int, direction: str) -> None:
+    """By name in one line with exit code 2, and its trials are left as they are; a list of studies leaves it out."""
+    theirs = _foreign("theirs", trials, direction)
+    make_study(STORAGE, "ours", pruner=optuna.pruners.NopPruner())
+    tune = ("tune", "experiment.yaml", "--data", str(patches), "--study", "theirs")
+    for command in (tune, ("study", "show", "theirs"), ("study", "report", "theirs")):
+        done = lsml(folder, *command, env=environment())
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()[-1:]
+        assert line.startswith("lsml: error: study 'theirs': lsml did not make it, or not all of its trials; ")
+        assert "--study NAME" in line
+        assert "Traceback" not in done.stderr
+    assert [study.study_name for study in load_studies(STORAGE)] == ["ours"]
+    assert len(theirs.get_trials()) == trials
+
+
+def test_a_study_to_which_another_program_added_a_trial_is_refused(folder: Path) -> None:
+    """lsml cannot tell for which slot that is to be."""
+    study = make_study(STORAGE, "ours", pruner=optuna.pruners.NopPruner())
+    study.enqueue_trial({"x": 0.5}, user_attrs={Attribute.SLOT: 0, Attribute.ORDINAL: 1})
+    assert len(load_study(STORAGE, "ours").get_trials()) == 1
+    optuna.load_study(study_name="ours", storage=STORAGE).enqueue_trial({"x": 0.5})
+    with pytest.raises(ConfigError, match="not all of its trials"):
+        load_study(STORAGE, "ours")
+    with pytest.raises(ConfigError, match="not all of its trials"):
+        make_study(STORAGE, "ours", pruner=optuna.pruners.NopPruner())
