@@ -38,7 +38,7 @@ class _Recorder(Protocol):
     def settle(self, states: Mapping[int, EndState], reason: str) -> None: ...
 
 
-class ProgressListener(Protocol):
+class _ProgressListener(Protocol):
     """Told of the progress of each attempt: a terminal, a log, a test."""
 
     def trial_started(self, attempt: Attempt, steps: Steps) -> None: ...
@@ -85,7 +85,7 @@ class Coordinator:
         *,
         workers: Workers,
         recorder: _Recorder,
-        listener: ProgressListener,
+        listener: _ProgressListener,
         data: StudyData,
         max_failures: int,
         folder: Path,

@@ -232,7 +232,9 @@ def registered_run(client: Client, reference: str) -> str:
         return str(client.get_model_version(name, number).run_id)
     except MlflowException as error:
         raise StorageError(
-            f"model {reference}", error.message.splitlines()[0], "give NAME@ALIAS or NAME/VERSION, as mlflow ui lists"
+            f"model {reference}",
+            error.message.splitlines()[0],
+            "lsml ui lists what is registered; lsml promote RUN registers the model of a run",
         ) from None
 
 

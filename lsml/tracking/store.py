@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ Run: TypeAlias = mlflow.entities.Run
 
 _DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "lsml"
+
+# What MLflow says, also through a server, of writing to what somebody has deleted.
+_DELETED = re.compile("The (run|experiment) ([0-9a-f]+) must be in the 'active' state")
 
 
 def tracking_uri() -> str:
@@ -58,9 +62,38 @@ def storage_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        if deleted := _DELETED.search(str(error)):
+            raise _of_deleted(*deleted.groups()) from error
         raise StorageError(
             what, _reason(error), "check MLFLOW_TRACKING_URI, and that the store is reachable and not full"
         ) from error
+
+
+def check_writable(run: Run) -> None:
+    """Checks that a run can be written to.
+
+    Raises:
+        StorageError: it was deleted, by itself or with its experiment.
+    """
+    if run.info.lifecycle_stage == "deleted":
+        raise _of_deleted("run", run.info.run_id)
+
+
+def _of_deleted(kind: str, identifier: str) -> StorageError:
+    """What to say of a run or experiment that was deleted; with an experiment MLflow deletes its runs."""
+    client = Client(tracking_uri=tracking_uri())
+    with storage_errors(f"deleted {kind} {identifier}"):
+        number = identifier if kind == "experiment" else client.get_run(identifier).info.experiment_id
+        experiment = client.get_experiment(number)
+    if experiment.lifecycle_stage != "deleted":
+        fix = f"bring it back: mlflow runs restore --run-id {identifier}; or choose another run"
+        return StorageError(f"run {identifier}", "it was deleted in MLflow", fix)
+    return StorageError(
+        f"MLflow experiment '{experiment.name}'",
+        "it was deleted in MLflow",
+        f"bring it back: mlflow experiments restore --experiment-id {number}; "
+        "or name another one for new runs: MLFLOW_EXPERIMENT_NAME=NAME",
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -168,7 +168,9 @@ def best_trials(client: Client, study: str, count: int) -> list[Run]:
         query = f"tags.`{Tag.ROLE}` = '{Role.STUDY}' and tags.`{Tag.STUDY}` = '{study}'"
         parents = client.search_runs(experiments, query, max_results=1, order_by=["attributes.start_time DESC"])
         if not parents:
-            raise StorageError(f"study '{study}'", "no such study in MLflow", "lsml study list lists them")
+            raise StorageError(
+                f"study '{study}'", "MLflow has no such study, or its experiment was deleted", "lsml ui shows them all"
+            )
         (parent,) = parents
         return list(
             client.search_runs(

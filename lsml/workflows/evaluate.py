@@ -25,7 +25,7 @@ from lsml.names import Tag
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.models import RunModel, named_run
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import open_client
+from lsml.tracking.store import check_writable, open_client
 from lsml.tracking.study import model_run
 from lsml.workflows.sources import SILENT, RecordedData
 from lsml.workspace import Progress, pack_cache
@@ -58,7 +58,7 @@ def evaluate(
 
     Raises:
         ConfigError: neither or both of run and model; or the validation split of a model that was trained in folds.
-        StorageError: no such run or registered model.
+        StorageError: no such run or registered model, or the run was deleted.
         ModelError: the run has no model, or one that is refused.
         DataError: no such split, or patches that cannot be used.
 
@@ -70,6 +70,9 @@ def evaluate(
     client = open_client()
     asked = named_run(client, run_id, model)
     run = model_run(client, asked)
+    for target in (run, asked):
+        # Before the test split is opened: an opening without scores would count all the same.
+        check_writable(target)
     tags = run.data.tags
     root = RecordedData(tags, data).root
     folds_of = tags.get(Tag.DATA_TRAIN) if Tag.DATA_FOLDS in tags else None
