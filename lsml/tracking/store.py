@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import mlflow.entities
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError
@@ -53,7 +54,57 @@ def open_client() -> Client:
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
         client = Client(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
         client.search_experiments(max_results=1)
+        _follow_moved_folder(uri)
     return client
+
+
+# Every column of MLflow's database that says where files are.
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def _follow_moved_folder(uri: str) -> None:
+    """Has a database file name the files beside it, where it was moved, renamed or copied with them.
+
+    MLflow stores absolute paths: it would read from, and write into, whatever stands at the old place by now.
+    """
+    database = Path(make_url(uri).database or "") if uri.startswith("sqlite:") else Path()
+    files = database.resolve().with_name("mlruns")
+    if not (database.is_file() and files.is_dir()):
+        return
+    with create_engine(uri, poolclass=NullPool).begin() as connection:
+        for old in _moved_from(connection, files):
+            for table, column in _PLACES:
+                _replace_start(connection, table, column, str(old), str(files))
+            roots = connection.execute(text("select distinct value from tags where key = :key"), {"key": Tag.DATA_ROOT})
+            for root in [Path(value) for (value,) in roots]:
+                if root.is_relative_to(old.parent) and (moved := files.parent / root.relative_to(old.parent)).is_dir():
+                    _replace_start(connection, "tags", "value", str(root), str(moved))
+
+
+def _moved_from(connection: Connection, files: Path) -> set[Path]:
+    """Where the database says that files are which are below `files`."""
+    # Where MLflow puts them for a database that is not in the current folder.
+    in_place = {files, Path("mlruns").resolve()}
+    found = set()
+    for number, location in connection.execute(text("select experiment_id, artifact_location from experiments")):
+        folder, known = Path(location), {path.name for path in files.glob(f"{number}/*")}
+        runs = connection.execute(text("select run_uuid from runs where experiment_id = :id"), {"id": number})
+        if folder.is_absolute() and folder.parent not in in_place and known.intersection(run for (run,) in runs):
+            found.add(folder.parent)
+    return found
+
+
+def _replace_start(connection: Connection, table: str, column: str, old: str, new: str) -> None:
+    """Replaces the start of the paths in a column that are `old` or below it."""
+    change = f"update {table} set {column} = :new || substr({column}, :length + 1)"
+    condition = f"{column} = :old or substr({column}, 1, :length + 1) = :old || '/'"
+    connection.execute(text(f"{change} where {condition}"), {"old": old, "new": new, "length": len(old)})
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import Study
+from tests.end_to_end.conftest import Study, copy_study
 from tests.processes import lsml
 
 
@@ -81,3 +81,19 @@ def test_a_prediction_that_cannot_be_made_says_why(
     (line,) = done.stderr.splitlines()
     assert line.startswith("lsml: error: ")
     assert says in line
+
+
+def test_a_study_whose_folder_was_renamed_evaluates_and_predicts(study: Study, tmp_path: Path) -> None:
+    """From the files in it; another project that stands at its old place by now gets none."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    copy_study(study.folder, old)
+    old.rename(new)
+    (old / "mlruns").mkdir(parents=True)
+    for command in (
+        ("study", "show", "first"),
+        ("evaluate", "--run-id", study.best_run),
+        ("predict", str(study.data / "TestData" / "img"), "--run-id", study.best_run, "--pictures", "0"),
+    ):
+        done = lsml(new, *command)
+        assert done.returncode == 0, done.stderr
+    assert list(old.rglob("*")) == [old / "mlruns"]
