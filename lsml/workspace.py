@@ -1,6 +1,7 @@
 """The working folder: lsml's state in it, locks between processes, and files that are replaced atomically."""
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -28,11 +29,28 @@ def lock_file(name: str) -> Path:
     return STATE_FOLDER / "locks" / f"{name}.lock"
 
 
+def database_file(url: str) -> Path | None:
+    """The file of the SQLite database at a URL; None where it is no such URL."""
+    start, _, path = url.partition(":///")
+    return Path(path.partition("?")[0]).resolve() if start.startswith("sqlite") and path else None
+
+
 @contextlib.contextmanager
 def in_turn(lock: Path) -> Iterator[None]:
-    """Holds the lock at the path, whose folder is made; waits while another process holds it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    """Holds the lock at the path, whose folder is made; waits while another process holds it.
+
+    Where nobody may write, there are no turns to take: what exists can be read.
+
+    Raises:
+        StorageError: the lock cannot be had for another reason.
+    """
+    try:
+        held: contextlib.AbstractContextManager[object] = _acquire(lock, timeout=-1)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise _unlockable(lock, error) from None
+        held = contextlib.nullcontext()
+    with held:
         yield
 
 
@@ -41,14 +59,29 @@ def exclusively(lock: Path, what: str, *, fix: str = "wait for it") -> Iterator[
     """Holds the lock at the path, whose folder is made; `what` names the work to whoever finds it held.
 
     Raises:
-        StorageError: another process holds it.
+        StorageError: another process holds it, or its folder cannot be written to.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
-            yield
+        held = _acquire(lock, timeout=0)
     except Timeout:
         raise StorageError(what, "locked by another process", fix) from None
+    except OSError as error:
+        raise _unlockable(lock, error) from None
+    with held:
+        yield
+
+
+def _acquire(lock: Path, *, timeout: float) -> contextlib.AbstractContextManager[object]:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock).acquire(timeout=timeout)
+
+
+def _unlockable(lock: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"folder {lock.parent.resolve()}",
+        f"lsml cannot make or lock a file in it ({error.strerror})",
+        "make it writable, or work in a folder that is, on a disk with room that can lock files",
+    )
 
 
 def replace_atomically(path: Path, content: bytes) -> None:

@@ -19,11 +19,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lsml.errors import ConfigError, StorageError
 from lsml.names import OBJECTIVE, Attribute, State
-from lsml.workspace import in_turn, lock_file
+from lsml.workspace import database_file, in_turn, lock_file
 
 _STAGE = "/"
 """Stands in the names of a study's later stages, such as `demo/confirm`; no name that people give holds it."""
@@ -200,7 +200,7 @@ class CountedStudy(optuna.Study):
 _PARTS = ("params", "values", "user_attributes", "system_attributes", "intermediate_values")
 
 
-class StoredStudy(CountedStudy):
+class _StoredStudy(CountedStudy):
     """A study of a database as it is when its attempts are first asked for; read with a query a table.
 
     Optuna makes an object of every value that a trial has, which takes six times as long.
@@ -292,13 +292,25 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
     arguments = {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if url.startswith("sqlite") else {}
     try:
         with in_turn(lock_file("optuna-storage")):
-            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
-        raise StorageError(
-            f"study database {without_password(url)}",
-            without_password(str(error).splitlines()[0], url),
-            "check --storage and that the database runs",
-        ) from None
+        raise _unusable(url, error) from None
+
+    def refuse(context: sqlalchemy.ExceptionContext) -> None:
+        # What a constraint refuses is an answer, which Optuna knows how to take.
+        if context.sqlalchemy_exception and not isinstance(context.sqlalchemy_exception, IntegrityError):
+            raise _unusable(url, context.sqlalchemy_exception) from None
+
+    # Optuna would say the same of all of them, and not why.
+    sqlalchemy.event.listen(storage.engine, "handle_error", refuse)
+    return storage
+
+
+def _unusable(url: str, error: Exception) -> StorageError:
+    file = database_file(url)
+    why = without_password(str(error).splitlines()[0], url)
+    check = f"{file.parent} can be written to and is not full" if file else "the database runs and is not full"
+    return StorageError(f"study database {without_password(url)}", why, f"check --storage, and that {check}")
 
 
 def without_password(text: str, url: str | None = None) -> str:
@@ -336,7 +348,7 @@ def make_study(
     return study
 
 
-def load_study(storage: str, name: str) -> StoredStudy:
+def load_study(storage: str, name: str) -> _StoredStudy:
     """An existing study, to read.
 
     Raises:
@@ -345,7 +357,7 @@ def load_study(storage: str, name: str) -> StoredStudy:
     """
     opened = _open_storage(storage)
     try:
-        study = StoredStudy(name, opened)
+        study = _StoredStudy(name, opened)
     except KeyError:
         names = ", ".join(_names(opened)) or "none yet"
         raise ConfigError(f"study '{name}'", "no such study in the database", f"existing studies: {names}") from None
@@ -353,10 +365,10 @@ def load_study(storage: str, name: str) -> StoredStudy:
     return study
 
 
-def load_studies(storage: str) -> list[StoredStudy]:
+def load_studies(storage: str) -> list[_StoredStudy]:
     """All of lsml's studies in the database, by name; of their trials values and attributes alone."""
     opened = _open_storage(storage)
-    studies = [StoredStudy(name, opened, parts=("values", "user_attributes")) for name in _names(opened)]
+    studies = [_StoredStudy(name, opened, parts=("values", "user_attributes")) for name in _names(opened)]
     return [study for study in studies if study.is_own]
 
 

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 import mlflow.entities
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy import Connection, NullPool, create_engine, make_url, text
+from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError
 from lsml.names import Role, Tag
-from lsml.workspace import in_turn, lock_file
+from lsml.workspace import database_file, in_turn, lock_file
 
 Client: TypeAlias = MlflowClient
 Run: TypeAlias = mlflow.entities.Run
@@ -26,6 +27,9 @@ Run: TypeAlias = mlflow.entities.Run
 
 _DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "lsml"
+
+_DRIVERS_WORDS = re.compile(r"\(\w+\.\w+\)")
+"""What begins a line with the error of a database's driver, such as `(sqlite3.OperationalError)`."""
 
 # What MLflow says, also through a server, of writing to what somebody has deleted.
 _DELETED = re.compile("The (run|experiment) ([0-9a-f]+) must be in the 'active' state")
@@ -47,15 +51,28 @@ def open_client() -> Client:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     # A bar for every file that is fetched would stand among what a command has to say.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    for noisy in ("alembic", "mlflow.tracking.fluent"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It says at length what is in the exception that it raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = tracking_uri()
+    _check_can_be_made(database_file(uri))
     # Two processes that open a fresh database race in its schema migration and can leave it unusable.
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
         client = Client(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
         client.search_experiments(max_results=1)
         _follow_moved_folder(uri)
     return client
+
+
+def _check_can_be_made(database: Path | None) -> None:
+    """Refuses at once a database file that is not there and cannot be made, which MLflow would try for two minutes."""
+    if database and not database.exists() and not os.access(database.parent, os.W_OK):
+        raise StorageError(
+            f"MLflow store {database}",
+            "it does not exist, and its folder cannot be written to",
+            "work in the folder of your studies, or set MLFLOW_TRACKING_URI",
+        )
 
 
 # Every column of MLflow's database that says where files are.
@@ -73,15 +90,15 @@ def _follow_moved_folder(uri: str) -> None:
 
     MLflow stores absolute paths: it would read from, and write into, whatever stands at the old place by now.
     """
-    database = Path(make_url(uri).database or "") if uri.startswith("sqlite:") else Path()
-    files = database.resolve().with_name("mlruns")
-    if not (database.is_file() and files.is_dir()):
+    database = database_file(uri)
+    if database is None or not all(os.access(path, os.W_OK) for path in (database, database.parent)):
         return
+    files = database.with_name("mlruns")
     with create_engine(uri, poolclass=NullPool).begin() as connection:
         for old in _moved_from(connection, files):
             for table, column in _PLACES:
                 _replace_start(connection, table, column, str(old), str(files))
-            roots = connection.execute(text("select distinct value from tags where key = :key"), {"key": Tag.DATA_ROOT})
+            roots = connection.execute(sql("select distinct value from tags where key = :key"), {"key": Tag.DATA_ROOT})
             for root in [Path(value) for (value,) in roots]:
                 if root.is_relative_to(old.parent) and (moved := files.parent / root.relative_to(old.parent)).is_dir():
                     _replace_start(connection, "tags", "value", str(root), str(moved))
@@ -92,9 +109,9 @@ def _moved_from(connection: Connection, files: Path) -> set[Path]:
     # Where MLflow puts them for a database that is not in the current folder.
     in_place = {files, Path("mlruns").resolve()}
     found = set()
-    for number, location in connection.execute(text("select experiment_id, artifact_location from experiments")):
+    for number, location in connection.execute(sql("select experiment_id, artifact_location from experiments")):
         folder, known = Path(location), {path.name for path in files.glob(f"{number}/*")}
-        runs = connection.execute(text("select run_uuid from runs where experiment_id = :id"), {"id": number})
+        runs = connection.execute(sql("select run_uuid from runs where experiment_id = :id"), {"id": number})
         if folder.is_absolute() and folder.parent not in in_place and known.intersection(run for (run,) in runs):
             found.add(folder.parent)
     return found
@@ -104,7 +121,7 @@ def _replace_start(connection: Connection, table: str, column: str, old: str, ne
     """Replaces the start of the paths in a column that are `old` or below it."""
     change = f"update {table} set {column} = :new || substr({column}, :length + 1)"
     condition = f"{column} = :old or substr({column}, 1, :length + 1) = :old || '/'"
-    connection.execute(text(f"{change} where {condition}"), {"old": old, "new": new, "length": len(old)})
+    connection.execute(sql(f"{change} where {condition}"), {"old": old, "new": new, "length": len(old)})
 
 
 @contextlib.contextmanager
@@ -115,9 +132,9 @@ def storage_errors(what: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         if deleted := _DELETED.search(str(error)):
             raise _of_deleted(*deleted.groups()) from error
-        raise StorageError(
-            what, _reason(error), "check MLFLOW_TRACKING_URI, and that the store is reachable and not full"
-        ) from error
+        file = database_file(tracking_uri())
+        check = f"{file.parent} can be written to and is" if file else "the store is reachable and"
+        raise StorageError(what, _reason(error), f"check MLFLOW_TRACKING_URI, and that {check} not full") from error
 
 
 def check_writable(run: Run) -> None:
@@ -152,7 +169,9 @@ def _reason(error: Exception) -> str:
     if "Max retries exceeded" in text:
         address = urlsplit(tracking_uri())
         return f"{address.hostname}:{address.port or address.scheme} does not answer"
-    return (text.splitlines() or [type(error).__name__])[0][:300]
+    lines = text.splitlines() or [type(error).__name__]
+    # SQLAlchemy may say first at which occasion.
+    return next((line for line in lines if _DRIVERS_WORDS.match(line)), lines[0])[:300]
 
 
 def experiment_id(client: Client, name: str) -> str:

@@ -3,6 +3,7 @@
 What is checked is imported in its check, so that a library that is missing or broken is one line of the result.
 """
 
+import os
 import platform
 import shutil
 from collections.abc import Callable
@@ -88,6 +89,8 @@ def _mlflow() -> _CheckResult:
 
 
 def _disk() -> _CheckResult:
+    if not os.access(Path.cwd(), os.W_OK):
+        return _CheckResult("disk", "error", f"{Path.cwd()} cannot be written to", "work in a folder that can")
     free = shutil.disk_usage(Path.cwd()).free / _GIGABYTE
     detail = f"{free:.0f} GB free in {Path.cwd()}"
     if free < _ROOM:
