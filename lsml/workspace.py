@@ -35,6 +35,21 @@ def database_file(url: str) -> Path | None:
     return Path(path.partition("?")[0]).resolve() if start.startswith("sqlite") and path else None
 
 
+_PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""What brings a module, where its name is another."""
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package to install, where an error or what it was raised from is that a module is missing."""
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, ModuleNotFoundError) and current.name:
+            module = current.name.partition(".")[0]
+            return _PACKAGES.get(module, module)
+        current = current.__cause__ or current.__context__
+    return None
+
+
 @contextlib.contextmanager
 def in_turn(lock: Path) -> Iterator[None]:
     """Holds the lock at the path, whose folder is made; waits while another process holds it.

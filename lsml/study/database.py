@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lsml.errors import ConfigError, StorageError
 from lsml.names import OBJECTIVE, Attribute, State
-from lsml.workspace import database_file, in_turn, lock_file
+from lsml.workspace import DEFAULT_STORAGE, database_file, in_turn, lock_file, missing_package
 
 _STAGE = "/"
 """Stands in the names of a study's later stages, such as `demo/confirm`; no name that people give holds it."""
@@ -288,6 +288,7 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
     Raises:
         StorageError: the database cannot be opened; the message never holds its password.
     """
+    _check_url(url)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     arguments = {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if url.startswith("sqlite") else {}
     try:
@@ -306,7 +307,23 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
     return storage
 
 
+def _check_url(url: str) -> None:
+    """Refuses a path, and SQLite's database in memory, of which nothing would be left."""
+    if "://" not in url and "@" not in url:
+        file = url if url.endswith((".db", ".sqlite", ".sqlite3")) else f"{url.removesuffix('.log')}.db"
+        raise StorageError(
+            f"study database {url}", "a path where a database's URL is needed", f"give --storage sqlite:///{file}"
+        )
+    if url.startswith("sqlite://") and not url.removeprefix("sqlite://").removeprefix("/").removesuffix(":memory:"):
+        raise StorageError(
+            f"study database {url}", "it is in memory, and ends with this command", f"give --storage {DEFAULT_STORAGE}"
+        )
+
+
 def _unusable(url: str, error: Exception) -> StorageError:
+    if package := missing_package(error):
+        why = f"Python package {package} is not installed"
+        return StorageError(f"study database {without_password(url)}", why, f"pip install {package}")
     file = database_file(url)
     why = without_password(str(error).splitlines()[0], url)
     check = f"{file.parent} can be written to and is not full" if file else "the database runs and is not full"
@@ -320,7 +337,7 @@ def without_password(text: str, url: str | None = None) -> str:
 
     try:
         parsed = make_url(url or text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second of a port that is no number
         return "(not a database URL)" if url is None else text
     if url is None:
         return parsed.render_as_string(hide_password=True)

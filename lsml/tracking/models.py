@@ -95,7 +95,7 @@ def _write_environment(folder: Path, pins: list[str]) -> None:
     (folder / "python_env.yaml").write_text(yaml.safe_dump(local, sort_keys=False))
 
 
-class LoadedModel(NamedTuple):
+class _LoadedModel(NamedTuple):
     """A network that gives probabilities, the threshold that goes with it, and its file's SHA-256."""
 
     network: "keras.Model"
@@ -186,7 +186,7 @@ class RunModel:
             raise ModelError(f"model of run {self._run_id}", "its SHA-256 differs from its record", "train it again")
         return _StoredModel(path / _FILE, float(metadata[Tag.MODEL_THRESHOLD]), sha256)
 
-    def load(self) -> LoadedModel:
+    def load(self) -> _LoadedModel:
         """The model of a run.
 
         Raises:
@@ -199,7 +199,7 @@ class RunModel:
             load_keras()
             from lsml.models.export import load_file
 
-            return LoadedModel(load_file(stored.path), stored.threshold, stored.sha256)
+            return _LoadedModel(load_file(stored.path), stored.threshold, stored.sha256)
 
 
 def _model_id(run: Run) -> str:

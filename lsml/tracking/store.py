@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError
 from lsml.names import Role, Tag
-from lsml.workspace import database_file, in_turn, lock_file
+from lsml.workspace import database_file, in_turn, lock_file, missing_package
 
 Client: TypeAlias = MlflowClient
 Run: TypeAlias = mlflow.entities.Run
@@ -126,9 +126,12 @@ def _replace_start(connection: Connection, table: str, column: str, old: str, ne
 
 @contextlib.contextmanager
 def storage_errors(what: str) -> Iterator[None]:
-    """Turns MLflow's and the database's errors into one `StorageError`."""
+    """Turns MLflow's and the database's errors, and drivers that are missing, into one `StorageError`."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        package = missing_package(error)
+        raise StorageError(what, f"Python package {package} is not installed", f"pip install {package}") from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
         if deleted := _DELETED.search(str(error)):
             raise _of_deleted(*deleted.groups()) from error

@@ -82,10 +82,12 @@ def _database(storage: str) -> _CheckResult:
 
 
 def _mlflow() -> _CheckResult:
+    from lsml.study.database import without_password
     from lsml.tracking.store import open_client, tracking_uri
 
-    experiments = open_client().search_experiments()
-    return _CheckResult("MLflow store", "ok", f"{tracking_uri()}, {len(experiments)} experiments")
+    experiments, uri = open_client().search_experiments(), tracking_uri()
+    shown = without_password(uri) if "@" in uri else uri
+    return _CheckResult("MLflow store", "ok", f"{shown}, {len(experiments)} experiments")
 
 
 def _disk() -> _CheckResult:

@@ -59,6 +59,15 @@ def test_version(tmp_path: Path) -> None:
         (("refit", "x", "--on", "test"), 2, "--on"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; existing studies: none yet"),
         (("study", "report", "none"), 2, "study 'none': no such study in the database; existing studies: none yet"),
+        (("study", "list", "--storage", "my.db"), 4, "database my.db: a path where a database's URL is needed; give"),
+        (("study", "list", "--storage", "my.sqlite"), 4, "give --storage sqlite:///my.sqlite"),
+        (("study", "list", "--storage", "/a/journal.log"), 4, "give --storage sqlite:////a/journal.db"),
+        (("study", "list", "--storage", "sqlite://"), 4, "it is in memory"),
+        (("study", "list", "--storage", "sqlite:///:memory:"), 4, "it is in memory"),
+        (("study", "list", "--storage", "postgresql+psycopg2://u:secret@h/d"), 4, "pip install psycopg2-binary"),
+        (("study", "list", "--storage", "mysql://u:secret@h/d"), 4, "pip install mysqlclient"),
+        (("study", "list", "--storage", "postgresql://u:secret@h:port/d"), 4, "(not a database URL)"),
+        (("study", "list", "--storage", "u:secret@h/d"), 4, "(not a database URL)"),
         (("data", "show", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "0.8"), 3, "dataset nowhere: no such folder"),
         (("data", "show", "nowhere", "--augment", "1.8"), 2, "--augment"),
@@ -78,6 +87,7 @@ def test_a_mistake_is_one_line_and_its_exit_code(
     (line,) = done.stderr.splitlines()
     assert line.startswith("lsml: error: ")
     assert says in line
+    assert "secret" not in line
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:

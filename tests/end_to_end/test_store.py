@@ -51,6 +51,13 @@ def test_a_server_that_answers_500_is_said_within_fifteen_seconds(tmp_path: Path
     assert seconds < 15
 
 
+def test_a_store_without_its_driver_names_the_package(tmp_path: Path) -> None:
+    """One line, without the password."""
+    done, _ = _evaluate(tmp_path, "mysql+pymysql://user:secret@127.0.0.1/mlflow")
+    assert done.returncode == 4
+    assert done.stderr == "lsml: error: MLflow store: Python package pymysql is not installed; pip install pymysql\n"
+
+
 def _evaluate(folder: Path, uri: str):  # type: ignore[no-untyped-def]
     started = time.monotonic()
     done = lsml(folder, "evaluate", "--run-id", "0" * 32, env=environment(MLFLOW_TRACKING_URI=uri))
