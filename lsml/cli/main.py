@@ -2,20 +2,24 @@
 
 import gc
 import inspect
+import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from lsml.cli import config, data, evaluate, models, study, train
 from lsml.cli.options import CommandWithFields
-from lsml.errors import Interrupted, LsmlError
+from lsml.errors import Interrupted, LsmlError, StorageError
 from lsml.names import VERSION
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 app = typer.Typer(
     name="lsml",
@@ -94,8 +98,6 @@ def main(arguments: list[str]) -> int:
     except Interrupted as interruption:
         _tell(f"interrupted by {interruption.name}: stopped cleanly; the same command resumes")
         return interruption.exit_code
-    except BrokenPipeError:
-        return 0
 
 
 def _usage(error: typer.TyperException) -> int:
@@ -117,6 +119,46 @@ _COLLECTED_AFTER = 20_000
 """Objects that are made, less those that go, before Python looks for garbage among them."""
 
 
+class _Stream(io.FileIO):
+    """A standard stream that keeps the error of writing to it: what a command says is worth less than what it does.
+
+    Attributes:
+        failure: the first error; None where there was none, or only that nobody reads on (`lsml … | head -1`).
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.failure: OSError | None = None
+
+    def write(self, content: "ReadableBuffer") -> int:
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            self.failure = self.failure or error
+        return memoryview(content).nbytes
+
+    def as_text(self, like: TextIO | None, *, by_line: bool) -> io.TextIOWrapper:
+        """What is to be `sys.stdout` or `sys.stderr` in the place of `like`, which is None where it was closed."""
+        encoding, errors = (like.encoding, like.errors) if like else (None, "backslashreplace")
+        return io.TextIOWrapper(io.BufferedWriter(self), encoding, errors, line_buffering=by_line)
+
+
+def _open_streams() -> _Stream:
+    """Replaces the standard streams by such that raise nothing; gives standard output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else the next file that is opened, such as a database, would be where everybody writes messages to.
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+    output, messages = _Stream(1), _Stream(2)
+    sys.stdout = output.as_text(sys.stdout, by_line=output.isatty())
+    sys.stderr = messages.as_text(sys.stderr, by_line=True)
+    return output
+
+
 def run() -> None:
     """Runs the command line of this process."""
     # Imports make half a million objects that stay; with Python's 700, a sixth of a command's start is spent on
@@ -124,4 +166,12 @@ def run() -> None:
     gc.set_threshold(_COLLECTED_AFTER)
     # Pictures are files. Notebooks hand their own backend to every command, and Matplotlib is not imported without it.
     os.environ["MPLBACKEND"] = "agg"
-    sys.exit(main(sys.argv[1:]))
+    output = _open_streams()
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    if output.failure and code == 0:
+        why = f"cannot be written ({output.failure.strerror})"
+        unsaid = StorageError("standard output", why, "what the command does is done; send its output elsewhere")
+        _complain(str(unsaid))
+        code = unsaid.exit_code
+    sys.exit(code)
