@@ -37,7 +37,7 @@ from lsml.names import (
 from lsml.scoring.comparison import ScoreKind
 from lsml.scoring.metrics import to_csv
 from lsml.tracking.models import RunModel
-from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, git_commit, storage_errors
+from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, git_commit, project_run, storage_errors
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
 
 if TYPE_CHECKING:
@@ -190,8 +190,8 @@ class RunWriter:
         self.log_texts({f"{split}{Artifact.PATCHES}": to_csv(rows)})
         self.log_table(f"{split}{Artifact.SHOWN_PATCHES}", rows)
         self.log_files(report.figures)
-        if project_run := os.environ.get("MLFLOW_RUN_ID"):
-            RunWriter(self._client, project_run).log_scores({}, {Tag.EVALUATED_RUN: self.id})
+        if project := project_run(self._client):
+            RunWriter(self._client, project).log_scores({}, {Tag.EVALUATED_RUN: self.id})
 
     def log_scores(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Adds final scores and tags to a run that has ended."""
@@ -355,16 +355,16 @@ class TrainingRun(RunWriter):
         below: Run | None = None,
         tags: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        project_run = os.environ.get("MLFLOW_RUN_ID")
+        project = project_run(client)
         tags = {**run_tags(Role.TRAIN, name, data, root), **tags}
         with storage_errors("MLflow run"):
             if below:
                 experiment = below.info.experiment_id
                 tags |= {Tag.PARENT: below.info.run_id}
-            elif project_run:
+            elif project:
                 # Below it, not in it: `mlflow run` has logged the entry point's own parameters there.
-                experiment = client.get_run(project_run).info.experiment_id
-                tags |= {Tag.PARENT: project_run}
+                experiment = client.get_run(project).info.experiment_id
+                tags |= {Tag.PARENT: project}
             else:
                 experiment = experiment_id(client, os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT)
             super().__init__(client, client.create_run(experiment, tags=tags).info.run_id)

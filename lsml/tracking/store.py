@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import mlflow.entities
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
@@ -216,6 +217,28 @@ def find_run(client: Client, run_id: str) -> Run:
         raise StorageError(
             f"run {run_id}", error.message.splitlines()[0], "lsml study show NAME lists the run ids of a study"
         ) from None
+
+
+def project_run(client: Client) -> str | None:
+    """The id of the run that `mlflow run` has made for this process; None where there is none.
+
+    `MLFLOW_RUN_ID` may also be left over from another run, which is none of this process's business.
+
+    Raises:
+        StorageError: MLflow cannot be asked.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
+        return None
+    with storage_errors("run of the MLflow project"):
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+    waits = (run.info.lifecycle_stage, run.info.status) == ("active", "RUNNING")
+    return run_id if waits and MLFLOW_PROJECT_ENTRY_POINT in run.data.tags else None
 
 
 def study_of(client: Client, run: Run) -> Run | None:

@@ -16,7 +16,16 @@ from lsml.models.export import ModelFile
 from lsml.names import Artifact, Metric, Role, State, Tag
 from lsml.tracking.models import RegisteredModel, RunModel
 from lsml.tracking.runs import RunWriter, run_tags, trials_query
-from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, find_run, storage_errors, study_of
+from lsml.tracking.store import (
+    DEFAULT_EXPERIMENT,
+    Client,
+    Run,
+    experiment_id,
+    find_run,
+    project_run,
+    storage_errors,
+    study_of,
+)
 from lsml.training.outcome import Panel
 
 
@@ -97,23 +106,23 @@ class StudyRun:
 
 def _resume(client: Client, run_id: str, study: str) -> Run:
     client.update_run(run_id, status="RUNNING")
-    project_run = os.environ.get("MLFLOW_RUN_ID")
-    if project_run and project_run != run_id:
-        client.set_tag(project_run, Tag.RESUMES, run_id)
-        client.set_tag(project_run, Tag.NOTE, f"Resumed study `{study}`, whose run is `{run_id}`.")
+    project = project_run(client)
+    if project and project != run_id:
+        client.set_tag(project, Tag.RESUMES, run_id)
+        client.set_tag(project, Tag.NOTE, f"Resumed study `{study}`, whose run is `{run_id}`.")
     return client.get_run(run_id)
 
 
 def _create(client: Client, tags: dict[str, str]) -> str:
     """The id of a run with the tags: the one that `mlflow run` made, which keeps its source, or a new one."""
-    project_run = os.environ.get("MLFLOW_RUN_ID")
-    if not project_run:
+    project = project_run(client)
+    if not project:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
         return str(client.create_run(experiment_id(client, name), tags=tags).info.run_id)
     for key, value in tags.items():
         if not key.startswith(Tag.SOURCE):
-            client.set_tag(project_run, key, value)
-    return project_run
+            client.set_tag(project, key, value)
+    return project
 
 
 def _existing(client: Client, run_id: str | None) -> Run | None:

@@ -123,7 +123,7 @@ _TRAINED = (Role.TRIAL, Role.CONFIRM, Role.TRAIN)
 
 
 @dataclass(frozen=True)
-class RefitResult:
+class _RefitResult:
     """A final model.
 
     Attributes:
@@ -146,7 +146,7 @@ class RefitResult:
     earned_f1: float
 
 
-def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> RefitResult:
+def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> _RefitResult:
     """Trains the configuration of a run on all patches that it was trained and validated on, and registers the model.
 
     A study's run speaks for its best trial. It trains for as many epochs as the run's best one, with the whole
@@ -192,7 +192,7 @@ def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> Refi
     done = training.run(client, function, steps=Steps("epoch", summary.epochs), listener=listener)
     registered = register_run(client, find_run(client, done))
     threshold = training.scores["threshold"]
-    return RefitResult(
+    return _RefitResult(
         done, run_id, registered.name, registered.version, patches, summary.epochs, threshold, summary.value
     )
 
