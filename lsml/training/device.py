@@ -42,25 +42,39 @@ def prepare() -> None:
     """Sets the environment of Keras's backend for this process and its children; variables set already stay.
 
     Raises:
-        ConfigError: the backend that Keras will choose is not installed, or cannot train.
+        ConfigError: the backend is not installed, or cannot train, or Keras cannot be loaded for its own file.
     """
-    _check(_chosen())
+    _check_file()
+    # Not what Keras's file in the home folder says: a study is to have the same results whoever runs it.
+    loaded = sys.modules.get("keras")
+    os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or (
+        loaded.backend.backend() if loaded else _BACKENDS[0]
+    )
+    _check(os.environ["KERAS_BACKEND"])
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # What XLA has compiled for JAX serves every later trial and study of the same shapes in this folder.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((STATE_FOLDER / "jax").resolve()))
 
 
-def _chosen() -> str:
-    """The backend as Keras chooses it: by the variable, else by its file in the home folder, else TensorFlow."""
-    if name := os.environ.get("KERAS_BACKEND"):
-        return name
-    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+_KERAS_DEFAULTS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+_KERAS_CHOICES = {"floatx": ("float16", "float32", "float64"), "image_data_format": ("channels_last", "channels_first")}
+
+
+def _check_file() -> None:
+    """Refuses a file of settings that Keras reads when it is loaded, and ends at."""
+    file = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()) / "keras.json"
     try:
-        settings = json.loads((home / "keras.json").read_text(encoding="utf-8"))
+        settings = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        settings = {}
-    return str(settings.get("backend", _BACKENDS[0])) if isinstance(settings, dict) else _BACKENDS[0]
+        return  # Keras goes on without it
+    sound = (
+        isinstance(settings, dict)
+        and all(settings.get(name, choices[0]) in choices for name, choices in _KERAS_CHOICES.items())
+        and isinstance(settings.get("epsilon", 1.0), float)
+    )
+    if not sound:
+        raise ConfigError(f"file {file}", "it holds what Keras refuses", "remove it; lsml needs nothing of it")
 
 
 def _check(name: str) -> None:
@@ -91,15 +105,17 @@ def check_gpu(kind: str, name: str) -> None:
 
 
 def load_keras() -> None:
-    """Loads Keras and starts its backend.
+    """Loads Keras with its default settings, and starts its backend.
 
     Raises:
-        ConfigError: the backend that Keras will choose is not installed, or cannot train.
+        ConfigError: as of `prepare`.
     """
     prepare()
     with quietly():
         import keras
 
+        for name, value in _KERAS_DEFAULTS.items():
+            getattr(keras.config, f"set_{name}")(value)
         keras.ops.convert_to_numpy(keras.ops.ones(1) + keras.ops.ones(1))
     # What was loaded stays: Keras looks for garbage before each network, and would look through all of it each time.
     gc.freeze()
