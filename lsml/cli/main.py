@@ -112,7 +112,9 @@ def _complain(message: str) -> None:
 
 
 def _tell(message: str) -> None:
-    print(f"lsml: {message}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
+    # What a file or a name holds must not give orders to the terminal that shows it.
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+    print(f"lsml: {shown}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
 
 
 _COLLECTED_AFTER = 20_000

@@ -37,13 +37,26 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
-        for key_node, _ in node.value:
+        # Anything else, as of `!!map [a]`, is refused below.
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key '{key_node.value}' is repeated", problem_mark=key_node.start_mark
                 )
             seen.add(str(key_node.value))
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        # What Python says of a text that is not what its tag, or its form, promises: `!!int abc`, `2024-13-45`.
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(
+                problem=f"{_short(node.value)} is not of the type {kind}", problem_mark=node.start_mark
+            ) from None
 
 
 # YAML 1.1, which PyYAML reads, takes `1e-3` for a word; YAML 1.2 and everybody else take it for a number.

@@ -13,9 +13,9 @@ from lsml.names import Metric
 class SyntheticData(Section):
     """A seeded synthetic dataset, made on first use."""
 
-    train: int = field(96, "patches in the train split", unit="patches", ge=1)
-    validation: int = field(32, "patches in the validation split", unit="patches", ge=1)
-    test: int = field(32, "patches in the test split", unit="patches", ge=1)
+    train: int = field(96, "patches in the train split", unit="patches", ge=1, le=100_000)
+    validation: int = field(32, "patches in the validation split", unit="patches", ge=1, le=100_000)
+    test: int = field(32, "patches in the test split", unit="patches", ge=1, le=100_000)
     seed: int = field(0, "random seed", ge=0)
 
 

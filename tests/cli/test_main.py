@@ -131,3 +131,12 @@ def test_synth_makes_what_show_draws(tmp_path: Path) -> None:
     again = lsml(tmp_path, "data", "synth", "out")
     assert again.returncode == 3
     assert "out" in again.stderr
+
+
+def test_an_error_gives_no_orders_to_the_terminal(tmp_path: Path) -> None:
+    """A key that would clear the screen is shown as it is written."""
+    (tmp_path / "e.yaml").write_text('name: e\ndata: {path: .}\nspace: {model.depth: {choices: [4]}}\n"\\e[2J": 1\n')
+    done = lsml(tmp_path, "config", "check", "e.yaml")
+    assert done.returncode == 2
+    assert "unknown key '\\x1b[2J'" in done.stderr
+    assert "\x1b" not in done.stderr

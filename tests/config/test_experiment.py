@@ -94,6 +94,17 @@ def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) 
         (GOOD.replace("path: somewhere", "synthetic: {train: 3}, folds: 4"), "3 train patches cannot fill 4 folds"),
         (GOOD.replace("name: good", "name: ../good"), "experiment name '../good'"),
         ("[]", "must be a mapping, not []"),
+        (GOOD.replace("good", "!!int abc"), "line 2: 'abc' is not of the type int; correct the YAML"),
+        (GOOD.replace("good", "!!float abc"), "'abc' is not of the type float"),
+        (GOOD.replace("good", "!!bool abc"), "'abc' is not of the type bool"),
+        (GOOD.replace("good", "!!timestamp abc"), "'abc' is not of the type timestamp"),
+        (GOOD.replace("good", "2024-13-45"), "'2024-13-45' is not of the type timestamp"),
+        (GOOD.replace("good", "9" * 5000), "is not of the type int"),
+        (GOOD.replace("good", "!!set {? [1]}"), "a key must be text"),
+        (GOOD + "? [a, list]\n: 1", "a key must be text"),
+        (GOOD + "? {a: mapping}\n: 1", "a key must be text"),
+        (GOOD + "base: !!map [1]", "expected a mapping node, but found sequence"),
+        (GOOD.replace("path: somewhere", "synthetic: {train: 100000000000}"), "train: must be at most 100000, not"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
