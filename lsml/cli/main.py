@@ -71,16 +71,20 @@ for _name, _command in _COMMANDS.items():
         app.command(_name, cls=CommandWithFields if _searchable else None)(_command)
 
 
+# Windows has no SIGHUP.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # Once is enough: what is under way is being closed, and a second signal must not cut that short.
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line and gives its exit code: 0, or one of `lsml.errors`."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         # What `nohup`, or a shell that puts it into the background, has it ignore stays ignored, also by its children.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)

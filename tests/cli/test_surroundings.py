@@ -66,3 +66,11 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     """`| head -1` takes the first of many lines."""
     done = _in_shell(tmp_path, "$LSML config reference | head -1; exit ${PIPESTATUS[0]}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "# Configuration\n", "")
+
+
+def test_a_system_without_sighup_can_ask_for_the_version(tmp_path: Path) -> None:
+    """As Windows is."""
+    script = "import signal; del signal.SIGHUP; from lsml.cli.main import main; raise SystemExit(main(['--version']))"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "lsml 0.1.0\n"), done.stderr
