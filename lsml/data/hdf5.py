@@ -6,7 +6,7 @@ import math
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -25,9 +25,18 @@ _FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _GZIP, _LZF)
 _REPLACE = "replace the file by an intact copy"
 _CONVERT = "write it as a plain dataset, as the published files are"
 
+_IMAGE_NAMES = ("img", "image", "imgs", "images", "data")
+_MASK_NAMES = ("mask", "masks", "label", "labels", "annotation", "annotations", "gt")
+"""What a dataset is looked for as, the published name first."""
+_MOST_ENTRIES = 64
+"""So many entries of a group are looked at; the published files have one."""
 
-def read_image(path: Path) -> np.ndarray:
+
+def read_image(path: Path, *, notes: set[str] | None = None) -> np.ndarray:
     """The 14 stored bands of a patch, as they are: NaN and inf included.
+
+    Args:
+        notes: gets what was taken in another form than the published one, such as "channels first".
 
     Returns:
         float64 `(128, 128, 14)`, integers divided by the band constants of `lsml.data.sensor`.
@@ -35,24 +44,35 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    return _read(path, "img", PATCH_SHAPE).astype(np.float64, copy=False)
+    image, forms = _read(path, _IMAGE_NAMES, PATCH_SHAPE)
+    if notes is not None:
+        notes.update(forms)
+    return image.astype(np.float64, copy=False)
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path, *, notes: set[str] | None = None) -> np.ndarray:
     """The mask of a patch: 1 where a landslide is, 0 elsewhere.
+
+    Args:
+        notes: gets what was taken in another form than the published one, such as "masks of 0 and 255".
 
     Returns:
         uint8 `(128, 128)`.
 
     Raises:
-        DataError: the file cannot be read, is refused (see `_read`), or holds other values than 0 and 1.
+        DataError: the file cannot be read, is refused (see `_read`), or holds more than one value beside 0, or one
+            that is negative or not finite.
     """
-    mask = _read(path, "mask", PATCH_SHAPE[:2])
+    mask, forms = _read(path, _MASK_NAMES, PATCH_SHAPE[:2])
     values = np.unique(mask)
-    if not np.isin(values, (0, 1)).all():
+    marks = values[values != 0]
+    if len(marks) > 1 or not (np.isfinite(marks).all() and (marks > 0).all()):
         shown = ", ".join(f"{value:g}" for value in values[:6].tolist()) + (", ..." if len(values) > 6 else "")
-        raise DataError(f"mask {path}", f"values {{{shown}}}", "a mask holds 0 (background) and 1 (landslide) only")
-    return mask.astype(np.uint8)
+        why = "a mask holds 0 (background) and one value above it (landslide) only"
+        raise DataError(f"mask {path}", f"values {{{shown}}}", why)
+    if notes is not None:
+        notes.update(forms, (f"masks of 0 and {mark:g}" for mark in marks.tolist() if mark != 1))
+    return (mask != 0).astype(np.uint8)
 
 
 def encode(name: str, array: np.ndarray) -> bytes:
@@ -63,22 +83,39 @@ def encode(name: str, array: np.ndarray) -> bytes:
     return held.getvalue()
 
 
-def _read(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads dataset `name` of `shape` once everything that the file declares about it has been checked.
+def _read(path: Path, names: Sequence[str], shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Reads the dataset of one of `names` as `shape` once everything that the file declares about it has been checked.
 
     Nothing outside the file is ever opened: links, virtual datasets and external storage are refused by what the
     file says of them. Nothing is allocated by a declared size before that size is known to be small.
+
+    Returns:
+        The array, and how name and shape differ from the published ones.
     """
     _check_signature(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
-            dataset = _open_dataset(path, file, name)
+            place = _find_dataset(path, file, names)
+            name = _printable(place.decode(errors="replace"), 40)
+            dataset = _open_dataset(path, file, place, name)
             _check_storage(path, dataset, name)
-            _check_declaration(path, dataset, name, shape)
+            order = _check_declaration(path, dataset, name, shape)
             _check_chunks(path, dataset, name)
-            return dataset[()]
+            forms = tuple(_describe_form(names[0], name, dataset.shape, order))
+            return np.ascontiguousarray(dataset[()].transpose(order).reshape(shape)), forms
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, zlib.error) as error:
         _unreadable(path, error)
+
+
+def _describe_form(published: str, name: str, found: tuple[int, ...], order: tuple[int, ...]) -> Iterator[str]:
+    """How the name and the axes of a dataset differ from the published ones."""
+    if name != published:
+        yield f"{published} from dataset '{name}'"
+    long = [axis for axis in order if found[axis] != 1]
+    if long != sorted(long):
+        yield "channels first"
+    if len(long) < len(found):
+        yield f"{published} of shape {found}"
 
 
 def _check_signature(path: Path) -> None:
@@ -117,16 +154,41 @@ def _printable(text: str, limit: int = 120) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
-def _open_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset that a hard link of the root group names; every other kind of link is refused unfollowed."""
-    if not file.id.links.exists(name.encode()):
-        found = ", ".join(repr(_printable(key, 40)) for key in itertools.islice(file, 8))
-        raise DataError(f"file {path}", f"no dataset '{name}' (found: {found or 'nothing'})", _CONVERT)
-    link = file.id.links.get_info(name.encode()).type
+def _find_dataset(path: Path, file: h5py.File, names: Sequence[str]) -> bytes:
+    """The place in a file of the dataset of the first of `names` that is there, or else of the only one."""
+    places = list(itertools.islice(_places(file.id), _MOST_ENTRIES))
+    for name in names:
+        fitting = [place for place in places if place.rpartition(b"/")[2].lower() == name.encode()]
+        if fitting and (len(fitting) == 1 or b"/" not in fitting[0]):
+            return fitting[0]
+    if len(places) == 1:
+        return places[0]
+    found = ", ".join(repr(_printable(place.decode(errors="replace"), 40)) for place in places[:8])
+    why = f"no dataset '{names[0]}' (found: {found or 'nothing'})"
+    raise DataError(f"file {path}", why, f"name the right one '{names[0]}', or leave only that one in the file")
+
+
+def _places(group: h5py.h5g.GroupID, above: bytes = b"") -> Iterator[bytes]:
+    """The paths of what may be a dataset in the root group, then in its own groups; only hard links are followed."""
+    groups = []
+    for name in itertools.islice(group, _MOST_ENTRIES):
+        hard = group.links.get_info(name).type == h5py.h5l.TYPE_HARD
+        if not above and hard and h5py.h5o.get_info(group, name).type == h5py.h5o.TYPE_GROUP:
+            groups.append(name)
+        else:
+            yield above + name
+    for name in groups:
+        inner = h5py.h5o.open(group, name)
+        yield from _places(inner, name + b"/") if len(inner) else [name]
+
+
+def _open_dataset(path: Path, file: h5py.File, place: bytes, name: str) -> h5py.Dataset:
+    """The dataset that a hard link names; every other kind of link is refused unfollowed."""
+    link = file.id.links.get_info(place).type
     if link != h5py.h5l.TYPE_HARD:
         kind = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}.get(link, "a link")
         raise DataError(f"file {path}", f"'{name}' is {kind}: refused, not followed", _CONVERT)
-    found_object = h5py.h5o.open(file.id, name.encode())
+    found_object = h5py.h5o.open(file.id, place)
     if not isinstance(found_object, h5py.h5d.DatasetID):
         kind = "a group" if isinstance(found_object, h5py.h5g.GroupID) else "a data type"
         raise DataError(f"file {path}", f"no dataset '{name}': it is {kind}", _CONVERT)
@@ -158,18 +220,35 @@ def _filters(dataset: h5py.Dataset) -> list[int]:
     return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
 
 
-def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: tuple[int, ...]) -> None:
+def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The order of the dataset's axes in which it has `shape`, but for axes of length 1."""
     dtype, found = dataset.dtype, dataset.shape
     if dtype.kind not in "biuf":
         raise DataError(
             f"file {path}", f"'{name}' has dtype {_printable(str(dtype), 60)}, expected {shape} numeric", _CONVERT
         )
     _check_size(path, name, math.prod(found or ()) * dtype.itemsize)
-    if found != shape:
+    order = _order(found, shape)
+    if order is None:
         shown = "null" if found is None else str(found)
-        raise DataError(f"file {path}", f"'{name}' has shape {shown}, expected {shape} numeric", _CONVERT)
+        why = f"'{name}' has shape {shown}, expected {shape} numeric"
+        raise DataError(f"file {path}", why, "cut or resample it to that shape, or leave the patch out")
     if dataset.id.get_storage_size() == 0:
         raise DataError(f"file {path}", f"'{name}' was declared but never written", _REPLACE)
+    return order
+
+
+def _order(found: tuple[int, ...] | None, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The order of axes in which `found` is `shape`: as it is, or channels first; None where it is neither.
+
+    Axes of length 1 do not count: they come first.
+    """
+    ones = tuple(axis for axis, length in enumerate(found or ()) if length == 1)
+    long = tuple(axis for axis, length in enumerate(found or ()) if length != 1)
+    for order in (long, (*long[1:], *long[:1]) if len(shape) == len(long) == 3 else long):
+        if found is not None and [found[axis] for axis in order] == [length for length in shape if length != 1]:
+            return ones + order
+    return None
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

@@ -113,7 +113,7 @@ def constant_band(data: Path) -> None:
 
 def mask_of_classes(data: Path) -> None:
     classes = np.zeros(PATCH_SHAPE[:2], np.uint8)
-    classes[5, 5] = 2
+    classes[5, 5:7] = 1, 2
     write(data / "ValidData/mask/mask_2.h5", "mask", classes)
 
 
@@ -170,7 +170,7 @@ FAULTS = [
     (wrong_shape, "error", "unusable image", ["ValidData/img/image_1.h5"], "has shape (64, 64, 14)"),
     (holes, "warning", "not finite", ["TrainData/img/image_1.h5"], "1 in B1 coastal 443 nm, 5 in slope"),
     (constant_band, "warning", "constant band", ["TrainData/img/image_4.h5"], "slope: one value"),
-    (mask_of_classes, "error", "unusable mask", ["ValidData/mask/mask_2.h5"], "values {0, 2}"),
+    (mask_of_classes, "error", "unusable mask", ["ValidData/mask/mask_2.h5"], "values {0, 1, 2}"),
     (
         leak,
         "error",

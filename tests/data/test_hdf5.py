@@ -88,6 +88,116 @@ def test_mask_becomes_uint8(tmp_path: Path, dtype: type) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "dtype", "note"),
+    [(255, "uint8", "masks of 0 and 255"), (2, "int64", "masks of 0 and 2"), (1, "float32", None), (1, "bool", None)],
+)
+def test_mask_of_one_value_beside_0_is_that_of_landslide(tmp_path: Path, value: int, dtype: str, note: str) -> None:
+    """Whatever the value: pictures have 255. What is not the published 1 is told."""
+    mask = np.eye(128).astype(dtype) * np.dtype(dtype).type(value)
+    notes: set[str] = set()
+    read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), notes=notes)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, np.eye(128))
+    assert notes == ({note} if note else set())
+    full = saved(tmp_path / "mask_2.h5", lambda file: file.update(mask=np.full_like(mask, value)))
+    assert read_mask(full).mean() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("img", None),
+        ("image", "img from dataset 'image'"),
+        ("IMG", "img from dataset 'IMG'"),
+        ("bands", "img from dataset 'bands'"),
+        ("patch/bands", "img from dataset 'patch/bands'"),
+        ("img/data", "img from dataset 'img/data'"),
+        (b"\xff\xfe", "img from dataset '\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}'"),
+    ],
+)
+def test_the_only_dataset_is_read_whatever_its_name(tmp_path: Path, name: str | bytes, note: str) -> None:
+    """Also one group deep, and in bytes that are no text; a name that is not the published one is told."""
+    image = np.arange(math.prod(PATCH_SHAPE), dtype=np.float64).reshape(PATCH_SHAPE)
+    notes: set[str] = set()
+    path = saved(tmp_path / "image_1.h5", lambda file: file.create_dataset(name, data=image))
+    np.testing.assert_array_equal(read_image(path, notes=notes), image)
+    assert notes == ({note} if note else set())
+
+
+def test_of_several_datasets_the_one_is_read_that_a_name_tells(tmp_path: Path) -> None:
+    """Image and mask in one file, beside a table of its own; the published name goes before others."""
+
+    def fill(file: h5py.File) -> None:
+        file.update(image=np.ones(PATCH_SHAPE), label=np.eye(128), transform=np.arange(6.0))
+
+    path = saved(tmp_path / "image_1.h5", fill)
+    assert read_image(path).sum() == math.prod(PATCH_SHAPE)
+    assert read_mask(path).sum() == 128
+    with h5py.File(path, "r+") as file:
+        file["img"] = np.zeros(PATCH_SHAPE)
+    assert read_image(path).sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("a", "b"), "no dataset 'img' (found: 'a', 'b'); name the right one 'img'"),
+        (("one/img", "two/img"), "no dataset 'img' (found: 'one/img', 'two/img')"),
+        (("one/two/img",), "no dataset 'one/two': it is a group"),
+    ],
+)
+def test_datasets_that_no_name_tells_apart_are_refused(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    """Two of them could each be meant, and nothing is looked for deeper than one group."""
+    path = saved(tmp_path / "image_1.h5", lambda file: file.update(dict.fromkeys(names, np.ones(PATCH_SHAPE))))
+    assert words in refusal(path)
+
+
+def test_a_group_of_very_many_entries_is_looked_at_in_part(tmp_path: Path) -> None:
+    """A file of thousands of links is told in one short line."""
+
+    def fill(file: h5py.File) -> None:
+        file["0"] = 1
+        for number in range(1, 5000):
+            file[str(number)] = file["0"]
+
+    line = refusal(saved(tmp_path / "image_1.h5", fill))
+    assert "no dataset 'img' (found: '0'" in line
+    assert len(line) < 400
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "notes"),
+    [
+        ((2, 0, 1), (14, 128, 128), {"channels first"}),
+        ((0, 1, 2), (1, 128, 128, 14), {"img of shape (1, 128, 128, 14)"}),
+        ((2, 0, 1), (1, 14, 128, 128), {"channels first", "img of shape (1, 14, 128, 128)"}),
+    ],
+)
+def test_image_in_another_order_of_axes_is_turned(
+    tmp_path: Path, axes: tuple[int, ...], shape: tuple[int, ...], notes: set[str]
+) -> None:
+    """Bands first, as PyTorch has them, and a batch of one have one meaning each."""
+    image = np.random.default_rng(0).random(PATCH_SHAPE)
+    stored = image.transpose(axes).reshape(shape)
+    told: set[str] = set()
+    path = saved(tmp_path / "image_1.h5", lambda file: file.create_dataset("img", data=stored, compression="gzip"))
+    read = read_image(path, notes=told)
+    np.testing.assert_array_equal(read, image)
+    assert read.flags.c_contiguous
+    assert told == notes
+
+
+@pytest.mark.parametrize("shape", [(128, 128, 1), (1, 128, 128), (1, 128, 128, 1)])
+def test_axes_of_length_1_of_a_mask_do_not_count(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """A mask with a channel of its own, or a batch of one."""
+    mask = np.triu(np.ones((128, 128), np.uint8))
+    notes: set[str] = set()
+    read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask.reshape(shape))), notes=notes)
+    np.testing.assert_array_equal(read, mask)
+    assert notes == {f"mask of shape {shape}"}
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"compression": "gzip", "shuffle": True, "fletcher32": True},
@@ -173,7 +283,9 @@ def test_group_and_named_type_are_no_dataset(tmp_path: Path) -> None:
     ("data", "words"),
     [
         (np.ones((128, 128, 13)), "'img' has shape (128, 128, 13), expected (128, 128, 14) numeric"),
-        (np.ones((14, 128, 128)), "'img' has shape (14, 128, 128), expected"),
+        (np.ones((14, 128, 127)), "'img' has shape (14, 128, 127), expected"),
+        (np.ones((128, 14, 128)), "'img' has shape (128, 14, 128), expected"),
+        (np.ones((2, 128, 128, 14), np.float32), "'img' has shape (2, 128, 128, 14), expected"),
         (np.float64(1), "'img' has shape (), expected"),
         (h5py.Empty("f8"), "'img' has shape null, expected"),
         (np.ones(PATCH_SHAPE, np.complex64), "'img' has dtype complex64, expected"),
@@ -339,11 +451,20 @@ def test_unlisted_and_doubled_filters_are_refused(tmp_path: Path) -> None:
     assert "filters [1, 1] not allowed together" in refusal(saved(tmp_path / "image_2.h5", twice))
 
 
-@pytest.mark.parametrize(("value", "words"), [(255, "values {0, 255}"), (2, "values {0, 2}")])
-def test_masks_with_other_values_are_refused(tmp_path: Path, value: int, words: str) -> None:
-    """Row 18: masks in the habit of images (0 and 255) or with classes are told by their values."""
-    mask = np.zeros((128, 128), np.uint8)
-    mask[3, 4] = value
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((0, 1, 2), "values {0, 1, 2}"),
+        ((1, 2), "values {1, 2}"),
+        ((0, -1), "values {-1, 0}"),
+        ((0, 1, 255), "values {0, 1, 255}"),
+        ((0, math.inf), "values {0, inf}"),
+    ],
+)
+def test_masks_of_two_meanings_are_refused(tmp_path: Path, values: tuple[float, ...], words: str) -> None:
+    """Row 18: classes, a value for no data, probabilities are told by their values."""
+    mask = np.full((128, 128), values[0], np.int16 if math.isfinite(sum(values)) else np.float32)
+    mask[3, : len(values) - 1] = values[1:]
     assert words in refusal(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), read_mask)
 
 
