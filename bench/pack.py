@@ -15,9 +15,9 @@ def main() -> None:
     given = arguments(__doc__, patches=200)
     if given.smoke:
         given.patches = 2
+    from lsml.data import PatchFiles
     from lsml.data.hdf5 import read_image, read_mask
     from lsml.data.pack import pack_split
-    from lsml.data.scan import PatchFiles
     from lsml.data.synthetic import synthesize
 
     with tempfile.TemporaryDirectory() as folder:

@@ -26,14 +26,15 @@ def main() -> None:
 
     from lsml.config.schema import TrainConfig, with_values
     from lsml.data.hdf5 import read_image
+    from lsml.data.scan import scan_images
     from lsml.data.splits import TrainingData
     from lsml.data.synthetic import synthesize
-    from lsml.evaluation.predict import images_in, predict_patches
+    from lsml.evaluation.predict import predict_patches
     from lsml.models.unet import build_model
 
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder) / "data", train=given.patches, validation=1, test=1)
-        patches = images_in(Path(folder) / "data" / "TrainData")
+        patches = scan_images(Path(folder) / "data" / "TrainData")
         statistics = TrainingData.prepare(Path(folder) / "data", Path(folder) / "packs").statistics
         model = build_model(with_values(TrainConfig(), {"model.filters": given.filters}), statistics)
         images = np.stack([read_image(patch.image) for patch in patches]).astype(np.float32)

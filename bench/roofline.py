@@ -26,10 +26,10 @@ def main() -> None:
     import numpy as np
 
     from lsml.config.schema import AugmentConfig, TrainConfig, with_values
+    from lsml.data import PatchFiles
     from lsml.data.hdf5 import read_image, read_mask
     from lsml.data.loader import EpochLoader
     from lsml.data.pack import pack_split
-    from lsml.data.scan import PatchFiles
     from lsml.data.splits import TrainingData
     from lsml.data.synthetic import synthesize
     from lsml.losses import CompoundLoss

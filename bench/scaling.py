@@ -64,8 +64,9 @@ def measure(data: Path) -> dict[str, list[float]]:
     load_keras()
     from lsml.config.schema import AugmentConfig, TrainConfig, with_values
     from lsml.data.loader import EpochLoader
+    from lsml.data.scan import scan_images
     from lsml.data.splits import TrainingData
-    from lsml.evaluation.predict import images_in, predict_patches
+    from lsml.evaluation.predict import predict_patches
     from lsml.models.unet import build_model
 
     seconds, megabytes = [], []
@@ -84,7 +85,7 @@ def measure(data: Path) -> dict[str, list[float]]:
         pass
     lap(started)
     model = build_model(with_values(TrainConfig(), {"model.filters": 4, "model.depth": 1}), prepared.statistics)
-    patches, out = images_in(data / "TrainData"), data.with_name(f"{data.name}-out")
+    patches, out = scan_images(data / "TrainData"), data.with_name(f"{data.name}-out")
     started = time.perf_counter()
     predict_patches(model.predict_on_batch, patches, 0.5, out, pictures=0, progress=lambda done, total: None)
     lap(started)

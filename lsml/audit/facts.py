@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsml.data import PatchFiles, below
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.scan import SPLITS, PatchFiles, Scan, below
+from lsml.data.scan import SPLITS, Scan
 from lsml.data.sensor import ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, PATCH_SIZE, RED, SHORT_WAVE_INFRARED_2, SLOPE
 from lsml.errors import DataError
 from lsml.workspace import Progress

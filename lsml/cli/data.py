@@ -138,6 +138,7 @@ def _audit_record(audit: "CheckResult") -> dict[str, Any]:
             for split in audit.splits
         },
         "findings": [finding._asdict() for finding in audit.findings],
+        "notes": list(audit.notes),
     }
 
 
@@ -146,6 +147,8 @@ def _print_audit(audit: "CheckResult", out: Path) -> None:
     from lsml.report.summary import check_table
 
     print_table(check_table(audit))
+    for note in audit.notes:
+        typer.echo(f"info: {note}")
     shown: dict[tuple[str, str], int] = {}
     for finding in audit.findings:
         key = (finding.severity, finding.kind)

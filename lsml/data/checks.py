@@ -14,8 +14,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from lsml.data import LAYOUTS, below
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.scan import SPLITS, Finding, Scan, SplitFiles, below
+from lsml.data.scan import SPLITS, Finding, Scan, SplitFiles
 from lsml.data.sensor import BANDS, BLUE, CONSTANTS, ELEVATION, N_BANDS, SLOPE, as_integers
 from lsml.errors import DataError
 from lsml.workspace import Progress
@@ -81,12 +82,13 @@ class SplitSummary(NamedTuple):
 
 
 class CheckResult(NamedTuple):
-    """The figures and findings of a dataset; errors come before warnings."""
+    """The figures and findings of a dataset, errors before warnings, and what was taken otherwise than published."""
 
     root: Path
     layout: str
     splits: tuple[SplitSummary, ...]
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
 
     @property
     def errors(self) -> int:
@@ -107,9 +109,10 @@ def check(root: Path, progress: Progress | None = None) -> CheckResult:
     findings = list(scan.findings)
     images: dict[str, list[_ImageFacts]] = {split: [] for split in SPLITS}
     fractions: dict[str, list[float]] = {split: [] for split in SPLITS}
+    forms: set[str] = set()
     patches = [(split, number) for split, files in scan.splits.items() for number in files.numbers]
     for done, (split, number) in enumerate(patches, 1):
-        findings += _read(scan.root, scan.splits[split], number, images[split], fractions[split])
+        findings += _read(scan.root, scan.splits[split], number, images[split], fractions[split], forms)
         if progress is not None:
             progress("patches", done, len(patches))
     splits = tuple(_summary(name, scan.splits[name], images[name], fractions[name]) for name in SPLITS)
@@ -117,7 +120,17 @@ def check(root: Path, progress: Progress | None = None) -> CheckResult:
         findings += _about_images(summary.name, images[summary.name])
         findings += _about_masks(scan.root, summary, scan.splits[summary.name])
     findings += _repetitions(images)
-    return CheckResult(scan.root, scan.layout, splits, _order(findings))
+    notes = (*_about_folders(scan), *scan.notes, *sorted(forms))
+    return CheckResult(scan.root, scan.layout, splits, _order(findings), notes)
+
+
+def _about_folders(scan: Scan) -> Iterator[str]:
+    """Where splits lie whose folders do not have the published names."""
+    published = {pair for folders in LAYOUTS.values() for pair in folders.values()}
+    for pair in dict.fromkeys(scan.folders[split] for split in SPLITS):
+        names = ", ".join(split for split in SPLITS if scan.folders[split] == pair)
+        if pair not in published:
+            yield f"{names} from {pair[0]} and {pair[1]}"
 
 
 def _order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -128,18 +141,18 @@ def _order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _read(
-    root: Path, files: SplitFiles, number: int, images: list[_ImageFacts], fractions: list[float]
+    root: Path, files: SplitFiles, number: int, images: list[_ImageFacts], fractions: list[float], forms: set[str]
 ) -> Iterator[Finding]:
     """Adds what the two files of a patch say; a file that is refused becomes a finding in the reader's own words."""
     if number in files.images:
         name = below(root, files.images[number])
         try:
-            images.append(_image_facts(name, read_image(files.images[number])))
+            images.append(_image_facts(name, read_image(files.images[number], notes=forms)))
         except DataError as error:
             yield Finding("error", "unusable image", (name,), f"{error.why}; {error.fix}")
     if number in files.masks:
         try:
-            fractions.append(float(read_mask(files.masks[number]).mean()))
+            fractions.append(float(read_mask(files.masks[number], notes=forms).mean()))
         except DataError as error:
             name = below(root, files.masks[number])
             yield Finding("error", "unusable mask", (name,), f"{error.why}; {error.fix}")

@@ -33,6 +33,7 @@ from urllib.parse import quote
 import requests
 from filelock import FileLock, Timeout
 
+from lsml.data import CHECKSUMS
 from lsml.data.transfer import (
     AGAIN,
     Expected,
@@ -54,7 +55,6 @@ _PAGES: dict[Source, str] = {
     "zenodo": "https://zenodo.org/records/10463239",
     "huggingface": "https://huggingface.co/datasets/ibm-nasa-geospatial/Landslide4sense",
 }
-_CHECKSUMS = "checksums.json"
 
 _RECORD = "10463239"
 _REPOSITORY = "ibm-nasa-geospatial/Landslide4sense"
@@ -72,7 +72,7 @@ _WANTED = re.compile(
 )
 
 
-class Downloaded(NamedTuple):
+class _Downloaded(NamedTuple):
     """What a download came to.
 
     Attributes:
@@ -88,7 +88,7 @@ class Downloaded(NamedTuple):
     published: bool
 
 
-def download(folder: Path, *, source: Source, address: str | None, progress: Progress) -> Downloaded:
+def download(folder: Path, *, source: Source, address: str | None, progress: Progress) -> _Downloaded:
     """Brings the dataset into `folder`, or resumes an earlier download; existing files are verified.
 
     Args:
@@ -113,7 +113,7 @@ def download(folder: Path, *, source: Source, address: str | None, progress: Pro
             fetched, published = bring(session, base, folder, record, progress)
         except NetworkError as error:
             raise NetworkError(error.what, error.why, f"{error.fix}; by hand: {_by_hand(source, folder)}") from None
-        return Downloaded(folder, fetched, _verify(folder, record, progress), published)
+        return _Downloaded(folder, fetched, _verify(folder, record, progress), published)
 
 
 def _by_hand(source: Source, folder: Path) -> str:
@@ -159,7 +159,7 @@ class _Record:
     @classmethod
     def read(cls, folder: Path) -> "_Record":
         """The record of an earlier download, or an empty one."""
-        path = folder / _CHECKSUMS
+        path = folder / CHECKSUMS
         try:
             tree = json.loads(path.read_bytes())
             return cls(path, tree)
@@ -355,6 +355,6 @@ def _verify(folder: Path, record: _Record, progress: Progress) -> int:
         except OSError as error:
             raise DataError(f"file {path}", f"cannot be read: {error.strerror}", again) from None
         if not right:
-            raise DataError(f"file {path}", f"checksum differs from {folder / _CHECKSUMS}", again)
+            raise DataError(f"file {path}", f"checksum differs from {folder / CHECKSUMS}", again)
         progress("verified files", done, len(record.files))
     return len(record.files)

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lsml.data import PatchFiles
 from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.scan import PatchFiles
 from lsml.data.sensor import BANDS, CONSTANTS, N_BANDS, PATCH_SHAPE, as_integers, as_stored
 from lsml.data.statistics import BandStatistics, IntegerCounts
 from lsml.errors import DataError

@@ -3,44 +3,21 @@
 `lsml data check` lists all findings; training, evaluation and prediction raise the first error among them.
 """
 
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from lsml.data import EXPECTED, FOLDS, KIND_WORDS, SPLIT_WORDS, Key, Layout, PatchFiles, Stem, below
 from lsml.errors import DataError
 
-SPLITS = ("train", "validation", "test")
-FOLDS = "folds"
-"""Asked for instead of a split: every patch that cross-validation may train on."""
+SPLITS = tuple(SPLIT_WORDS)
 
-_ONE_PAIR = ("img", "mask")
-LAYOUTS = {
-    "official": {
-        "train": ("TrainData/img", "TrainData/mask"),
-        "validation": ("ValidData/img", "ValidData/mask"),
-        "test": ("TestData/img", "TestData/mask"),
-        FOLDS: ("TrainData/img", "TrainData/mask"),
-    },
-    "hugging-face": {
-        "train": ("images/train", "annotations/train"),
-        "validation": ("images/validation", "annotations/validation"),
-        "test": ("images/test", "annotations/test"),
-        FOLDS: ("images/train", "annotations/train"),
-    },
-    "bare": dict.fromkeys((*SPLITS, FOLDS), _ONE_PAIR),
-}
-"""The folders of images and of masks of each split, by layout, in the order in which a folder is recognised.
+_NAMED = 3
+"""So many names stand in a line."""
 
-Splits that share their folders are contiguous blocks of it: 70 % train, 15 % validation, 15 % test.
-"""
-_EXPECTED = (
-    "expected TrainData/{img,mask} with ValidData and TestData beside it, images/ and annotations/ with folders "
-    "train, validation and test, or img/ and mask/"
-)
-
-_FILE = re.compile(r"(image|mask)_([0-9]+)\.h5")
 _INSTEAD = {
     "validation": "the last 15 % of train are used instead",
     "test": "lsml evaluate needs one with masks, which some published copies lack",
@@ -70,16 +47,8 @@ class Finding(NamedTuple):
         return DataError(f"path {root / self.files[0]}", why, fix)
 
 
-class PatchFiles(NamedTuple):
-    """The paths of one patch's image and mask; `id` is the image's name without its ending."""
-
-    id: str
-    image: Path
-    mask: Path | None
-
-
 class SplitFiles(NamedTuple):
-    """The images and the masks of one split by their numbers, those that were refused left out."""
+    """The images and the masks of one split by the place of their patch in its order, refused files left out."""
 
     images: dict[int, Path]
     masks: dict[int, Path]
@@ -91,7 +60,7 @@ class SplitFiles(NamedTuple):
 
     @property
     def patches(self) -> tuple[PatchFiles, ...]:
-        """Every image with its mask, if it has one, in numeric order."""
+        """Every image with its mask, if it has one, in the split's order."""
         return tuple(PatchFiles(self.images[k].stem, self.images[k], self.masks.get(k)) for k in sorted(self.images))
 
     def only(self, numbers: Iterable[int]) -> "SplitFiles":
@@ -105,49 +74,67 @@ class Scan(NamedTuple):
 
     Attributes:
         root: the dataset's folder, without links or `..` in it.
-        layout: a key of `LAYOUTS`.
+        base: the folder that the splits lie in: `root`, or one below it.
+        layout: a key of `LAYOUTS`, or one with `-like` where other names say the same.
+        folders: those of images and of masks of every split, below `root`.
         splits: the files of the splits that were asked for, and of no other.
         faults: what is wrong with single files and folders.
         lacking: why a split cannot be used at all: no folder, no images, no masks.
+        unused: what is there and belongs to no split, below `root`.
+        notes: what was taken otherwise than published.
     """
 
     root: Path
+    base: Path
     layout: str
+    folders: dict[str, tuple[str, str]]
     splits: dict[str, SplitFiles]
     faults: tuple[Finding, ...]
     lacking: dict[str, Finding]
+    unused: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, root: Path, splits: Sequence[str]) -> "Scan":
-        """Lists the files of `splits` of the dataset at `root`; opens none, looks into no other split's folder.
+        """Lists the files of `splits` of the dataset at `root`; opens none, lists no test split that is not asked for.
 
         Args:
             splits: names of `SPLITS`, or `FOLDS` alone.
 
         Raises:
-            DataError: there is no such folder, or it has no known layout.
+            DataError: there is no such folder, it has no known layout, or two folders may be meant.
         """
-        root = _dataset_root(root)
-        layout = layout_of(root)
-        folders = LAYOUTS[layout]
-        files: dict[str, SplitFiles] = {}
-        faults: list[Finding] = []
-        lacking: dict[str, Finding] = {}
-        for pair in dict.fromkeys(folders[split] for split in splits):
-            sharing = [split for split in splits if folders[split] == pair]
-            listed, lack = _list_pair(root, sharing[0], pair, faults)
-            if lack is not None:
-                lacking |= dict.fromkeys(sharing, lack)
-            if folders["train"] == folders["test"] and FOLDS not in sharing:
-                files |= _blocks(pair[0], listed, sharing, faults)
-            else:
-                files |= dict.fromkeys(sharing, listed)
-        return cls(root, layout, files, tuple(faults), lacking)
+        layout = Layout(_dataset_root(root), {"train", "validation", *splits}).find()
+        root, folders = layout.root, layout.folders.items()
+        of_files: list[Finding] = []
+        listed = _list_splits(layout, splits, of_files)
+        lacking = {split: _lack(layout, split, listed) for split in splits}
+        # First what explains the others: a folder that cannot be listed has no files.
+        faults = (*_of_folders(layout), *_sealed(layout, listed), *_repeated(root, listed), *of_files)
+        return cls(
+            root=root,
+            base=layout.base,
+            layout=layout.name,
+            folders={split: (below(root, images), below(root, masks)) for split, (images, masks) in folders},
+            splits={split: listed[split] for split in splits},
+            faults=faults,
+            lacking={split: lack for split, lack in lacking.items() if lack},
+            unused=layout.unused,
+            notes=tuple(_notes(layout, listed)),
+        )
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All of them, in the order in which they were met."""
-        return (*self.faults, *self.lacking.values())
+        text = "belongs to no split; give it the name of what it is, or move it out of the dataset"
+        unused = [Finding("warning", "not used", self.unused, text)] if self.unused else []
+        return (*self.faults, *dict.fromkeys(self.lacking.values()), *unused)
+
+    @property
+    def remarks(self) -> str:
+        """What training says of a dataset beside its splits: what was taken otherwise, and what was not used."""
+        unused = [f"not used: {_some(self.unused)}"] if self.unused else []
+        return "".join(f"; {text}" for text in (*self.notes, *unused))
 
     def require(self, split: str) -> tuple[PatchFiles, ...]:
         """The patches of a split, each with its mask.
@@ -162,16 +149,23 @@ class Scan(NamedTuple):
 
 
 def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
-    """The images in one folder, in numeric order, without their masks; links among them are followed.
+    """The images in one folder, or in the only one below it whose name says so, in order, without their masks.
 
     Raises:
-        DataError: there is no such folder, it cannot be listed, or a name does not fit.
+        DataError: there is no such folder, it cannot be listed, or several folders of images are in it.
     """
-    root = _dataset_root(folder)
+    layout = Layout(_dataset_root(folder), SPLITS)
+    folders = [layout.root]
+    if not layout.patches(layout.root):
+        folders = [place.path for place in layout.search(layout.root) if place.kind == "image"]
+    if len(folders) != 1:
+        named = " and ".join(below(layout.root, path) for path in folders)
+        why = "holds no image_<number>.h5" + (f", but {named} do" if named else "")
+        raise DataError(f"folder {layout.root}", why, "give the folder of the images, such as DIR/TestData/img")
     faults: list[Finding] = []
-    images = _list_folder(root, ".", "image", faults) or {}
-    _raise_first(root, faults)
-    return SplitFiles(images, {}).patches
+    images = _list_files(layout, folders[0], "image", faults)
+    _raise_first(layout.root, [*_of_folders(layout), *faults])
+    return tuple(PatchFiles(images[key].stem, images[key], None) for key in Stem.in_order(images))
 
 
 def _dataset_root(root: Path) -> Path:
@@ -188,28 +182,18 @@ def _dataset_root(root: Path) -> Path:
     return root.resolve()
 
 
-def layout_of(root: Path) -> str:
-    """Which of `LAYOUTS` the folder has: the first with an image folder whose top is there.
+def layout_of(root: Path) -> Layout:
+    """The folders of a dataset; nothing of its splits is listed.
 
     Raises:
         DataError: no such folder, none of the layouts in it, or it cannot be listed.
     """
-    root = _dataset_root(root)
-    try:
-        names = set(os.listdir(root))  # noqa: PTH208 (names only: no file is looked at)
-    except OSError as error:
-        raise DataError(f"dataset {root}", f"cannot be listed: {error.strerror}", "check its permissions") from None
-    for layout, folders in LAYOUTS.items():
-        if names & {images.partition("/")[0] for images, _ in folders.values()}:
-            return layout
-    shown = ", ".join(sorted(names)[:6]) or "nothing"
-    raise DataError(f"dataset {root}", f"no known layout (found: {shown})", _EXPECTED)
+    return Layout(_dataset_root(root), ()).find()
 
 
-def below(root: Path, path: Path) -> str:
-    """The path of a file below the dataset's folder, on one line whatever its name."""
-    relative = path.relative_to(root).as_posix()
-    return "".join(character if character.isprintable() else "?" for character in relative)
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _raise_first(root: Path, faults: Iterable[Finding]) -> None:
@@ -218,109 +202,149 @@ def _raise_first(root: Path, faults: Iterable[Finding]) -> None:
             raise finding.as_error(root)
 
 
-def _blocks(folder: str, listed: SplitFiles, splits: Sequence[str], faults: list[Finding]) -> dict[str, SplitFiles]:
+def _list_splits(layout: Layout, splits: Sequence[str], faults: list[Finding]) -> dict[str, SplitFiles]:
+    """The files of `splits`, and of every other split that may be opened; of these nothing is said."""
+    if layout.name == "bare":
+        files = _list_pair(layout, "train", faults)
+        return {FOLDS: files} if FOLDS in splits else _blocks(layout, files, faults)
+    opened = splits if FOLDS in splits else [split for split in SPLITS if split in layout.opened]
+    return {split: _list_pair(layout, split, faults if split in splits else []) for split in opened}
+
+
+def _blocks(layout: Layout, files: SplitFiles, faults: list[Finding]) -> dict[str, SplitFiles]:
     """Contiguous blocks of 70, 15 and 15 %, at least one patch each: numbering follows region.
 
     Fewer than three patches are an error, and all are in train then.
     """
-    numbers = listed.numbers
+    numbers = files.numbers
     n = len(numbers)
     validation = max(1, round(0.15 * n))
     train = min(round(0.7 * n), n - validation - 1)
     if n < 3:
-        text = f"{n} patches; train, validation and test need one each: give at least 3"
-        faults.append(Finding("error", "too few patches", (folder,), text))
+        text = f"{n} patch{'es' * (n != 1)}; train, validation and test need one each: give at least 3"
+        faults.append(Finding("error", "too few patches", (below(layout.root, layout.folders["train"][0]),), text))
         train, validation = n, 0
     ends = {"train": slice(train), "validation": slice(train, train + validation), "test": slice(train + validation, n)}
-    return {split: listed.only(numbers[ends[split]]) for split in splits}
+    return {split: files.only(numbers[ends[split]]) for split in SPLITS}
 
 
-def _list_pair(
-    root: Path, split: str, pair: tuple[str, str], faults: list[Finding]
-) -> tuple[SplitFiles, Finding | None]:
-    """The files of a folder of images and one of masks, and why they cannot be used as `split`."""
-    listed = [_without_links(root, folder, kind, faults) for folder, kind in zip(pair, ("image", "mask"), strict=True)]
-    images, masks = listed
-    files = SplitFiles(images or {}, masks or {})
-    if images is None or masks is None:  # of a folder that was refused nothing is said to be lacking
-        return files, None
-    lack = _lack(root, "train" if split == FOLDS else split, pair, files)
+def _list_pair(layout: Layout, split: str, faults: list[Finding]) -> SplitFiles:
+    """The files of a folder of images and one of masks, links that lead nowhere left out."""
+    pair = zip(layout.folders[split], KIND_WORDS, strict=True)
+    images, masks = (_list_files(layout, folder, kind, faults) for folder, kind in pair)
+    places = {key: place for place, key in enumerate(Stem.in_order(images.keys() | masks.keys()))}
+    files = SplitFiles(*({places[key]: path for key, path in listed.items()} for listed in (images, masks)))
     if masks:
-        faults += _partnerless(root, pair, files)
-    return files, lack
+        faults += _partnerless(layout, split, files)
+    return SplitFiles(*(_reachable(layout, paths, faults) for paths in files))
 
 
-def _without_links(root: Path, relative: str, kind: str, faults: list[Finding]) -> dict[int, Path] | None:
-    """The files of a folder by number, None where the folder is refused; a link is refused wherever it leads.
-
-    It may leave the dataset, and one that stays may carry a test patch into training.
-    """
-    folder = root / relative
-    link = next((path for path in (folder.parent, folder) if path != root and path.is_symlink()), None)
-    if link is not None:
-        faults.append(_link(root, link))
-        return None
-    numbered = _list_folder(root, relative, kind, faults)
-    links = {path for path in (numbered or {}).values() if path.is_symlink()}
-    faults += [_link(root, path) for path in sorted(links)]
-    return numbered and {number: path for number, path in numbered.items() if path not in links}
-
-
-def _link(root: Path, path: Path) -> Finding:
-    inside = Path(os.path.realpath(path)).is_relative_to(root)
-    where = "to another place of the dataset" if inside else "that leaves the dataset"
-    text = f"is a link {where}; put the files themselves there, or hard links"
-    return Finding("error", "link", (below(root, path),), text)
+def _list_files(layout: Layout, folder: Path, kind: str, faults: list[Finding]) -> dict[Key, Path]:
+    """The files of a folder by what pairs them; copies in circulation have a few images among their masks."""
+    stems = {path: Stem.of(path) for path in layout.patches(folder)}
+    strict = kind == "image" or any(stem.kind == kind for stem in stems.values())
+    files: dict[Key, Path] = {}
+    for path, stem in stems.items():
+        name = below(layout.root, path)
+        if strict and stem.kind not in ("", kind):
+            text = f"unexpected name; files here are named {kind}_<number>.h5: move it out of the dataset"
+            faults.append(Finding("warning", "unexpected name", (name,), text))
+        elif (other := files.setdefault(stem.key, path)) != path:
+            text = f"{other.name} and {path.name} have the same number; remove one of them"
+            faults.append(Finding("error", "number used twice", (below(layout.root, other), name), text))
+    return files
 
 
-def _list_folder(root: Path, relative: str, kind: str, faults: list[Finding]) -> dict[int, Path] | None:
-    """The files of a folder by number, None where it cannot be listed; hidden ones and other endings do not count."""
-    folder = root / relative
-    try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 (names only: no file is looked at)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        text = f"cannot be listed: {error.strerror}; check its permissions"
-        faults.append(Finding("error", "unreadable folder", (relative,), text))
-        return None
-    numbered: dict[int, Path] = {}
-    for name in names:
-        if name.endswith(".h5") and not name.startswith("."):
-            faults += _enter(root, folder / name, kind, numbered)
-    return numbered
+def _reachable(layout: Layout, paths: dict[int, Path], faults: list[Finding]) -> dict[int, Path]:
+    reachable = {}
+    for number, path in paths.items():
+        try:
+            path.stat()
+            reachable[number] = path
+        except OSError as error:
+            faults.append(_fault(layout, *layout.broken(path, error)))
+    return reachable
 
 
-def _enter(root: Path, path: Path, kind: str, numbered: dict[int, Path]) -> Iterator[Finding]:
-    """Enters a file under its number, or tells why not; copies in circulation have a few images among their masks."""
-    match = _FILE.fullmatch(path.name)
-    if match is None or match[1] != kind:
-        text = f"unexpected name; files here are named {kind}_<number>.h5: move it out of the dataset"
-        yield Finding("error" if match is None else "warning", "unexpected name", (below(root, path),), text)
-    elif (other := numbered.setdefault(int(match[2]), path)) != path:
-        text = f"{other.name} and {path.name} have the same number; remove one of them"
-        yield Finding("error", "number used twice", (below(root, other), below(root, path)), text)
+def _of_folders(layout: Layout) -> list[Finding]:
+    return [_fault(layout, *fault) for fault in layout.faults]
 
 
-def _lack(root: Path, split: str, pair: tuple[str, str], files: SplitFiles) -> Finding | None:
-    """Why a split cannot be used at all."""
-    images, masks = pair
-    if files.images and not files.masks:
+def _fault(layout: Layout, kind: str, path: Path, why: str, fix: str) -> Finding:
+    return Finding("error", kind, (below(layout.root, path),), f"{why}; {fix}")
+
+
+def _lack(layout: Layout, split: str, listed: Mapping[str, SplitFiles]) -> Finding | None:
+    """Why a split cannot be used at all; blocks of one folder lack what all of it lacks."""
+    alike = [files for name, files in listed.items() if name == split or layout.name == "bare"]
+    has_images, has_masks = (any(files[kind] for files in alike) for kind in range(2))
+    images, masks = layout.folders[split]
+    split = "train" if split == FOLDS else split
+    if has_images and not has_masks:
         text = f"no masks for the {split} split; {_INSTEAD.get(split, 'give a copy that has them')}"
-        return Finding("error" if split == "train" else "warning", "no masks", (masks,), text)
-    if files.images or files.masks:
+        return Finding("error" if split == "train" else "warning", "no masks", (below(layout.root, masks),), text)
+    if has_images or has_masks:
         return None
-    if (root / images).is_dir():
-        return Finding("error", "empty split", (images,), f"the {split} folder holds no image_<number>.h5; fill it")
-    text = f"there is no {split} split; {_INSTEAD.get(split, _EXPECTED)}"
-    return Finding("error" if split == "train" else "warning", f"no {split} split", (images,), text)
+    where = (below(layout.root, images),)
+    if images.is_dir():
+        return Finding("error", "empty split", where, f"the {split} folder holds no image_<number>.h5; fill it")
+    unused = f" (not used: {_some(layout.unused)})" if layout.unused else ""
+    text = f"there is no {split} split{unused}; {_INSTEAD.get(split, EXPECTED)}"
+    return Finding("error" if split == "train" else "warning", f"no {split} split", where, text)
 
 
-def _partnerless(root: Path, pair: tuple[str, str], files: SplitFiles) -> Iterator[Finding]:
-    for kind, numbers, present, partner in (
-        ("image without mask", files.images.keys() - files.masks.keys(), files.images, f"{pair[1]}/mask"),
-        ("mask without image", files.masks.keys() - files.images.keys(), files.masks, f"{pair[0]}/image"),
+def _partnerless(layout: Layout, split: str, files: SplitFiles) -> Iterator[Finding]:
+    """Files without a partner, which is named as those beside it are."""
+    (images, masks), folders = files, layout.folders[split]
+    for kind, present, others, folder, usual in (
+        ("image without mask", images, masks, folders[1], "mask_"),
+        ("mask without image", masks, images, folders[0], "image_"),
     ):
-        for number in sorted(numbers):
-            text = f"no {partner}_{number}.h5; add it, or remove this file"
-            yield Finding("error", kind, (below(root, present[number]),), text)
+        like = next(map(Stem.of, others.values()), Stem(usual, "", ""))
+        for number in sorted(present.keys() - others.keys()):
+            path = present[number]
+            partner = folder / f"{like.before}{Stem.of(path).core}{like.after}{path.suffix}"
+            text = f"no {below(layout.root, partner)}; add it, or remove this file"
+            yield Finding("error", kind, (below(layout.root, path),), text)
+
+
+def _sealed(layout: Layout, listed: Mapping[str, SplitFiles]) -> Iterator[Finding]:
+    """What leads into a split that is not opened, told by the paths that links resolve to."""
+    unopened = [place.path for place in layout.places if place.split and place.split not in layout.opened]
+    sealed = {path: os.path.realpath(path) for path in unopened}
+    folders = [place.path for place in layout.places if place.path not in sealed]
+    files = [path for split in listed.values() for paths in split for path in paths.values() if path.is_symlink()]
+    for path, (other, real) in itertools.product([*folders, *files], sealed.items()):
+        if Path(os.path.realpath(path)).is_relative_to(real):
+            text = f"leads into {below(layout.root, other)}: leakage; put the files themselves there, in one split each"
+            yield Finding("error", "file used twice", (below(layout.root, path), below(layout.root, other)), text)
+
+
+def _repeated(root: Path, listed: Mapping[str, SplitFiles]) -> Iterator[Finding]:
+    """Files that are in two splits, or image and mask at once, by links of any kind: told by device and inode."""
+    owners: dict[tuple[int, int], tuple[str, Path]] = {}
+    twice: dict[tuple[str, str], list[str]] = {}
+    for split, files in listed.items():
+        for kind, path in [
+            (kind, path) for kind, paths in zip(KIND_WORDS, files, strict=True) for path in paths.values()
+        ]:
+            status, mine = path.stat(), f"{kind} of {split}"
+            owner, other = owners.setdefault((status.st_dev, status.st_ino), (mine, path))
+            if owner != mine:
+                twice.setdefault((owner, mine), []).extend((below(root, path), below(root, other)))
+    for (owner, mine), names in twice.items():
+        text = f"is the same file as {names[1]}, so {owner} and {mine} at once: leakage; keep it in one place"
+        yield Finding("error", "file used twice", tuple(names), text)
+
+
+def _notes(layout: Layout, listed: Mapping[str, SplitFiles]) -> Iterator[str]:
+    """What of links and names of files was taken otherwise than published."""
+    folders = [place.path for place in layout.places if not place.split or place.split in layout.opened]
+    links = [below(layout.root, path) for path in folders if os.path.realpath(path) != str(path)]
+    if links:
+        yield f"links followed: {_some(links)}"
+    kinds = [(kind, paths) for files in listed.values() for kind, paths in zip(KIND_WORDS, files, strict=True)]
+    first = [(kind, next(iter(paths.values()))) for kind, paths in kinds if paths]
+    odd = [path for kind, path in first if not re.fullmatch(rf"{kind}_(?:0|[1-9][0-9]*)\.h5", path.name)]
+    if odd:
+        yield f"files named as {_some(list(dict.fromkeys(below(path.parents[1], path) for path in odd)))}"

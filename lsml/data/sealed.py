@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lsml.data.scan import PatchFiles, Scan, layout_of
+from lsml.data import PatchFiles
+from lsml.data.scan import Scan, layout_of
 from lsml.data.splits import BLOCK, own_split
 
 
@@ -12,7 +13,8 @@ def split_protocol(root: Path) -> str:
     Raises:
         DataError: no such folder, or no known layout.
     """
-    return BLOCK if layout_of(root) == "bare" else own_split(root)
+    layout = layout_of(root)
+    return BLOCK if layout.name == "bare" else own_split(layout.base)
 
 
 def test_split(root: Path) -> tuple[PatchFiles, ...]:

@@ -12,8 +12,10 @@ import numpy as np
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig
+from lsml.data import FOLDS, MARK, PatchFiles
+from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.pack import PackedSplit, pack_split
-from lsml.data.scan import FOLDS, LAYOUTS, PatchFiles, Scan
+from lsml.data.scan import Scan
 from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
 from lsml.names import OWN, UNKNOWN
@@ -22,9 +24,6 @@ from lsml.workspace import Progress
 SYNTHETIC = "the own split of synthetic patches"
 _TAIL = "last 15 % of train"
 BLOCK = "contiguous 15 % of one folder"
-
-MARK = "synthetic.json"
-"""A file of this name lets a dataset be known as made, not measured."""
 
 
 class ScoredPatches(NamedTuple):
@@ -92,21 +91,21 @@ def training_splits(root: Path) -> _TrainingSplits:
     """
     scan = Scan.of(root, ("train", "validation"))
     train = scan.require("train")
-    (train_images, _), (images, masks) = LAYOUTS[scan.layout]["train"], LAYOUTS[scan.layout]["validation"]
-    if train_images == images:
-        source = "bare img and mask: contiguous blocks of 70 % train, 15 % validation and 15 % test in numeric order"
+    (train_images, train_masks), (images, masks) = scan.folders["train"], scan.folders["validation"]
+    if scan.layout == "bare":
+        blocks = "contiguous blocks of 70 % train, 15 % validation and 15 % test in numeric order"
+        source = f"bare {train_images} and {train_masks}: {blocks}{scan.remarks}"
         return _TrainingSplits(train, scan.require("validation"), source, BLOCK)
     if "validation" not in scan.lacking:
-        source = f"{scan.layout} layout: train from {train_images}, validation from {images}"
-        return _TrainingSplits(train, scan.require("validation"), source, own_split(scan.root))
+        source = f"{scan.layout} layout: train from {train_images}, validation from {images}{scan.remarks}"
+        return _TrainingSplits(train, scan.require("validation"), source, own_split(scan.base))
     if len(train) < 2:
-        raise DataError(
-            f"dataset {scan.root}", "1 train patch and no validation split", "give at least 2 train patches"
-        )
+        why = "1 train patch and no validation split"
+        raise DataError(f"dataset {scan.root}", why, "give at least 2 train patches")
     n = max(1, round(0.15 * len(train)))
     lack = f"{masks} has no masks" if scan.splits["validation"].images else f"{images} is missing"
     source = f"{scan.layout} layout: {lack}, so validation is the last 15 % of {train_images} in numeric order"
-    return _TrainingSplits(train[:-n], train[-n:], source, _TAIL)
+    return _TrainingSplits(train[:-n], train[-n:], source + scan.remarks, _TAIL)
 
 
 class Steps(NamedTuple):
@@ -163,7 +162,7 @@ class TrainingData(NamedTuple):
         splits = training_splits(root)
         train = pack_split("train", splits.train, cache, fill=None, progress=progress)
         validation = pack_split("validation", splits.validation, cache, fill=train.statistics.median, progress=progress)
-        source = splits.source + _describe_replaced(train, validation)
+        source = splits.source + _describe_content((splits.train, splits.validation), (train, validation))
         return cls(train, validation, train.statistics, source, splits.held_out)
 
     @property
@@ -204,7 +203,7 @@ class WholeData(NamedTuple):
         splits = training_splits(root)
         files = (*splits.train, *splits.validation)
         pack = pack_split("train-and-validation", files, cache, fill=None, progress=progress)
-        return cls(pack, f"{splits.source}; trained on both{_describe_replaced(pack)}")
+        return cls(pack, f"{splits.source}; trained on both{_describe_content((files,), (pack,))}")
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -334,7 +333,7 @@ class FoldedData(NamedTuple):
         patches, source = _training_patches(root)
         _fold_indices(len(patches), folds)
         train = pack_split("train", patches, cache, fill=None, progress=progress)
-        return cls(train, folds, repeats, source + _describe_replaced(train))
+        return cls(train, folds, repeats, source + _describe_content((patches,), (train,)))
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -367,16 +366,22 @@ def _training_patches(root: Path) -> tuple[tuple[PatchFiles, ...], str]:
     """
     scan = Scan.of(root, (FOLDS,))
     patches = scan.require(FOLDS)
+    images, masks = scan.folders[FOLDS]
     if scan.layout == "bare":
-        return patches, f"bare img and mask: all {len(patches)} patches in folds, no test split"
-    return patches, f"{scan.layout} layout: {len(patches)} patches of {LAYOUTS[scan.layout][FOLDS][0]} in folds"
+        return patches, f"bare {images} and {masks}: all {len(patches)} patches in folds, no test split{scan.remarks}"
+    return patches, f"{scan.layout} layout: {len(patches)} patches of {images} in folds{scan.remarks}"
 
 
-def _describe_replaced(*splits: PackedSplit) -> str:
-    """How many values of which bands were not finite; empty where all were."""
-    counts = {band: sum(split.nonfinite[band] for split in splits) for band in splits[0].nonfinite}
+def _describe_content(files: Sequence[Sequence[PatchFiles]], packs: Sequence[PackedSplit]) -> str:
+    """In which form each split's first image and first mask with landslide are; how many values were not finite."""
+    notes: set[str] = set()
+    for patches in files:
+        read_image(patches[0].image, notes=notes)
+        any(patch.mask and read_mask(patch.mask, notes=notes).any() for patch in patches)
+    counts = {band: sum(pack.nonfinite[band] for pack in packs) for band in packs[0].nonfinite}
     named = ", ".join(f"{count} in {band}" for band, count in counts.items() if count)
-    return f"; NaN or infinite values replaced by train medians: {named}" if named else ""
+    replaced = [f"NaN or infinite values replaced by train medians: {named}"] if named else []
+    return "".join(f"; {text}" for text in [*sorted(notes), *replaced])
 
 
 DRAWN_PIXELS = 200_000

@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 from scipy import fft, ndimage
 
+from lsml.data import MARK
 from lsml.data.sensor import CONSTANTS, ELEVATION, PATCH_SHAPE, PATCH_SIZE, PIXEL_METRES, SLOPE
-from lsml.data.splits import MARK
 from lsml.errors import ConfigError, DataError
 from lsml.names import VERSION
 from lsml.workspace import rename_durably

@@ -51,7 +51,7 @@ _GRID = 3
 """Displacements are drawn on 3 x 3 points and interpolated between them, as there."""
 
 
-class Elastic(Operation):
+class _Elastic(Operation):
     """A distortion that happens by chance.
 
     Not albumentations' `ElasticTransform`: it smooths noise with its borders repeated, so that corners move by six
@@ -73,7 +73,7 @@ class Elastic(Operation):
         return np.asarray(cv2.resize(drawn.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC))
 
 
-_Geometric: TypeAlias = albumentations.DualTransform | Elastic
+_Geometric: TypeAlias = albumentations.DualTransform | _Elastic
 
 
 class Warp:
@@ -116,7 +116,7 @@ class Warp:
         for change in changes:
             if not change.should_apply():
                 continue
-            if isinstance(change, Elastic):
+            if isinstance(change, _Elastic):
                 moved = change.displacement(self._size)
                 columns, rows = columns + moved[..., 0], rows + moved[..., 1]
             else:
@@ -168,4 +168,4 @@ def geometric(config: AugmentConfig, size: tuple[int, int]) -> Iterator[tuple[in
             size, scale=(1 - _SMALLEST_CROP * s, 1.0), ratio=(1 / stretch, stretch), p=s * config.crop
         ),
     )
-    yield 8, Elastic(_ELASTIC * s, p=s * config.elastic)
+    yield 8, _Elastic(_ELASTIC * s, p=s * config.elastic)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 
+from lsml.data import PatchFiles
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.pack import PackedSplit
-from lsml.data.scan import PatchFiles
 from lsml.errors import ModelError
 from lsml.names import Artifact
 from lsml.scoring.bootstrap import Difference, Interval, difference, intervals

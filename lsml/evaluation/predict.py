@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lsml.data import PatchFiles
 from lsml.data.hdf5 import encode, read_image
-from lsml.data.scan import PatchFiles, scan_images
 from lsml.errors import DataError
 from lsml.evaluation.evaluate import Predict
 from lsml.plots.patches import prediction_panel
@@ -47,22 +47,6 @@ class PredictResult:
         import pandas
 
         return pandas.DataFrame(self.predictions, columns=list(Prediction._fields))
-
-
-def images_in(folder: Path) -> tuple[PatchFiles, ...]:
-    """The patches of a folder that holds `image_<number>.h5`, or `img/` with them; masks beside them are not read.
-
-    Raises:
-        DataError: no such folder, no images in it, or names that do not fit.
-    """
-    if (folder / "img").is_dir():
-        folder /= "img"
-    patches = scan_images(folder)
-    if not patches:
-        raise DataError(
-            f"folder {folder}", "holds no image_<number>.h5", "give the folder of the images, such as DIR/TestData/img"
-        )
-    return patches
 
 
 def predict_patches(

@@ -10,11 +10,10 @@ import numpy as np
 from lsml.audit.facts import Facts
 from lsml.audit.splits import Holdout, Pair, Separability, closest_pairs, holdout, separabilities
 from lsml.config.schema import TrainConfig
-from lsml.data import checks
+from lsml.data import PatchFiles, checks
 from lsml.data.augmentation import Augmentation
 from lsml.data.hdf5 import read_image, read_mask
 from lsml.data.pack import PackedSplit
-from lsml.data.scan import PatchFiles
 from lsml.data.splits import TrainingData, training_splits
 from lsml.errors import DataError
 from lsml.plots.audit import draw_audit, draw_holdout, draw_pairs, draw_separability, draw_similarity

@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from lsml.data.scan import PatchFiles, layout_of
+from lsml.data import PatchFiles
+from lsml.data.scan import layout_of, scan_images
 from lsml.data.sealed import split_protocol, test_split
 from lsml.data.splits import FoldedData, TrainingData, training_splits
 from lsml.errors import ConfigError, DataError
@@ -20,7 +21,7 @@ from lsml.evaluation.evaluate import (
     evaluate_predictions,
     predictions,
 )
-from lsml.evaluation.predict import PredictResult, check_output_folder, images_in, over_symmetries, predict_patches
+from lsml.evaluation.predict import PredictResult, check_output_folder, over_symmetries, predict_patches
 from lsml.names import Tag
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.models import RunModel, named_run
@@ -159,7 +160,7 @@ def _check_unseen(root: Path, split: SplitName, *, trained_on: str | None, folds
             "the model was cross-validated on its own training patches and has no validation split",
             "best_val_f1 of its run is the score on held-out patches; evaluate with --split test",
         )
-    if layout_of(root) != "bare":
+    if layout_of(root).name != "bare":
         return
     if FoldedData.prepare(root, cache, folds=2, repeats=1).train.fingerprint == folds_of:
         raise DataError(
@@ -208,7 +209,7 @@ def predict(
         >>> result.to_frame().sort_values("landslide_share")
     """
     _check_one_of(run_id, model)
-    patches, out = images_in(Path(folder)), Path(out)
+    patches, out = scan_images(Path(folder)), Path(out)
     check_output_folder(out)
     client = open_client()
     source = str(model_run(client, named_run(client, run_id, model)).info.run_id)

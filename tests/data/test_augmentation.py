@@ -25,7 +25,7 @@ from lsml.data.augmentation import (
     _Photometric,
 )
 from lsml.data.sensor import ELEVATION, SLOPE
-from lsml.data.warp import Elastic, Patch, Warp
+from lsml.data.warp import Patch, Warp, _Elastic
 
 SIZE = (32, 32)
 TERRAIN = [SLOPE, ELEVATION]
@@ -330,7 +330,7 @@ def test_elastic_distortion_displaces_by_its_deviation() -> None:
     rows, columns = np.indices((128, 128), dtype="float32")
     image = np.repeat(rows[..., None], 14, axis=2)
     image[..., 1] = columns
-    mask, elastic, moved = (columns < 60).astype("uint8"), Elastic(0.02, p=1.0), []
+    mask, elastic, moved = (columns < 60).astype("uint8"), _Elastic(0.02, p=1.0), []
     for seed in range(300):
         elastic.set_random_seed(seed)
         changed, changed_mask = np.empty_like(image), np.empty_like(mask)

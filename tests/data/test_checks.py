@@ -10,12 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
+from lsml.data import LAYOUTS
 from lsml.data.checks import CheckResult, check
 from lsml.data.hdf5 import read_image
-from lsml.data.scan import LAYOUTS, SPLITS, Finding, Scan
+from lsml.data.scan import SPLITS, Finding, Scan
 from lsml.data.sealed import test_split as sealed_split
 from lsml.data.sensor import CONSTANTS, PATCH_SHAPE, SLOPE
-from lsml.data.splits import training_splits
+from lsml.data.splits import SYNTHETIC, TrainingData, training_splits
 from lsml.data.synthetic import synthesize
 from lsml.errors import DataError
 from tests.processes import ROOT, lsml
@@ -135,10 +136,19 @@ def repeat(data: Path) -> None:
     shutil.copy(data / "TrainData/img/image_1.h5", data / "TrainData/img/image_2.h5")
 
 
-def link(data: Path) -> None:
-    (data / "TrainData/img/image_1.h5").rename(data / "elsewhere.h5")
-    (data / "TrainData/img/image_1.h5").symlink_to(data / "elsewhere.h5")
-    (data / "TrainData/mask/mask_1.h5").unlink()
+def broken_link(data: Path) -> None:
+    (data / "TrainData/img/image_1.h5").unlink()
+    (data / "TrainData/img/image_1.h5").symlink_to("gone.h5")
+
+
+def mask_by_hard_link(data: Path) -> None:
+    (data / "ValidData/mask/mask_1.h5").unlink()
+    os.link(data / "TrainData/mask/mask_4.h5", data / "ValidData/mask/mask_1.h5")
+
+
+def stray_folders(data: Path) -> None:
+    (data / "holdout/img").mkdir(parents=True)
+    (data / "TrainData/img/old.tif").write_bytes(b"")
 
 
 def odd_name(data: Path) -> None:
@@ -181,7 +191,15 @@ FAULTS = [
     (raw_scale, "error", "scale", ["ValidData/img/image_2.h5"], "looks like raw reflectance"),
     (empty_split, "error", "empty split", ["ValidData/img"], "the validation folder holds no image_<number>.h5"),
     (repeat, "warning", "duplicate", ["TrainData/img/image_1.h5", "TrainData/img/image_2.h5"], "equals"),
-    (link, "error", "link", ["TrainData/img/image_1.h5"], "a link"),
+    (broken_link, "error", "link", ["TrainData/img/image_1.h5"], "is a link to gone.h5: No such file or directory;"),
+    (
+        mask_by_hard_link,
+        "error",
+        "file used twice",
+        ["ValidData/mask/mask_1.h5", "TrainData/mask/mask_4.h5"],
+        "is the same file as TrainData/mask/mask_4.h5, so mask of train and mask of validation at once: leakage",
+    ),
+    (stray_folders, "warning", "not used", ["holdout", "TrainData/img/old.tif"], "belongs to no split"),
     (odd_name, "warning", "unexpected name", ["TrainData/mask/image_9.h5"], "named mask_<number>.h5"),
     (standardised, "error", "scale", ["TestData/img/image_1.h5"], "values below 0: looks standardised"),
     (off_the_grid, "warning", "off the grid", ["TestData/img/image_1.h5"], "packed as float32"),
@@ -245,10 +263,14 @@ def test_damaged_values_of_any_size_are_survived(data: Path, tmp_path: Path) -> 
 
 
 def test_a_name_with_a_line_break_stays_on_one_line(data: Path) -> None:
-    """Whatever a file is called, its finding is one printable line."""
+    """Whatever a file is called, its findings are printable lines."""
     (data / "TrainData/img/image\n\x1b[31m1.h5").write_bytes(b"")
-    (name,) = only(check(data)).files
-    assert name == "TrainData/img/image??[31m1.h5"
+    findings = check(data).findings
+    assert [finding.files for finding in findings] == [("TrainData/img/image??[31m1.h5",)] * 2
+    assert [finding.text.partition(";")[0] for finding in findings] == [
+        "no TrainData/mask/mask_image??[31m1.h5",
+        "not an HDF5 file (0 bytes)",
+    ]
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
@@ -330,6 +352,48 @@ def test_check_prints_every_finding_and_leaves_with_3(data: Path, tmp_path: Path
     ]
     assert lines[-1] == "errors: 2, warnings: 1; drawn in found.png"
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_taken_otherwise_is_said_once(data: Path, tmp_path: Path) -> None:
+    """Folders, links, names of files, datasets, axes and values: a line each for the whole dataset, not one a file.
+
+    No fault is found in it, and training says the same in the line in which it names its source.
+    """
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    data.rename(outer / "unpacked")
+    for split, name in (("TrainData", "train"), ("ValidData", "val"), ("TestData", "test")):
+        folder = (outer / "unpacked" / split).rename(outer / "unpacked" / name)
+        for path in [*folder.glob("*/*.h5")]:
+            with h5py.File(path) as file:
+                ((key, array),) = ((key, dataset[()]) for key, dataset in file.items())
+            path.unlink()
+            image = key == "img"
+            write(
+                path.with_name(f"a{path.stem[-1]}.hdf5"),
+                "image" if image else "mask",
+                np.moveaxis(array, -1, 0) if image else 255 * array,
+            )
+    (outer / "unpacked/test").rename(tmp_path / "scratch")
+    (outer / "unpacked/test").symlink_to(tmp_path / "scratch")
+    done = lsml(tmp_path, "data", "check", "outer")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if ": " in line] == [
+        "info: train from unpacked/train/img and unpacked/train/mask",
+        "info: validation from unpacked/val/img and unpacked/val/mask",
+        "info: test from unpacked/test/img and unpacked/test/mask",
+        "info: links followed: unpacked/test/img, unpacked/test/mask",
+        "info: files named as img/a1.hdf5, mask/a1.hdf5",
+        "info: channels first",
+        "info: img from dataset 'image'",
+        "info: masks of 0 and 255",
+        "errors: 0, warnings: 0; drawn in check.png",
+    ]
+    assert TrainingData.prepare(outer, tmp_path / "packs").source == (
+        "official-like layout: train from unpacked/train/img, validation from unpacked/val/img; "
+        "files named as img/a1.hdf5, mask/a1.hdf5; channels first; img from dataset 'image'; masks of 0 and 255"
+    )
+    assert TrainingData.prepare(outer, tmp_path / "packs").held_out == SYNTHETIC
 
 
 def test_check_of_a_sound_folder_leaves_with_0(sound: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def pack(tmp_path: Path, write_patch: WritePatch) -> PackedSplit:
     """The patches 1, 2, 10, 20 and 100 of a bare pair of folders, each of one level."""
     for number in (100, 20, 10, 2, 1):
         write_patch(tmp_path / "img", tmp_path / "mask", number, image=level_of(number))
-    return FoldedData.prepare(tmp_path, tmp_path / "cache", folds=2, repeats=1).train
+    return FoldedData.prepare(tmp_path, tmp_path / ".cache", folds=2, repeats=1).train
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_views_fingerprint_is_that_of_its_patches_in_order(pack: PackedSplit) 
 def test_a_bare_pair_is_all_training_data(tmp_path: Path, pack: PackedSplit) -> None:
     """No patch is kept back for validation or test, and the source says so."""
     assert pack.ids == ("image_1", "image_2", "image_10", "image_20", "image_100")
-    source = FoldedData.prepare(tmp_path, tmp_path / "cache", folds=2, repeats=1).source
+    source = FoldedData.prepare(tmp_path, tmp_path / ".cache", folds=2, repeats=1).source
     assert source == "bare img and mask: all 5 patches in folds, no test split"
 
 

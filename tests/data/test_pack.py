@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lsml.data import PatchFiles
 from lsml.data import pack as pack_module
 from lsml.data.pack import PackedSplit, pack_split
-from lsml.data.scan import PatchFiles
 from lsml.data.sensor import BANDS, CONSTANTS, PATCH_SHAPE
 from lsml.data.splits import TrainingData, training_splits
 from lsml.errors import DataError
@@ -267,7 +267,7 @@ def test_changed_manifest_is_refused_when_opened(tmp_path: Path, folder: Path, w
 PACK = """
 import sys
 from pathlib import Path
-from lsml.data.splits import PatchFiles
+from lsml.data import PatchFiles
 from lsml.data.pack import pack_split
 folder, cache, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 files = [PatchFiles(f"image_{k}", folder / f"img/image_{k}.h5", folder / f"mask/mask_{k}.h5") for k in range(1, n + 1)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lsml.data import splits as layout
+from lsml.data.scan import Scan, scan_images
 from lsml.data.sealed import test_split as sealed_test_split
 from lsml.data.splits import training_splits
 from lsml.errors import DataError
@@ -88,7 +89,10 @@ def test_bare_pair_of_two_is_too_few(tmp_path: Path, write_names) -> None:
     """Three splits need three patches."""
     write_names(tmp_path / "img", tmp_path / "mask", [1, 2])
     for find in (training_splits, sealed_test_split):
-        assert "2 patches" in refusal(tmp_path, find)
+        assert "2 patches; train, validation and test need one each: give at least 3" in refusal(tmp_path, find)
+    (tmp_path / "img/image_1.h5").unlink()
+    (tmp_path / "mask/mask_1.h5").unlink()
+    assert "1 patch; " in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("lost", ["ValidData", "ValidData/mask"])
@@ -152,6 +156,9 @@ def test_unknown_layout_lists_what_is_there(tmp_path: Path) -> None:
     """The names found tell the user which folder was meant."""
     (tmp_path / "photos").mkdir()
     assert "no known layout (found: photos)" in refusal(tmp_path)
+    (tmp_path / "photos/docs/images").mkdir(parents=True)
+    (tmp_path / "loop").symlink_to(".")
+    assert "no known layout (found: loop, photos)" in refusal(tmp_path)
 
 
 def test_unexpected_and_doubled_names(tmp_path: Path, write_names) -> None:
@@ -163,7 +170,7 @@ def test_unexpected_and_doubled_names(tmp_path: Path, write_names) -> None:
     (img / "image_07.h5").touch()
     assert "have the same number" in refusal(tmp_path)
     (img / "image_07.h5").rename(img / "scene.h5")
-    assert "unexpected name" in refusal(tmp_path)
+    assert "scene.h5: no TrainData/mask/mask_scene.h5; add it" in refusal(tmp_path)
 
 
 def test_root_through_dots_and_a_link_is_the_same_root(tmp_path: Path, write_names) -> None:
@@ -174,28 +181,259 @@ def test_root_through_dots_and_a_link_is_the_same_root(tmp_path: Path, write_nam
     assert training_splits(tmp_path / "link") == training_splits(tmp_path / "data")
 
 
+def touch(root: Path, *paths: str) -> Path:
+    """The folder `root` with empty files at these paths, where only names matter."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+THREE = ("train", "validation", "test")
+
+
 @pytest.mark.parametrize(
-    "place", ["TrainData", "TrainData/img", "TrainData/img/image_3.h5", "ValidData/mask/mask_1.h5"]
+    "folders",
+    [
+        "train/images train/masks validation/images validation/masks test/images test/masks",
+        "train/img train/label val/img val/label test/img test/label",
+        "Training/Image Training/Labels Valid/Image Valid/Labels Testing/Image Testing/Labels",
+        "TRAIN/IMAGES TRAIN/MASKS VAL/IMAGES VAL/MASKS TEST/IMAGES TEST/MASKS",
+        "images/train annotations/train images/val annotations/val images/test annotations/test",
+        "images/train labels/train images/val annotations/val images/test gt/test",
+        "img/training mask/training img/valid mask/valid img/testing mask/testing",
+        "train_images train_masks val_images val_masks test_images test_masks",
+        "TrainData/TrainData/img TrainData/TrainData/mask ValidData/img ValidData/mask TestData/img TestData/mask",
+        "TrainData/img/img TrainData/mask/mask ValidData/img ValidData/mask TestData/img/img TestData/mask/h5",
+        "l4s/TrainData/img l4s/TrainData/mask l4s/ValidData/img l4s/ValidData/mask l4s/TestData/img l4s/TestData/mask",
+        "a/b/train/img a/b/train/mask a/b/val/img a/b/val/mask a/b/test/img a/b/test/mask",
+        "TrainData/img TrainData/mask images/val annotations/val test/images test/masks",
+    ],
 )
-def test_link_that_leaves_the_dataset_is_refused(tmp_path: Path, write_names, place: str) -> None:
-    """Row 21: a file, a folder of files and a split's folder."""
+def test_folders_are_known_by_what_their_names_say(tmp_path: Path, folders: str) -> None:
+    """Each split and kind by one of its words, in either order, in capitals too, also one folder too deep."""
+    pairs = folders.split()
+    for number, (images, masks) in enumerate(zip(pairs[::2], pairs[1::2], strict=True), start=1):
+        touch(tmp_path, f"{images}/image_{number}.h5", f"{masks}/mask_{number}.h5")
+    splits = training_splits(tmp_path)
+    assert [*ids(splits.train), *ids(splits.validation), *ids(sealed_test_split(tmp_path))] == numbered(range(1, 4))
+    assert splits.train[0].image == tmp_path / pairs[0] / "image_1.h5"
+    assert splits.validation[0].mask == tmp_path / pairs[3] / "mask_2.h5"
+    assert f"train from {pairs[0]}, validation from {pairs[2]}" in splits.source
+    assert "not used" not in splits.source
+    assert Scan.of(tmp_path, THREE).findings == ()
+
+
+@pytest.mark.parametrize(
+    "pair", ["img mask", "images masks", "Image Label", "imgs annotations", "patches/images patches/gt"]
+)
+def test_a_bare_pair_has_many_names(tmp_path: Path, pair: str) -> None:
+    """Whatever the two are called, also one folder too high."""
+    images, masks = pair.split()
+    for number in (1, 2, 3):
+        touch(tmp_path, f"{images}/image_{number}.h5", f"{masks}/mask_{number}.h5")
+    splits = training_splits(tmp_path)
+    assert splits.source.startswith(f"bare {images} and {masks}: contiguous blocks")
+    assert ids(sealed_test_split(tmp_path)) == ["image_3"]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ("images/val images/validation annotations/val", "images/val and images/validation may each be its validation"),
+        ("ValidData/img valid/images", "ValidData/img and valid/images may each be its validation images"),
+        ("TrainData/images", "TrainData/images and TrainData/img may each be its train images"),
+    ],
+)
+def test_two_folders_of_one_meaning_are_refused(tmp_path: Path, write_names, files: str, words: str) -> None:
+    """None is preferred, and both are named."""
+    official(tmp_path, write_names, validation=[])
+    if "images/val" in files:
+        for split in ("TrainData", "ValidData", "TestData"):
+            shutil.rmtree(tmp_path / split)
+        files += " images/train annotations/train"
+    touch(tmp_path, *(f"{folder}/image_1.h5" for folder in files.split()))
+    assert words in refusal(tmp_path)
+
+
+def test_two_folders_that_may_be_the_dataset_are_refused(tmp_path: Path, write_names) -> None:
+    """One folder too high, above two datasets; the name of neither says more."""
+    official(tmp_path / "nepal", write_names)
+    official(tmp_path / "japan", write_names)
+    assert "japan and nepal may each be meant" in refusal(tmp_path)
+
+
+def test_what_is_not_used_is_named(tmp_path: Path, write_names) -> None:
+    """A folder that may be a split under a name that says nothing is never passed over in silence."""
+    official(tmp_path, write_names, validation=[])
+    shutil.rmtree(tmp_path / "ValidData")
+    touch(tmp_path, "holdout/img/image_1.h5", "TrainData/notes.txt", "synthetic.json", "checksums.json", ".hidden")
+    touch(tmp_path, "__MACOSX/TrainData/img/._image_1.h5", "TrainData/img/Thumbs.db", "TrainData/mask/desktop.ini")
+    splits = training_splits(tmp_path)
+    assert "ValidData/img is missing, so validation is the last 15 %" in splits.source
+    assert splits.source.endswith("; not used: holdout, TrainData/notes.txt")
+    finding = Scan.of(tmp_path, ("train", "validation")).findings[-1]
+    assert (finding.severity, finding.kind) == ("warning", "not used")
+    assert finding.files == ("holdout", "TrainData/notes.txt")
+    (tmp_path / "ValidData").mkdir()
+    assert training_splits(tmp_path).source.endswith("; not used: ValidData, holdout, TrainData/notes.txt")
+    shutil.rmtree(tmp_path / "TrainData")
+    assert "there is no train split (not used: ValidData, holdout); expected" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "found"),
+    [
+        ("image_0001.h5 image_0010.h5", "mask_0001.h5 mask_0010.h5", "image_0001 image_0010"),
+        ("image_0002.h5 image_0010.h5", "mask_2.h5 mask_10.h5", "image_0002 image_0010"),
+        ("image_2.hdf5 image_10.HDF5", "mask_2.hdf5 mask_10.h5", "image_2 image_10"),
+        ("image_2.he5 image_10.H5", "mask_2.he5 mask_10.H5", "image_2 image_10"),
+        ("image_2.h5 image_10.h5", "image_2.h5 image_10.h5", "image_2 image_10"),
+        ("nepal_2.h5 nepal_10.h5", "nepal_2.h5 nepal_10.h5", "nepal_2 nepal_10"),
+        ("2.h5 10.h5", "2_mask.h5 10_mask.h5", "2 10"),
+        ("2_img.h5 10_img.h5", "2_gt.h5 10_gt.h5", "2_img 10_img"),
+        ("image_2.h5 image_10.h5", "image_2_mask.h5 image_10_mask.h5", "image_2 image_10"),
+        ("img2.h5 img10.h5", "label2.h5 label10.h5", "img2 img10"),
+        ("b_2.h5 a_10.h5", "b_2.h5 a_10.h5", "b_2 a_10"),
+        ("b_2.h5 coast.h5", "b_2.h5 coast.h5", "b_2 coast"),
+        ("t2_9.h5 t10_1.h5", "t2_9.h5 t10_1.h5", "t2_9 t10_1"),
+        ("imagery_2.h5 imagery_10.h5", "imagery_2.h5 imagery_10.h5", "imagery_2 imagery_10"),
+        ("caf\u00e9_2.h5", "cafe\u0301_2.h5", "caf\u00e9_2"),
+        ("image.h5", "mask.h5", "image"),
+    ],
+)
+def test_image_and_mask_are_paired_by_what_their_names_share(
+    tmp_path: Path, images: str, masks: str, found: str
+) -> None:
+    """Words for the kind, zeros in front of numbers and endings do not count; numbers give the order."""
+    touch(tmp_path, *(f"train/img/{name}" for name in images.split()), *(f"train/mask/{n}" for n in masks.split()))
+    touch(tmp_path, "val/img/image_1.h5", "val/mask/mask_1.h5")
+    train = training_splits(tmp_path).train
+    assert ids(train) == found.split()
+    assert [patch.mask.name for patch in train if patch.mask] == masks.split()
+
+
+def test_a_few_images_among_the_masks_are_left_out(tmp_path: Path, write_names) -> None:
+    """Some copies have them: a warning, as long as there are masks by name."""
+    root = official(tmp_path, write_names)
+    touch(root, "TrainData/mask/image_3.h5")
+    assert {patch.mask.name for patch in training_splits(root).train if patch.mask} == {
+        f"mask_{n}.h5" for n in range(1, 13)
+    }
+    (finding,) = Scan.of(root, ("train",)).findings
+    assert (finding.severity, finding.files) == ("warning", ("TrainData/mask/image_3.h5",))
+
+
+def test_a_partner_is_named_as_its_neighbours_are(tmp_path: Path) -> None:
+    """So that the file that is to be added is the right one."""
+    touch(tmp_path, "train/img/a1.h5", "train/img/a2.h5", "train/gt/a1_gt.h5")
+    assert "train/img/a2.h5: no train/gt/a2_gt.h5; add it" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place", ["TrainData", "TrainData/img", "TrainData/img/image_3.h5", "ValidData/mask/mask_1.h5", "TestData"]
+)
+def test_links_are_followed(tmp_path: Path, write_names, place: str) -> None:
+    """Of a file, a folder of files and a split's folder; patches keep the paths at which the dataset has them."""
     root = official(tmp_path / "data", write_names)
+    plain = training_splits(root)
     (root / place).rename(tmp_path / "outside")
     (root / place).symlink_to("../" * (place.count("/") + 1) + "outside")
-    line = refusal(root)
-    assert str(root / place) in line
-    assert "is a link that leaves the dataset" in line
+    splits = training_splits(root)
+    assert (splits.train, splits.validation) == (plain.train, plain.validation)
+    assert len(sealed_test_split(root)) == 5
+    assert ("links followed: TrainData/img" in splits.source) == (place in ("TrainData", "TrainData/img"))
 
 
 @pytest.mark.parametrize(
-    ("place", "target"), [("TrainData/img/image_3.h5", "TestData/img/image_1.h5"), ("TrainData", "TestData")]
+    ("place", "target", "words"),
+    [
+        (
+            "TrainData/img/image_3.h5",
+            "TestData/img/image_1.h5",
+            "img/image_3.h5: leads into TestData: leakage",
+        ),
+        ("TrainData", "TestData", "TrainData/img: leads into TestData: leakage"),
+        ("TrainData/mask", "TestData/mask", "TrainData/mask: leads into TestData: leakage"),
+        (
+            "ValidData/img",
+            "TrainData/img",
+            "same file as TrainData/img/image_1.h5, so image of train and image of",
+        ),
+        (
+            "TrainData/mask",
+            "TrainData/img",
+            "same file as TrainData/img/image_1.h5, so image of train and mask of",
+        ),
+        (
+            "ValidData/img/image_2.h5",
+            "TrainData/img/image_5.h5",
+            "img/image_2.h5: is the same file as TrainData",
+        ),
+    ],
 )
-def test_link_into_the_test_split_is_refused(tmp_path: Path, write_names, place: str, target: str) -> None:
-    """A link that stays in the dataset could carry test patches into training."""
+def test_a_file_in_two_places_is_refused(tmp_path: Path, write_names, place: str, target: str, words: str) -> None:
+    """A link could carry patches from one split into another; both places are named."""
     root = official(tmp_path, write_names)
     shutil.rmtree(root / place) if (root / place).is_dir() else (root / place).unlink()
     (root / place).symlink_to(root / target)
-    assert "is a link to another place of the dataset" in refusal(root)
+    assert words in refusal(root)
+
+
+@pytest.mark.parametrize("find", [training_splits, sealed_test_split])
+def test_a_test_split_that_is_a_link_to_train_is_refused(tmp_path: Path, write_names, find) -> None:
+    """Before training, and before an evaluation."""
+    root = official(tmp_path, write_names)
+    shutil.rmtree(root / "TestData")
+    (root / "TestData").symlink_to("TrainData")
+    assert "TrainData" in refusal(root, find)
+    assert "leakage" in refusal(root, find)
+
+
+def test_hard_links_are_told_as_links_are(tmp_path: Path, write_names) -> None:
+    """They have no path of their own to compare: device and inode tell them, in a bare pair too."""
+    root = official(tmp_path / "data", write_names)
+    (root / "ValidData/img/image_1.h5").unlink()
+    (root / "ValidData/img/image_1.h5").hardlink_to(root / "TrainData/img/image_2.h5")
+    assert "same file as TrainData/img/image_2.h5" in refusal(root)
+    assert "same file as TrainData/img/image_2.h5" in refusal(root, sealed_test_split)
+    write_names(tmp_path / "bare/img", tmp_path / "bare/mask", range(10))
+    (tmp_path / "bare/img/image_9.h5").unlink()
+    (tmp_path / "bare/img/image_9.h5").hardlink_to(tmp_path / "bare/img/image_0.h5")
+    assert "so image of train and image of test at once" in refusal(tmp_path / "bare")
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "words"),
+    [
+        ("TrainData", "/scratch/gone", "TrainData: is a link to /scratch/gone: No such file or directory; put"),
+        ("TrainData/img", "nowhere", "TrainData/img: is a link to nowhere: No such file"),
+        ("TrainData/img/image_3.h5", "../x.h5", "TrainData/img/image_3.h5: is a link to ../x.h5: No such file"),
+        ("ValidData", "ValidData", "ValidData: is a link to ValidData: Too many levels of symbolic links; put"),
+        ("TrainData", ".", "TrainData: is a link to a folder that it lies in"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, write_names, place: str, target: str, words: str) -> None:
+    """Its target is named; a loop ends."""
+    root = official(tmp_path, write_names)
+    shutil.rmtree(root / place) if (root / place).is_dir() else (root / place).unlink()
+    (root / place).symlink_to(target)
+    assert words in refusal(root)
+
+
+@pytest.mark.parametrize("folder", [".", "img", "images", "TestData/img", "test/images"])
+def test_images_to_predict_lie_in_a_folder_or_in_the_only_one_below(tmp_path: Path, folder: str) -> None:
+    """Masks beside them do not count."""
+    touch(tmp_path, *(f"{folder}/scene_{number}.h5" for number in (10, 9)), "mask/mask_1.h5")
+    assert ids(scan_images(tmp_path)) == ["scene_9", "scene_10"]
+
+
+def test_images_to_predict_in_several_folders_are_refused(tmp_path: Path, write_names) -> None:
+    """They are named, and so is what to give."""
+    line = refusal(official(tmp_path, write_names), scan_images)
+    assert (
+        "holds no image_<number>.h5, but TestData/img and TrainData/img and ValidData/img do; give the folder" in line
+    )
 
 
 def test_training_splits_know_no_test_folder() -> None:
@@ -220,14 +458,28 @@ print("\\n".join(opened))
 """
 
 
-@pytest.mark.parametrize("kind", ["official", "bare"])
+FOLDERS = {
+    "official": ["TrainData/img", "TrainData/mask", "ValidData/img", "ValidData/mask", "TestData/img", "TestData/mask"],
+    "deep": ["a/train/x/img", "a/train/x/mask", "a/val/img", "a/val/mask", "a/TestData/img", "a/TestData/mask"],
+    "by kind": ["img/train", "gt/train", "img/val", "gt/val", "img/TestData", "gt/TestData"],
+    "linked": ["TrainData/img", "TrainData/mask", "ValidData/img", "ValidData/mask", "TestData/img", "TestData/mask"],
+    "bare": ["img", "mask"] * 3,
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
 def test_no_test_file_is_opened_while_training_data_is_prepared(tmp_path: Path, write_patch, kind: str) -> None:
     """An audit hook sees every file that is opened: all train and validation files, none of the test split."""
     root = tmp_path / "data"
-    folders = {"official": ["TrainData", "ValidData", "TestData"], "bare": ["."]}[kind]
-    for folder in folders:
+    folders = FOLDERS[kind]
+    for images, masks in zip(folders[::2], folders[1::2], strict=True):
         for number in range(1, 5):
-            write_patch(root / folder / "img", root / folder / "mask", number)
+            write_patch(root / images, root / masks, number + 10 * len(images))
+    if kind == "linked":
+        root.rename(tmp_path / "scratch")
+        root.mkdir()
+        for split in ("TrainData", "ValidData", "TestData"):
+            (root / split).symlink_to(tmp_path / "scratch" / split)
     result = subprocess.run(
         [sys.executable, "-c", PREPARE, root, tmp_path / "cache"],
         capture_output=True,
@@ -235,7 +487,7 @@ def test_no_test_file_is_opened_while_training_data_is_prepared(tmp_path: Path, 
         check=True,
         env=os.environ | {"PYTHONPATH": str(Path(layout.__file__).parents[2])},
     )
-    opened = {Path(line) for line in result.stdout.splitlines() if line.startswith(str(root))}
+    opened = {Path(line) for line in result.stdout.splitlines() if line.startswith(str(tmp_path))}
     splits, test = training_splits(root), sealed_test_split(root)
     wanted = {path for patch in splits.train + splits.validation for path in (patch.image, patch.mask)}
     assert wanted <= opened

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lsml.data import PatchFiles
 from lsml.data.pack import pack_split
-from lsml.data.scan import PatchFiles
 from lsml.data.sensor import BANDS, CONSTANTS, as_integers, as_stored
 from lsml.data.statistics import PERCENTS, BandStatistics, IntegerCounts
 from lsml.errors import DataError

@@ -7,10 +7,11 @@ import pytest
 
 from lsml.config.schema import TrainConfig
 from lsml.data.hdf5 import encode
+from lsml.data.scan import scan_images
 from lsml.data.sensor import PATCH_SIZE
 from lsml.data.splits import FoldedData, TrainingData
 from lsml.errors import DataError
-from lsml.evaluation.predict import images_in, predict_patches
+from lsml.evaluation.predict import predict_patches
 
 REFUSAL = r"image_1\.h5: 'img' has shape \(96, 96, 14\), expected \(128, 128, 14\) numeric; write it as"
 
@@ -53,7 +54,7 @@ def test_no_prediction_is_made_of_other_sizes(root: Path, tmp_path: Path) -> Non
     def network(images: np.ndarray) -> np.ndarray:
         raise AssertionError(images.shape)
 
-    images = images_in(root / "TestData" / "img")
+    images = scan_images(root / "TestData" / "img")
     with pytest.raises(DataError, match=REFUSAL):
         predict_patches(network, images, 0.5, tmp_path / "out", pictures=1, progress=lambda done, total: None)
     assert not (tmp_path / "out").exists()
