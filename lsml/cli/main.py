@@ -4,6 +4,7 @@ import gc
 import inspect
 import io
 import os
+import re
 import signal
 import sys
 import traceback
@@ -82,6 +83,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
+_HOME = re.compile(r"\A((?:[\w.-]+=)*)(~[^/=]*)(?=/|\Z)")
+
+
+def _at_home(argument: str) -> str:
+    """`~` before a path, or after `NAME=`, as the home folder: MLflow quotes it, and few shells look behind `=`."""
+    # That of a user who does not exist stays.
+    return _HOME.sub(lambda found: found[1] + os.path.expanduser(found[2]), argument)  # noqa: PTH111
+
+
 def main(arguments: list[str]) -> int:
     """Runs the command line and gives its exit code: 0, or one of `lsml.errors`."""
     for number in _SIGNALS:
@@ -89,6 +99,7 @@ def main(arguments: list[str]) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
     try:
+        arguments = [_at_home(argument) for argument in arguments]
         return int(app(arguments, prog_name="lsml", standalone_mode=False) or 0)
     except typer.Exit as leave:
         return leave.exit_code

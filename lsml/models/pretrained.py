@@ -209,7 +209,7 @@ def _opened(config: ModelConfig) -> Iterator[io.BufferedReader]:
         ModelError: it cannot be read.
     """
     try:
-        with Path(config.weights).open("rb") as file:
+        with Path(os.path.expanduser(config.weights)).open("rb") as file:  # noqa: PTH111 (~nobody stays)
             yield file
     except OSError as error:
         raise ModelError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, lsml
+from tests.processes import ROOT, environment, lsml
 
 DEMO = str(ROOT / "experiments" / "demo.yaml")
 
@@ -104,6 +104,40 @@ def test_an_empty_option_is_not_given(tmp_path: Path) -> None:
     done = lsml(tmp_path, "tune", "nowhere.yaml", *empty)
     assert done.returncode == 2
     assert "experiment nowhere.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("before", ["", "--data="])
+def test_the_home_folder_has_its_short_name(tmp_path: Path, before: str) -> None:
+    """`~`, as MLflow's runner hands it over: no shell has looked at it, and after `=` none may."""
+    home = tmp_path / "home"
+    (home / "l4s").mkdir(parents=True)
+    options = [f"{before}~/l4s"] if before else ["--data", "~/l4s"]
+    done = lsml(tmp_path, "train", DEMO, *options, env=environment(HOME=str(home)))
+    assert done.returncode == 3
+    assert f"dataset {home / 'l4s'}: no known layout (found: nothing)" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/l4s", "a~/l4s", "./~/l4s"])
+def test_another_tilde_stays(tmp_path: Path, path: str) -> None:
+    """What names no home folder is a path like others."""
+    done = lsml(tmp_path, "data", "check", path)
+    assert done.returncode == 3
+    assert f"{path.removeprefix('./')}: no such folder" in done.stderr
+
+
+@pytest.mark.parametrize("option", [("--set", "model.weights=~/w.weights.h5"), ()])
+def test_files_that_an_experiment_names_may_lie_in_the_home_folder(tmp_path: Path, option: tuple[str, ...]) -> None:
+    """Patches and weights, by the file and by the command line."""
+    text = Path(DEMO).read_text(encoding="utf-8")
+    assert "model: {" in text
+    path = tmp_path / "home" / "experiment.yaml"
+    path.parent.mkdir()
+    weights = "" if option else "weights: ~/w.weights.h5, "
+    path.write_text(text.replace("model: {", f"model: {{architecture: resnet_unet, {weights}"))
+    done = lsml(tmp_path, "train", "~/experiment.yaml", *option, env=environment(HOME=str(path.parent)))
+    assert done.returncode == 5
+    shown = path.parent / "w.weights.h5" if option else "~/w.weights.h5"
+    assert f"model.weights {shown}: cannot be read: No such file or directory" in done.stderr
 
 
 def test_synth_makes_what_show_draws(tmp_path: Path) -> None:
