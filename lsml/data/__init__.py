@@ -175,14 +175,13 @@ class Layout:
             raise DataError(f"dataset {self.root}", f"no known layout (found: {shown})", EXPECTED)
         parts = self.places[0].path.relative_to(self.root).parts
         self.base = self.root.joinpath(*itertools.takewhile(lambda part: not any(_meaning(part)), parts))
-        first = self.places[0].path.relative_to(self.base).parts[0]
-        bare = not self.places[0].split
-        self.name = "bare" if bare else "official" if _meaning(first)[0] else "hugging-face"
+        bare, way = not self.places[0].split, self.places[0].path.relative_to(self.base).parts
+        self.name = "bare" if bare else "official" if _meaning(way[0])[0] else "hugging-face"
         there, published = self._unambiguous(), set()
         for split, pair in LAYOUTS[self.name].items():
             images, masks = (self.base / folder for folder in pair)
-            said = "" if bare else "train" if split == FOLDS else split
-            self.folders[split] = there.get((said, "image"), images), there.get((said, "mask"), masks)
+            own = "" if bare else "train" if split == FOLDS else split
+            self.folders[split] = there.get((own, "image"), images), there.get((own, "mask"), masks)
             published |= {images, masks, images.parent, masks.parent}
         if not bare and published.isdisjoint(place.path for place in self.places):
             self.name += "-like"
@@ -221,7 +220,8 @@ class Layout:
         """The folders of patches in a folder whose own path says `split` and `kind`.
 
         Names that say more are followed, else, where no patch lies beside them, those that say the same again, such
-        as TrainData/TrainData, else the only folder with patches, whatever its name.
+        as TrainData/TrainData, else the only folder with patches, whatever its name. One folder may hold images and
+        masks, where the name of every file says which it is.
 
         Raises:
             DataError: two folders have patches, of which neither's name says anything.
@@ -238,6 +238,8 @@ class Layout:
         more = {path: both for path, both in fitting.items() if both != (split, kind)}
         if kind and not more and self.patches(folder):
             return [_Place(split, kind, folder)]
+        if not fitting and {Stem.of(path).kind for path in self.patches(folder)} == {*KIND_WORDS}:
+            return [_Place(split, kind, folder) for kind in KIND_WORDS]
         if not fitting and len(above) <= _DEEPEST:
             return self._only((path for path, own in said.items() if not any(own)), split, kind, above)
         found: list[_Place] = []
@@ -254,7 +256,8 @@ class Layout:
                 likely[path] = places
         if len(likely) > 1:
             named = " and ".join(below(self.root, path) for path in likely)
-            raise DataError(f"dataset {self.root}", f"{named} may each be meant", "give one of them, or keep it alone")
+            fix = "give one of them, or put all patches into one folder"
+            raise DataError(f"dataset {self.root}", f"{named} may each be meant", fix)
         return next(iter(likely.values()), [])
 
     def _folders(self, folder: Path, above: Sequence[str]) -> Iterator[Path]:
@@ -268,7 +271,8 @@ class Layout:
                 if (split or kind) and split in ("", *self.opened):
                     self.faults.append(self.broken(path, error))
                 continue
-            if os.path.realpath(path) not in above:
+            real = os.path.realpath(path)
+            if not any(Path(higher).is_relative_to(real) for higher in above):
                 yield path
             elif split or kind:
                 fix = "put the files themselves there"

@@ -242,6 +242,8 @@ def _list_pair(layout: Layout, split: str, faults: list[Finding]) -> SplitFiles:
 def _list_files(layout: Layout, folder: Path, kind: str, faults: list[Finding]) -> dict[Key, Path]:
     """The files of a folder by what pairs them; copies in circulation have a few images among their masks."""
     stems = {path: Stem.of(path) for path in layout.patches(folder)}
+    if {place.kind for place in layout.places if place.path == folder} == {*KIND_WORDS}:
+        stems = {path: stem for path, stem in stems.items() if stem.kind == kind}
     strict = kind == "image" or any(stem.kind == kind for stem in stems.values())
     files: dict[Key, Path] = {}
     for path, stem in stems.items():

@@ -100,10 +100,10 @@ def training_splits(root: Path) -> _TrainingSplits:
         source = f"{scan.layout} layout: train from {train_images}, validation from {images}{scan.remarks}"
         return _TrainingSplits(train, scan.require("validation"), source, own_split(scan.base))
     if len(train) < 2:
-        why = "1 train patch and no validation split"
-        raise DataError(f"dataset {scan.root}", why, "give at least 2 train patches")
+        raise DataError(f"dataset {scan.root}", "1 train patch and no validation split", "give at least 2 of train")
     n = max(1, round(0.15 * len(train)))
-    lack = f"{masks} has no masks" if scan.splits["validation"].images else f"{images} is missing"
+    lacks = {"no masks": f"{masks} has no masks", "empty split": f"{images} has no patches"}
+    lack = lacks.get(scan.lacking["validation"].kind, f"{images} is missing")
     source = f"{scan.layout} layout: {lack}, so validation is the last 15 % of {train_images} in numeric order"
     return _TrainingSplits(train[:-n], train[-n:], source + scan.remarks, _TAIL)
 

@@ -62,7 +62,7 @@ def predict_patches(
 
     `mask/mask_N.h5` holds `mask`, uint8 (H, W), 1 where the probability is at least `threshold`: the format of the
     benchmark's masks and submissions. `probability/probability_N.h5` holds `probability`, float32 (H, W).
-    `panel/image_N.png` shows both, of the `pictures` patches with the largest share of landslide: drawing one takes
+    `panel/ID.png` shows both, of the `pictures` patches with the largest share of landslide: drawing one takes
     many times as long as predicting it. Pictures of an earlier call are removed. A file is written beside its name and
     then renamed, so none is ever half there.
 
@@ -71,7 +71,7 @@ def predict_patches(
     """
     results: list[Prediction] = []
     shown: list[tuple[Prediction, PatchFiles, np.ndarray]] = []
-    _remove_pictures(out / "panel")
+    _remove_pictures(out / "panel", patches)
     groups = [patches[start : start + _BATCH] for start in range(0, len(patches), _BATCH)]
     for group, images in _read_ahead(groups):
         for patch, probability in zip(group, predict(images)[: len(group), ..., 0], strict=True):
@@ -108,10 +108,11 @@ def _images(group: Sequence[PatchFiles], size: int) -> np.ndarray:
     return np.stack([read[place % len(read)] for place in range(size)])
 
 
-def _remove_pictures(folder: Path) -> None:
-    for path in folder.glob("image_*.png"):
+def _remove_pictures(folder: Path, patches: Sequence[PatchFiles]) -> None:
+    """Those that an earlier call may have drawn, and no other."""
+    for path in {*folder.glob("image_*.png"), *(folder / f"{patch.id}.png" for patch in patches)}:
         try:
-            path.unlink()
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise DataError(f"picture {path}", f"cannot be removed: {error.strerror}", "give another --out") from None
 

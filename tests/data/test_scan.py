@@ -95,15 +95,19 @@ def test_bare_pair_of_two_is_too_few(tmp_path: Path, write_names) -> None:
     assert "1 patch; " in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("lost", ["ValidData", "ValidData/mask"])
+@pytest.mark.parametrize("lost", ["ValidData", "ValidData/mask", "ValidData/img/*"])
 def test_validation_without_masks_comes_from_the_end_of_train(tmp_path: Path, write_names, lost: str) -> None:
     """Some copies lack it: 15 % of 12 are 1.8, so the last two patches, and the source says why."""
-    shutil.rmtree(official(tmp_path, write_names) / lost)
+    official(tmp_path, write_names)
+    for path in (tmp_path / "ValidData/mask", tmp_path / lost.removesuffix("/*")):
+        shutil.rmtree(path, ignore_errors=True)
+    if lost.endswith("*"):
+        (tmp_path / "ValidData/img").mkdir()
     splits = training_splits(tmp_path)
     assert ids(splits.train) == numbered(range(1, 11))
     assert ids(splits.validation) == numbered([11, 12])
-    words = "ValidData/mask has no masks" if lost.endswith("mask") else "ValidData/img is missing"
-    assert words in splits.source
+    words = {"ValidData": "ValidData/img is missing", "ValidData/mask": "ValidData/mask has no masks"}
+    assert words.get(lost, "ValidData/img has no patches") in splits.source
     assert "last 15 % of TrainData/img" in splits.source
 
 
@@ -158,7 +162,8 @@ def test_unknown_layout_lists_what_is_there(tmp_path: Path) -> None:
     assert "no known layout (found: photos)" in refusal(tmp_path)
     (tmp_path / "photos/docs/images").mkdir(parents=True)
     (tmp_path / "loop").symlink_to(".")
-    assert "no known layout (found: loop, photos)" in refusal(tmp_path)
+    (tmp_path / "up").symlink_to("..")
+    assert "no known layout (found: loop, photos, up)" in refusal(tmp_path)
 
 
 def test_unexpected_and_doubled_names(tmp_path: Path, write_names) -> None:
@@ -208,6 +213,7 @@ THREE = ("train", "validation", "test")
         "l4s/TrainData/img l4s/TrainData/mask l4s/ValidData/img l4s/ValidData/mask l4s/TestData/img l4s/TestData/mask",
         "a/b/train/img a/b/train/mask a/b/val/img a/b/val/mask a/b/test/img a/b/test/mask",
         "TrainData/img TrainData/mask images/val annotations/val test/images test/masks",
+        "train train val val test test",
     ],
 )
 def test_folders_are_known_by_what_their_names_say(tmp_path: Path, folders: str) -> None:
@@ -225,7 +231,8 @@ def test_folders_are_known_by_what_their_names_say(tmp_path: Path, folders: str)
 
 
 @pytest.mark.parametrize(
-    "pair", ["img mask", "images masks", "Image Label", "imgs annotations", "patches/images patches/gt"]
+    "pair",
+    ["img mask", "images masks", "Image Label", "imgs annotations", "patches/images patches/gt", ". .", "all all"],
 )
 def test_a_bare_pair_has_many_names(tmp_path: Path, pair: str) -> None:
     """Whatever the two are called, also one folder too high."""
@@ -261,6 +268,9 @@ def test_two_folders_that_may_be_the_dataset_are_refused(tmp_path: Path, write_n
     official(tmp_path / "nepal", write_names)
     official(tmp_path / "japan", write_names)
     assert "japan and nepal may each be meant" in refusal(tmp_path)
+    touch(tmp_path / "nepal", "val/img/east/image_1.h5", "val/img/west/image_2.h5")
+    line = refusal(tmp_path / "nepal")
+    assert "val/img/east and val/img/west may each be meant; give one of them, or put all patches into one" in line
 
 
 def test_what_is_not_used_is_named(tmp_path: Path, write_names) -> None:

@@ -1,5 +1,6 @@
 """Prediction from the command line: the files that it writes, and what it refuses."""
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -46,12 +47,15 @@ def test_a_run_and_its_registered_model_say_the_same(study: Study, written: Path
 
 
 def test_pictures_are_drawn_of_the_patches_with_most_landslide(study: Study, written: Path) -> None:
-    """One of three on request, in place of those of an earlier call; then none. Masks stay as they are."""
-    shares = {}
+    """One of three on request, in place of those of an earlier call, whatever their names; then none. Masks stay."""
+    shares, scenes = {}, study.folder / "scenes"
+    scenes.mkdir()
     for path in (written / "mask").iterdir():
         with h5py.File(path) as file:
-            shares[path.stem.replace("mask", "image")] = file["mask"][:].mean()
-    command = ("predict", str(study.data / "TestData"), "--run-id", study.best_run, "--out", "drawn", "--pictures")
+            shares[path.stem.replace("mask", "scene")] = file["mask"][:].mean()
+        number = path.stem.removeprefix("mask_")
+        shutil.copy(study.data / f"TestData/img/image_{number}.h5", scenes / f"scene_{number}.hdf5")
+    command = ("predict", "scenes", "--run-id", study.best_run, "--out", "drawn", "--pictures")
     for count in (3, 1, 0):
         done = lsml(study.folder, *command, str(count))
         assert done.returncode == 0, done.stderr
