@@ -13,7 +13,7 @@ from lsml.data.splits import FoldedData, TrainingData
 from lsml.errors import DataError
 from lsml.evaluation.predict import predict_patches
 
-REFUSAL = r"image_1\.h5: 'img' has shape \(96, 96, 14\), expected \(128, 128, 14\) numeric; write it as"
+REFUSAL = r"image_1\.h5: 'img' has shape \(96, 96, 14\), expected \(128, 128, 14\) numeric; cut or resample it"
 
 
 @pytest.fixture(scope="module")
