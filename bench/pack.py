@@ -15,9 +15,10 @@ def main() -> None:
     given = arguments(__doc__, patches=200)
     if given.smoke:
         given.patches = 2
-    from lsml.data import PatchFiles
-    from lsml.data.hdf5 import read_image, read_mask
-    from lsml.data.pack import pack_split
+    from lsml.data.formats import read_image, read_mask
+    from lsml.data.layout import PatchFiles
+    from lsml.data.packing import pack_split
+    from lsml.data.sensor import LANDSLIDE4SENSE
     from lsml.data.synthetic import synthesize
 
     with tempfile.TemporaryDirectory() as folder:
@@ -29,11 +30,12 @@ def main() -> None:
 
         def read() -> None:
             for patch in files:
-                read_image(patch.image)
-                read_mask(patch.mask)
+                read_image(patch.image, LANDSLIDE4SENSE)
+                read_mask(patch.mask, LANDSLIDE4SENSE)
 
         took = in_turns(
-            {"read": read, "pack": lambda: pack_split("train", files, next(cache), fill=None)}, given.rounds
+            {"read": read, "pack": lambda: pack_split("train", files, next(cache), LANDSLIDE4SENSE, fill=None)},
+            given.rounds,
         )
     rows = [
         [name, *(1000 * value / len(files) for value in median(seconds)), *ratio(seconds, took["read"])]

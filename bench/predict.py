@@ -25,8 +25,9 @@ def main() -> None:
     import numpy as np
 
     from lsml.config.schema import TrainConfig, with_values
-    from lsml.data.hdf5 import read_image
+    from lsml.data.formats import read_image
     from lsml.data.scan import scan_images
+    from lsml.data.sensor import LANDSLIDE4SENSE
     from lsml.data.splits import TrainingData
     from lsml.data.synthetic import synthesize
     from lsml.evaluation.predict import predict_patches
@@ -37,7 +38,7 @@ def main() -> None:
         patches = scan_images(Path(folder) / "data" / "TrainData")
         statistics = TrainingData.prepare(Path(folder) / "data", Path(folder) / "packs").statistics
         model = build_model(with_values(TrainConfig(), {"model.filters": given.filters}), statistics)
-        images = np.stack([read_image(patch.image) for patch in patches]).astype(np.float32)
+        images = np.stack([read_image(patch.image, LANDSLIDE4SENSE) for patch in patches]).astype(np.float32)
 
         def forward() -> None:
             for start in range(0, len(images), BATCH):
@@ -46,7 +47,13 @@ def main() -> None:
         def whole(pictures: int) -> Callable[[], object]:
             out = Path(folder) / f"out-{pictures}"
             return lambda: predict_patches(
-                model.predict_on_batch, patches, 0.5, out, pictures=pictures, progress=lambda done, total: None
+                model.predict_on_batch,
+                patches,
+                0.5,
+                out,
+                sensor=LANDSLIDE4SENSE,
+                pictures=pictures,
+                progress=lambda done, total: None,
             )
 
         ways = {

@@ -20,8 +20,9 @@ import numpy as np
 from lsml.config.experiment import load_experiment
 from lsml.config.fields import Scalar
 from lsml.config.schema import LOSS_COMPONENTS, PUBLIC_RECIPE, TrainConfig, with_values
-from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.formats import read_image, read_mask
 from lsml.data.sealed import test_split
+from lsml.data.sensor import LANDSLIDE4SENSE
 from lsml.data.splits import FoldedData, TrainingData
 from lsml.evaluation.evaluate import Patch, Predict, choose_threshold, evaluate_predictions, predictions
 from lsml.tracking.store import find_run, open_client
@@ -60,8 +61,12 @@ def demo(given: argparse.Namespace) -> None:
     source = ExperimentData(entry, None, _progress)
     data = source.prepare(pack_cache())
     assert isinstance(data, TrainingData)
-    files = test_split(source.root)
-    test = [Patch(p.id, read_image(p.image).astype(np.float32), read_mask(p.mask)) for p in files if p.mask]
+    files, sensor = test_split(source.root), LANDSLIDE4SENSE
+    test = [
+        Patch(p.id, read_image(p.image, sensor).astype(np.float32), read_mask(p.mask, sensor), sensor)
+        for p in files
+        if p.mask
+    ]
     rows: dict[str, Callable[[int], float]] = {}
     for title, run_id in (("U-Net", given.unet), ("ResNet + U-Net", given.resnet_unet)):
         tuned = _configuration(run_id)
@@ -102,7 +107,7 @@ def _network_score(config: TrainConfig, data: TrainingData, test: list[Patch]) -
 
     def score(seed: int) -> float:
         result = fit(with_values(config, {"seed": seed}), data, lambda event: True)
-        return _test_f1(load_bytes(result.model.content).predict_on_batch, result.threshold, test)
+        return _test_f1(load_bytes(result.model.content, result.model.sensor).predict_on_batch, result.threshold, test)
 
     return score
 

@@ -26,10 +26,11 @@ def main() -> None:
     import numpy as np
 
     from lsml.config.schema import AugmentConfig, TrainConfig, with_values
-    from lsml.data import PatchFiles
-    from lsml.data.hdf5 import read_image, read_mask
+    from lsml.data.formats import read_image, read_mask
+    from lsml.data.layout import PatchFiles
     from lsml.data.loader import EpochLoader
-    from lsml.data.pack import pack_split
+    from lsml.data.packing import pack_split
+    from lsml.data.sensor import LANDSLIDE4SENSE
     from lsml.data.splits import TrainingData
     from lsml.data.synthetic import synthesize
     from lsml.losses import CompoundLoss
@@ -69,8 +70,10 @@ def main() -> None:
             "step": lambda: network.train_on_batch(images, truth),
             "predict": lambda: model.predict_on_batch(images),
             "loader": lambda: [loader[step] for step in range(len(loader))],
-            "pack": lambda: pack_split("train", files, path / f"again-{next(numbers)}", fill=None),
-            "read": lambda: [(read_image(file.image), read_mask(file.mask)) for file in files],
+            "pack": lambda: pack_split("train", files, path / f"again-{next(numbers)}", LANDSLIDE4SENSE, fill=None),
+            "read": lambda: [
+                (read_image(file.image, LANDSLIDE4SENSE), read_mask(file.mask, LANDSLIDE4SENSE)) for file in files
+            ],
         }
         took = {name: median(seconds).wall for name, seconds in in_turns(ways, given.rounds).items()}
     stored, packed = 128 * 128 * 15 * 8, 128 * 128 * (14 * 2 + 1)
@@ -98,7 +101,7 @@ def operations(model: object) -> int:
     import keras
 
     probe = keras.Model(model.input, [layer.output for layer in model.layers if layer.weights])  # type: ignore
-    shapes = probe.compute_output_shape((1, 128, 128, 14))
+    shapes = probe.compute_output_shape((1, 128, 128, model.input_shape[-1]))  # type: ignore[attr-defined]
     layers = [layer for layer in model.layers if layer.weights]  # type: ignore[attr-defined]
     total = 0
     for layer, shape in zip(layers, shapes, strict=True):

@@ -65,6 +65,7 @@ def measure(data: Path) -> dict[str, list[float]]:
     from lsml.config.schema import AugmentConfig, TrainConfig, with_values
     from lsml.data.loader import EpochLoader
     from lsml.data.scan import scan_images
+    from lsml.data.sensor import LANDSLIDE4SENSE
     from lsml.data.splits import TrainingData
     from lsml.evaluation.predict import predict_patches
     from lsml.models.unet import build_model
@@ -87,7 +88,9 @@ def measure(data: Path) -> dict[str, list[float]]:
     model = build_model(with_values(TrainConfig(), {"model.filters": 4, "model.depth": 1}), prepared.statistics)
     patches, out = scan_images(data / "TrainData"), data.with_name(f"{data.name}-out")
     started = time.perf_counter()
-    predict_patches(model.predict_on_batch, patches, 0.5, out, pictures=0, progress=lambda done, total: None)
+    predict_patches(
+        model.predict_on_batch, patches, 0.5, out, sensor=LANDSLIDE4SENSE, pictures=0, progress=lambda done, total: None
+    )
     lap(started)
     return {"seconds": seconds, "megabytes": megabytes}
 

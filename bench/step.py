@@ -34,17 +34,18 @@ def main() -> None:
     import numpy as np
 
     from lsml.config.schema import TrainConfig, with_values
-    from lsml.data.sensor import N_BANDS
+    from lsml.data.sensor import LANDSLIDE4SENSE
     from lsml.data.statistics import PERCENTS, BandStatistics
     from lsml.losses import CompoundLoss
     from lsml.models.kernels import FAST, OF_KERAS, Layers
     from lsml.models.unet import build_networks
     from lsml.training.optimizer import make_optimizer
 
-    row = tuple([1.0] * N_BANDS)
-    statistics_of_ones = BandStatistics(row, row, row, row, row, (row,) * len(PERCENTS))
+    bands = len(LANDSLIDE4SENSE)
+    row = tuple([1.0] * bands)
+    statistics_of_ones = BandStatistics(LANDSLIDE4SENSE, row, row, row, row, row, (row,) * len(PERCENTS))
     generator = np.random.default_rng(0)
-    images = generator.normal(size=(given.batch, size, size, N_BANDS)).astype("float32")
+    images = generator.normal(size=(given.batch, size, size, bands)).astype("float32")
     truth = (generator.random((given.batch, size, size, 1)) < 0.05).astype("float32")
     config = with_values(
         TrainConfig(),

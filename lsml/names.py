@@ -60,6 +60,7 @@ class Tag:
     ROLLED_BACK: Final = "lsml.rolled_back"
     MODEL_THRESHOLD: Final = "lsml.threshold"
     MODEL_SHA256: Final = "lsml.sha256"
+    MODEL_SENSOR: Final = "lsml.sensor"
 
     # MLflow's own, where its client has no constants for them.
     PARENT: Final = "mlflow.parentRunId"

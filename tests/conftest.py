@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lsml.data.statistics import PERCENTS, BandStatistics
+from tests.bands import SENSOR
 
 _LONGEST = (
     "end_to_end/test_few_patches.py",
@@ -41,6 +42,7 @@ def statistics() -> BandStatistics:
     """Bands with means 1..2.3 and standard deviation .5, from 0 to 4, but a last one that is always 3."""
     bands = np.arange(14)
     return BandStatistics(
+        SENSOR,
         mean=(*(1 + bands[:13] / 10).tolist(), 3.0),
         std=(*[0.5] * 13, 0.0),
         minimum=(*[0.0] * 13, 3.0),

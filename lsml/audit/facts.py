@@ -12,18 +12,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsml.data import PatchFiles, below
-from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.description import describe
+from lsml.data.formats import read_image, read_mask
+from lsml.data.layout import PatchFiles, below
 from lsml.data.scan import SPLITS, Scan
-from lsml.data.sensor import ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, PATCH_SIZE, RED, SHORT_WAVE_INFRARED_2, SLOPE
+from lsml.data.sensor import ELEVATION, GREEN, NEAR_INFRARED, RED, SHORT_WAVE_INFRARED_2, SLOPE, Sensor
 from lsml.errors import DataError
 from lsml.workspace import Progress
 
 _THUMBNAIL = 16
-"""Side of a thumbnail: each of its pixels is the mean of 8 x 8, so noise of single pixels is gone."""
+"""Side of a thumbnail: each of its pixels is the mean of a square, so noise of single pixels is gone."""
 
 _SEEN = (GREEN, RED, NEAR_INFRARED, SHORT_WAVE_INFRARED_2, SLOPE, ELEVATION)
-"""Bands of a thumbnail: two acquisitions of one place differ in the first four, hardly in the ground's shape."""
+"""Bands of a thumbnail, as far as the sensor has them, or else its first: two acquisitions of one place differ in the
+first four, hardly in the ground's shape."""
 
 _PERCENTILES = (5, 50, 95)
 _EVERY = 4
@@ -38,8 +40,8 @@ class PatchFacts(NamedTuple):
         split: `train`, `validation` or `test`.
         file: of the image, below the dataset's folder.
         digest: SHA-256 of all values; equal only where the images are.
-        thumbnail: float32 `(6, 16, 16)`, each band with mean 0 and standard deviation 1, or 0 where it is constant.
-        summary: float32 `(56,)`: mean and the 5th, 50th and 95th percentile of each of the 14 bands.
+        thumbnail: float32 `(bands, 16, 16)`, each band with mean 0 and standard deviation 1, or 0 where it is constant.
+        summary: float32 `(4 C,)`: mean and the 5th, 50th and 95th percentile of each of the C bands.
     """
 
     split: str
@@ -53,7 +55,7 @@ class TrainPixels(NamedTuple):
     """Pixels drawn evenly from each train patch that has a mask, the same number from each.
 
     Attributes:
-        features: float32 `(N, P, 42)`: the 14 bands, and their means over 9 x 9 and 33 x 33 pixels around.
+        features: float32 `(N, P, 3 C)`: the C bands, and their means over 9 x 9 and 33 x 33 pixels around.
         labels: bool `(N, P)`: whether each is landslide.
     """
 
@@ -65,6 +67,7 @@ class Facts(NamedTuple):
     """All that was read of a dataset below `root`."""
 
     root: Path
+    sensor: Sensor
     patches: tuple[PatchFacts, ...]
     pixels: TrainPixels
 
@@ -80,6 +83,7 @@ class Facts(NamedTuple):
             DataError: no dataset, or an image or mask that cannot be read.
         """
         scan = Scan.of(root, SPLITS)
+        sensor = describe((scan.root, scan.base), scan.images)
         listed = [(split, patch) for split, files in scan.splits.items() for patch in files.patches]
         if not scan.splits["train"].images:
             raise DataError(f"dataset {scan.root}", "no train patches", "lsml data check says what is wrong with it")
@@ -90,26 +94,27 @@ class Facts(NamedTuple):
         features: list[np.ndarray] = []
         labels: list[np.ndarray] = []
         for done, (split, patch) in enumerate(listed, start=1):
-            image, facts = _facts(scan.root, split, patch)
+            image, facts = _facts(scan.root, split, patch, sensor)
             patches.append(facts)
             if split == "train" and patch.mask is not None:
-                drawn = np.random.default_rng([seed, len(labels)]).choice(PATCH_SIZE**2, count, replace=False)
+                random = np.random.default_rng([seed, len(labels)])
+                drawn = random.choice(image[..., 0].size, count, replace=False)
                 features.append(_in_context(image, drawn))
-                labels.append(read_mask(patch.mask).reshape(-1)[drawn] == 1)
+                labels.append(read_mask(patch.mask, sensor).reshape(-1)[drawn] == 1)
             progress("patches", done, len(listed))
         pixels = TrainPixels(_stacked(features, np.float32), _stacked(labels, np.bool_))
-        return cls(scan.root, tuple(patches), pixels)
+        return cls(scan.root, sensor, tuple(patches), pixels)
 
     def of(self, split: str) -> list[PatchFacts]:
         """The patches of one split, in numeric order."""
         return [patch for patch in self.patches if patch.split == split]
 
 
-def _facts(root: Path, split: str, patch: PatchFiles) -> tuple[np.ndarray, PatchFacts]:
-    stored = read_image(patch.image)
+def _facts(root: Path, split: str, patch: PatchFiles, sensor: Sensor) -> tuple[np.ndarray, PatchFacts]:
+    stored = read_image(patch.image, sensor)
     digest = hashlib.sha256(stored.tobytes()).digest()
     image = _finite(stored)
-    return image, PatchFacts(split, below(root, patch.image), digest, _thumbnail(image), _summary(image))
+    return image, PatchFacts(split, below(root, patch.image), digest, _thumbnail(image, sensor), _summary(image))
 
 
 def _finite(stored: np.ndarray) -> np.ndarray:
@@ -119,15 +124,17 @@ def _finite(stored: np.ndarray) -> np.ndarray:
         return stored
     known = np.where(holes, np.nan, stored)
     empty = holes.all(axis=(0, 1))
-    medians = np.zeros(N_BANDS)
+    medians = np.zeros(stored.shape[-1])
     medians[~empty] = np.nanmedian(known[..., ~empty], axis=(0, 1))
     return np.where(holes, medians, stored)
 
 
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """The thumbnail of `PatchFacts`, of finite stored values `(128, 128, 14)`."""
-    side = PATCH_SIZE // _THUMBNAIL
-    blocks = image[..., _SEEN].reshape(_THUMBNAIL, side, _THUMBNAIL, side, len(_SEEN)).mean(axis=(1, 3))
+def _thumbnail(image: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """The thumbnail of `PatchFacts`, of finite stored values `(H, W, C)`, of each of which it shows whole squares."""
+    seen = [sensor.place(role) for role in _SEEN if sensor.has(role)] or [0]
+    height, width = (length // _THUMBNAIL for length in image.shape[:2])
+    squares = image[: height * _THUMBNAIL, : width * _THUMBNAIL, seen]
+    blocks = squares.reshape(_THUMBNAIL, height, _THUMBNAIL, width, len(seen)).mean(axis=(1, 3))
     bands = np.moveaxis(blocks, -1, 0)
     bands = bands - bands.mean(axis=(1, 2), keepdims=True)
     spread = bands.std(axis=(1, 2), keepdims=True)
@@ -136,15 +143,16 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def _summary(image: np.ndarray) -> np.ndarray:
-    thinned = image[::_EVERY, ::_EVERY].reshape(-1, N_BANDS)
+    thinned = image[::_EVERY, ::_EVERY].reshape(-1, image.shape[-1])
     return np.concatenate([image.mean(axis=(0, 1)), *np.percentile(thinned, _PERCENTILES, axis=0)]).astype(np.float32)
 
 
 def _in_context(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """The features of `TrainPixels` of the drawn pixels, `(P, 42)`."""
-    rows, columns = np.divmod(drawn, PATCH_SIZE)
+    """The features of `TrainPixels` of the drawn pixels, `(P, 3 C)`."""
+    height, width, bands = image.shape
+    rows, columns = np.divmod(drawn, width)
     # Sums over all pixels above and to the left: four of them give the sum over any rectangle.
-    sums = np.zeros((PATCH_SIZE + 1, PATCH_SIZE + 1, N_BANDS))
+    sums = np.zeros((height + 1, width + 1, bands))
     np.cumsum(image, axis=0, out=sums[1:, 1:])
     np.cumsum(sums, axis=1, out=sums)
     around = [_mean_around(sums, rows, columns, reach) for reach in _REACHES]
@@ -152,9 +160,10 @@ def _in_context(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def _mean_around(sums: np.ndarray, rows: np.ndarray, columns: np.ndarray, reach: int) -> np.ndarray:
-    """Means `(P, 14)` over the squares of 2 `reach` + 1 pixels, as far as they lie in the patch."""
-    top, bottom = np.maximum(rows - reach, 0), np.minimum(rows + reach + 1, PATCH_SIZE)
-    left, right = np.maximum(columns - reach, 0), np.minimum(columns + reach + 1, PATCH_SIZE)
+    """Means `(P, C)` over the squares of 2 `reach` + 1 pixels, as far as they lie in the patch."""
+    height, width = (length - 1 for length in sums.shape[:2])
+    top, bottom = np.maximum(rows - reach, 0), np.minimum(rows + reach + 1, height)
+    left, right = np.maximum(columns - reach, 0), np.minimum(columns + reach + 1, width)
     total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
     return total / ((bottom - top) * (right - left))[:, None]
 

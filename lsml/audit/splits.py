@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_limits
 
 from lsml.audit.facts import Facts, PatchFacts, TrainPixels
 from lsml.data.scan import SPLITS
-from lsml.data.sensor import N_BANDS
 from lsml.scoring.bootstrap import LEVEL, Difference, Interval, difference
 from lsml.scoring.metrics import PooledCounts, f1
 from lsml.workspace import Progress
@@ -35,7 +34,7 @@ class Pair(NamedTuple):
     Attributes:
         file, split: of the patch.
         match, match_split: of the closest one.
-        correlation: of their thumbnails, -1..1, the mean over six bands.
+        correlation: of their thumbnails, -1..1, the mean over their bands.
         orientation: how the patch is turned to be most like the other.
         kind: `exact` where all values are the same, `near` from `NEAR` on, else `apart`.
     """
@@ -101,7 +100,7 @@ def _turned(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _unit(thumbnails: np.ndarray) -> np.ndarray:
-    """Rows `(n, 1536)` of length 1, so that products are correlations; of length 0 where all bands are constant."""
+    """Rows of length 1, so that products are correlations; of length 0 where all bands are constant."""
     rows = thumbnails.reshape(len(thumbnails), -1)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
@@ -119,7 +118,7 @@ class Separability(NamedTuple):
         first, second: the splits; `n_first`, `n_second` their patches.
         auc: the chance that a patch of `second` is given a higher score than one of `first`; .5 is guessing.
         interval: of it, over resampled patches of each.
-        bands: float64 `(14,)`: the same chance by the mean of one band alone, so how far that band is shifted.
+        bands: float64 `(C,)`: the same chance by the mean of one band alone, so how far that band is shifted.
     """
 
     first: str
@@ -136,13 +135,15 @@ def separabilities(facts: Facts, *, seed: int) -> list[Separability]:
     splits = {split: np.array([patch.summary for patch in facts.of(split)]) for split in SPLITS}
     known = {split: rows for split, rows in splits.items() if len(rows) >= _LEAST_PATCHES_OF_SPLIT}
     return [
-        _separability(one, known[one], other, known[other], seed=seed)
+        _separability(one, known[one], other, known[other], bands=len(facts.sensor), seed=seed)
         for one, other in itertools.combinations(known, 2)
     ]
 
 
-def _separability(first: str, one: np.ndarray, second: str, other: np.ndarray, *, seed: int) -> Separability:
-    """Of two splits by the summaries `(n, 56)` of their patches, means of bands first.
+def _separability(
+    first: str, one: np.ndarray, second: str, other: np.ndarray, *, bands: int, seed: int
+) -> Separability:
+    """Of two splits by the summaries `(n, 4 C)` of their patches, means of bands first.
 
     A random forest (Breiman 2001) scores each fifth of the patches by trees that grew on the others, both splits
     weighing the same. The fifths are random, so patches beside each other help it: whether splits differ, not why.
@@ -163,7 +164,7 @@ def _separability(first: str, one: np.ndarray, second: str, other: np.ndarray, *
         len(other),
         _auc(below, above),
         Interval(float(low), float(high)),
-        np.array([_auc(one[:, band], other[:, band]) for band in range(N_BANDS)]),
+        np.array([_auc(one[:, band], other[:, band]) for band in range(bands)]),
     )
 
 

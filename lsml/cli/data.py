@@ -116,8 +116,6 @@ def _check(
 
 
 def _audit_record(audit: "CheckResult") -> dict[str, Any]:
-    from lsml.data.sensor import BANDS
-
     return {
         "dataset": str(audit.root),
         "layout": audit.layout,
@@ -132,7 +130,7 @@ def _audit_record(audit: "CheckResult") -> dict[str, Any]:
                 "landslide_share": split.landslide_share,
                 "empty_share": split.empty_share,
                 "nonfinite": {
-                    band.name: int(count) for band, count in zip(BANDS, split.nonfinite, strict=True) if count
+                    band.name: int(n) for band, n in zip(audit.sensor.bands, split.nonfinite, strict=True) if n
                 },
             }
             for split in audit.splits
@@ -253,7 +251,7 @@ def _print_separability(found: "SplitAudit") -> None:
     if not found.separabilities:
         typer.echo("separability: not measured, it takes two splits of at least 5 patches")
         return
-    print_table(separability_table(found.separabilities))
+    print_table(separability_table(found.separabilities, found.sensor))
     typer.echo("AUC .5: as if drawn from one region; 1: every patch shows its split, and scores do not carry over")
 
 

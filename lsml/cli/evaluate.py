@@ -91,7 +91,7 @@ def _print(report: "EvaluationReport") -> None:
         typer.echo(f"F1 of eight orientations above plain: {gained.describe()}")
         typer.echo("the threshold was chosen without test-time augmentation (--tta d4), and is used with it too")
     print_reliability(len(found.patches))
-    for line in _describe_objects(found.objects):
+    for line in _describe_objects(found.objects, report.pixel_metres):
         typer.echo(line)
     typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {report.model_run_id}")
     typer.echo(f"data: {report.data}")
@@ -106,16 +106,19 @@ def _print_openings(openings: int) -> None:
     typer.echo(f"opening {openings} of the test split: it has been opened {times} for this study or model")
 
 
-def _describe_objects(objects: "ObjectCounts") -> Iterator[str]:
+def _describe_objects(objects: "ObjectCounts", pixel_metres: float | None) -> Iterator[str]:
     """Landslides hit by size, and false alarms, as far as there are patches to tell."""
-    from lsml.scoring.objects import PIXEL_HECTARES, SIZE_LIMITS
+    from lsml.scoring.objects import SIZE_LIMITS
 
-    sizes = [f"up to {limit * PIXEL_HECTARES:g} ha" for limit in SIZE_LIMITS] + ["larger"]
+    def size(pixels: int) -> str:
+        return f"{pixels} pixels" if pixel_metres is None else f"{pixels * pixel_metres**2 / 10_000:g} ha"
+
+    sizes = [f"up to {size(limit)}" for limit in SIZE_LIMITS] + ["larger"]
     hits = zip(sizes, objects.hits, objects.landslides, strict=True)
     yield "landslides hit (half of their pixels): " + ", ".join(f"{hit} of {n} {size}" for size, hit, n in hits)
     yield f"false alarms: {objects.false_alarms} of {objects.predicted} predicted areas"
-    if objects.empty_pixels:
-        alarms, area = objects.empty_false_alarms, objects.empty_km2
+    if objects.empty_pixels and pixel_metres is not None:
+        alarms, area = objects.empty_false_alarms, objects.empty_km2(pixel_metres)
         yield f"patches without landslide: {alarms} false alarms on {area:.2f} km2, {alarms / area:.2f} a km2"
 
 

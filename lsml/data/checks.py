@@ -9,42 +9,45 @@ that). Leakage between the splits cannot be found in any other way.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from lsml.data import LAYOUTS, below
-from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.description import describe
+from lsml.data.formats import read_image, read_mask
+from lsml.data.layout import LAYOUTS, below
 from lsml.data.scan import SPLITS, Finding, Scan, SplitFiles
-from lsml.data.sensor import BANDS, BLUE, CONSTANTS, ELEVATION, N_BANDS, SLOPE, as_integers
+from lsml.data.sensor import BLUE, ELEVATION, SLOPE, Sensor
 from lsml.errors import DataError
 from lsml.workspace import Progress
 
 _Key = TypeVar("_Key", str, tuple[int, ...])
 
-_SHORT_WAVES = (0, BLUE)
+_SHORT_WAVES = ("coastal", BLUE)
 _SHORT_WAVE_MEDIANS = (0.25, 50.0)
-"""Where the median of B1 and B2 in a patch lies when the values are stored ones. Air alone scatters .57 or more of
-them back (the least in 21 real patches is .575); cloud that saturates the sensor reaches about 20. Raw reflectance x
-10,000 is 800 to 1,100 times as large, reflectance 0..1 a tenth."""
-_STEEPEST, _HIGHEST = 90 / CONSTANTS[SLOPE], 8850 / CONSTANTS[ELEVATION]
-"""No slope is beyond upright, and no ground above Mount Everest."""
+"""Where the median of B1 and B2 in a patch of Landslide4Sense lies when the values are stored ones. Air alone scatters
+.57 or more of them back (the least in 21 real patches is .575); cloud that saturates the sensor reaches about 20. Raw
+reflectance x 10,000 is 800 to 1,100 times as large, reflectance 0..1 a tenth."""
+_STEEPEST, _HIGHEST = 90, 8850
+"""Degrees and metres: no slope is beyond upright, and no ground above Mount Everest."""
 
 _FEW_LANDSLIDES, _MANY_LANDSLIDES = 0.001, 0.5
 """Landslide shares of a split that are worth a word: about .02 is what the published train split has."""
 
 
 class _ImageFacts(NamedTuple):
-    """What one image contributes to the check; each array has 14 numbers, NaN where a band has no finite value."""
+    """What one image contributes to the check; each array has a number a band, NaN where it has no finite value."""
 
     file: str
     minimum: np.ndarray
     maximum: np.ndarray
     mean: np.ndarray
     nonfinite: np.ndarray
-    short_waves: float  # median of the finite values of B1 and B2
-    on_grid: bool  # values are integers over the band constants
+    short_waves: float  # median of the finite values of B1 and B2; NaN of another sensor than Landslide4Sense's
+    on_grid: bool  # values are integers over the bands' divisors
+    size: tuple[int, ...]  # height and width in pixels
     digest: bytes
 
 
@@ -56,8 +59,8 @@ class SplitSummary(NamedTuple):
         masks: how many mask files.
         images_read: images that could be read.
         landslide_fractions: the share of landslide pixels in each readable mask, 0..1.
-        minimum, maximum, mean: 14 stored values each, over the finite ones; NaN where there are none.
-        nonfinite: how many NaN and inf each of the 14 bands has.
+        minimum, maximum, mean: a stored value a band each, over the finite ones; NaN where there are none.
+        nonfinite: how many NaN and inf each band has.
     """
 
     name: str
@@ -85,6 +88,7 @@ class CheckResult(NamedTuple):
     """The figures and findings of a dataset, errors before warnings, and what was taken otherwise than published."""
 
     root: Path
+    sensor: Sensor
     layout: str
     splits: tuple[SplitSummary, ...]
     findings: tuple[Finding, ...]
@@ -106,22 +110,25 @@ def check(root: Path, progress: Progress | None = None) -> CheckResult:
         DataError: no such folder, or no known layout in it: there is nothing to check.
     """
     scan = Scan.of(root, SPLITS)
+    sensor = describe((scan.root, scan.base), scan.images)
     findings = list(scan.findings)
     images: dict[str, list[_ImageFacts]] = {split: [] for split in SPLITS}
     fractions: dict[str, list[float]] = {split: [] for split in SPLITS}
     forms: set[str] = set()
     patches = [(split, number) for split, files in scan.splits.items() for number in files.numbers]
     for done, (split, number) in enumerate(patches, 1):
-        findings += _read(scan.root, scan.splits[split], number, images[split], fractions[split], forms)
+        findings += _read(scan.root, scan.splits[split], number, sensor, images[split], fractions[split], forms)
         if progress is not None:
             progress("patches", done, len(patches))
-    splits = tuple(_summary(name, scan.splits[name], images[name], fractions[name]) for name in SPLITS)
+    splits = tuple(_summary(name, scan.splits[name], images[name], fractions[name], len(sensor)) for name in SPLITS)
     for summary in splits:
-        findings += _about_images(summary.name, images[summary.name])
+        findings += _about_images(summary.name, images[summary.name], sensor)
         findings += _about_masks(scan.root, summary, scan.splits[summary.name])
+    if sensor.tile is None:
+        findings += _sizes([facts for split in SPLITS for facts in images[split]])
     findings += _repetitions(images)
     notes = (*_about_folders(scan), *scan.notes, *sorted(forms))
-    return CheckResult(scan.root, scan.layout, splits, _order(findings), notes)
+    return CheckResult(scan.root, sensor, scan.layout, splits, _order(findings), notes)
 
 
 def _about_folders(scan: Scan) -> Iterator[str]:
@@ -141,33 +148,40 @@ def _order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _read(
-    root: Path, files: SplitFiles, number: int, images: list[_ImageFacts], fractions: list[float], forms: set[str]
+    root: Path,
+    files: SplitFiles,
+    number: int,
+    sensor: Sensor,
+    images: list[_ImageFacts],
+    fractions: list[float],
+    forms: set[str],
 ) -> Iterator[Finding]:
     """Adds what the two files of a patch say; a file that is refused becomes a finding in the reader's own words."""
     if number in files.images:
         name = below(root, files.images[number])
         try:
-            images.append(_image_facts(name, read_image(files.images[number], notes=forms)))
+            images.append(_image_facts(name, read_image(files.images[number], sensor, forms), sensor))
         except DataError as error:
             yield Finding("error", "unusable image", (name,), f"{error.why}; {error.fix}")
     if number in files.masks:
         try:
-            fractions.append(float(read_mask(files.masks[number], notes=forms).mean()))
+            fractions.append(float(read_mask(files.masks[number], sensor, forms).mean()))
         except DataError as error:
             name = below(root, files.masks[number])
             yield Finding("error", "unusable mask", (name,), f"{error.why}; {error.fix}")
 
 
 @np.errstate(over="ignore")
-def _image_facts(name: str, stored: np.ndarray) -> _ImageFacts:
-    """The facts of an image float64 `(H, W, 14)` of stored values."""
-    pixels = stored.reshape(-1, N_BANDS)
+def _image_facts(name: str, stored: np.ndarray, sensor: Sensor) -> _ImageFacts:
+    """The facts of an image float64 `(H, W, C)` of stored values."""
+    pixels = stored.reshape(-1, len(sensor))
     finite = np.isfinite(pixels)
     count = finite.sum(axis=0)
     everywhere = bool(finite.all())
     known = pixels if everywhere else np.where(finite, pixels, 0.0)
     nothing = np.where(count == 0, np.nan, 0.0)
-    short_waves = pixels[:, _SHORT_WAVES]
+    known_scale = _SHORT_WAVES if sensor.published else ()
+    short_waves = pixels[:, [sensor.place(role) for role in known_scale]]
     short_waves = short_waves if everywhere else short_waves[np.isfinite(short_waves)]
     return _ImageFacts(
         file=name,
@@ -176,94 +190,102 @@ def _image_facts(name: str, stored: np.ndarray) -> _ImageFacts:
         mean=known.sum(axis=0) / np.maximum(count, 1) + nothing,
         nonfinite=len(pixels) - count,
         short_waves=float(np.median(short_waves)) if short_waves.size else np.nan,
-        on_grid=as_integers(known) is not None,
+        on_grid=sensor.as_integers(known.reshape(stored.shape)) is not None,
+        size=stored.shape[:2],
         digest=hashlib.sha256(stored.tobytes()).digest(),
     )
 
 
-def _summary(name: str, files: SplitFiles, images: Sequence[_ImageFacts], fractions: Sequence[float]) -> SplitSummary:
+def _summary(
+    name: str, files: SplitFiles, images: Sequence[_ImageFacts], fractions: Sequence[float], bands: int
+) -> SplitSummary:
     return SplitSummary(
         name=name,
         patches=len(files.images),
         masks=len(files.masks),
         images_read=len(images),
         landslide_fractions=np.array(fractions),
-        minimum=_over(np.fmin, [facts.minimum for facts in images]),
-        maximum=_over(np.fmax, [facts.maximum for facts in images]),
-        mean=_mean([facts.mean for facts in images]),
-        nonfinite=np.sum([np.zeros(N_BANDS, np.int64), *(facts.nonfinite for facts in images)], axis=0),
+        minimum=_over(np.fmin, [facts.minimum for facts in images], bands),
+        maximum=_over(np.fmax, [facts.maximum for facts in images], bands),
+        mean=_mean([facts.mean for facts in images], bands),
+        nonfinite=np.sum([np.zeros(bands, np.int64), *(facts.nonfinite for facts in images)], axis=0),
     )
 
 
-def _over(merge: np.ufunc, rows: list[np.ndarray]) -> np.ndarray:
-    return merge.reduce(rows, axis=0) if rows else np.full(N_BANDS, np.nan)
+def _over(merge: np.ufunc, rows: list[np.ndarray], bands: int) -> np.ndarray:
+    return merge.reduce(rows, axis=0) if rows else np.full(bands, np.nan)
 
 
-def _mean(rows: list[np.ndarray]) -> np.ndarray:
+def _mean(rows: list[np.ndarray], bands: int) -> np.ndarray:
     """The mean over patches of each band, those without a finite value left out."""
-    table = np.array(rows).reshape(-1, N_BANDS)
+    table = np.array(rows).reshape(-1, bands)
     known = np.isfinite(table).sum(axis=0)
     return np.where(known > 0, np.nansum(table, axis=0) / np.maximum(known, 1), np.nan)
 
 
-def _about_images(split: str, images: Sequence[_ImageFacts]) -> Iterator[Finding]:
-    yield from _nonfinite(images)
-    yield from _constant(split, images)
-    yield from _scale(images)
+def _about_images(split: str, images: Sequence[_ImageFacts], sensor: Sensor) -> Iterator[Finding]:
+    yield from _nonfinite(images, sensor)
+    yield from _constant(split, images, sensor)
+    yield from _scale(images, sensor)
 
 
-def _nonfinite(images: Sequence[_ImageFacts]) -> Iterator[Finding]:
+def _nonfinite(images: Sequence[_ImageFacts], sensor: Sensor) -> Iterator[Finding]:
     """One finding for all images whose holes are in the same bands, with the counts of each band."""
     for bands, group in _grouped(images, lambda facts: tuple(np.flatnonzero(facts.nonfinite).tolist())):
         total = np.sum([facts.nonfinite for facts in group], axis=0)
-        counts = ", ".join(f"{total[band]} in {BANDS[band].name}" for band in bands)
+        counts = ", ".join(f"{total[band]} in {sensor.bands[band].name}" for band in bands)
         text = f"NaN or infinite values: {counts}; packing replaces them by the train median of their band"
         yield Finding("warning", "not finite", _files(group), text)
 
 
-def _constant(split: str, images: Sequence[_ImageFacts]) -> Iterator[Finding]:
+def _constant(split: str, images: Sequence[_ImageFacts], sensor: Sensor) -> Iterator[Finding]:
     """Bands that are constant over a whole split, and those that are so in single patches only."""
     if not images:
         return
-    lowest = _over(np.fmin, [facts.minimum for facts in images])
-    highest = _over(np.fmax, [facts.maximum for facts in images])
-    everywhere = (lowest == highest) if len(images) > 1 else np.zeros(N_BANDS, bool)
+    lowest = np.fmin.reduce([facts.minimum for facts in images])
+    highest = np.fmax.reduce([facts.maximum for facts in images])
+    everywhere = (lowest == highest) if len(images) > 1 else np.zeros(len(sensor), bool)
     if everywhere.any():
         bands = np.flatnonzero(everywhere)
-        text = f"{_names(bands)}: one value in all of {split}, {_values(lowest[bands])}; look how the files were made"
+        names = _names(bands, sensor)
+        text = f"{names}: one value in all of {split}, {_values(lowest[bands])}; look how the files were made"
         yield Finding("error", "constant band", _files(images), text)
 
     def own(facts: _ImageFacts) -> tuple[int, ...]:
         return tuple(np.flatnonzero((facts.minimum == facts.maximum) & ~everywhere).tolist())
 
     for constant, group in _grouped(images, own):
-        text = f"{_names(constant)}: one value all over the patch; a gap in the source, or flat ground?"
+        text = f"{_names(constant, sensor)}: one value all over the patch; a gap in the source, or flat ground?"
         yield Finding("warning", "constant band", _files(group), text)
 
 
-def _scale(images: Sequence[_ImageFacts]) -> Iterator[Finding]:
-    """Images whose values are not stored ones, by what they look like; then those off the integer grid."""
-    for looks, group in _grouped(images, _looks_like):
+def _scale(images: Sequence[_ImageFacts], sensor: Sensor) -> Iterator[Finding]:
+    """Images of Landslide4Sense whose values are not stored ones, by what they look like; then those off the grid."""
+    if not sensor.published:
+        return
+    looks_like = partial(_looks_like, sensor=sensor)
+    for looks, group in _grouped(images, looks_like):
         medians = [facts.short_waves for facts in group]
         low, high = _SHORT_WAVE_MEDIANS
         text = f"median of B1 and B2 {_values(medians)}, of stored values {low:g} to {high:g}: {looks}"
         yield Finding("error", "scale", _files(group), text)
-    loose = [facts for facts in images if not facts.on_grid and not _looks_like(facts)]
+    loose = [facts for facts in images if not facts.on_grid and not looks_like(facts)]
     if loose:
         text = "values are not integers over the band constants: packed as float32, twice as large; resampled?"
         yield Finding("warning", "off the grid", _files(loose), text)
 
 
-def _looks_like(facts: _ImageFacts) -> str:
+def _looks_like(facts: _ImageFacts, sensor: Sensor) -> str:
     """What the values of an image seem to be, and the cure; nothing where they are stored values."""
     low, high = _SHORT_WAVE_MEDIANS
     if facts.short_waves > high:
         return "looks like raw reflectance x 10,000; divide each band by its constant, as the published files are"
-    if (facts.minimum[:SLOPE] < 0).any():
+    if (facts.minimum[sensor.optical] < 0).any():
         return "and values below 0: looks standardised; take the files as they were published"
     if facts.short_waves < low:
         return "looks like reflectance 0..1 or normalised; take the files as they were published"
-    if facts.maximum[SLOPE] > _STEEPEST or facts.maximum[ELEVATION] > _HIGHEST:
+    slope, elevation = sensor.physical(facts.maximum, SLOPE, ELEVATION)
+    if slope > _STEEPEST or elevation > _HIGHEST:
         return "but slope or elevation is beyond anything on Earth: looks like raw degrees or metres, or swapped bands"
     return ""
 
@@ -281,6 +303,17 @@ def _about_masks(root: Path, split: SplitSummary, files: SplitFiles) -> Iterator
     elif share > _MANY_LANDSLIDES:
         text = f"{share:.1%} of the pixels of {split.name} are landslide; are the masks inverted?"
         yield Finding("warning", "imbalance", folder, text)
+
+
+def _sizes(images: Sequence[_ImageFacts]) -> Iterator[Finding]:
+    """Images of another size than most."""
+    if not images:
+        return
+    (usual, _), *_ = Counter(facts.size for facts in images).most_common(1)
+    for size, group in _grouped(images, lambda facts: facts.size if facts.size != usual else ()):
+        found, most = (" x ".join(map(str, pixels)) for pixels in (size, usual))
+        text = f"{found} pixels, where most have {most}; cut all patches to one size"
+        yield Finding("error", "size", _files(group), text)
 
 
 def _repetitions(images: dict[str, list[_ImageFacts]]) -> Iterator[Finding]:
@@ -313,8 +346,8 @@ def _files(images: Iterable[_ImageFacts]) -> tuple[str, ...]:
     return tuple(facts.file for facts in images)
 
 
-def _names(bands: Iterable[int]) -> str:
-    return ", ".join(BANDS[band].name for band in bands)
+def _names(bands: Iterable[int], sensor: Sensor) -> str:
+    return ", ".join(sensor.bands[band].name for band in bands)
 
 
 def _values(values: Sequence[float] | np.ndarray) -> str:

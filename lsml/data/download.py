@@ -33,7 +33,7 @@ from urllib.parse import quote
 import requests
 from filelock import FileLock, Timeout
 
-from lsml.data import CHECKSUMS
+from lsml.data.layout import CHECKSUMS
 from lsml.data.transfer import (
     AGAIN,
     Expected,

@@ -8,8 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from lsml.config.schema import AugmentConfig
-from lsml.data.augmentation import Augmentation
-from lsml.data.sensor import N_BANDS
+from lsml.data.augment import Augmentation
 from lsml.data.splits import Split
 
 _ORDER_STREAM = 1
@@ -127,7 +126,7 @@ class EpochLoader:
                 yield waiting.popleft().result()
 
     def __getitem__(self, index: int) -> Batch:
-        """Stored bands float32 `(B, H, W, 14)` and masks float32 `(B, H, W, 1)` of step `index`."""
+        """Stored bands float32 `(B, H, W, C)` and masks float32 `(B, H, W, 1)` of step `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"step {index} of {len(self)}")
         places = slice(index * self._batch_size, (index + 1) * self._batch_size)
@@ -135,7 +134,7 @@ class EpochLoader:
         if not self._augment.strength:
             return self._split.batch(chosen)
         augment, size = self._augmentation(), self._split.mask(0).shape
-        images = np.empty((len(chosen), *size, N_BANDS), np.float32)
+        images = np.empty((len(chosen), *size, len(self._split.sensor)), np.float32)
         masks = np.empty((len(chosen), *size), np.uint8)
         for place, (patch, key) in enumerate(zip(chosen.tolist(), self._keys[places].tolist(), strict=True)):
             augment.write(
@@ -151,7 +150,7 @@ class EpochLoader:
     def _augmentation(self) -> Augmentation:
         """This thread's own."""
         if not hasattr(self._of_thread, "augmentation"):
-            self._of_thread.augmentation = Augmentation(self._augment, self._split.mask(0).shape)
+            self._of_thread.augmentation = Augmentation(self._augment, self._split.mask(0).shape, self._split.sensor)
         return self._of_thread.augmentation
 
 
@@ -171,7 +170,7 @@ class SideBySideLoader:
         return sum(loader.n_patches for loader in self._loaders)
 
     def __iter__(self) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
-        """In order, as many stored bands `(B, H, W, 14)` as there are loaders, and masks `(loaders * B, H, W, 1)`."""
+        """In order, as many stored bands `(B, H, W, C)` as there are loaders, and masks `(loaders * B, H, W, 1)`."""
         for batches in zip(*self._loaders, strict=True):
             images, masks = zip(*batches, strict=True)
             yield images, np.concatenate(masks)
@@ -180,3 +179,19 @@ class SideBySideLoader:
 def steps_per_epoch(n_patches: int, batch_size: int, *, asked: int = 0) -> int:
     """Gradient steps of an epoch: as many as were asked for, or full batches in `n_patches`, at least 1."""
     return asked or max(1, n_patches // batch_size)
+
+
+DRAWN_PIXELS = 200_000
+
+
+def draw_pixels(train: Split, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Bands (P, C) and classes (P,) of at most 200,000 pixels drawn evenly without replacement, one patch at a time."""
+    first, _ = train.batch([0])
+    size = first.shape[1] * first.shape[2]
+    total = len(train) * size
+    drawn = np.sort(rng.choice(total, min(total, DRAWN_PIXELS), replace=False))
+    patches, pixels = np.divmod(drawn, size)
+    for index in np.unique(patches):
+        image, mask = train.batch([int(index)])
+        here = pixels[patches == index]
+        yield image.reshape(size, -1)[here], mask.reshape(size)[here] > 0

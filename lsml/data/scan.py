@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from lsml.data import EXPECTED, FOLDS, KIND_WORDS, SPLIT_WORDS, Key, Layout, PatchFiles, Stem, below
+from lsml.data.layout import EXPECTED, FOLDS, KIND_WORDS, SPLIT_WORDS, Key, Layout, PatchFiles, Stem, below
 from lsml.errors import DataError
 
 SPLITS = tuple(SPLIT_WORDS)
@@ -135,6 +135,11 @@ class Scan(NamedTuple):
         """What training says of a dataset beside its splits: what was taken otherwise, and what was not used."""
         unused = [f"not used: {_some(self.unused)}"] if self.unused else []
         return "".join(f"; {text}" for text in (*self.notes, *unused))
+
+    @property
+    def images(self) -> list[Path]:
+        """Those of the first split with any, of those that were asked for."""
+        return next(([*files.images.values()] for files in self.splits.values() if files.images), [])
 
     def require(self, split: str) -> tuple[PatchFiles, ...]:
         """The patches of a split, each with its mask.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lsml.data import PatchFiles
+from lsml.data.layout import PatchFiles
 from lsml.data.scan import Scan, layout_of
 from lsml.data.splits import BLOCK, own_split
 

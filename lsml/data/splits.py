@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,18 +12,19 @@ import numpy as np
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig
-from lsml.data import FOLDS, MARK, PatchFiles
-from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.pack import PackedSplit, pack_split
+from lsml.data.description import describe
+from lsml.data.layout import FOLDS, MARK, PatchFiles
+from lsml.data.pack import PackedSplit
+from lsml.data.packing import describe_content, pack_split
+from lsml.data.quality import require_usable
 from lsml.data.scan import Scan
+from lsml.data.sensor import Sensor
 from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
 from lsml.names import OWN, UNKNOWN
 from lsml.workspace import Progress
 
-SYNTHETIC = "the own split of synthetic patches"
-_TAIL = "last 15 % of train"
-BLOCK = "contiguous 15 % of one folder"
+SYNTHETIC, BLOCK, _TAIL = "the own split of synthetic patches", "contiguous 15 % of one folder", "last 15 % of train"
 
 
 class ScoredPatches(NamedTuple):
@@ -51,19 +52,23 @@ class Split(Protocol):
         """64 hex digits that change when any patch does."""
 
     @property
+    def sensor(self) -> Sensor:
+        """What the bands are."""
+
+    @property
     def landslide_fractions(self) -> np.ndarray:
         """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
 
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> np.ndarray:
-        """float32 `(H, W, 14)`: stored values, always finite."""
+        """float32 `(H, W, C)`: stored values, always finite."""
 
     def mask(self, index: int) -> np.ndarray:
         """uint8 `(H, W)`, 0 or 1."""
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Stored values float32 `(B, H, W, 14)` and masks float32 `(B, H, W, 1)`."""
+        """Stored values float32 `(B, H, W, C)` and masks float32 `(B, H, W, 1)`."""
 
 
 class _TrainingSplits(NamedTuple):
@@ -76,6 +81,7 @@ class _TrainingSplits(NamedTuple):
 
     train: tuple[PatchFiles, ...]
     validation: tuple[PatchFiles, ...]
+    sensor: Sensor
     source: str
     held_out: str
 
@@ -90,22 +96,24 @@ def training_splits(root: Path) -> _TrainingSplits:
         DataError: no such folder, no known layout, no train split, an image or mask without partner, a link.
     """
     scan = Scan.of(root, ("train", "validation"))
-    train = scan.require("train")
+    train, sensor = scan.require("train"), describe((scan.root, scan.base), scan.images)
     (train_images, train_masks), (images, masks) = scan.folders["train"], scan.folders["validation"]
     if scan.layout == "bare":
         blocks = "contiguous blocks of 70 % train, 15 % validation and 15 % test in numeric order"
         source = f"bare {train_images} and {train_masks}: {blocks}{scan.remarks}"
-        return _TrainingSplits(train, scan.require("validation"), source, BLOCK)
+        return _TrainingSplits(
+            train, scan.require("validation"), describe((scan.root, scan.base), scan.images), source, BLOCK
+        )
     if "validation" not in scan.lacking:
         source = f"{scan.layout} layout: train from {train_images}, validation from {images}{scan.remarks}"
-        return _TrainingSplits(train, scan.require("validation"), source, own_split(scan.base))
+        return _TrainingSplits(train, scan.require("validation"), sensor, source, own_split(scan.base))
     if len(train) < 2:
         raise DataError(f"dataset {scan.root}", "1 train patch and no validation split", "give at least 2 of train")
     n = max(1, round(0.15 * len(train)))
     lacks = {"no masks": f"{masks} has no masks", "empty split": f"{images} has no patches"}
     lack = lacks.get(scan.lacking["validation"].kind, f"{images} is missing")
     source = f"{scan.layout} layout: {lack}, so validation is the last 15 % of {train_images} in numeric order"
-    return _TrainingSplits(train[:-n], train[-n:], source + scan.remarks, _TAIL)
+    return _TrainingSplits(train[:-n], train[-n:], sensor, source + scan.remarks, _TAIL)
 
 
 class Steps(NamedTuple):
@@ -160,9 +168,11 @@ class TrainingData(NamedTuple):
             DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
         """
         splits = training_splits(root)
-        train = pack_split("train", splits.train, cache, fill=None, progress=progress)
-        validation = pack_split("validation", splits.validation, cache, fill=train.statistics.median, progress=progress)
-        source = splits.source + _describe_content((splits.train, splits.validation), (train, validation))
+        train = pack_split("train", splits.train, cache, splits.sensor, fill=None, progress=progress)
+        medians = train.statistics.median
+        validation = pack_split("validation", splits.validation, cache, splits.sensor, fill=medians, progress=progress)
+        require_usable(train, validation)
+        source = splits.source + describe_content((splits.train, splits.validation), (train, validation))
         return cls(train, validation, train.statistics, source, splits.held_out)
 
     @property
@@ -202,8 +212,9 @@ class WholeData(NamedTuple):
         """
         splits = training_splits(root)
         files = (*splits.train, *splits.validation)
-        pack = pack_split("train-and-validation", files, cache, fill=None, progress=progress)
-        return cls(pack, f"{splits.source}; trained on both{_describe_content((files,), (pack,))}")
+        pack = pack_split("train-and-validation", files, cache, splits.sensor, fill=None, progress=progress)
+        require_usable(pack)
+        return cls(pack, f"{splits.source}; trained on both{describe_content((files,), (pack,))}")
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -248,20 +259,25 @@ class _SplitView:
         return tuple(self.pack.ids[index] for index in self.indices)
 
     @property
+    def sensor(self) -> Sensor:
+        """What the bands are."""
+        return self.pack.sensor
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 in hex over the pack's fingerprint and the indices."""
         return hashlib.sha256(json.dumps([self.pack.fingerprint, self.indices]).encode()).hexdigest()
 
     def image(self, index: int) -> np.ndarray:
-        """float32 `(128, 128, 14)`: stored values, always finite."""
+        """float32 `(H, W, C)`: stored values, always finite."""
         return self.pack.image(self.indices[index])
 
     def mask(self, index: int) -> np.ndarray:
-        """uint8 `(128, 128)`, 0 or 1."""
+        """uint8 `(H, W)`, 0 or 1."""
         return self.pack.mask(self.indices[index])
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Stored values float32 `(B, 128, 128, 14)` and masks float32 `(B, 128, 128, 1)`."""
+        """Stored values float32 `(B, H, W, C)` and masks float32 `(B, H, W, 1)`."""
         return self.pack.batch(np.asarray(self.indices, np.intp)[np.asarray(indices, np.intp)])
 
     @cached_property
@@ -310,7 +326,7 @@ def _fold_indices(n: int, folds: int) -> list[np.ndarray]:
 
 def statistics_of(split: Split) -> BandStatistics:
     """Of all values of a split as it is packed."""
-    return BandStatistics.of(lambda: (split.image(index) for index in range(len(split))))
+    return BandStatistics.of(lambda: (split.image(index) for index in range(len(split))), split.sensor)
 
 
 class FoldedData(NamedTuple):
@@ -330,10 +346,11 @@ class FoldedData(NamedTuple):
         Raises:
             DataError: an unusable dataset or file, or more folds than patches; nothing incomplete is left in `cache`.
         """
-        patches, source = _training_patches(root)
+        patches, sensor, source = _training_patches(root)
         _fold_indices(len(patches), folds)
-        train = pack_split("train", patches, cache, fill=None, progress=progress)
-        return cls(train, folds, repeats, source + _describe_content((patches,), (train,)))
+        train = pack_split("train", patches, cache, sensor, fill=None, progress=progress)
+        require_usable(train)
+        return cls(train, folds, repeats, source + describe_content((patches,), (train,)))
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -356,8 +373,8 @@ class FoldedData(NamedTuple):
         return Steps("fold", self.folds * self.repeats)
 
 
-def _training_patches(root: Path) -> tuple[tuple[PatchFiles, ...], str]:
-    """Every patch below `root` that folds may train on, in numeric order, and where they come from.
+def _training_patches(root: Path) -> tuple[tuple[PatchFiles, ...], Sensor, str]:
+    """Every patch below `root` that folds may train on, in numeric order, what they are, and where they come from.
 
     Of a layout with splits it is the train split; a bare pair of folders has none, so nothing is left for a test.
 
@@ -368,33 +385,7 @@ def _training_patches(root: Path) -> tuple[tuple[PatchFiles, ...], str]:
     patches = scan.require(FOLDS)
     images, masks = scan.folders[FOLDS]
     if scan.layout == "bare":
-        return patches, f"bare {images} and {masks}: all {len(patches)} patches in folds, no test split{scan.remarks}"
-    return patches, f"{scan.layout} layout: {len(patches)} patches of {images} in folds{scan.remarks}"
-
-
-def _describe_content(files: Sequence[Sequence[PatchFiles]], packs: Sequence[PackedSplit]) -> str:
-    """In which form each split's first image and first mask with landslide are; how many values were not finite."""
-    notes: set[str] = set()
-    for patches in files:
-        read_image(patches[0].image, notes=notes)
-        any(patch.mask and read_mask(patch.mask, notes=notes).any() for patch in patches)
-    counts = {band: sum(pack.nonfinite[band] for pack in packs) for band in packs[0].nonfinite}
-    named = ", ".join(f"{count} in {band}" for band, count in counts.items() if count)
-    replaced = [f"NaN or infinite values replaced by train medians: {named}"] if named else []
-    return "".join(f"; {text}" for text in [*sorted(notes), *replaced])
-
-
-DRAWN_PIXELS = 200_000
-
-
-def draw_pixels(train: Split, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Bands (P, C) and classes (P,) of at most 200,000 pixels drawn evenly without replacement, one patch at a time."""
-    first, _ = train.batch([0])
-    size = first.shape[1] * first.shape[2]
-    total = len(train) * size
-    drawn = np.sort(rng.choice(total, min(total, DRAWN_PIXELS), replace=False))
-    patches, pixels = np.divmod(drawn, size)
-    for index in np.unique(patches):
-        image, mask = train.batch([int(index)])
-        here = pixels[patches == index]
-        yield image.reshape(size, -1)[here], mask.reshape(size)[here] > 0
+        source = f"bare {images} and {masks}: all {len(patches)} patches in folds, no test split"
+    else:
+        source = f"{scan.layout} layout: {len(patches)} patches of {images} in folds"
+    return patches, describe((scan.root, scan.base), scan.images), source + scan.remarks

@@ -1,15 +1,16 @@
 """Statistics of each band over a split, gathered one patch at a time."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lsml.data.sensor import BANDS, N_BANDS, as_stored
+from lsml.data.sensor import Sensor
 from lsml.errors import DataError
 
 _HALF = 1 << 16
+_COLUMNS = ("mean", "std", "minimum", "maximum", "median")
 
 _TAIL = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 PERCENTS = (*_TAIL, *(float(percent) for percent in range(5, 100, 5)), *(100 - percent for percent in reversed(_TAIL)))
@@ -18,12 +19,14 @@ PERCENTS = (*_TAIL, *(float(percent) for percent in range(5, 100, 5)), *(100 - p
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """Of all finite stored values of a split, 14 numbers each, in the order of `lsml.data.sensor.BANDS`.
+    """Of all finite stored values of a split, C numbers each, one for each band of `sensor`.
 
     `std` is that of the population (divided by n); `median` is the lower one, so always a value that occurs.
-    `quantiles` has one row of 14 for each of `PERCENTS`: of integers exact, of other values to 1/128 of each, but for
+    `quantiles` has one row of C for each of `PERCENTS`: of integers exact, of other values to 1/128 of each, but for
     the extremes, which are exact too.
     """
+
+    sensor: Sensor
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -33,8 +36,8 @@ class BandStatistics:
     quantiles: tuple[tuple[float, ...], ...]
 
     @classmethod
-    def of(cls, patches: Callable[[], Iterable[np.ndarray]]) -> "BandStatistics":
-        """Statistics over float32 patches `(H, W, 14)`; NaN and inf do not count.
+    def of(cls, patches: Callable[[], Iterable[np.ndarray]], sensor: Sensor) -> "BandStatistics":
+        """Statistics over float32 patches `(H, W, C)`; NaN and inf do not count.
 
         `patches` is called twice and has to give the same patches both times: the median is found exactly in two
         passes over 16 of the 32 bits of a float each (a radix selection), with one patch in memory at a time.
@@ -42,18 +45,18 @@ class BandStatistics:
         Raises:
             DataError: a band without any finite value.
         """
-        moments = _Moments()
-        upper = np.zeros((N_BANDS, _HALF), np.int64)
+        moments = _Moments(len(sensor))
+        upper = np.zeros((len(sensor), _HALF), np.int64)
         for patch in patches():
             values, finite = _columns(patch)
             moments.add(values, finite)
             upper += _histogram(_ordered(values) >> 16, finite)
-        _require_values(moments.count)
+        _require_values(moments.count, sensor)
 
         rank = (moments.count - 1) // 2
         below = np.cumsum(upper, axis=1)
         bucket, rank = _select(below, rank)
-        lower = np.zeros((N_BANDS, _HALF), np.int64)
+        lower = np.zeros_like(upper)
         for patch in patches():
             values, finite = _columns(patch)
             keys = _ordered(values)
@@ -62,6 +65,7 @@ class BandStatistics:
         median = _unordered((bucket.astype(np.uint32) << np.uint32(16)) | rest.astype(np.uint32))
         quantiles = np.array([_quantile(below, percent) for percent in PERCENTS])
         return cls(
+            sensor=sensor,
             mean=_tuple(moments.mean),
             std=_tuple(np.sqrt(moments.squares / moments.count)),
             minimum=_tuple(moments.minimum),
@@ -71,24 +75,26 @@ class BandStatistics:
         )
 
     @classmethod
-    def of_integers(cls, counts: np.ndarray) -> "BandStatistics":
+    def of_integers(cls, counts: np.ndarray, sensor: Sensor) -> "BandStatistics":
         """Statistics over the stored values of a pack of integers.
 
         Args:
-            counts: how often each integer occurs in each band, int64 `(14, 65536)`, as `IntegerCounts` gives them.
+            counts: how often each integer occurs in each band, int64 `(C, 65536)`, as `IntegerCounts` gives them.
 
         Raises:
             DataError: a band without any value.
         """
         total = counts.sum(axis=1)
-        _require_values(total)
-        levels = as_stored(np.repeat(np.arange(_HALF, dtype=np.uint16)[:, None], N_BANDS, axis=1)).T.astype(np.float64)
+        _require_values(total, sensor)
+        integers = np.repeat(np.arange(_HALF, dtype=np.uint16)[:, None], len(sensor), axis=1)
+        levels = sensor.as_stored(integers).T.astype(np.float64)
         mean = (counts * levels).sum(axis=1) / total
         variance = (counts * np.square(levels - mean[:, None])).sum(axis=1) / total
-        below, bands = np.cumsum(counts, axis=1), np.arange(N_BANDS)
+        below, bands = np.cumsum(counts, axis=1), np.arange(len(sensor))
         shares = (*PERCENTS, 50.0)
         quantiles = [levels[bands, _select(below, (share / 100 * (total - 1)).astype(np.int64))[0]] for share in shares]
         return cls(
+            sensor=sensor,
             mean=_tuple(mean),
             std=_tuple(np.sqrt(variance)),
             minimum=_tuple(quantiles[0]),
@@ -113,6 +119,7 @@ class BandStatistics:
         variance = (share * (a * a + a * b + b * b) / 3).sum(axis=0)
         constant = low == high
         return BandStatistics(
+            sensor=self.sensor,
             mean=_tuple(np.where(constant, low, mean)),
             std=_tuple(np.where(constant, 0.0, np.sqrt(variance))),
             minimum=_tuple(low),
@@ -122,41 +129,42 @@ class BandStatistics:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Plain lists, for JSON."""
-        return {**asdict(self), "quantiles": [list(row) for row in self.quantiles]}
+        """Plain lists, for JSON, without the sensor."""
+        columns = {name: list(getattr(self, name)) for name in _COLUMNS}
+        return {**columns, "quantiles": [list(row) for row in self.quantiles]}
 
     @classmethod
-    def from_dict(cls, tree: Any) -> "BandStatistics":
+    def from_dict(cls, tree: Any, sensor: Sensor) -> "BandStatistics":
         """The reverse of `to_dict`.
 
         Raises:
             KeyError, TypeError, ValueError: `tree` is not what `to_dict` gives.
         """
-        columns = {name: _tuple(tree[name]) for name in ("mean", "std", "minimum", "maximum", "median")}
+        columns = {name: _tuple(tree[name]) for name in _COLUMNS}
         quantiles = tuple(_tuple(row) for row in tree["quantiles"])
-        if any(len(values) != N_BANDS for values in (*columns.values(), *quantiles)):
-            raise ValueError(f"not {N_BANDS} values in each of {', '.join(columns)}, quantiles")
+        if any(len(values) != len(sensor) for values in (*columns.values(), *quantiles)):
+            raise ValueError(f"not {len(sensor)} values in each of {', '.join(columns)}, quantiles")
         if len(quantiles) != len(PERCENTS):
             raise ValueError(f"not {len(PERCENTS)} quantiles")
-        return cls(**columns, quantiles=quantiles)
+        return cls(sensor, **columns, quantiles=quantiles)
 
 
 class IntegerCounts:
     """How often each integer occurs in each band, gathered one patch at a time."""
 
-    def __init__(self) -> None:
-        self._total = np.zeros((N_BANDS, _HALF), np.int64)
+    def __init__(self, bands: int) -> None:
+        self._total = np.zeros((bands, _HALF), np.int64)
 
     def add(self, packed: np.ndarray) -> None:
-        """Counts the integers of a patch, uint16 `(H, W, 14)`."""
+        """Counts the integers of a patch, uint16 `(H, W, C)`."""
         # Bands side by side in one table, as short as the largest integer lets it be, so that it fits into the cache.
-        size = int(packed.max()) + 1
+        bands, size = len(self._total), int(packed.max()) + 1
         rows = packed.reshape(len(packed), -1)
-        keys = np.add(rows, np.tile(np.arange(N_BANDS) * size, packed.shape[1]), dtype=np.intp)
-        self._total[:, :size] += np.bincount(keys.ravel(), minlength=N_BANDS * size).reshape(N_BANDS, size)
+        keys = np.add(rows, np.tile(np.arange(bands) * size, packed.shape[1]), dtype=np.intp)
+        self._total[:, :size] += np.bincount(keys.ravel(), minlength=bands * size).reshape(bands, size)
 
     def less_zeros(self, zeros: np.ndarray) -> np.ndarray:
-        """The counts, int64 `(14, 65536)`, less so many zeros of each band, `(14,)`."""
+        """The counts, int64 `(C, 65536)`, less so many zeros of each band, `(C,)`."""
         counts = self._total.copy()
         counts[:, 0] -= zeros
         return counts
@@ -168,15 +176,15 @@ class _Moments:
     Source of the merging formula: Chan, Golub, LeVeque (1979), "Updating formulae and a pairwise algorithm".
     """
 
-    def __init__(self) -> None:
-        self.count = np.zeros(N_BANDS, np.int64)
-        self.mean = np.zeros(N_BANDS)
-        self.squares = np.zeros(N_BANDS)
-        self.minimum = np.full(N_BANDS, np.inf)
-        self.maximum = np.full(N_BANDS, -np.inf)
+    def __init__(self, bands: int) -> None:
+        self.count = np.zeros(bands, np.int64)
+        self.mean = np.zeros(bands)
+        self.squares = np.zeros(bands)
+        self.minimum = np.full(bands, np.inf)
+        self.maximum = np.full(bands, -np.inf)
 
     def add(self, values: np.ndarray, finite: np.ndarray) -> None:
-        """Takes in `values` float32 `(n, 14)` where `finite` is true."""
+        """Takes in `values` float32 `(n, C)` where `finite` is true."""
         count = finite.sum(axis=0)
         known = np.where(finite, values, np.float64(0))
         mean = known.sum(axis=0) / np.maximum(count, 1)
@@ -192,12 +200,12 @@ class _Moments:
 
 
 def _columns(patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values = np.ascontiguousarray(patch, np.float32).reshape(-1, N_BANDS)
+    values = np.ascontiguousarray(patch, np.float32).reshape(-1, patch.shape[-1])
     return values, np.isfinite(values)
 
 
-def _require_values(count: np.ndarray) -> None:
-    for band, n in zip(BANDS, count, strict=True):
+def _require_values(count: np.ndarray, sensor: Sensor) -> None:
+    for band, n in zip(sensor.bands, count, strict=True):
         if n == 0:
             raise DataError(f"band {band.name}", "no finite value in the whole split", "check how the files were made")
 
@@ -213,34 +221,35 @@ def _unordered(keys: np.ndarray) -> np.ndarray:
 
 
 def _histogram(keys: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """How often each of the 65,536 keys occurs in each band: int64 `(14, 65536)`."""
-    places = keys.astype(np.int64) + np.arange(N_BANDS) * _HALF
-    return np.bincount(places[counted], minlength=N_BANDS * _HALF).reshape(N_BANDS, _HALF)
+    """How often each of the 65,536 keys occurs in each band: int64 `(C, 65536)`."""
+    bands = keys.shape[1]
+    places = keys.astype(np.int64) + np.arange(bands) * _HALF
+    return np.bincount(places[counted], minlength=bands * _HALF).reshape(bands, _HALF)
 
 
 def _select(below: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The key that holds the value of `rank` (0-based) in each band, and its rank among that key's values.
 
     Args:
-        below: how many values have each key or a lower one, `(14, 65536)`.
+        below: how many values have each key or a lower one, `(C, 65536)`.
     """
     key = (below <= rank[:, None]).sum(axis=1)
     return key, rank - _before(below, key)
 
 
 def _before(below: np.ndarray, key: np.ndarray) -> np.ndarray:
-    return np.where(key > 0, below[np.arange(N_BANDS), key - 1], 0)
+    return np.where(key > 0, below[np.arange(len(below)), key - 1], 0)
 
 
 def _quantile(below: np.ndarray, percent: float) -> np.ndarray:
-    """Of each band, the value below which `percent` of its values lie, from the upper 16 bits of all; float64 (14,).
+    """Of each band, the value below which `percent` of its values lie, from the upper 16 bits of all; float64 (C,).
 
     Values with the same upper bits count as evenly spread. The extremes are infinite.
     """
     if percent in (0.0, 100.0):
-        return np.full(N_BANDS, -np.inf if percent == 0 else np.inf)
+        return np.full(len(below), -np.inf if percent == 0 else np.inf)
     key, rank = _select(below, np.floor(percent / 100 * (below[:, -1] - 1)).astype(np.int64))
-    place = (rank + 0.5) / (below[np.arange(N_BANDS), key] - _before(below, key))
+    place = (rank + 0.5) / (below[np.arange(len(below)), key] - _before(below, key))
     lowest, highest = (_unordered((key << 16 | rest).astype(np.uint32)).astype(np.float64) for rest in (0, 0xFFFF))
     return lowest + place * (highest - lowest)
 

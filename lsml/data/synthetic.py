@@ -19,14 +19,15 @@ import h5py
 import numpy as np
 from scipy import fft, ndimage
 
-from lsml.data import MARK
-from lsml.data.sensor import CONSTANTS, ELEVATION, PATCH_SHAPE, PATCH_SIZE, PIXEL_METRES, SLOPE
+from lsml.data.layout import MARK
+from lsml.data.sensor import ELEVATION, LANDSLIDE4SENSE, SLOPE
 from lsml.errors import ConfigError, DataError
 from lsml.names import VERSION
 from lsml.workspace import rename_durably
 
+_SENSOR, _SIZE, _METRES = LANDSLIDE4SENSE, 128, 10.0
 _CANVAS = 160
-_MARGIN = (_CANVAS - PATCH_SIZE) // 2
+_MARGIN = (_CANVAS - _SIZE) // 2
 _STEEP = 27.0
 _RUNOUT_END = 12.0
 
@@ -138,7 +139,7 @@ def synthesize(
             (unfinished / MARK).write_text(json.dumps(made_by), encoding="utf-8")
             rename_durably(unfinished, out)
     except OSError as error:
-        megabytes = sum(counts.values()) * (np.prod(PATCH_SHAPE) * 8 + 20_000) / 1e6
+        megabytes = sum(counts.values()) * (_SIZE**2 * len(_SENSOR) * 8 + 20_000) / 1e6
         why = f"cannot be written ({error.strerror or error})"
         fix = f"free {megabytes:.0f} MB there or choose another folder"
         raise DataError(f"synthetic dataset {out}", why, fix) from error
@@ -156,14 +157,14 @@ def synthetic_patch(split: str, number: int, *, seed: int = 0) -> tuple[np.ndarr
     terrain = _terrain(rng, domain)
     slides = _landslides(rng, terrain)
     ground = _ground(rng, terrain, slides, domain)
-    inner = slice(_MARGIN, _MARGIN + PATCH_SIZE)
+    inner = slice(_MARGIN, _MARGIN + _SIZE)
     window = (..., inner, inner)
     light = _light(rng, terrain.gradient[window]) * ground.brightness[window]
-    physical = np.empty(PATCH_SHAPE, dtype=np.float64)
-    physical[..., :SLOPE] = _radiance(rng, ground.cover[window], light, domain)
-    physical[..., SLOPE] = terrain.slope[window]
-    physical[..., ELEVATION] = terrain.elevation[window]
-    return np.rint(physical) / np.array(CONSTANTS), (slides[window] > 0).astype(np.uint8)
+    physical = np.empty((_SIZE, _SIZE, len(_SENSOR)), dtype=np.float64)
+    physical[..., _SENSOR.optical] = _radiance(rng, ground.cover[window], light, domain)
+    physical[..., _SENSOR.place(SLOPE)] = terrain.slope[window]
+    physical[..., _SENSOR.place(ELEVATION)] = terrain.elevation[window]
+    return np.rint(physical) / _SENSOR.divisors, (slides[window] > 0).astype(np.uint8)
 
 
 def _write_splits(folder: Path, counts: dict[str, int], seed: int, progress: Callable[[int, int], None] | None) -> None:
@@ -188,7 +189,7 @@ def _write(path: Path, name: str, array: np.ndarray) -> None:
 
 def _fractal(rng: np.random.Generator, *, longest: float, exponent: float) -> np.ndarray:
     """Gaussian noise (H, W) of unit variance whose amplitude falls as frequency ** -exponent below `longest` pixels."""
-    size = 2 * PATCH_SIZE  # so that its period does not show
+    size = 2 * _SIZE  # so that its period does not show
     spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = np.inf
@@ -198,7 +199,7 @@ def _fractal(rng: np.random.Generator, *, longest: float, exponent: float) -> np
 
 
 def _gradient(height: np.ndarray) -> np.ndarray:
-    return np.stack(np.gradient(height, PIXEL_METRES))
+    return np.stack(np.gradient(height, _METRES))
 
 
 def _terrain(rng: np.random.Generator, domain: _Domain) -> _Terrain:
@@ -217,7 +218,7 @@ def _terrain(rng: np.random.Generator, domain: _Domain) -> _Terrain:
     steepness = np.tan(np.radians(np.clip(rng.normal(domain.steepness, 4), 14, 36)))
     height *= steepness / np.hypot(*_gradient(height)).mean()
     downstream = rows * np.cos(bearing) - columns * np.sin(bearing)
-    elevation = height + 0.03 * PIXEL_METRES * downstream
+    elevation = height + 0.03 * _METRES * downstream
     elevation += rng.uniform(450, 2600) - elevation.min()
     gradient = _gradient(elevation)
     return _Terrain(
@@ -345,7 +346,7 @@ def _roads(rng: np.random.Generator, terrain: _Terrain) -> np.ndarray:
     rows, columns = np.indices(roads.shape)
     for number in range(1, rng.integers(2, 4)):
         bearing, start = rng.uniform(0, 2 * np.pi), rng.integers(_MARGIN, _CANVAS - _MARGIN, 2)
-        climb = 0.1 * PIXEL_METRES * (rows * np.sin(bearing) + columns * np.cos(bearing))
+        climb = 0.1 * _METRES * (rows * np.sin(bearing) + columns * np.cos(bearing))
         level = terrain.smooth - climb
         level -= level[tuple(start)]
         distance = np.abs(level) / (np.hypot(*np.gradient(level)) + 0.5)

@@ -4,6 +4,7 @@ Every score of a split comes from here, of a trial, a fold, a baseline, an ensem
 the check that a stored model, in a process that has nothing but its file, predicts what its run recorded.
 """
 
+import itertools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 
-from lsml.data import PatchFiles
-from lsml.data.hdf5 import read_image, read_mask
+from lsml.data.formats import read_image, read_mask
+from lsml.data.layout import PatchFiles
 from lsml.data.pack import PackedSplit
+from lsml.data.sensor import Sensor
 from lsml.errors import ModelError
 from lsml.names import Artifact
 from lsml.scoring.bootstrap import Difference, Interval, difference, intervals
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 SplitName = Literal["test", "valid"]
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""Stored bands float32 `(B, H, W, 14)` to landslide probability float32 `(B, H, W, 1)`."""
+"""Stored bands float32 `(B, H, W, C)` to landslide probability float32 `(B, H, W, 1)`."""
 
 _BATCH = 16
 _WORST, _MEDIAN = 8, 4
@@ -56,26 +58,28 @@ class Patch(NamedTuple):
     """A patch with its truth.
 
     Attributes:
-        image: stored bands, float32 `(H, W, 14)`.
+        image: stored bands, float32 `(H, W, C)`.
         mask: uint8 `(H, W)`, 0 or 1.
+        sensor: what the bands are.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray
+    sensor: Sensor
 
     @classmethod
     def of_split(cls, split: PackedSplit, indices: Iterable[int] | None = None) -> Iterator[Self]:
         """The patches of a packed split, or those at some places in it."""
         for index in range(len(split)) if indices is None else indices:
-            yield cls(split.ids[index], split.image(index), split.mask(index))
+            yield cls(split.ids[index], split.image(index), split.mask(index), split.sensor)
 
     def draw(self, probability: np.ndarray, threshold: float, *, split: str) -> Panel:
         """Its picture, whose key lines up with that of the same patch in other runs."""
         # Here, because it loads Matplotlib, which a process that coordinates a study does not need.
         from lsml.plots.patches import panel
 
-        return Panel(f"{split}/{self.id}", panel(self.image, self.mask, probability, threshold))
+        return Panel(f"{split}/{self.id}", panel(self.image, self.mask, probability, threshold, self.sensor))
 
 
 class PredictedPatch(NamedTuple):
@@ -212,12 +216,12 @@ def choose_threshold(predicted: Iterable[PredictedPatch]) -> float:
 
 
 def predictions(predict: Predict, patches: Iterable[Patch], *, batch: int = _BATCH) -> Iterator[PredictedPatch]:
-    """What `predict` gives for each patch, a batch at a time."""
-    iterator = iter(patches)
-    while group := [patch for _, patch in zip(range(batch), iterator, strict=False)]:
-        probabilities = np.asarray(predict(np.stack([patch.image for patch in group])))[..., 0]
-        for patch, probability in zip(group, probabilities, strict=True):
-            yield PredictedPatch(patch.id, patch.mask, probability)
+    """What `predict` gives for each patch, a batch of one size at a time."""
+    for _, alike in itertools.groupby(patches, lambda patch: patch.mask.shape):
+        while group := list(itertools.islice(alike, batch)):
+            probabilities = np.asarray(predict(np.stack([patch.image for patch in group])))[..., 0]
+            for patch, probability in zip(group, probabilities, strict=True):
+                yield PredictedPatch(patch.id, patch.mask, probability)
 
 
 @dataclass(frozen=True)
@@ -226,12 +230,14 @@ class StoredPatches:
 
     files: tuple[PatchFiles, ...]
     split: SplitName
+    sensor: Sensor
     progress: Progress
 
     def __iter__(self) -> Iterator[Patch]:
         for done, patch in enumerate(self.files, start=1):
             assert patch.mask is not None
-            yield Patch(patch.id, read_image(patch.image).astype(np.float32), read_mask(patch.mask))
+            image = read_image(patch.image, self.sensor).astype(np.float32)
+            yield Patch(patch.id, image, read_mask(patch.mask, self.sensor), self.sensor)
             self.progress(f"{self.split} patches", done, len(self.files))
 
     def hashed(self, digest: "hashlib._Hash") -> Iterator[Patch]:
@@ -269,6 +275,7 @@ class EvaluationReport:
         augmented: of the mean over the eight orientations of each patch, at the same threshold, which was chosen
             without test-time augmentation; None where it was not asked for.
         baseline: of the per-pixel logistic regression, where it was asked for.
+        pixel_metres: the side of a pixel on the ground; None where it is not known.
     """
 
     run_id: str
@@ -283,6 +290,7 @@ class EvaluationReport:
     openings: int | None
     augmented: Evaluation | None
     baseline: Evaluation | None
+    pixel_metres: float | None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -380,7 +388,7 @@ def _score_file(path: Path, split: PackedSplit, threshold: float) -> ReloadedSco
     # Here, because it imports Keras, whose start-up messages `load_keras` holds back.
     from lsml.models.export import load_file
 
-    predict = load_file(path).predict_on_batch
+    predict = load_file(path, split.sensor).predict_on_batch
     try:
         evaluation = evaluate_predictions(predictions(predict, Patch.of_split(split)), threshold)
     except ValueError:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
-from lsml.data import PatchFiles
-from lsml.data.hdf5 import encode, read_image
+from lsml.data.formats import read_image
+from lsml.data.formats.hdf5 import encode
+from lsml.data.layout import HDF5, PatchFiles
+from lsml.data.sensor import Sensor
 from lsml.errors import DataError
 from lsml.evaluation.evaluate import Predict
 from lsml.plots.patches import prediction_panel
@@ -55,16 +58,17 @@ def predict_patches(
     threshold: float,
     out: Path,
     *,
+    sensor: Sensor,
     pictures: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Prediction, ...]:
     """Writes the predictions for each patch below `out`, a batch at a time, and pictures of a few.
 
     `mask/mask_N.h5` holds `mask`, uint8 (H, W), 1 where the probability is at least `threshold`: the format of the
-    benchmark's masks and submissions. `probability/probability_N.h5` holds `probability`, float32 (H, W).
-    `panel/ID.png` shows both, of the `pictures` patches with the largest share of landslide: drawing one takes
-    many times as long as predicting it. Pictures of an earlier call are removed. A file is written beside its name and
-    then renamed, so none is ever half there.
+    benchmark's masks and submissions; of other files than HDF5 it is `mask/NAME.png` of 0 and 255.
+    `probability/probability_N.h5` holds `probability`, float32 (H, W). `panel/NAME.png` shows both, of the `pictures`
+    patches with the largest share of landslide: drawing one takes many times as long as predicting it. Pictures of an
+    earlier call are removed. A file is written beside its name and then renamed, so none is ever half there.
 
     Raises:
         DataError: a patch that cannot be read, or `out` that cannot be written.
@@ -72,39 +76,45 @@ def predict_patches(
     results: list[Prediction] = []
     shown: list[tuple[Prediction, PatchFiles, np.ndarray]] = []
     _remove_pictures(out / "panel", patches)
-    groups = [patches[start : start + _BATCH] for start in range(0, len(patches), _BATCH)]
-    for group, images in _read_ahead(groups):
+    together = 1 if sensor.tile else _BATCH
+    groups = [patches[start : start + together] for start in range(0, len(patches), together)]
+    for group, images in _read_ahead(groups, sensor):
         for patch, probability in zip(group, predict(images)[: len(group), ..., 0], strict=True):
             mask = (probability >= threshold).astype(np.uint8)
             number = patch.id.removeprefix("image_")
-            _write(out / "mask" / f"mask_{number}.h5", encode("mask", mask))
-            _write(
-                out / "probability" / f"probability_{number}.h5", encode("probability", probability.astype(np.float32))
-            )
+            if patch.image.suffix.lower() in HDF5:
+                _write(out / "mask" / f"mask_{number}.h5", encode("mask", mask))
+            else:
+                _write(out / "mask" / f"{patch.id}.png", cv2.imencode(".png", 255 * mask)[1].tobytes())
+            _write(out / "probability" / f"probability_{number}.h5", encode("probability", probability.astype("f4")))
             results.append(Prediction(patch.id, float(mask.mean())))
             shown.append((results[-1], patch, probability))
             progress(len(results), len(patches))
         shown = sorted(shown, key=lambda entry: -entry[0].landslide_share)[:pictures]
     for _, patch, probability in shown:
-        _write(out / "panel" / f"{patch.id}.png", prediction_panel(read_image(patch.image), probability, threshold))
+        image = read_image(patch.image, sensor)
+        _write(out / "panel" / f"{patch.id}.png", prediction_panel(image, probability, threshold, sensor))
     return tuple(results)
 
 
-def _read_ahead(groups: Sequence[Sequence[PatchFiles]]) -> Iterator[tuple[Sequence[PatchFiles], np.ndarray]]:
-    """Each group with its images float32 `(B, H, W, 14)`, the next being read while one is used.
+def _read_ahead(
+    groups: Sequence[Sequence[PatchFiles]], sensor: Sensor
+) -> Iterator[tuple[Sequence[PatchFiles], np.ndarray]]:
+    """Each group with its images float32 `(B, H, W, C)`, the next being read while one is used.
 
     A short last one repeats patches to have the shape of the others, so that nothing is compiled for it.
     """
     with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(_images, group, len(groups[0])) for group in groups[:1]]
+        coming = [reader.submit(_images, group, sensor, len(groups[0])) for group in groups[:1]]
         for number, group in enumerate(groups):
             images = coming.pop().result()
-            coming = [reader.submit(_images, later, len(groups[0])) for later in groups[number + 1 : number + 2]]
+            later = groups[number + 1 : number + 2]
+            coming = [reader.submit(_images, following, sensor, len(groups[0])) for following in later]
             yield group, images
 
 
-def _images(group: Sequence[PatchFiles], size: int) -> np.ndarray:
-    read = [read_image(patch.image).astype(np.float32) for patch in group]
+def _images(group: Sequence[PatchFiles], sensor: Sensor, size: int) -> np.ndarray:
+    read = [read_image(patch.image, sensor).astype(np.float32) for patch in group]
     return np.stack([read[place % len(read)] for place in range(size)])
 
 

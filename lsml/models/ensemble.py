@@ -7,8 +7,6 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
-from lsml.data.sensor import N_BANDS
-
 
 def weighted_mean(models: Sequence[keras.Model], weights: Sequence[float]) -> keras.Model:
     """One network that gives the weighted mean of what several networks say: sum of w_i p_i / sum of w_i.
@@ -17,7 +15,7 @@ def weighted_mean(models: Sequence[keras.Model], weights: Sequence[float]) -> ke
     with twice the weight, so its weights stand in the file once and it is computed once.
 
     Args:
-        models: distinct networks of Keras's own layers, stored bands float32 `(B, H, W, 14)` to landslide probability
+        models: distinct networks of Keras's own layers, stored bands float32 `(B, H, W, C)` to landslide probability
             float32 `(B, H, W, 1)`. They may be built differently; H and W have to suit all of them.
         weights: how much each of them counts, above 0; only their ratios matter.
 
@@ -34,7 +32,7 @@ def weighted_mean(models: Sequence[keras.Model], weights: Sequence[float]) -> ke
     if not all(math.isfinite(weight) and weight > 0 for weight in weights):
         raise ValueError(f"weights {list(weights)} are not all positive numbers")
     total = math.fsum(weights)
-    bands = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
+    bands = keras.Input(models[0].input_shape[1:], dtype="float32", name="bands")
     parts = []
     for number, (model, weight) in enumerate(zip(models, weights, strict=True), start=1):
         # Under a name of its own: networks of one architecture have the same.
@@ -78,7 +76,7 @@ def mean_logits(logits: Sequence[KerasTensor], weights: Sequence[float] | None =
 def side_by_side(members: Sequence[keras.Model]) -> keras.Model:
     """One network of all members, to train: each answers for patches of its own.
 
-    It takes as many arrays of stored bands `(B, H, W, 14)` as there are members, and gives what each member says of
+    It takes as many arrays of stored bands `(B, H, W, C)` as there are members, and gives what each member says of
     its own, one after the other: `(members * B, H, W, any)`.
     """
     stored = [keras.Input(member.input_shape[1:], dtype="float32", name=f"bands_{member.name}") for member in members]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lsml.data.sensor import N_BANDS
+from lsml.data.sensor import Sensor
 from lsml.errors import ModelError
 from lsml.names import Metric
 
@@ -43,36 +43,43 @@ _FIX = "give a model that lsml exported"
 
 
 class ModelFile(NamedTuple):
-    """Bytes of a `.keras` file that maps stored bands to landslide probability, and their SHA-256, 64 hex digits."""
+    """Bytes of a `.keras` file that maps stored bands to landslide probability.
+
+    Attributes:
+        sha256: of the bytes, 64 hex digits.
+        sensor: what the bands are.
+    """
 
     content: bytes
     sha256: str
+    sensor: Sensor
 
 
-def export(model: "keras.Model") -> ModelFile:
-    """The `.keras` file of an uncompiled model."""
+def export(model: "keras.Model", sensor: Sensor) -> ModelFile:
+    """The `.keras` file of an uncompiled model of the bands of `sensor`."""
     with tempfile.TemporaryDirectory(prefix="lsml-model-") as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
         content = path.read_bytes()
-    return ModelFile(content, hashlib.sha256(content).hexdigest())
+    return ModelFile(content, hashlib.sha256(content).hexdigest(), sensor)
 
 
-def load_file(path: Path) -> "keras.Model":
+def load_file(path: Path, sensor: Sensor) -> "keras.Model":
     """The network in a `.keras` file; see `load_bytes`."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"model file {path}", f"cannot be read: {error.strerror}", "check the path") from None
-    return load_bytes(content, name=f"model file {path}")
+    return load_bytes(content, sensor, name=f"model file {path}")
 
 
-def load_bytes(content: bytes, *, name: str = "model file") -> "keras.Model":
-    """The network in the bytes of a `.keras` file: stored bands `(B, H, W, 14)` to probability `(B, H, W, 1)`.
+def load_bytes(content: bytes, sensor: Sensor, *, name: str = "model file") -> "keras.Model":
+    """The network in the bytes of a `.keras` file: stored bands `(B, H, W, C)` to probability `(B, H, W, 1)`.
 
     The archive is looked through before keras sees it, and keras loads it in safe mode.
 
     Args:
+        sensor: what the bands are that it takes.
         name: what the file is called in an error.
 
     Raises:
@@ -89,7 +96,7 @@ def load_bytes(content: bytes, *, name: str = "model file") -> "keras.Model":
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # noqa: BLE001 - keras raises whatever its parts raise
             raise _refused(name, f"keras cannot load it: {_first_line(error)}") from None
-    _check_shape(model, name)
+    _check_shape(model, len(sensor), name)
     return model
 
 
@@ -162,13 +169,13 @@ def _refuse_foreign(config: Any, name: str) -> None:
             raise _refused(name, f"{class_name} of module {module} is not one of Keras's own layers")
 
 
-def _check_shape(model: "keras.Model", name: str) -> None:
+def _check_shape(model: "keras.Model", bands: int, name: str) -> None:
     inputs, outputs = model.inputs, model.outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise _refused(name, f"{len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
     shape, output = tuple(inputs[0].shape), tuple(outputs[0].shape)
-    if len(shape) != 4 or shape[-1] != N_BANDS:
-        raise _refused(name, f"input {shape}, expected (B, H, W, {N_BANDS})")
+    if len(shape) != 4 or shape[-1] != bands:
+        raise _refused(name, f"input {shape}, expected (B, H, W, {bands})")
     if len(output) != 4 or output[-1] != 1:
         raise _refused(name, f"output {output}, expected (B, H, W, 1)")
 
@@ -184,7 +191,7 @@ def costs(model: "keras.Model", patch: np.ndarray) -> dict[str, float]:
     the same machine at the same time makes it longer.
 
     Args:
-        patch: stored bands of one patch, float32 `(1, H, W, 14)`.
+        patch: stored bands of one patch, float32 `(1, H, W, C)`.
     """
     for _ in range(_WARM_UPS):
         model.predict_on_batch(patch)

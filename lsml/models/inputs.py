@@ -10,30 +10,30 @@ from keras import KerasTensor, ops
 from lsml.config.schema import InputConfig
 from lsml.data.sensor import (
     BLUE,
-    CONSTANTS,
     ELEVATION,
     GREEN,
-    N_BANDS,
+    GROUPS,
     NEAR_INFRARED,
     RED,
+    RED_EDGE,
+    SHORT_WAVE_INFRARED_1,
     SHORT_WAVE_INFRARED_2,
     SLOPE,
+    Sensor,
 )
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ConfigError
-
-RED_EDGE, SHORT_WAVE_INFRARED_1 = 4, 10
 
 LEAST_SUM = 1.0
 """The least denominator: one step of the published integers, a reflectance of .0001; below it all is dark."""
 
 
 class _Index(NamedTuple):
-    """`(a - b) / (a + b)`, where `a` and `b` are sums of the reflectances of the bands in `more` and `less`."""
+    """`(a - b) / (a + b)`, where `a` and `b` are summed reflectances of the bands of the roles `more`, `less`."""
 
     name: str
-    more: tuple[int, ...]
-    less: tuple[int, ...]
+    more: tuple[str, ...]
+    less: tuple[str, ...]
 
 
 NDVI = _Index("NDVI", (NEAR_INFRARED,), (RED,))
@@ -62,16 +62,25 @@ SETS: dict[str, tuple[_Index, ...]] = {
 """The values of `input.indices`."""
 
 
-def spectral_index(reflectance: KerasTensor, index: _Index) -> KerasTensor:
-    """An index of reflectances `(B, H, W, 14)`, none of them below 0: `(B, H, W, 1)` in -1..1, 0 where all is dark."""
-    more, less = _sum(reflectance, index.more), _sum(reflectance, index.less)
+def indices_of(name: str, sensor: Sensor) -> list[_Index]:
+    """The indices of that value of `input.indices` for which the sensor has the bands."""
+    return [index for index in SETS[name] if sensor.has(*index.more, *index.less)]
+
+
+def spectral_index(reflectance: KerasTensor, index: _Index, sensor: Sensor) -> KerasTensor:
+    """An index of reflectances `(B, H, W, C)`, none of them below 0: `(B, H, W, 1)` in -1..1, 0 where all is dark."""
+    more, less = (_sum(reflectance, roles, sensor) for roles in (index.more, index.less))
     return (more - less) / ops.maximum(more + less, LEAST_SUM)
 
 
-def _sum(reflectance: KerasTensor, bands: tuple[int, ...]) -> KerasTensor:
-    # Not slices: what a model file says of those looks like a class, and is refused.
-    first, *rest = (ops.take(reflectance, [band], axis=-1) for band in bands)
+def _sum(reflectance: KerasTensor, roles: tuple[str, ...], sensor: Sensor) -> KerasTensor:
+    first, *rest = (_band(reflectance, role, sensor) for role in roles)
     return sum(rest, start=first)
+
+
+def _band(values: KerasTensor, role: str, sensor: Sensor) -> KerasTensor:
+    # Not a slice: what a model file says of those looks like a class, and is refused.
+    return ops.take(values, [sensor.place(role)], axis=-1)
 
 
 LIMITS = {"standard": (-10.0, 10.0), "minmax": (-1.0, 2.0)}
@@ -79,59 +88,55 @@ LIMITS = {"standard": (-10.0, 10.0), "minmax": (-1.0, 2.0)}
 value of the real patches but the brightest cirrus; a damaged pixel can't drown its neighbours."""
 
 
-GROUPS = {
-    "visible": (1, 2, 3),
-    "red_edge": (4, 5, 6),
-    "near_infrared": (7,),
-    "short_wave_infrared": (10, 11),
-    "atmospheric": (0, 8, 9),
-    "terrain": (12, 13),
-}
-"""The fields of `InputConfig` that turn bands on and off, and their bands; each band is in one."""
-
-
 def features_of(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) -> KerasTensor:
     """What the encoder sees, float32 `(B, H, W, F)`: the chosen bands, scaled, and then the chosen indices;
     or `_six_inputs`.
 
     Args:
-        stored: `(B, H, W, 14)`, finite or not.
+        stored: `(B, H, W, C)`, finite or not.
 
     Raises:
-        ConfigError: no band and no index is chosen.
+        ConfigError: no band and no index is chosen, or the sensor lacks a band of the six inputs.
     """
-    finite = replace_nonfinite(stored, statistics.median)
+    sensor, finite = statistics.sensor, replace_nonfinite(stored, statistics.median)
     if config.features == "six_inputs":
-        return _six_inputs(finite)
-    bands = bands_seen(config)
+        return _six_inputs(finite, sensor)
+    bands = bands_seen(config, sensor)
     found = []
     if bands:
         scaled = scale(finite, config, statistics)
-        found.append(scaled if len(bands) == N_BANDS else ops.take(scaled, bands, axis=-1))
-    if SETS[config.indices]:
-        physical = reflectance(finite)
-        found.extend(spectral_index(physical, index) for index in SETS[config.indices])
+        found.append(scaled if len(bands) == len(sensor) else ops.take(scaled, bands, axis=-1))
+    if indices := indices_of(config.indices, sensor):
+        physical = reflectance(finite, sensor)
+        found.extend(spectral_index(physical, index, sensor) for index in indices)
     if not found:
         raise ConfigError("input", "all bands and indices are off", "switch one on, such as input.visible=true")
     return found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
 
 
-def _six_inputs(stored: KerasTensor) -> KerasTensor:
-    """Finite stored bands `(B, H, W, 14)` to red, green, blue, NDVI, slope, elevation: `(B, H, W, 6)`, each in -1..1.
+_SIX_ROLES = (RED, GREEN, BLUE, NEAR_INFRARED, SLOPE, ELEVATION)
+
+
+def _six_inputs(stored: KerasTensor, sensor: Sensor) -> KerasTensor:
+    """Finite stored bands `(B, H, W, C)` to red, green, blue, NDVI, slope, elevation: `(B, H, W, 6)`, each in -1..1.
 
     So public notebooks on Landslide4Sense prepare a patch. With m the largest value in that patch, all but NDVI are
     1 - x / (m / 2): the colours with the m of the three of them together, slope and elevation each with its own. NDVI
     is that of the stored values, without the bands' constants. Where a patch is zero throughout, or both bands of NDVI
     are, x and NDVI count as zero.
     """
-    red, near_infrared = ops.take(stored, [RED], axis=-1), ops.take(stored, [NEAR_INFRARED], axis=-1)
+    if not sensor.has(*_SIX_ROLES):
+        raise ConfigError(
+            "input.features", f"six_inputs needs {', '.join(_SIX_ROLES)}, which {sensor.name} lacks", "set it to bands"
+        )
+    red, near_infrared = _band(stored, RED, sensor), _band(stored, NEAR_INFRARED, sensor)
     total = near_infrared + red
     return ops.concatenate(
         [
-            _inverted(ops.take(stored, [RED, GREEN, BLUE], axis=-1)),
+            _inverted(ops.take(stored, [sensor.place(role) for role in (RED, GREEN, BLUE)], axis=-1)),
             (near_infrared - red) / ops.where(total > 0, total, 1.0),
-            _inverted(ops.take(stored, [SLOPE], axis=-1)),
-            _inverted(ops.take(stored, [ELEVATION], axis=-1)),
+            _inverted(_band(stored, SLOPE, sensor)),
+            _inverted(_band(stored, ELEVATION, sensor)),
         ],
         axis=-1,
     )
@@ -143,14 +148,17 @@ def _inverted(x: KerasTensor) -> KerasTensor:
     return 1 - x / ops.where(half > 0, half, 1.0)
 
 
-def bands_seen(config: InputConfig) -> list[int]:
-    """The chosen bands, in the order of the features."""
-    return sorted(band for group, members in GROUPS.items() if getattr(config, group) for band in members)
+def bands_seen(config: InputConfig, sensor: Sensor) -> list[int]:
+    """The chosen bands, in the order of the features; those without a role always are."""
+    off = {role for group, roles in GROUPS.items() if not getattr(config, group) for role in roles}
+    return [place for place, band in enumerate(sensor.bands) if band.role not in off]
 
 
-def reflectance(stored: KerasTensor) -> KerasTensor:
-    """Finite stored bands to their physical values, held to what the published integers can be: 0..65,535."""
-    return ops.clip(stored * np.asarray(CONSTANTS, dtype="float32"), 0.0, 65535.0)
+def reflectance(stored: KerasTensor, sensor: Sensor) -> KerasTensor:
+    """Finite stored bands to their physical values, held to what reflectance x 10,000 can be: 0..65,535."""
+    scales, offsets = (np.array([getattr(band, name) for band in sensor.bands]) for name in ("scale", "offset"))
+    physical = stored * scales.astype("float32")
+    return ops.clip(physical + offsets.astype("float32") if offsets.any() else physical, 0.0, 65535.0)
 
 
 def replace_nonfinite(stored: KerasTensor, median: Sequence[float]) -> KerasTensor:
@@ -179,7 +187,7 @@ def scale(stored: KerasTensor, config: InputConfig, statistics: BandStatistics) 
 
 
 def scaled_moments(config: InputConfig, statistics: BandStatistics) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over the train split of each band as `scale` gives it, float64 `(14,)`.
+    """Mean and standard deviation over the train split of each band as `scale` gives it, float64 `(C,)`.
 
     The standard deviation of a band that is constant there is 1. What `LIMITS` cut off is left out of account.
     """

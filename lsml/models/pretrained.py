@@ -1,4 +1,4 @@
-"""Pretrained weights: from a file of three channels, or ImageNet, into the encoder of a network that sees 14 bands.
+"""Pretrained weights: from a file of three channels, or ImageNet, into the encoder of a network that sees other bands.
 
 Whether they are there and suit the rest can be told without Keras, which is imported inside functions alone.
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lsml.config.schema import ModelConfig, TrainConfig
-from lsml.data.sensor import BLUE, GREEN, RED
+from lsml.data.sensor import BLUE, GREEN, RED, Sensor
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ConfigError, ModelError
 from lsml.models.encoders import Pretrained, Weights, encoder_of, encoders
@@ -48,7 +48,7 @@ Source: .229, .224 and .225 of 0..1 (https://docs.pytorch.org/vision/stable/mode
 """
 
 _CHANNELS = (BLUE, GREEN, RED)
-"""The bands that stand for the three channels of a file, in the order of `keras.applications`' ResNet-50."""
+"""Roles of the bands that stand for the three channels of a file, in the order of `keras.applications`' ResNet-50."""
 
 _PROJECTION = "stem_project"
 
@@ -129,7 +129,7 @@ def stem_input(
     from lsml.models.inputs import bands_seen, scaled_moments
 
     check_suits(config)
-    bands, n_features = bands_seen(config.input), features.shape[-1]
+    bands, n_features = bands_seen(config.input, statistics.sensor), features.shape[-1]
     mean, std = np.zeros(n_features), np.ones(n_features)
     mean[: len(bands)], std[: len(bands)] = (moment[bands] for moment in scaled_moments(config.input, statistics))
     ranged = keras.layers.Normalization(
@@ -140,7 +140,7 @@ def stem_input(
     return blocks.convolve(ranged, len(_CHANNELS), _PROJECTION, kernel=1, initializer=blocks.glorot_uniform())
 
 
-def load_pretrained(config: TrainConfig, network: "keras.Model") -> frozenset[str]:
+def load_pretrained(config: TrainConfig, network: "keras.Model", sensor: Sensor) -> frozenset[str]:
     """Gives the encoder of a network of `lsml.models.unet` its pretrained weights.
 
     The stem's filters of the three channels come to the visible bands as they are. With `inflate` each of the n
@@ -158,7 +158,8 @@ def load_pretrained(config: TrainConfig, network: "keras.Model") -> frozenset[st
     from lsml.models.inputs import bands_seen
 
     weights, stem = read(config.model), f"{_pretrained(config.model).stem}_conv"
-    bands = bands_seen(config.input)
+    # By role, which is all that tells the visible bands from the others.
+    bands = [sensor.bands[place].role for place in bands_seen(config.input, sensor)]
     layers = [layer for layer in network.layers if layer.name in {_PROJECTION, *weights}]
     for layer in layers:
         if layer.name == _PROJECTION:
@@ -217,7 +218,7 @@ def _opened(config: ModelConfig) -> Iterator[io.BufferedReader]:
         ) from None
 
 
-def _identity_kernel(bands: list[int], shape: tuple[int, ...]) -> np.ndarray:
+def _identity_kernel(bands: list[str], shape: tuple[int, ...]) -> np.ndarray:
     """The kernel `(1, 1, F, 3)` that picks the visible bands."""
     kernel = np.zeros(shape, "float32")
     for channel, band in enumerate(_CHANNELS):
@@ -225,7 +226,7 @@ def _identity_kernel(bands: list[int], shape: tuple[int, ...]) -> np.ndarray:
     return kernel
 
 
-def _inflated(published: np.ndarray, bands: list[int], shape: tuple[int, ...]) -> np.ndarray:
+def _inflated(published: np.ndarray, bands: list[str], shape: tuple[int, ...]) -> np.ndarray:
     """The stem's kernel `(7, 7, F, filters)` from the file's `(7, 7, 3, filters)`; see `load_pretrained`."""
     kernel = np.zeros(shape, "float32")
     others = [place for place, band in enumerate(bands) if band not in _CHANNELS]

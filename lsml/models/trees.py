@@ -13,17 +13,15 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
-from lsml.data.sensor import N_BANDS
-from lsml.data.splits import Split, draw_pixels
+from lsml.data.loader import draw_pixels
+from lsml.data.splits import Split
 from lsml.data.statistics import BandStatistics
-from lsml.models.inputs import SETS, reflectance, replace_nonfinite, spectral_index
+from lsml.models.inputs import indices_of, reflectance, replace_nonfinite, spectral_index
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
 TREES, LEAVES, LEARNING_RATE = 40, 8, 0.2
-
-FEATURES = N_BANDS + len(SETS["all"])
 
 TREES_STREAM = 5
 """Keeps the drawn pixels apart from other numbers of the same seed (weights and order 1, ..., members 4)."""
@@ -36,22 +34,23 @@ _CODES = 2 ** (LEAVES - 1)
 
 
 def _pixel_features(stored: KerasTensor, statistics: BandStatistics) -> KerasTensor:
-    """What the trees see of stored bands `(..., 14)`, finite or not: `(..., 20)`, integers as float32.
+    """What the trees see of stored bands `(..., C)`, finite or not: `(..., F)`, integers as float32.
 
     They are the bands' physical values, whatever bands the network beside the trees sees, and all spectral indices.
     """
-    physical = reflectance(replace_nonfinite(stored, statistics.median))
-    indices = [spectral_index(physical, index) for index in SETS["all"]]
+    sensor = statistics.sensor
+    physical = reflectance(replace_nonfinite(stored, statistics.median), sensor)
+    indices = [spectral_index(physical, index, sensor) for index in indices_of("all", sensor)]
     return ops.round(ops.concatenate([physical, *((index + 1) * INDEX_STEPS for index in indices)], axis=-1))
 
 
 def tree_network(statistics: BandStatistics) -> keras.Model:
-    """Stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`: 0, until `fit_trees` or `assign`.
+    """Stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`: 0, until `fit_trees` or `assign`.
 
     Node n of all trees is one convolution of the features, and all its trees' answers are bit n of the codes that look
     up what each tree says: no tensor has more than 40 channels. None of the weights is trained.
     """
-    stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
+    stored = keras.Input((None, None, len(statistics.sensor)), dtype="float32", name="bands")
     features = _pixel_features(stored, statistics)
     high = ops.floor(features / 256)
     by_bytes = ops.concatenate([high, features - 256 * high], axis=-1)
@@ -113,14 +112,15 @@ def _assign(network: keras.Model, trees: Sequence[np.ndarray], baseline: float) 
             and `value` of leaves, `feature_idx`, `num_threshold`, `left` and `right` of at most 7 others; the root is
             first, and what is not above its threshold goes left.
     """
-    kernels = np.zeros((LEAVES - 1, 1, 1, 2 * FEATURES, TREES), "float32")
+    kernels = np.zeros((LEAVES - 1, *network.get_layer(_node(0)).kernel.shape), "float32")
+    features = kernels.shape[-2] // 2
     biases = np.zeros((LEAVES - 1, TREES), "float32")
     said = np.zeros((TREES, _CODES))
     for tree, nodes in enumerate(trees):
         inner = np.flatnonzero(~nodes["is_leaf"].astype(bool)).tolist()
         for bit, node in enumerate(nodes[inner]):
             kernels[bit, ..., node["feature_idx"], tree] = 256
-            kernels[bit, ..., FEATURES + node["feature_idx"], tree] = 1
+            kernels[bit, ..., features + node["feature_idx"], tree] = 1
             # Between the integers below and above, where no feature is.
             biases[bit, tree] = -np.floor(node["num_threshold"]) - 0.5
         said[tree] = _said(nodes, {place: bit for bit, place in enumerate(inner)}, 0)

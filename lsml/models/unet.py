@@ -9,7 +9,6 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from lsml.config.schema import TrainConfig
-from lsml.data.sensor import N_BANDS
 from lsml.data.statistics import BandStatistics
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import encoder_of
@@ -138,7 +137,7 @@ WEIGHTS_STREAM = 1
 
 
 class Networks(NamedTuple):
-    """Two networks of the same layers, from stored bands float32 `(B, H, W, 14)`.
+    """Two networks of the same layers, from stored bands float32 `(B, H, W, C)`.
 
     Attributes:
         inference_model: to logits float32 `(B, H, W, 1)`; what it becomes is exported.
@@ -184,7 +183,7 @@ def build_networks(
     if share:
         trees = tree_network(statistics)
         answers, weights = [*answers, trees], [(1 - share) / len(members)] * len(members) + [share]
-    stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
+    stored = keras.Input((None, None, len(statistics.sensor)), dtype="float32", name="bands")
     inference_model = keras.Model(stored, mean_logits([member(stored) for member in answers], weights), name=name)
     training_model = (
         members[0].training_model if len(members) == 1 else side_by_side([member.training_model for member in members])
@@ -197,7 +196,7 @@ def _single(
 ) -> Networks:
     seeds, model = _seeds(seed), config.model
     blocks = Blocks(model, seeds, precision, kinds)
-    stored = keras.Input((None, None, N_BANDS), dtype="float32", name="bands")
+    stored = keras.Input((None, None, len(statistics.sensor)), dtype="float32", name="bands")
     inputs = features_of(stored, config.input, statistics)
     features = _encoded(inputs, config, statistics, blocks)
     decoded = _decoder(features, encoder_of(model).decoder_filters(model), blocks)
@@ -210,7 +209,7 @@ def _single(
 
 
 def build_network(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
-    """Stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`, of Keras's own layers in float32.
+    """Stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`, of Keras's own layers in float32.
 
     The weights are those of `inference_model` of `build_networks`, in the same order.
     """
@@ -218,7 +217,7 @@ def build_network(config: TrainConfig, statistics: BandStatistics) -> keras.Mode
 
 
 def build_model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
-    """The network to export: stored bands float32 `(B, H, W, 14)` to landslide probability `(B, H, W, 1)`.
+    """The network to export: stored bands float32 `(B, H, W, C)` to landslide probability `(B, H, W, 1)`.
 
     It is `build_network` with a sigmoid on top; the weights are the same, in the same order.
 

@@ -10,26 +10,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from lsml.audit.splits import FOLDS, NEAR, Holdout, Pair, Separability
-from lsml.data.sensor import BANDS
+from lsml.data.sensor import Sensor
 from lsml.plots import BLUE, GREEN, OUTCOMES, PURPLE, VERMILLION, png
 from lsml.plots.patches import show_picture, true_colour
 
 if TYPE_CHECKING:
-    from lsml.data.checks import SplitSummary
+    from lsml.data.checks import CheckResult, SplitSummary
     from lsml.data.scan import Finding
 
 _HUGE = 1e30  # damaged values may be larger than an axis can hold
 _SPLITS = (BLUE, GREEN, PURPLE)  # train, validation, test
 
 
-def draw_audit(splits: Sequence["SplitSummary"], findings: Sequence["Finding"]) -> bytes:
+def draw_audit(checked: "CheckResult") -> bytes:
     """One PNG of a data check: patches and shares of landslide by split, band ranges, findings by kind."""
     figure = Figure(figsize=(12, 8.4), dpi=100, layout="constrained")
     patches, shares, bands, kinds = figure.subplots(2, 2).flat
-    _draw_counts(patches, splits)
-    _draw_shares(shares, splits)
-    _draw_ranges(bands, splits)
-    _draw_findings(kinds, findings)
+    _draw_counts(patches, checked.splits)
+    _draw_shares(shares, checked.splits)
+    _draw_ranges(bands, checked.splits, checked.sensor)
+    _draw_findings(kinds, checked.findings)
     return png(figure)
 
 
@@ -59,20 +59,24 @@ def _draw_shares(axes: Axes, splits: Sequence["SplitSummary"]) -> None:
         axes.legend(frameon=False, loc="lower right")
 
 
-def _draw_ranges(axes: Axes, splits: Sequence["SplitSummary"]) -> None:
+def _draw_ranges(axes: Axes, splits: Sequence["SplitSummary"], sensor: Sensor) -> None:
     """Stored values: a line from the smallest to the largest of each band and a dot at the mean."""
     shift = np.linspace(-0.25, 0.25, len(splits))
     for split, colour, offset in zip(splits, _SPLITS, shift, strict=True):
-        where = np.arange(len(BANDS)) + offset
+        where = np.arange(len(sensor)) + offset
         axes.vlines(where, split.minimum, split.maximum, color=colour, linewidth=1.6)
         axes.plot(where, split.mean, "o", color=colour, markersize=4, label=split.name)
-    axes.set_xticks(range(len(BANDS)), [band.name.split()[0] for band in BANDS], rotation=45)
+    _name_bands(axes, sensor)
     axes.set(title="stored values: range and mean")
     axes.set_yscale("symlog", linthresh=0.5)
     lowest = np.nanmin([0, *(split.minimum.min() for split in splits)])
     highest = np.nanmax([1, *(split.maximum.max() for split in splits)])
     axes.set_ylim(2 * max(lowest, -_HUGE), 2 * min(highest, _HUGE))
     axes.legend(frameon=False, ncols=len(splits))
+
+
+def _name_bands(axes: Axes, sensor: Sensor) -> None:
+    axes.set_xticks(range(len(sensor)), [band.name.split()[0] for band in sensor.bands], rotation=45)
 
 
 def _draw_findings(axes: Axes, findings: Sequence["Finding"]) -> None:
@@ -142,16 +146,16 @@ def draw_similarity(pairs: Sequence[Pair]) -> bytes:
     axes.set_ylim(0, 2 * max(2, len(pairs) / len(groups)))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.set(xlim=(0, 1.005), ylabel="patches (log scale)", title="How like is the closest patch of another split?")
-    axes.set_xlabel("correlation of 16 x 16 thumbnails of six bands, in the orientation that is most alike")
+    axes.set_xlabel("correlation of 16 x 16 thumbnails, in the orientation that is most alike")
     figure.legend(frameon=False, loc="outside lower center", fontsize=10)
     return png(figure)
 
 
-def draw_pairs(pairs: Sequence[Pair], images: Mapping[str, np.ndarray]) -> bytes:
+def draw_pairs(pairs: Sequence[Pair], images: Mapping[str, np.ndarray], sensor: Sensor) -> bytes:
     """The closest pairs in true colour, two pairs a row, each patch turned as it is most like the other.
 
     Args:
-        images: stored bands (H, W, 14) by file.
+        images: stored bands (H, W, C) by file.
     """
     height = (len(pairs) + 1) // 2
     figure = Figure(figsize=(10.4, 3.1 * height + 0.5), dpi=100, layout="constrained")
@@ -162,8 +166,8 @@ def draw_pairs(pairs: Sequence[Pair], images: Mapping[str, np.ndarray]) -> bytes
     for (left, right), pair in zip(grid, pairs, strict=False):
         kind = {"exact": "all values equal", "near": "near-duplicate", "apart": "not a duplicate"}[pair.kind]
         title = f"{kind}, correlation {pair.correlation:.3f}\n{_name(pair.match)}"
-        show_picture(left, true_colour(images[pair.match]), title, loc="left")
-        picture = pair.turned(true_colour(images[pair.file]))
+        show_picture(left, true_colour(images[pair.match], sensor), title, loc="left")
+        picture = pair.turned(true_colour(images[pair.file], sensor))
         degrees = "°" if pair.orientation[-1].isdigit() else ""
         show_picture(right, picture, f"{pair.orientation}{degrees}\n{_name(pair.file)}", loc="left")
     return png(figure)
@@ -175,7 +179,7 @@ def _name(file: str) -> str:
     return f"{folder.removesuffix('/img')} {name.removesuffix('.h5')}"
 
 
-def draw_separability(pairs: Sequence[Separability]) -> bytes:
+def draw_separability(pairs: Sequence[Separability], sensor: Sensor) -> bytes:
     """The AUC of every two splits with its interval, and of the mean of each band alone."""
     figure = Figure(figsize=(11, 2.8 + 0.7 * len(pairs)), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.7])
@@ -194,7 +198,7 @@ def draw_separability(pairs: Sequence[Separability]) -> bytes:
     for (row, column), value in np.ndenumerate(table):
         colour = "white" if abs(value - 0.5) > 0.33 else "black"
         right.text(column, row, f"{value:.2f}".lstrip("0"), ha="center", va="center", fontsize=9, color=colour)
-    right.set_xticks(range(len(BANDS)), [band.name.split()[0] for band in BANDS], rotation=45)
+    _name_bands(right, sensor)
     right.set_yticks(places, [""] * len(pairs))
     right.set_title("by one band's mean over a patch alone")
     right.set_xlabel("(.5: alike, 1: always higher in the second split, 0: always lower)")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage, imread
 from matplotlib.patches import Patch
 
-from lsml.data.sensor import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED, SLOPE
+from lsml.data.sensor import BLUE, GREEN, NEAR_INFRARED, RED, SLOPE, Sensor, Unit
 from lsml.plots import OUTCOMES, png
 
 HIT, MISS, FALSE_ALARM = (
@@ -31,32 +31,36 @@ _STEEPEST = 60
 _SIDE, _GAP, _TITLE, _FOOT = 256, 8, 24, 42
 
 
-def true_colour(image: np.ndarray) -> np.ndarray:
-    """Red, green and blue (B4, B3, B2), uint8 (H, W, 3), of stored bands (H, W, 14).
+_TRUE_COLOUR, _FALSE_COLOUR = (RED, GREEN, BLUE), (NEAR_INFRARED, RED, GREEN)
 
-    A fixed stretch, the same for every patch: reflectance .015 to .19 (red), .038 to .18 (green), .057 to .17 (blue) to
-    0..255 with a gamma of .7; what lies outside is clipped, and NaN is black.
+
+def true_colour(image: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """Red, green and blue, uint8 (H, W, 3), of stored bands (H, W, C); the first band in grey where there are no such.
+
+    Reflectance has a fixed stretch, the same for every patch: .015 to .19 (red), .038 to .18 (green), .057 to .17
+    (blue) to 0..255 with a gamma of .7. Bands with a range of valid values are drawn over it, others from their 2nd to
+    their 98th percentile in the patch. What lies outside is clipped, and NaN is black.
     """
-    return _composite(image, (RED, GREEN, BLUE))
+    if sensor.has(*_TRUE_COLOUR):
+        return _composite(image, _TRUE_COLOUR, sensor)
+    return np.repeat(_stretched(image[..., :1].astype(np.float64), *_limits(image[..., :1])), 3, axis=-1)
 
 
-def _false_colour(image: np.ndarray) -> np.ndarray:
-    """Near infrared, red and green (B8, B4, B3), uint8 (H, W, 3): vegetation is red, bare ground cyan to white.
-
-    Stretched as in `true_colour`, near infrared from 0 to .45.
-    """
-    return _composite(image, (NEAR_INFRARED, RED, GREEN))
+def _title(sensor: Sensor) -> str:
+    return "true colour" if sensor.has(*_TRUE_COLOUR) else sensor.bands[0].name
 
 
-def _outcome_map(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
+def _outcome_map(
+    image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float, sensor: Sensor
+) -> np.ndarray:
     """Hits, misses and false alarms, uint8 (H, W, 3), in the colours `HIT`, `MISS`, `FALSE_ALARM` on dark grey.
 
     Args:
-        image: stored bands (H, W, 14).
+        image: stored bands (H, W, C).
         truth: (H, W), landslide where above 0.
         probability: (H, W) in 0..1; from `threshold` on a pixel counts as landslide.
     """
-    grey = 30 + 0.45 * true_colour(image).mean(-1, keepdims=True)
+    grey = 30 + 0.45 * true_colour(image, sensor).mean(-1, keepdims=True)
     outcome = np.repeat(grey, 3, axis=-1).astype(np.uint8)
     landslide, predicted = truth > 0, probability >= threshold
     outcome[landslide & predicted] = HIT
@@ -65,33 +69,44 @@ def _outcome_map(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, 
     return outcome
 
 
-def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str]) -> bytes:
+def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str], sensor: Sensor) -> bytes:
     """One PNG with a row a patch: true colour, false colour, slope in degrees, and the mask over the true colour.
 
+    False colour is near infrared, red and green, stretched as in `true_colour`, near infrared from 0 to .45: vegetation
+    is red, bare ground cyan to white. What the sensor has no bands for is left out.
+
     Args:
-        images: stored bands (N, H, W, 14).
+        images: stored bands (N, H, W, C).
         masks: (N, H, W), landslide where above 0.
         ids: N names, one for each row's title.
     """
-    figure = Figure(figsize=(10.4, 2.75 * len(images)), dpi=100, layout="constrained")
-    rows = figure.subplots(len(images), 4, squeeze=False)
+    columns = 2 + sensor.has(*_FALSE_COLOUR) + sensor.has(SLOPE)
+    figure = Figure(figsize=(2.6 * columns, 2.75 * len(images)), dpi=100, layout="constrained")
+    rows = figure.subplots(len(images), columns, squeeze=False)
     for row, image, mask, name in zip(rows, images, masks, ids, strict=True):
-        show_picture(row[0], true_colour(image), f"{name}: true colour")
-        show_picture(row[1], _false_colour(image), "false colour (B8, B4, B3)")
-        slope = np.nan_to_num(image[..., SLOPE]) * CONSTANTS[SLOPE]
-        drawn = show_picture(row[2], slope, "slope (degrees)", cmap="viridis", vmin=0, vmax=_STEEPEST)
-        figure.colorbar(drawn, ax=row[2], shrink=0.8, extend="max")
-        show_picture(row[3], _overlay(image, mask), f"mask: {(mask > 0).mean():.1%} landslide")
+        axes = iter(row)
+        show_picture(next(axes), true_colour(image, sensor), f"{name}: {_title(sensor)}")
+        if sensor.has(*_FALSE_COLOUR):
+            letters = ", ".join(sensor.bands[sensor.place(role)].name.split()[0] for role in _FALSE_COLOUR)
+            show_picture(next(axes), _composite(image, _FALSE_COLOUR, sensor), f"false colour ({letters})")
+        if sensor.has(SLOPE):
+            _show_slope(next(axes), sensor.physical(np.nan_to_num(image), SLOPE)[..., 0])
+        show_picture(next(axes), _overlay(image, mask, sensor), f"mask: {(mask > 0).mean():.1%} landslide")
     return png(figure)
 
 
+def _show_slope(axes: Axes, degrees: np.ndarray) -> None:
+    drawn = show_picture(axes, degrees, "slope (degrees)", cmap="viridis", vmin=0, vmax=_STEEPEST)
+    axes.figure.colorbar(drawn, ax=axes, shrink=0.8, extend="max")
+
+
 def draw_augmented(
-    versions: Sequence[tuple[np.ndarray, np.ndarray]], ids: Sequence[str], titles: Sequence[str]
+    versions: Sequence[tuple[np.ndarray, np.ndarray]], ids: Sequence[str], titles: Sequence[str], sensor: Sensor
 ) -> bytes:
     """One PNG with a row a patch and a column a version: true colour, and landslides' outlines in orange.
 
     Args:
-        versions: of each, stored bands (N, H, W, 14) and masks (N, H, W), landslide where above 0.
+        versions: of each, stored bands (N, H, W, C) and masks (N, H, W), landslide where above 0.
         ids: N names, one for each row.
         titles: one for each version.
     """
@@ -99,20 +114,20 @@ def draw_augmented(
     rows = figure.subplots(len(ids), len(versions), squeeze=False)
     for axes, title, (images, masks) in zip(rows.T, titles, versions, strict=True):
         for place, name, image, mask in zip(axes, ids, images, masks, strict=True):
-            show_picture(place, _outlined(image, mask), f"{name}: {title}")
+            show_picture(place, _outlined(image, mask, sensor), f"{name}: {title}")
     return png(figure)
 
 
-def _outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _outlined(image: np.ndarray, mask: np.ndarray, sensor: Sensor) -> np.ndarray:
     """True colour, uint8 (H, W, 3), with the edges of landslides in `FALSE_ALARM`'s colour.
 
     Args:
-        image: stored bands (H, W, 14).
+        image: stored bands (H, W, C).
         mask: (H, W), landslide where above 0.
     """
     padded = np.pad(mask > 0, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    colour = true_colour(image)
+    colour = true_colour(image, sensor)
     colour[(mask > 0) & ~inner] = FALSE_ALARM
     return colour
 
@@ -167,11 +182,11 @@ def _probability_colours(probability: np.ndarray) -> np.ndarray:
     return colormaps["viridis"](probability, bytes=True)[..., :3]
 
 
-def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: float) -> bytes:
+def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: float, sensor: Sensor) -> bytes:
     """One row as PNG: true colour, probability (0..1), and what counts as landslide laid over the true colour.
 
     Args:
-        image: stored bands (H, W, 14).
+        image: stored bands (H, W, C).
         probability: (H, W) in 0..1.
         threshold: probability from which a pixel counts as landslide.
     """
@@ -180,21 +195,23 @@ def prediction_panel(image: np.ndarray, probability: np.ndarray, threshold: floa
         _Sheet(3 * (_SIDE + _GAP) + _GAP, _TITLE + _SIDE + _FOOT),
         [_GAP + n * (_SIDE + _GAP) for n in range(3)],
     )
-    sheet.show(true_colour(image), "true colour", left=lefts[0], top=_TITLE)
+    sheet.show(true_colour(image, sensor), _title(sensor), left=lefts[0], top=_TITLE)
     sheet.show(_probability_colours(probability), "probability of landslide", left=lefts[1], top=_TITLE)
     title = f"landslide from {threshold:.2f} on: {called.mean():.1%}"
-    sheet.show(_overlay(image, called), title, left=lefts[2], top=_TITLE)
+    sheet.show(_overlay(image, called, sensor), title, left=lefts[2], top=_TITLE)
     sheet.bar(left=lefts[1], top=_TITLE + _SIDE + 9)
     return sheet.png()
 
 
-def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
+def panel(
+    image: np.ndarray, truth: np.ndarray, probability: np.ndarray, threshold: float, sensor: Sensor
+) -> np.ndarray:
     """Two by two, uint8 (h, w, 3) 602 x 536: true colour, truth, probability (0..1), and hits, misses, false alarms.
 
     Nearly square, as are the tiles of MLflow's image grid.
 
     Args:
-        image: stored bands (H, W, 14).
+        image: stored bands (H, W, C).
         truth: (H, W), landslide where above 0.
         probability: (H, W) in 0..1.
         threshold: probability from which a pixel counts as landslide.
@@ -202,10 +219,10 @@ def panel(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, thresho
     sheet = _Sheet(2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT)
     (left, right), (top, below) = (_GAP, 2 * _GAP + _SIDE), (_TITLE, 2 * _TITLE + _SIDE)
     white = np.repeat(np.uint8(255) * (truth > 0).astype(np.uint8)[..., None], 3, axis=-1)
-    sheet.show(true_colour(image), "true colour", left=left, top=top)
+    sheet.show(true_colour(image, sensor), _title(sensor), left=left, top=top)
     sheet.show(white, f"truth: {(truth > 0).mean():.1%} landslide", left=right, top=top)
     sheet.show(_probability_colours(probability), "probability", left=left, top=below)
-    outcome = _outcome_map(image, truth, probability, threshold)
+    outcome = _outcome_map(image, truth, probability, threshold, sensor)
     sheet.show(outcome, f"landslide from {threshold:.2f} on", left=right, top=below)
     sheet.bar(left=left, top=below + _SIDE + 9)
     sheet.legend(left=right, top=below + _SIDE + 12)
@@ -253,13 +270,28 @@ def outcome_handles() -> list[Patch]:
     return [Patch(color=colour, label=name) for name, colour in OUTCOMES.items()]
 
 
-def _composite(image: np.ndarray, bands: Sequence[int]) -> np.ndarray:
-    black, white = np.array([_STRETCH[band] for band in bands]).T
-    reflectance = np.nan_to_num(image[..., list(bands)]) * np.array(CONSTANTS)[list(bands)]
-    return (np.clip((reflectance - black) / (white - black), 0, 1) ** _GAMMA * 255).astype(np.uint8)
+def _composite(image: np.ndarray, roles: Sequence[str], sensor: Sensor) -> np.ndarray:
+    values, bands = sensor.physical(image, *roles), [sensor.bands[sensor.place(role)] for role in roles]
+    if all(band.unit == Unit.REFLECTANCE for band in bands):
+        black, white = np.array([_STRETCH[role] for role in roles]).T
+        return _stretched(values, black, white, gamma=_GAMMA)
+    ranges = [band.valid for band in bands if band.valid]
+    return _stretched(values, *(np.array(ranges).T if len(ranges) == len(bands) else _limits(values)))
 
 
-def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    colour = true_colour(image)
+def _limits(values: np.ndarray) -> np.ndarray:
+    """The 2nd and 98th percentile of each band of `(H, W, C)` over its finite values, `(2, C)`."""
+    known = [band[np.isfinite(band)] for band in np.moveaxis(values, -1, 0)]
+    return np.array([np.percentile(band, (2, 98)) if band.size else (0, 1) for band in known]).T
+
+
+def _stretched(values: np.ndarray, black: np.ndarray, white: np.ndarray, *, gamma: float = 1.0) -> np.ndarray:
+    """Values `(H, W, C)` as uint8, `black` and below as 0, `white` and above as 255; NaN counts as 0."""
+    span = np.where(white > black, white - black, 1)
+    return (np.clip((np.nan_to_num(values) - black) / span, 0, 1) ** gamma * 255).astype(np.uint8)
+
+
+def _overlay(image: np.ndarray, mask: np.ndarray, sensor: Sensor) -> np.ndarray:
+    colour = true_colour(image, sensor)
     colour[mask > 0] = 0.4 * colour[mask > 0] + 0.6 * np.array(FALSE_ALARM)
     return colour

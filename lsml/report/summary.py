@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from lsml.config.fields import Scalar, format_amount, format_value
 from lsml.config.schema import COST_UNITS
-from lsml.data.sensor import BANDS
 from lsml.names import Metric, State
 from lsml.report.facts import ArchitectureBest, FrontTrial, Standing, TrialFacts, TuneResult
 from lsml.scoring.bootstrap import with_interval
@@ -15,6 +14,7 @@ from lsml.scoring.comparison import Board, ComparedRun
 if TYPE_CHECKING:
     from lsml.audit.splits import Holdout, Pair, Separability
     from lsml.data.checks import CheckResult
+    from lsml.data.sensor import Sensor
     from lsml.evaluation.evaluate import Evaluation
     from lsml.scoring.ensemble_selection import Member
 
@@ -369,14 +369,14 @@ def pairs_table(pairs: Sequence["Pair"]) -> Table:
     return Table("", columns, rows)
 
 
-def separability_table(separabilities: Sequence["Separability"]) -> Table:
+def separability_table(separabilities: Sequence["Separability"], sensor: "Sensor") -> Table:
     """How well a classifier tells two splits apart."""
     rows = []
     for pair in separabilities:
         low, high = pair.interval
         furthest = int(abs(pair.bands - 0.5).argmax())
         splits = f"{pair.first} ({pair.n_first}) and {pair.second} ({pair.n_second})"
-        shifted = f"{BANDS[furthest].name} ({pair.bands[furthest]:.2f})"
+        shifted = f"{sensor.bands[furthest].name} ({pair.bands[furthest]:.2f})"
         rows.append([splits, f"{pair.auc:.3f}", f"{low:.3f} to {high:.3f}", shifted])
     return Table("", ["told apart by a classifier", "AUC", "95 % interval", "furthest band alone"], rows)
 

@@ -5,16 +5,12 @@ from typing import Self
 
 import numpy as np
 
-from lsml.data.sensor import PIXEL_METRES
-
 SIZE_LIMITS = (10, 100)
 """Pixels up to which a landslide is small and medium; beyond it is large.
 
-A pixel is 100 m2, so these are 0.1 ha and 1 ha. Up to ten pixels a landslide is about three wide and hardly a pixel of
+At 10 m a pixel these are 0.1 ha and 1 ha. Up to ten pixels a landslide is about three wide and hardly a pixel of
 it is free of its edge, where the mask itself is uncertain; from a hundred on, most of its pixels lie inside.
 """
-
-PIXEL_HECTARES = PIXEL_METRES**2 / 10_000
 
 _TOUCHING = np.ones((3, 3), dtype=bool)
 
@@ -80,10 +76,9 @@ class ObjectCounts:
             empty_pixels=self.empty_pixels + other.empty_pixels,
         )
 
-    @property
-    def empty_km2(self) -> float:
+    def empty_km2(self, pixel_metres: float) -> float:
         """Area of the patches without landslide."""
-        return self.empty_pixels * PIXEL_HECTARES / 100
+        return self.empty_pixels * pixel_metres**2 / 1e6
 
     def scores(self) -> dict[str, float]:
         """Two shares, each 0..1 and 0 where there is nothing to divide by.

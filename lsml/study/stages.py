@@ -213,11 +213,13 @@ class LaterStages:
     def _baselines(
         self, config: TrainConfig, functions: Mapping[str, TrialFunction], title: str, steps: Steps
     ) -> tuple[Standing, ...]:
-        """Trains the baselines, and scores them on the patches that the trials are scored on."""
+        """Trains the baselines that have the bands that they need, and scores them on the trials' patches."""
+        sensor, roles = self.data.splits[0].sensor, self.functions.roles
+        usable = [name for name in functions if sensor.has(*roles.get(name, ()))]
         scored = self._run(
             Role.BASELINE,
             title,
-            [_Item(name, name, config, {}, {"baseline": name}) for name in functions],
+            [_Item(name, name, config, {}, {"baseline": name}) for name in usable],
             function=lambda attempt: functions[attempt.label],
             steps=lambda attempt: steps,
         )

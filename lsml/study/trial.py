@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lsml.data.pack import PackedSplit
+from lsml.data.sensor import BLUE, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
 from lsml.data.splits import FoldedData, Split, Steps, TrainingData
 from lsml.evaluation.evaluate import (
     Evaluation,
@@ -118,15 +119,21 @@ def _public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
     return _cross_validated(Network(PUBLIC_RECIPE), task, report)
 
 
+_RULE, _PUBLIC_RECIPE = "NDVI and slope threshold", "six-input U-Net of public notebooks"
+
 FUNCTIONS = TrialFunctions(
     search=train_trial,
     refit=refit_trial,
     baselines={
         "logistic regression on single pixels": _pixel_baseline_trial,
         "gradient boosting on single pixels": partial(_pixel_baseline_trial, kind="boosting"),
-        "NDVI and slope threshold": partial(_pixel_baseline_trial, kind="rule"),
+        _RULE: partial(_pixel_baseline_trial, kind="rule"),
     },
-    fold_baselines={"six-input U-Net of public notebooks": _public_recipe_trial},
+    fold_baselines={_PUBLIC_RECIPE: _public_recipe_trial},
+    roles={
+        _RULE: (RED, NEAR_INFRARED, SLOPE),
+        _PUBLIC_RECIPE: (RED, GREEN, BLUE, NEAR_INFRARED, SLOPE, ELEVATION),
+    },
 )
 
 

@@ -22,7 +22,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 
-from lsml.data.sensor import N_BANDS
+from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
+from lsml.data.tiles import tiled
 from lsml.errors import ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Alias, Artifact, Tag
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 
 _FILE = Path("data") / "model.keras"
 
-_SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, N_BANDS))]),
-    outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, 1))]),
-)
+
+def _signature(bands: int) -> ModelSignature:
+    inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, channels))]) for channels in (bands, 1))
+    return ModelSignature(inputs=inputs, outputs=outputs)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class _StoredModel:
     path: Path
     threshold: float
     sha256: str
+    sensor: Sensor
 
 
 def _requirements(backend: str) -> list[str]:
@@ -96,11 +98,17 @@ def _write_environment(folder: Path, pins: list[str]) -> None:
 
 
 class _LoadedModel(NamedTuple):
-    """A network that gives probabilities, the threshold that goes with it, and its file's SHA-256."""
+    """A network that gives probabilities, the threshold that goes with it, its file's SHA-256, the bands it takes."""
 
     network: "keras.Model"
     threshold: float
     sha256: str
+    sensor: Sensor
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Stored bands float32 `(B, H, W, C)` to landslide probability `(B, H, W, 1)`; large ones by squares."""
+        plain, tile = self.network.predict_on_batch, self.sensor.tile
+        return (tiled(plain, tile) if tile else plain)(images)
 
 
 class RunModel:
@@ -130,8 +138,13 @@ class RunModel:
                 run_id=self._run_id,
                 model_uuid=logged.model_id,
                 model_id=logged.model_id,
-                signature=_SIGNATURE,
-                metadata={Tag.MODEL_THRESHOLD: threshold, Tag.MODEL_SHA256: file.sha256, Tag.VERSION: VERSION},
+                signature=_signature(len(file.sensor)),
+                metadata={
+                    Tag.MODEL_THRESHOLD: threshold,
+                    Tag.MODEL_SHA256: file.sha256,
+                    Tag.MODEL_SENSOR: json.dumps(file.sensor.to_dict()),
+                    Tag.VERSION: VERSION,
+                },
             )
             _write_model(Path(folder), model, file.content, backend)
             self._client.log_model_artifacts(logged.model_id, folder)
@@ -184,7 +197,10 @@ class RunModel:
         sha256 = hashlib.sha256((path / _FILE).read_bytes()).hexdigest()
         if sha256 != metadata[Tag.MODEL_SHA256]:
             raise ModelError(f"model of run {self._run_id}", "its SHA-256 differs from its record", "train it again")
-        return _StoredModel(path / _FILE, float(metadata[Tag.MODEL_THRESHOLD]), sha256)
+        described = metadata.get(Tag.MODEL_SENSOR)
+        # Models from before there were others are of Landslide4Sense.
+        sensor = Sensor.from_dict(json.loads(described)) if described else LANDSLIDE4SENSE
+        return _StoredModel(path / _FILE, float(metadata[Tag.MODEL_THRESHOLD]), sha256, sensor)
 
     def load(self) -> _LoadedModel:
         """The model of a run.
@@ -199,7 +215,7 @@ class RunModel:
             load_keras()
             from lsml.models.export import load_file
 
-            return _LoadedModel(load_file(stored.path), stored.threshold, stored.sha256)
+            return _LoadedModel(load_file(stored.path, stored.sensor), stored.threshold, stored.sha256, stored.sensor)
 
 
 def _model_id(run: Run) -> str:

@@ -16,8 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from lsml.data.sensor import CONSTANTS, NEAR_INFRARED, RED, SLOPE
-from lsml.data.splits import DRAWN_PIXELS, FoldData, Split, draw_pixels
+from lsml.data.loader import DRAWN_PIXELS, draw_pixels
+from lsml.data.sensor import NEAR_INFRARED, RED, SLOPE, Sensor
+from lsml.data.splits import FoldData, Split
 from lsml.errors import DataError
 from lsml.scoring.metrics import f1, grid_index
 from lsml.training.crossval import FoldOutcome, result_key
@@ -36,35 +37,37 @@ class _NdviSlopeRule:
         slope: the limit of the slope in degrees.
         ndvi_spread: standard deviation of NDVI over the training pixels.
         slope_spread: that of the slope in degrees.
+        sensor: which bands it finds them in.
     """
 
     ndvi: float
     slope: float
     ndvi_spread: float
     slope_spread: float
+    sensor: Sensor
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Scores 0..1, float32 (B, H, W, 1), of stored bands (B, H, W, 14); no probabilities.
+        """Scores 0..1, float32 (B, H, W, 1), of stored bands (B, H, W, C); no probabilities.
 
         A score is the sigmoid of how far inside both limits a pixel is, in standard deviations of the training
         pixels, by the nearer limit. So `score >= .5` is the rule itself, and any other threshold is the rule with both
         limits moved by the same number of standard deviations, inward above .5 and outward below.
         """
-        index, slope = _ndvi_and_slope(images)
+        index, slope = _ndvi_and_slope(images, self.sensor)
         inside = np.minimum((self.ndvi - index) / self.ndvi_spread, (slope - self.slope) / self.slope_spread)
         return expit(inside).astype(np.float32)[..., None]
 
 
-def _fit_ndvi_slope(bands: np.ndarray, labels: np.ndarray) -> _NdviSlopeRule:
+def _fit_ndvi_slope(bands: np.ndarray, labels: np.ndarray, sensor: Sensor) -> _NdviSlopeRule:
     """The limits of the highest F1 among 201 quantiles of either, both of landslide pixels.
 
     Between two landslide pixels a limit only takes in background: no other value can be better than a quantile of all.
 
     Args:
-        bands: stored values of pixels (P, 14).
+        bands: stored values of pixels (P, C).
         labels: whether each is landslide, (P,), of both classes.
     """
-    index, slope = _ndvi_and_slope(bands)
+    index, slope = _ndvi_and_slope(bands, sensor)
     landslide = labels.astype(bool)
     shares = np.linspace(0, 1, _LIMITS)
     lowest, steepest = (
@@ -74,14 +77,12 @@ def _fit_ndvi_slope(bands: np.ndarray, labels: np.ndarray) -> _NdviSlopeRule:
     false_alarms = _called(index[~landslide], slope[~landslide], lowest, steepest)
     scores = f1(np.stack([hits, false_alarms, landslide.sum() - hits], axis=-1))
     row, column = np.unravel_index(np.argmax(scores), scores.shape)
-    return _NdviSlopeRule(float(lowest[row]), float(steepest[column]), _spread(index), _spread(slope))
+    return _NdviSlopeRule(float(lowest[row]), float(steepest[column]), _spread(index), _spread(slope), sensor)
 
 
-def _ndvi_and_slope(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """NDVI, -1..1 (Rouse et al. 1974), and slope in degrees, float64 (...), of stored bands (..., 14)."""
-    red, infrared, slope = (
-        bands[..., band].astype(np.float64) * CONSTANTS[band] for band in (RED, NEAR_INFRARED, SLOPE)
-    )
+def _ndvi_and_slope(bands: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
+    """NDVI, -1..1 (Rouse et al. 1974), and slope in degrees, float64 (...), of stored bands (..., C)."""
+    red, infrared, slope = np.moveaxis(sensor.physical(bands, RED, NEAR_INFRARED, SLOPE), -1, 0)
     return (infrared - red) / np.maximum(infrared + red, _LEAST_SUM), slope
 
 
@@ -158,7 +159,7 @@ def _fit_rule(train: Split, *, seed: int = 0) -> _NdviSlopeRule:
     Raises:
         DataError: as of `fit_pixel_baseline`.
     """
-    return _fit_ndvi_slope(*_drawn(train, seed))
+    return _fit_ndvi_slope(*_drawn(train, seed), train.sensor)
 
 
 @dataclass(frozen=True)

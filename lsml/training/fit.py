@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import Split, TrainingData
+from lsml.data.statistics import BandStatistics
 from lsml.models.export import ModelFile, costs, export
 from lsml.models.unet import with_probability
 from lsml.names import Metric
@@ -71,10 +72,10 @@ def fit(config: TrainConfig, data: TrainingData, report: Report, *, checkpoint: 
     run = Trainer(
         config, data.train, data.statistics, validation=data.validation, keep=best_epoch, checkpoint=checkpoint
     )
-    return _result(run, data.validation, run.train(report))
+    return _result(run, data.validation, data.statistics, run.train(report))
 
 
-def _result(run: Trainer, validation: Split, stopped: Stop) -> FitResult:
+def _result(run: Trainer, validation: Split, statistics: BandStatistics, stopped: Stop) -> FitResult:
     """The best weights in a float32 network that gives probabilities, and its scores on validation."""
     best = best_epoch(run.history)
     metrics = dict(run.history[best - 1])
@@ -85,7 +86,7 @@ def _result(run: Trainer, validation: Split, stopped: Stop) -> FitResult:
     calibration = calibrate(counts, metrics[Metric.VAL_THRESHOLD])
     model = with_probability(network, calibration.temperature)
     return FitResult(
-        model=export(model),
+        model=export(model, statistics.sensor.with_typical(statistics.median)),
         calibration=calibration,
         best_epoch=best,
         metrics=metrics,

@@ -127,7 +127,7 @@ def refit(
         report(run.epoch())
     model = run.model(temperature)
     return _RefittedNetwork(
-        model=export(model),
+        model=export(model, pack.sensor.with_typical(pack.statistics.median)),
         epochs=len(run.history),
         metrics=dict(run.history[-1]),
         environment=run.environment,

@@ -197,12 +197,14 @@ class TrialFunctions:
         refit: one configuration on all patches.
         baselines: simple models to compare networks with, by name.
         fold_baselines: more of them where there are folds.
+        roles: of the bands that a baseline cannot do without, by its name.
     """
 
     search: TrialFunction
     refit: Callable[..., TrialOutcome]
     baselines: Mapping[str, TrialFunction]
     fold_baselines: Mapping[str, TrialFunction]
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class CvSummary(NamedTuple):

@@ -18,9 +18,10 @@ from keras import ops
 from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig, TrainingConfig
 from lsml.data.loader import EpochLoader, SideBySideLoader, steps_per_epoch
+from lsml.data.sensor import Sensor
 from lsml.data.splits import Split
 from lsml.data.statistics import BandStatistics
-from lsml.errors import StudyError
+from lsml.errors import ConfigError, StudyError
 from lsml.losses import CompoundLoss
 from lsml.models.ensemble import MembersLoss, member_seeds
 from lsml.models.pretrained import identity, load_pretrained, provenance
@@ -70,6 +71,9 @@ class Trainer:
         keep: which epoch's weights `model` is to have.
         checkpoint: a file to write after each epoch and to resume from; see `fit`.
         checkpoint_seconds: leaves out checkpoints that would come sooner after the last one than this.
+
+    Raises:
+        ConfigError: the network is too deep for the patches' size.
     """
 
     def __init__(
@@ -83,6 +87,9 @@ class Trainer:
         checkpoint: Path | None,
         checkpoint_seconds: float = 0.0,
     ) -> None:
+        for split in (train, validation):
+            if split is not None:
+                _check_size(config, split)
         keras.utils.clear_session()
         self._config, self._train_split, self._validation = config, train, validation
         self._statistics, self._keep = statistics, keep
@@ -91,7 +98,7 @@ class Trainer:
         self._loss = CompoundLoss(config.loss)
         networks = build_networks(config, statistics, precision=self.arithmetic.precision)
         self.network, self._trained = networks.inference_model, networks.training_model
-        pretrained = _load_pretrained(config, networks)
+        pretrained = _load_pretrained(config, networks, statistics.sensor)
         if networks.trees is not None:
             # Again after a resume too: it takes a second, and the same trees grow of the same pixels.
             fit_trees(networks.trees, train, statistics, seed=config.seed)
@@ -266,11 +273,26 @@ class Trainer:
         self.history = [dict(metrics) for metrics in saved.history]
 
 
-def _load_pretrained(config: TrainConfig, networks: Networks) -> frozenset[str]:
+def _check_size(config: TrainConfig, split: Split) -> None:
+    """Whether every level of the network halves the patches evenly.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    height, width = split.mask(0).shape
+    stride, least = 2**config.model.depth, math.gcd(height, width)
+    if least % stride:
+        why = (
+            f"patches of {height} x {width} pixels cannot be halved {config.model.depth} times: not divided by {stride}"
+        )
+        raise ConfigError("model.depth", why, f"set it to at most {(least & -least).bit_length() - 1}")
+
+
+def _load_pretrained(config: TrainConfig, networks: Networks, sensor: Sensor) -> frozenset[str]:
     """Gives each member its pretrained weights, where there are any, and the paths of the variables that have them."""
     if not config.model.pretrained:
         return frozenset()
-    return frozenset().union(*(load_pretrained(config, member) for member in networks.members))
+    return frozenset().union(*(load_pretrained(config, member, sensor) for member in networks.members))
 
 
 def _train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader, laps: Laps) -> float:

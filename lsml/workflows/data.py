@@ -1,6 +1,7 @@
 """Datasets: checked, packed, drawn, and their splits audited."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,11 +11,14 @@ import numpy as np
 from lsml.audit.facts import Facts
 from lsml.audit.splits import Holdout, Pair, Separability, closest_pairs, holdout, separabilities
 from lsml.config.schema import TrainConfig
-from lsml.data import PatchFiles, checks
-from lsml.data.augmentation import Augmentation
-from lsml.data.hdf5 import read_image, read_mask
+from lsml.data import checks
+from lsml.data.augment import Augmentation
+from lsml.data.formats import read_image, read_mask
+from lsml.data.layout import PatchFiles
 from lsml.data.pack import PackedSplit
+from lsml.data.sensor import Sensor
 from lsml.data.splits import TrainingData, training_splits
+from lsml.data.tiles import cut
 from lsml.errors import DataError
 from lsml.plots.audit import draw_audit, draw_holdout, draw_pairs, draw_separability, draw_similarity
 from lsml.plots.patches import draw_augmented, draw_patches
@@ -29,7 +33,7 @@ def check(root: Path, *, out: Path, progress: Progress) -> checks.CheckResult:
         DataError: no dataset there, or `out` cannot be written.
     """
     result = checks.check(root, progress)
-    _write(out, draw_audit(result.splits, result.findings))
+    _write(out, draw_audit(result))
     return result
 
 
@@ -61,9 +65,9 @@ def show(root: Path, *, out: Path, patches: int, split: ShownSplit) -> list[str]
     Raises:
         DataError: the folder or its files cannot be used, or `out` cannot be written.
     """
-    chosen = list(_choose(root, patches, split).values())
-    ids = [patch.id for patch in chosen]
-    _write(out, draw_patches(*_read(chosen), ids))
+    chosen, sensor = _choose(root, patches, split)
+    ids = [patch.id for patch in chosen.values()]
+    _write(out, draw_patches(*_read(chosen.values(), sensor), ids, sensor))
     return ids
 
 
@@ -77,12 +81,12 @@ def show_augmented(root: Path, *, out: Path, patches: int, split: ShownSplit, co
     Raises:
         DataError: as of `show`.
     """
-    chosen = _choose(root, patches, split)
+    chosen, sensor = _choose(root, patches, split)
     ids = [patch.id for patch in chosen.values()]
-    images, masks = _read(list(chosen.values()))
+    images, masks = _read(chosen.values(), sensor)
     # Zero is drawn black, as missing values are; interpolation would spread those.
     images = np.nan_to_num(images.astype(np.float32), posinf=0, neginf=0)
-    augment = Augmentation(config.augment, masks.shape[1:])
+    augment = Augmentation(config.augment, masks.shape[1:], sensor)
     versions = [(images, masks)]
     for epoch in range(1, EPOCHS + 1):
         pairs = [
@@ -93,21 +97,24 @@ def show_augmented(root: Path, *, out: Path, patches: int, split: ShownSplit, co
         changed, truth = augment.mix(changed, moved[..., None], seed=config.seed, epoch=epoch, step=0)
         versions.append((changed, truth[..., 0]))
     titles = ["as it is", *(f"epoch {epoch}" for epoch in range(1, EPOCHS + 1))]
-    _write(out, draw_augmented(versions, ids, titles))
+    _write(out, draw_augmented(versions, ids, titles, sensor))
     return ids
 
 
-def _choose(root: Path, patches: int, split: ShownSplit) -> dict[int, PatchFiles]:
-    """Files by their place in the split."""
+def _choose(root: Path, patches: int, split: ShownSplit) -> tuple[dict[int, PatchFiles], Sensor]:
+    """Files by their place in the split, and what they are."""
     splits = training_splits(root)
     files = splits.train if split == "train" else splits.validation
     places = np.unique(np.linspace(0, len(files) - 1, min(patches, len(files))).astype(int))
-    return {place: files[place] for place in places.tolist()}
+    return {place: files[place] for place in places.tolist()}, splits.sensor
 
 
-def _read(chosen: list[PatchFiles]) -> tuple[np.ndarray, np.ndarray]:
-    images = np.stack([read_image(patch.image) for patch in chosen])
-    return images, np.stack([read_mask(patch.mask) for patch in chosen if patch.mask])
+def _read(chosen: Iterable[PatchFiles], sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
+    images = [read_image(patch.image, sensor) for patch in chosen]
+    masks = [read_mask(patch.mask, sensor) for patch in chosen if patch.mask]
+    if sensor.tile is not None:
+        images, masks = ([cut(array, 0, 0, sensor.tile) for array in arrays] for arrays in (images, masks))
+    return np.stack(images), np.stack(masks)
 
 
 def _write(out: Path, picture: bytes) -> None:
@@ -133,6 +140,7 @@ class SplitAudit:
     """
 
     root: Path
+    sensor: Sensor
     counts: dict[str, int]
     holdout: Holdout | None
     pairs: tuple[Pair, ...]
@@ -155,17 +163,24 @@ def audit_splits(root: Path, *, output: Path, seed: int, progress: Progress) -> 
     written: dict[str, bytes] = {}
     if pairs:
         drawn = pairs[:_DRAWN]
-        images = {file: read_image(facts.root / file) for pair in drawn for file in (pair.file, pair.match)}
+        shown = [file for pair in drawn for file in (pair.file, pair.match)]
+        images = {file: read_image(facts.root / file, facts.sensor) for file in shown}
         written["closest_pairs.csv"] = to_csv([pair._asdict() for pair in pairs]).encode()
-        written["closest_pairs.png"] = draw_pairs(drawn, images)
+        written["closest_pairs.png"] = draw_pairs(drawn, images, facts.sensor)
         written["similarity.png"] = draw_similarity(pairs)
     if separable:
-        written["separability.png"] = draw_separability(separable)
+        written["separability.png"] = draw_separability(separable, facts.sensor)
     if optimism:
         written["random_holdout.png"] = draw_holdout(optimism)
     counts = Counter(patch.split for patch in facts.patches)
     return SplitAudit(
-        facts.root, dict(counts), optimism, tuple(pairs), tuple(separable), tuple(_write_audit(output, written))
+        facts.root,
+        facts.sensor,
+        dict(counts),
+        optimism,
+        tuple(pairs),
+        tuple(separable),
+        tuple(_write_audit(output, written)),
     )
 
 

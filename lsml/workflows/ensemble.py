@@ -159,7 +159,7 @@ def _recorded(
     if ensemble.complete:
         return ensemble.run
     file, backend = _mean(client, selected, progress)
-    network, split = load_bytes(file.content), data.validation
+    network, split = load_bytes(file.content, file.sensor), data.validation
     predicted = list(predictions(network.predict_on_batch, Patch.of_split(split)))
     evaluation = evaluate_predictions(predicted, choose_threshold(predicted))
     scores = {f"{Metric.BEST_VAL}{name}": value for name, value in evaluation.metrics.items()}
@@ -180,16 +180,17 @@ def _recorded(
 
 def _mean(client: Client, selected: SelectedEnsemble, progress: Progress) -> tuple[ModelFile, str]:
     """The weighted mean of the members as one model, and Keras's backend."""
-    networks = []
+    models = []
     for done, member in enumerate(selected.members, start=1):
-        networks.append(RunModel(client, member.run_id).load().network)
+        models.append(RunModel(client, member.run_id).load())
         progress("members put together", done, len(selected.members))
     # Here, because loading the members has loaded Keras, with its start-up messages held back.
     import keras
 
     from lsml.models.ensemble import weighted_mean
 
-    return export(weighted_mean(networks, [member.weight for member in selected.members])), keras.backend.backend()
+    mean = weighted_mean([model.network for model in models], [member.weight for member in selected.members])
+    return export(mean, models[0].sensor), keras.backend.backend()
 
 
 def _answer(selected: SelectedEnsemble, run: Run, name: str, version: str, result: Mapping[str, Any]) -> Ensemble:

@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from lsml.data import PatchFiles
+from lsml.data.layout import PatchFiles
+from lsml.data.quality import require_known
 from lsml.data.scan import layout_of, scan_images
 from lsml.data.sealed import split_protocol, test_split
 from lsml.data.splits import FoldedData, TrainingData, training_splits
@@ -80,10 +81,11 @@ def evaluate(
     _check_unseen(root, split, trained_on=tags.get(Tag.TRAINED_ON), folds_of=folds_of, cache=pack_cache())
     loaded = RunModel(client, run.info.run_id).load()
     files, protocol = _split(root, split)
-    patches = StoredPatches(files, split, progress)
-    predict, threshold, digest = loaded.network.predict_on_batch, loaded.threshold, hashlib.sha256()
+    patches = StoredPatches(files, split, loaded.sensor, progress)
+    predict, threshold, digest = loaded.predict, loaded.threshold, hashlib.sha256()
     ledger = Ledger.of_run(client, run) if split == "test" else None
     opening = ledger.record(run, model_sha256=loaded.sha256, data=str(root)) if ledger else None
+    require_known(f"{split} split", files, loaded.sensor)
     evaluation = evaluate_predictions(predictions(predict, patches.hashed(digest)), threshold)
     fingerprint, openings = digest.hexdigest(), None
     if ledger and opening:
@@ -103,6 +105,7 @@ def evaluate(
         openings=openings,
         augmented=evaluate_predictions(orientations, threshold) if tta == "d4" else None,
         baseline=_baseline(root, patches, progress) if baseline else None,
+        pixel_metres=loaded.sensor.pixel_metres,
     )
     for target in dict.fromkeys((run.info.run_id, asked.info.run_id)):
         RunWriter(client, target).evaluation(report)
@@ -214,11 +217,13 @@ def predict(
     client = open_client()
     source = str(model_run(client, named_run(client, run_id, model)).info.run_id)
     loaded = RunModel(client, source).load()
+    require_known(f"folder {folder}", patches, loaded.sensor)
     predictions = predict_patches(
-        loaded.network.predict_on_batch,
+        loaded.predict,
         patches,
         loaded.threshold,
         out,
+        sensor=loaded.sensor,
         pictures=pictures,
         progress=lambda done, total: progress("patches", done, total),
     )

@@ -10,10 +10,10 @@ import pytest
 
 from lsml.audit.facts import Facts
 from lsml.audit.splits import NEAR, ORIENTATIONS, Pair, closest_pairs
-from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.sensor import CONSTANTS, ELEVATION
+from lsml.data.formats import read_image, read_mask
 from lsml.data.synthetic import synthesize
 from lsml.errors import DataError
+from tests.bands import CONSTANTS, ELEVATION, SENSOR
 from tests.processes import lsml
 
 
@@ -23,7 +23,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 def plant(source: Path, target: Path, edit) -> None:  # type: ignore[no-untyped-def]
     """Puts an edited copy of one image in the place of another."""
-    stored = edit(read_image(source))
+    stored = edit(read_image(source, SENSOR))
     with h5py.File(target, "w") as file:
         file["img"] = stored
 
@@ -76,7 +76,7 @@ def test_planted_duplicates_are_found_and_no_others(facts: Facts) -> None:
 def test_an_orientation_is_what_makes_the_pictures_alike(data: Path) -> None:
     """A picture turned by the orientation of its pair lies over the other's."""
     pair = Pair("TestData/img/image_1.h5", "test", "TrainData/img/image_6.h5", "train", 1.0, "turned 90", "near")
-    picture, match = (read_image(data / file)[..., :3] for file in (pair.file, pair.match))
+    picture, match = (read_image(data / file, SENSOR)[..., :3] for file in (pair.file, pair.match))
     np.testing.assert_array_equal(pair.turned(picture), match)
     assert len({pair._replace(orientation=name).turned(picture).tobytes() for name in ORIENTATIONS}) == 8
 
@@ -86,7 +86,10 @@ def test_pixels_are_drawn_with_their_surroundings(facts: Facts, data: Path) -> N
     pixels = facts.pixels
     # An eighth of each: 100,000 over 12 patches would be more.
     assert pixels.features.shape == (12, 2048, 42)
-    image, mask = read_image(data / "TrainData/img/image_4.h5"), read_mask(data / "TrainData/mask/mask_4.h5")
+    image, mask = (
+        read_image(data / "TrainData/img/image_4.h5", SENSOR),
+        read_mask(data / "TrainData/mask/mask_4.h5", SENSOR),
+    )
     drawn = np.random.default_rng([0, 3]).choice(16384, 2048, replace=False)
     np.testing.assert_array_equal(pixels.labels[3], mask.ravel()[drawn] == 1)
     edges = [drawn.argmin(), drawn.argmax(), np.argmax(drawn % 128 == 127), 100]

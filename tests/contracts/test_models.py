@@ -19,6 +19,7 @@ from lsml.models.ensemble import MembersLoss
 from lsml.models.export import export, load_bytes
 from lsml.models.unet import SupervisedLoss, build_model, build_network, build_networks
 from lsml.training.optimizer import PacedAdamW
+from tests.bands import SENSOR
 from tests.processes import WITHOUT_LSML
 
 EAGER = keras.backend.backend() == "tensorflow"
@@ -232,8 +233,8 @@ def test_files_load_where_lsml_cannot_be_imported(statistics: BandStatistics, tm
     expected = {}
     for name, values in NETWORKS.items():
         model = build_model(with_values(TrainConfig(), values), statistics)
-        content = export(model).content
-        load_bytes(content)
+        content = export(model, SENSOR).content
+        load_bytes(content, SENSOR)
         (tmp_path / f"{name}.keras").write_bytes(content)
         expected[name] = _answer(model, bands)
         assert np.isfinite(expected[name]).all(), name

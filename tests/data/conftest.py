@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lsml.data.sensor import CONSTANTS, PATCH_SHAPE
+from tests.bands import CONSTANTS, PATCH_SHAPE
 
 WritePatch = Callable[..., None]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lsml.config.schema import AugmentConfig
-from lsml.data.augmentation import (
+from lsml.data.augment import (
     Augmentation,
     _band_gain,
     _Change,
@@ -24,8 +24,8 @@ from lsml.data.augmentation import (
     _noise,
     _Photometric,
 )
-from lsml.data.sensor import ELEVATION, SLOPE
-from lsml.data.warp import Patch, Warp, _Elastic
+from lsml.data.augment.warp import Patch, Warp, _Elastic
+from tests.bands import ELEVATION, SENSOR, SLOPE
 
 SIZE = (32, 32)
 TERRAIN = [SLOPE, ELEVATION]
@@ -45,7 +45,7 @@ def _augment(
     strength: float, shares: dict[str, float] | None = None, *, seed: int = 0, epoch: int = 1, index: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     config = AugmentConfig(strength=strength, **shares or {})
-    return Augmentation(config, SIZE)(*_patch(), seed=seed, epoch=epoch, index=index)
+    return Augmentation(config, SIZE, SENSOR)(*_patch(), seed=seed, epoch=epoch, index=index)
 
 
 @pytest.mark.parametrize("config", [{"strength": 0.0}, {"strength": 0.0} | LATER, {"strength": 1.0} | NEVER])
@@ -54,7 +54,7 @@ def test_strength_zero_is_the_identity(highest: float, config: dict[str, float])
     """Not one bit of image or mask changes at strength 0 whatever the shares, nor where every share is 0."""
     image, mask = _patch()
     image *= highest / 14
-    augment = Augmentation(AugmentConfig(**config), SIZE)
+    augment = Augmentation(AugmentConfig(**config), SIZE, SENSOR)
     for index in range(20):
         changed, changed_mask = augment(image, mask, seed=0, epoch=1, index=index)
         assert changed.tobytes() == image.tobytes()
@@ -108,7 +108,7 @@ def test_one_warp_is_what_albumentations_does_one_by_one(strength: float) -> Non
     OpenCV knows a place to 1/32 of a pixel; only the kinks where the mirror begins are smoothed once instead of twice.
     Half a pixel amiss would show everywhere, as .03 or so. Masks differ along the edge of the disc alone.
     """
-    augment = Augmentation(AugmentConfig(strength=strength, light=0, gain=0, noise=0), (64, 64))
+    augment = Augmentation(AugmentConfig(strength=strength, light=0, gain=0, noise=0), (64, 64), SENSOR)
     moved = 0
     for index in range(30):
         expected, expected_mask = _one_by_one(strength, seed=5, epoch=2, index=index)
@@ -124,14 +124,16 @@ def test_one_warp_is_what_albumentations_does_one_by_one(strength: float) -> Non
 def test_a_mix_that_has_no_chance_copies_nothing() -> None:
     """The batch comes back as it is."""
     batch, truth = np.zeros((2, 4, 4, 14), "float32"), np.zeros((2, 4, 4, 1), "float32")
-    assert Augmentation(AugmentConfig(strength=0.5), SIZE).mix(batch, truth, seed=0, epoch=1, step=0)[0] is batch
+    assert (
+        Augmentation(AugmentConfig(strength=0.5), SIZE, SENSOR).mix(batch, truth, seed=0, epoch=1, step=0)[0] is batch
+    )
 
 
 def test_a_patch_that_is_changed_is_not_written_to() -> None:
     """Neither image nor mask, also where they are not contiguous, as a transposed one is not."""
     image, mask = (array.swapaxes(0, 1) for array in _patch())
     before, mask_before = image.copy(), mask.copy()
-    augment = Augmentation(AugmentConfig(strength=1.0, elastic=1.0, dropout=1.0), SIZE)
+    augment = Augmentation(AugmentConfig(strength=1.0, elastic=1.0, dropout=1.0), SIZE, SENSOR)
     for index in range(20):
         changed, _ = augment(image, mask, seed=0, epoch=1, index=index)
         assert not np.array_equal(changed, image)
@@ -147,7 +149,7 @@ def test_each_share_scales_the_chance_of_its_own_operation(name: str) -> None:
     share over 400 draws are at most .1. A crop may by chance be the whole patch, and a rotation none: hardly ever.
     """
     image, mask = _patch()
-    augment = Augmentation(AugmentConfig(strength=0.8, **NEVER | {name: 0.5}), SIZE)
+    augment = Augmentation(AugmentConfig(strength=0.8, **NEVER | {name: 0.5}), SIZE, SENSOR)
     changed = [not np.array_equal(augment(image, mask, seed=0, epoch=1, index=index)[0], image) for index in range(400)]
     assert np.mean(changed) == pytest.approx(0.578 if name == "flips" else 0.4, abs=0.1)
 
@@ -190,7 +192,9 @@ def test_image_and_mask_move_together() -> None:
     image = np.repeat(mask[..., None] * 10.0, 14, axis=2).astype("float32")
     changes = 0
     for index in range(60):
-        moved, moved_mask = Augmentation(AugmentConfig(strength=1.0), SIZE)(image, mask, seed=3, epoch=1, index=index)
+        moved, moved_mask = Augmentation(AugmentConfig(strength=1.0), SIZE, SENSOR)(
+            image, mask, seed=3, epoch=1, index=index
+        )
         np.testing.assert_allclose(moved[..., SLOPE], moved[..., ELEVATION], atol=1e-5)
         # The image is interpolated and the mask is not, so they differ along the edge: 31 pixels long or, with
         # its mirror image and a zoom of 2, some 120 of the 1,024. Light and gain leave 7.6 to 12.6 of the 10.
@@ -201,7 +205,7 @@ def test_image_and_mask_move_together() -> None:
 
 def _symmetry(image: np.ndarray, strength: float, index: int) -> tuple[bool, bool, bool] | None:
     """(transposed, up-down, left-right) that made the terrain of the outcome; None where it was warped besides."""
-    outcome, _ = Augmentation(AugmentConfig(strength=strength), SIZE)(
+    outcome, _ = Augmentation(AugmentConfig(strength=strength), SIZE, SENSOR)(
         image, np.zeros(SIZE, "uint8"), seed=7, epoch=1, index=index
     )
     for code in np.ndindex(2, 2, 2):
@@ -239,7 +243,7 @@ def test_photometric_changes_leave_terrain_alone(change: _Change, largest: float
     """Slope and elevation keep every bit, also below sea level; all optical bands change."""
     before, _ = _patch()
     before[..., ELEVATION] -= 7
-    operation = _Photometric(change, largest, p=1.0)
+    operation = _Photometric(change, largest, SENSOR, p=1.0)
     for seed in range(20):
         image = before.copy()
         operation.set_random_seed(seed)
@@ -252,7 +256,7 @@ def test_photometric_changes_leave_terrain_alone(change: _Change, largest: float
 def test_photometric_changes_happen_by_their_chance(change: _Change, largest: float) -> None:
     """Of 400 patches at a chance of .4 about 160 change; four standard deviations of the share are .098."""
     before = np.arange(224, dtype="float32").reshape(4, 4, 14)
-    operation = _Photometric(change, largest, p=0.4)
+    operation = _Photometric(change, largest, SENSOR, p=0.4)
     changed = []
     for seed in range(400):
         image = before.copy()
@@ -265,7 +269,7 @@ def test_photometric_changes_happen_by_their_chance(change: _Change, largest: fl
 def _changed(change: _Change, image: np.ndarray, largest: float, seed: int) -> np.ndarray:
     """A copy of `image`, changed."""
     copy = image.copy()
-    change(copy, largest, np.random.default_rng(seed))
+    change(copy, largest, SENSOR, np.random.default_rng(seed))
     return copy
 
 
@@ -279,7 +283,7 @@ def test_optical_values_stay_within_bounds(strength: float, gain: float, added: 
     """
     least = (0.975 * 0.9 if strength == 0.5 else 0.95 * 0.8) * value
     image, mask = np.full((*SIZE, 14), value, "float32"), np.zeros(SIZE, "uint8")
-    augment = Augmentation(AugmentConfig(strength=strength), SIZE)
+    augment = Augmentation(AugmentConfig(strength=strength), SIZE, SENSOR)
     seen = []
     for index in range(100):
         changed, _ = augment(image, mask, seed=0, epoch=1, index=index)
@@ -381,7 +385,7 @@ def test_cutmix_takes_image_and_truth_from_one_patch_at_one_place() -> None:
 def test_cutmix_happens_by_its_chance_and_up_to_its_area() -> None:
     """At strength .8 and share .5 some .4 of the patches change, each by up to .8 of its area; the others keep all."""
     images, masks = _batch(8)
-    augment = Augmentation(AugmentConfig(strength=0.8, cutmix=0.5), SIZE)
+    augment = Augmentation(AugmentConfig(strength=0.8, cutmix=0.5), SIZE, SENSOR)
     mixed = [augment.mix(images, masks, seed=0, epoch=1, step=step)[0] for step in range(100)]
     shares = np.stack([(batch != images).any(-1).mean((1, 2)) for batch in mixed])
     # Four standard deviations of a share over 800 draws are .069; rectangles of less than a pixel change nothing:
@@ -424,7 +428,7 @@ def test_mixup_happens_by_its_chance_and_up_to_half_its_strength() -> None:
     """At strength .8 and share .5 some .4 of the patches change, each by up to .4 of another; truth keeps every bit."""
     images = np.stack([np.full((4, 4, 14), patch, "float32") for patch in (0.0, 1.0)])
     masks = np.arange(32, dtype="float32").reshape(2, 4, 4, 1) % 2
-    augment = Augmentation(AugmentConfig(strength=0.8, mixup=0.5), (4, 4))
+    augment = Augmentation(AugmentConfig(strength=0.8, mixup=0.5), (4, 4), SENSOR)
     batches = [augment.mix(images, masks, seed=0, epoch=1, step=step) for step in range(400)]
     # Of two patches, 0 and 1, the change is the other's share itself.
     shares = np.abs(np.stack([mixed[:, 0, 0, 0] for mixed, _ in batches]) - [0, 1])
@@ -443,7 +447,7 @@ def test_mixup_and_cutmix_do_not_touch_each_others_draws() -> None:
     """With both, rectangles are those of CutMix alone, and outside of them patches are those of mix-up alone."""
     images, masks = _batch(6)
     outcomes = {
-        names: Augmentation(AugmentConfig(strength=1.0, **dict.fromkeys(names, 1.0)), SIZE).mix(
+        names: Augmentation(AugmentConfig(strength=1.0, **dict.fromkeys(names, 1.0)), SIZE, SENSOR).mix(
             images, masks, seed=0, epoch=1, step=0
         )
         for names in (("mixup",), ("cutmix",), ("mixup", "cutmix"))
@@ -514,7 +518,7 @@ def test_photometric_changes_keep_the_mean() -> None:
 def test_a_patch_depends_on_seed_epoch_and_index_alone() -> None:
     """Whatever was drawn before, and in whatever thread, the same key gives the same patch."""
     expected = [_augment(0.8, LATER, index=index) for index in range(24)]
-    used = Augmentation(AugmentConfig(strength=0.8, **LATER), SIZE)
+    used = Augmentation(AugmentConfig(strength=0.8, **LATER), SIZE, SENSOR)
     for index in reversed(range(24)):
         again = used(*_patch(), seed=0, epoch=1, index=index)
         np.testing.assert_array_equal(again[0], expected[index][0])
@@ -532,7 +536,7 @@ def digest() -> str:
     pairs = [_augment(0.8, LATER, index=index) for index in range(12)]
     images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
     config = AugmentConfig(strength=0.8, **LATER)
-    mixed = Augmentation(config, SIZE).mix(images, masks[..., None], seed=0, epoch=1, step=0)
+    mixed = Augmentation(config, SIZE, SENSOR).mix(images, masks[..., None], seed=0, epoch=1, step=0)
     for array in (images, masks, *mixed):
         found.update(array.tobytes())
     return found.hexdigest()
@@ -559,21 +563,21 @@ def test_every_part_of_the_key_counts(other: dict[str, int]) -> None:
     image, changed = _augment(1.0)[0], _augment(1.0, **other)[0]
     assert not np.array_equal(image[..., TERRAIN], changed[..., TERRAIN])
     constant = np.ones((*SIZE, 14), "float32"), np.zeros(SIZE, "uint8")
-    augment, key = Augmentation(AugmentConfig(strength=1.0), SIZE), {"seed": 0, "epoch": 1, "index": 0}
+    augment, key = Augmentation(AugmentConfig(strength=1.0), SIZE, SENSOR), {"seed": 0, "epoch": 1, "index": 0}
     assert not np.array_equal(augment(*constant, **key)[0], augment(*constant, **key | other)[0])
 
 
 @pytest.mark.skipif("LSML_REAL_DATA" not in os.environ, reason="LSML_REAL_DATA names no folder of real patches")
 def test_real_patches_stay_plausible() -> None:
     """A real patch keeps its terrain's range and its masks' values, and no band leaves its bounds."""
-    from lsml.data.hdf5 import read_image, read_mask
+    from lsml.data.formats import read_image, read_mask
 
     root = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense"
     paths = sorted((root / "img").glob("*.h5"))[:4]
-    augment = Augmentation(AugmentConfig(strength=1.0), (128, 128))
+    augment = Augmentation(AugmentConfig(strength=1.0), (128, 128), SENSOR)
     for index, path in enumerate(paths):
-        image = read_image(path).astype("float32")
-        mask = read_mask(root / "mask" / path.name.replace("image", "mask"))
+        image = read_image(path, SENSOR).astype("float32")
+        mask = read_mask(root / "mask" / path.name.replace("image", "mask"), SENSOR)
         lowest, highest = image.min((0, 1)), image.max((0, 1))
         for epoch in range(1, 6):
             changed, changed_mask = augment(image, mask, seed=0, epoch=epoch, index=index)

@@ -10,15 +10,15 @@ import h5py
 import numpy as np
 import pytest
 
-from lsml.data import LAYOUTS
 from lsml.data.checks import CheckResult, check
-from lsml.data.hdf5 import read_image
+from lsml.data.formats import read_image
+from lsml.data.layout import LAYOUTS
 from lsml.data.scan import SPLITS, Finding, Scan
 from lsml.data.sealed import test_split as sealed_split
-from lsml.data.sensor import CONSTANTS, PATCH_SHAPE, SLOPE
 from lsml.data.splits import SYNTHETIC, TrainingData, training_splits
 from lsml.data.synthetic import synthesize
 from lsml.errors import DataError
+from tests.bands import CONSTANTS, PATCH_SHAPE, SENSOR, SLOPE
 from tests.processes import ROOT, lsml
 from tests.test_architecture import imported_names, module_of, modules
 
@@ -42,7 +42,7 @@ def data(sound: Path, tmp_path: Path) -> Path:
 
 def change(path: Path, edit: Callable[[np.ndarray], object]) -> None:
     """Edits the stored values of an image in place."""
-    stored = read_image(path)
+    stored = read_image(path, SENSOR)
     edit(stored)
     write(path, "img", stored)
 
@@ -97,7 +97,7 @@ def truncate(data: Path) -> None:
 
 
 def wrong_shape(data: Path) -> None:
-    write(data / "ValidData/img/image_1.h5", "img", np.ones((64, 64, 14)))
+    write(data / "ValidData/img/image_1.h5", "img", read_image(data / "ValidData/img/image_1.h5", SENSOR)[:64, :64])
 
 
 def holes(data: Path) -> None:
@@ -177,7 +177,7 @@ FAULTS = [
     (remove_an_image, "error", "mask without image", ["TestData/mask/mask_2.h5"], "no TestData/img/image_2.h5"),
     (text_file, "error", "unusable image", ["TrainData/img/image_3.h5"], "not an HDF5 file (12 bytes)"),
     (truncate, "error", "unusable image", ["TestData/img/image_1.h5"], "truncated: 1000000 of "),
-    (wrong_shape, "error", "unusable image", ["ValidData/img/image_1.h5"], "has shape (64, 64, 14)"),
+    (wrong_shape, "error", "size", ["ValidData/img/image_1.h5"], "64 x 64 pixels, where most have 128 x 128"),
     (holes, "warning", "not finite", ["TrainData/img/image_1.h5"], "1 in B1 coastal 443 nm, 5 in slope"),
     (constant_band, "warning", "constant band", ["TrainData/img/image_4.h5"], "slope: one value"),
     (mask_of_classes, "error", "unusable mask", ["ValidData/mask/mask_2.h5"], "values {0, 1, 2}"),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lsml.data.pack import PackedSplit
-from lsml.data.sensor import CONSTANTS, PATCH_SHAPE
 from lsml.data.splits import FoldData, FoldedData, _fold_indices, _SplitView
 from lsml.errors import DataError
+from tests.bands import CONSTANTS, PATCH_SHAPE
 
 from .conftest import WritePatch, mask_of
 

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from lsml.data.hdf5 import read_image, read_mask
-from lsml.data.sensor import PATCH_SHAPE
+from lsml.data.formats import read_image, read_mask
 from lsml.errors import DataError
+from tests.bands import PATCH_SHAPE, SENSOR
 
 CANARY = b"canary-4711" * 200_000
 
@@ -26,7 +26,15 @@ def saved(path: Path, fill: Callable[[h5py.File], object]) -> Path:
     return path
 
 
-def refusal(path: Path, read: Callable[[Path], np.ndarray] = read_image) -> str:
+def _image(path: Path) -> np.ndarray:
+    return read_image(path, SENSOR)
+
+
+def _mask(path: Path) -> np.ndarray:
+    return read_mask(path, SENSOR)
+
+
+def refusal(path: Path, read: Callable[[Path], np.ndarray] = _image) -> str:
     """The one line that refuses `path`."""
     with pytest.raises(DataError) as caught:
         read(path)
@@ -64,7 +72,7 @@ def test_image_comes_back_bit_for_bit_with_nan_and_inf(tmp_path: Path) -> None:
     """Stored values are not touched while reading."""
     image = np.arange(math.prod(PATCH_SHAPE), dtype=np.float64).reshape(PATCH_SHAPE) / 7
     image[0, 0, 0], image[1, 2, 3] = np.nan, -np.inf
-    read = read_image(saved(tmp_path / "image_1.h5", lambda file: file.update(img=image)))
+    read = _image(saved(tmp_path / "image_1.h5", lambda file: file.update(img=image)))
     assert read.dtype == np.float64
     np.testing.assert_array_equal(read, image)
 
@@ -73,7 +81,7 @@ def test_image_comes_back_bit_for_bit_with_nan_and_inf(tmp_path: Path) -> None:
 def test_image_of_any_plain_number_type_becomes_float64(tmp_path: Path, dtype: str) -> None:
     """Other writers' number types are read as the numbers they are."""
     image = (np.arange(math.prod(PATCH_SHAPE)) % 1000).reshape(PATCH_SHAPE).astype(dtype)
-    read = read_image(saved(tmp_path / "image_1.h5", lambda file: file.update(img=image)))
+    read = _image(saved(tmp_path / "image_1.h5", lambda file: file.update(img=image)))
     assert read.dtype == np.float64
     np.testing.assert_array_equal(read, image)
 
@@ -82,7 +90,7 @@ def test_image_of_any_plain_number_type_becomes_float64(tmp_path: Path, dtype: s
 def test_mask_becomes_uint8(tmp_path: Path, dtype: type) -> None:
     """0 and 1 mean the same in every number type."""
     mask = np.eye(128).astype(dtype)
-    read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)))
+    read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), SENSOR)
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, np.eye(128))
 
@@ -95,12 +103,12 @@ def test_mask_of_one_value_beside_0_is_that_of_landslide(tmp_path: Path, value: 
     """Whatever the value: pictures have 255. What is not the published 1 is told."""
     mask = np.eye(128).astype(dtype) * np.dtype(dtype).type(value)
     notes: set[str] = set()
-    read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), notes=notes)
+    read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), SENSOR, notes=notes)
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, np.eye(128))
     assert notes == ({note} if note else set())
     full = saved(tmp_path / "mask_2.h5", lambda file: file.update(mask=np.full_like(mask, value)))
-    assert read_mask(full).mean() == 1
+    assert read_mask(full, SENSOR).mean() == 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +128,7 @@ def test_the_only_dataset_is_read_whatever_its_name(tmp_path: Path, name: str | 
     image = np.arange(math.prod(PATCH_SHAPE), dtype=np.float64).reshape(PATCH_SHAPE)
     notes: set[str] = set()
     path = saved(tmp_path / "image_1.h5", lambda file: file.create_dataset(name, data=image))
-    np.testing.assert_array_equal(read_image(path, notes=notes), image)
+    np.testing.assert_array_equal(read_image(path, SENSOR, notes=notes), image)
     assert notes == ({note} if note else set())
 
 
@@ -131,11 +139,11 @@ def test_of_several_datasets_the_one_is_read_that_a_name_tells(tmp_path: Path) -
         file.update(image=np.ones(PATCH_SHAPE), label=np.eye(128), transform=np.arange(6.0))
 
     path = saved(tmp_path / "image_1.h5", fill)
-    assert read_image(path).sum() == math.prod(PATCH_SHAPE)
-    assert read_mask(path).sum() == 128
+    assert read_image(path, SENSOR).sum() == math.prod(PATCH_SHAPE)
+    assert read_mask(path, SENSOR).sum() == 128
     with h5py.File(path, "r+") as file:
         file["img"] = np.zeros(PATCH_SHAPE)
-    assert read_image(path).sum() == 0
+    assert read_image(path, SENSOR).sum() == 0
 
 
 @pytest.mark.parametrize(
@@ -181,7 +189,7 @@ def test_image_in_another_order_of_axes_is_turned(
     stored = image.transpose(axes).reshape(shape)
     told: set[str] = set()
     path = saved(tmp_path / "image_1.h5", lambda file: file.create_dataset("img", data=stored, compression="gzip"))
-    read = read_image(path, notes=told)
+    read = read_image(path, SENSOR, notes=told)
     np.testing.assert_array_equal(read, image)
     assert read.flags.c_contiguous
     assert told == notes
@@ -192,7 +200,9 @@ def test_axes_of_length_1_of_a_mask_do_not_count(tmp_path: Path, shape: tuple[in
     """A mask with a channel of its own, or a batch of one."""
     mask = np.triu(np.ones((128, 128), np.uint8))
     notes: set[str] = set()
-    read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask.reshape(shape))), notes=notes)
+    read = read_mask(
+        saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask.reshape(shape))), SENSOR, notes=notes
+    )
     np.testing.assert_array_equal(read, mask)
     assert notes == {f"mask of shape {shape}"}
 
@@ -210,7 +220,7 @@ def test_allowed_filters_are_read(tmp_path: Path, options: dict) -> None:
     """Copies compressed with the filters that HDF5 and h5py bring along are welcome, noise (which grows) included."""
     image = np.random.default_rng(0).random(PATCH_SHAPE)
     path = saved(tmp_path / "image_1.h5", lambda file: file.create_dataset("img", data=image, **options))
-    np.testing.assert_array_equal(read_image(path), image)
+    np.testing.assert_array_equal(read_image(path, SENSOR), image)
 
 
 def test_file_after_a_user_block_is_read(tmp_path: Path) -> None:
@@ -218,7 +228,7 @@ def test_file_after_a_user_block_is_read(tmp_path: Path) -> None:
     path = tmp_path / "image_1.h5"
     with h5py.File(path, "w", userblock_size=1024) as file:
         file["img"] = np.ones(PATCH_SHAPE)
-    assert read_image(path).sum() == math.prod(PATCH_SHAPE)
+    assert read_image(path, SENSOR).sum() == math.prod(PATCH_SHAPE)
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all\n" * 100])
@@ -282,8 +292,7 @@ def test_group_and_named_type_are_no_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (np.ones((128, 128, 13)), "'img' has shape (128, 128, 13), expected (128, 128, 14) numeric"),
-        (np.ones((14, 128, 127)), "'img' has shape (14, 128, 127), expected"),
+        (np.ones((128, 128, 13)), "'img' has shape (128, 128, 13), expected (H, W, 14) numeric"),
         (np.ones((128, 14, 128)), "'img' has shape (128, 14, 128), expected"),
         (np.ones((2, 128, 128, 14), np.float32), "'img' has shape (2, 128, 128, 14), expected"),
         (np.float64(1), "'img' has shape (), expected"),
@@ -314,7 +323,7 @@ def test_small_file_that_declares_107_gib_is_refused_before_reading(tmp_path: Pa
         tmp_path / "image_1.h5", lambda file: file.create_dataset("img", (120_000, 120_000), "f8", chunks=(64, 64))
     )
     assert path.stat().st_size < 10_000
-    assert "'img' declares 115,200,000,000 bytes, limit 2,097,152" in refusal(path)
+    assert "'img' declares 115,200,000,000 bytes, limit 67,108,864" in refusal(path)
 
 
 def test_chunk_larger_than_its_dataset_is_refused(tmp_path: Path) -> None:
@@ -465,15 +474,15 @@ def test_masks_of_two_meanings_are_refused(tmp_path: Path, values: tuple[float, 
     """Row 18: classes, a value for no data, probabilities are told by their values."""
     mask = np.full((128, 128), values[0], np.int16 if math.isfinite(sum(values)) else np.float32)
     mask[3, : len(values) - 1] = values[1:]
-    assert words in refusal(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), read_mask)
+    assert words in refusal(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), _mask)
 
 
 def test_mask_with_nan_or_many_values_is_refused(tmp_path: Path) -> None:
     """Row 18: a probability map is no mask; the line stays short."""
     mask = np.linspace(0, 1, 128 * 128).reshape(128, 128)
-    line = refusal(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), read_mask)
+    line = refusal(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), _mask)
     assert ", ...}" in line
     assert len(line) < 400
     mask = np.zeros((128, 128))
     mask[0, 0] = np.nan
-    assert "values {0, nan}" in refusal(saved(tmp_path / "mask_2.h5", lambda file: file.update(mask=mask)), read_mask)
+    assert "values {0, nan}" in refusal(saved(tmp_path / "mask_2.h5", lambda file: file.update(mask=mask)), _mask)

@@ -7,7 +7,8 @@ import pytest
 
 from lsml.config.schema import AugmentConfig
 from lsml.data.loader import EpochLoader, SideBySideLoader
-from lsml.data.sensor import ELEVATION
+from lsml.data.sensor import Sensor
+from tests.bands import ELEVATION, SENSOR
 
 EVERY = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
 
@@ -23,6 +24,10 @@ class Patches:
 
     def image(self, index: int) -> np.ndarray:
         return np.full((16, 16, 14), index, "float32")
+
+    @property
+    def sensor(self) -> Sensor:
+        return SENSOR
 
     def mask(self, index: int) -> np.ndarray:
         return np.full((16, 16), index % 2, "uint8")

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsml.data import PatchFiles
 from lsml.data import pack as pack_module
-from lsml.data.pack import PackedSplit, pack_split
-from lsml.data.sensor import BANDS, CONSTANTS, PATCH_SHAPE
+from lsml.data.layout import PatchFiles
+from lsml.data.pack import PackedSplit
+from lsml.data.packing import pack_split
 from lsml.data.splits import TrainingData, training_splits
 from lsml.errors import DataError
+from tests.bands import BANDS, CONSTANTS, PATCH_SHAPE, SENSOR
 
 BAND = np.array(CONSTANTS)
 FILES = ("images.npy", "masks.npy", "manifest.json")
@@ -52,7 +53,7 @@ def refusal(act) -> str:
 def test_integers_over_constants_are_packed_as_uint16(tmp_path: Path, folder: Path, write_patch) -> None:
     """The published format: 459 kB a patch, values back to float32 precision, masks as they were."""
     files = write_all(folder, write_patch, [2, 3, 10])
-    pack = pack_split("train", files, tmp_path / "cache", fill=None)
+    pack = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     assert pack.dtype == np.uint16
     assert (pack.name, len(pack), pack.ids) == ("train", 3, ("image_2", "image_3", "image_10"))
     assert (pack.path / "images.npy").stat().st_size < 3 * 460_000
@@ -76,7 +77,7 @@ def test_other_values_are_packed_as_float32(tmp_path: Path, folder: Path, write_
     odd = np.random.default_rng(3).integers(0, 5000, PATCH_SHAPE) / BAND
     odd[100, 100, 13] += 1e-4
     write_patch(folder / "img", folder / "mask", 3, image=odd)
-    pack = pack_split("train", [*files, *files_of(folder, [3])], tmp_path / "cache", fill=None)
+    pack = pack_split("train", [*files, *files_of(folder, [3])], tmp_path / "cache", SENSOR, fill=None)
     assert pack.dtype == np.float32
     np.testing.assert_array_equal(pack.image(2), odd.astype(np.float32))
     np.testing.assert_array_equal(
@@ -87,7 +88,7 @@ def test_other_values_are_packed_as_float32(tmp_path: Path, folder: Path, write_
 
 def test_batch_has_the_shapes_that_a_network_takes(tmp_path: Path, folder: Path, write_patch) -> None:
     """In the order asked for, repeats included, and writable."""
-    pack = pack_split("train", write_all(folder, write_patch, [1, 2, 3]), tmp_path / "cache", fill=None)
+    pack = pack_split("train", write_all(folder, write_patch, [1, 2, 3]), tmp_path / "cache", SENSOR, fill=None)
     images, masks = pack.batch([2, 0, 2, 1])
     assert (images.shape, images.dtype) == ((4, *PATCH_SHAPE), np.float32)
     assert (masks.shape, masks.dtype) == ((4, 128, 128, 1), np.float32)
@@ -113,7 +114,7 @@ def test_nan_and_inf_become_the_median_of_train(tmp_path: Path, folder: Path, wr
     second[0, :100, 12], second[0, 100:, 12] = np.nan, np.inf
     write_patch(folder / "img", folder / "mask", 1, image=first / BAND)
     write_patch(folder / "img", folder / "mask", 2, image=second / BAND)
-    train = pack_split("train", files_of(folder, [1, 2]), tmp_path / "cache", fill=None)
+    train = pack_split("train", files_of(folder, [1, 2]), tmp_path / "cache", SENSOR, fill=None)
     assert train.dtype == (np.uint16 if whole else np.float32)
     assert train.nonfinite == {band.name: 128 if band.name == "slope" else 0 for band in BANDS}
     median = (20 + off) / BAND[12]
@@ -127,7 +128,9 @@ def test_nan_and_inf_become_the_median_of_train(tmp_path: Path, folder: Path, wr
     third = np.full(PATCH_SHAPE, 50.0)
     third[5, 5, 12] = -np.inf
     write_patch(folder / "img", folder / "mask", 3, image=third / BAND)
-    validation = pack_split("validation", files_of(folder, [3]), tmp_path / "cache", fill=train.statistics.median)
+    validation = pack_split(
+        "validation", files_of(folder, [3]), tmp_path / "cache", SENSOR, fill=train.statistics.median
+    )
     assert validation.dtype == train.dtype
     assert validation.image(0)[5, 5, 12] == np.float32(median)
     assert validation.image(0)[5, 4, 12] == np.float32(50 / BAND[12])
@@ -138,7 +141,7 @@ def test_values_beyond_float32_are_not_finite(tmp_path: Path, folder: Path, writ
     """1e300 would be inf in the float32 that a network takes: it is replaced and counted like one."""
     image = np.full(PATCH_SHAPE, 0.123456)
     image[0, 0, 0] = 1e300
-    pack = pack_split("train", write_all(folder, write_patch, [1], image=image), tmp_path / "cache", fill=None)
+    pack = pack_split("train", write_all(folder, write_patch, [1], image=image), tmp_path / "cache", SENSOR, fill=None)
     assert pack.nonfinite["B1 coastal 443 nm"] == 1
     assert pack.image(0)[0, 0, 0] == np.float32(0.123456)
 
@@ -150,7 +153,7 @@ def test_train_band_without_finite_values_is_refused_and_leaves_nothing(
     image = np.ones(PATCH_SHAPE)
     image[..., 0] = np.nan
     files = write_all(folder, write_patch, [1], image=image)
-    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", fill=None))
+    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None))
     assert "B1 coastal 443 nm: no finite value" in line
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] in ([], [".lock"])
 
@@ -159,11 +162,15 @@ def test_unchanged_files_open_the_pack_that_is_there(tmp_path: Path, folder: Pat
     """The second call writes nothing and takes milliseconds; a file that changed makes a new pack."""
     files = write_all(folder, write_patch, [1, 2])
     calls: list[tuple[str, int, int]] = []
-    first = pack_split("train", files, tmp_path / "cache", fill=None, progress=lambda *call: calls.append(call))
+
+    def note(what: str, done: int, total: int) -> None:
+        calls.append((what, done, total))
+
+    first = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None, progress=note)
     assert calls == [("train", 1, 2), ("train", 2, 2)]
     written = (first.path / "manifest.json").stat().st_mtime_ns
     started = time.perf_counter()
-    second = pack_split("train", files, tmp_path / "cache", fill=None, progress=lambda *call: calls.append(call))
+    second = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None, progress=note)
     assert time.perf_counter() - started < 0.5
     assert len(calls) == 2
     assert second.path == first.path
@@ -175,7 +182,7 @@ def test_unchanged_files_open_the_pack_that_is_there(tmp_path: Path, folder: Pat
     write_patch(folder / "img", folder / "mask", 2, image=image / BAND)
     for path, status in times.items():  # as copying tools do
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    third = pack_split("train", files, tmp_path / "cache", fill=None)
+    third = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     assert third.path != first.path
     assert third.fingerprint != first.fingerprint
 
@@ -183,18 +190,18 @@ def test_unchanged_files_open_the_pack_that_is_there(tmp_path: Path, folder: Pat
 def test_fingerprint_is_of_the_content_alone(tmp_path: Path, folder: Path, write_patch) -> None:
     """Equal for the same content in another folder at another time; different by a pixel, a mask, an id, an order."""
     files = write_all(folder, write_patch, [1, 2])
-    first = pack_split("train", files, tmp_path / "cache", fill=None)
+    first = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere)
     os.utime(elsewhere / "img/image_1.h5", (1, 1))
-    again = pack_split("train", files_of(elsewhere, [1, 2]), tmp_path / "other", fill=None)
+    again = pack_split("train", files_of(elsewhere, [1, 2]), tmp_path / "other", SENSOR, fill=None)
     assert again.path.name != first.path.name
     assert again.fingerprint == first.fingerprint
     assert len(first.fingerprint) == 64
 
     def changed(**arrays: np.ndarray) -> str:
         write_patch(elsewhere / "img", elsewhere / "mask", 2, **arrays)
-        return pack_split("train", files_of(elsewhere, [1, 2]), tmp_path / "other", fill=None).fingerprint
+        return pack_split("train", files_of(elsewhere, [1, 2]), tmp_path / "other", SENSOR, fill=None).fingerprint
 
     image = np.random.default_rng(2).integers(0, 5000, PATCH_SHAPE)
     image[7, 7, 7] += 1
@@ -205,15 +212,15 @@ def test_fingerprint_is_of_the_content_alone(tmp_path: Path, folder: Path, write
         first.fingerprint,
         changed(image=image / BAND),
         changed(mask=mask),
-        pack_split("train", renamed, tmp_path / "names", fill=None).fingerprint,
-        pack_split("train", files[::-1], tmp_path / "cache", fill=None).fingerprint,
+        pack_split("train", renamed, tmp_path / "names", SENSOR, fill=None).fingerprint,
+        pack_split("train", files[::-1], tmp_path / "cache", SENSOR, fill=None).fingerprint,
     ]
     assert len(set(prints)) == len(prints)
 
 
 def test_pack_survives_pickling_as_its_path(tmp_path: Path, folder: Path, write_patch) -> None:
     """What goes to a worker is a path, however large the split."""
-    pack = pack_split("train", write_all(folder, write_patch, [1, 2]), tmp_path / "cache", fill=None)
+    pack = pack_split("train", write_all(folder, write_patch, [1, 2]), tmp_path / "cache", SENSOR, fill=None)
     data = pickle.dumps(pack)
     assert len(data) < 1000
     copy = pickle.loads(data)
@@ -226,13 +233,13 @@ def test_pack_survives_pickling_as_its_path(tmp_path: Path, folder: Path, write_
 def test_truncated_pack_is_refused_and_made_again(tmp_path: Path, folder: Path, write_patch, name: str) -> None:
     """Cut at 20 places, each file is refused in one line when opened; packing again repairs it."""
     files = write_all(folder, write_patch, [1])
-    pack = pack_split("train", files, tmp_path / "cache", fill=None)
+    pack = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     path = pack.path / name
     content = path.read_bytes()
     for size in np.linspace(0, len(content) - 1, 20).astype(int).tolist():
         path.write_bytes(content[:size])
         assert str(pack.path) in refusal(lambda: PackedSplit(pack.path))
-    again = pack_split("train", files, tmp_path / "cache", fill=None)
+    again = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     assert again.path == pack.path
     assert again.fingerprint == pack.fingerprint
     again.verify()
@@ -243,7 +250,7 @@ def test_truncated_pack_is_refused_and_made_again(tmp_path: Path, folder: Path, 
 @pytest.mark.parametrize("name", FILES[:2])
 def test_flipped_bit_is_found_by_its_checksum(tmp_path: Path, folder: Path, write_patch, name: str) -> None:
     """Row 4: the size is right, the content is not."""
-    pack = pack_split("train", write_all(folder, write_patch, [1]), tmp_path / "cache", fill=None)
+    pack = pack_split("train", write_all(folder, write_patch, [1]), tmp_path / "cache", SENSOR, fill=None)
     content = bytearray((pack.path / name).read_bytes())
     content[-1000] ^= 1
     (pack.path / name).write_bytes(content)
@@ -253,7 +260,7 @@ def test_flipped_bit_is_found_by_its_checksum(tmp_path: Path, folder: Path, writ
 
 def test_changed_manifest_is_refused_when_opened(tmp_path: Path, folder: Path, write_patch) -> None:
     """Row 4: the statistics in it scale every input, so a changed digit must not pass."""
-    pack = pack_split("train", write_all(folder, write_patch, [1]), tmp_path / "cache", fill=None)
+    pack = pack_split("train", write_all(folder, write_patch, [1]), tmp_path / "cache", SENSOR, fill=None)
     path = pack.path / "manifest.json"
     tree = json.loads(path.read_text())
     tree["pack"]["statistics"]["mean"][3] += 1e-9
@@ -267,13 +274,14 @@ def test_changed_manifest_is_refused_when_opened(tmp_path: Path, folder: Path, w
 PACK = """
 import sys
 from pathlib import Path
-from lsml.data import PatchFiles
-from lsml.data.pack import pack_split
+from lsml.data.layout import PatchFiles
+from lsml.data.packing import pack_split
+from lsml.data.sensor import LANDSLIDE4SENSE
 folder, cache, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 files = [PatchFiles(f"image_{k}", folder / f"img/image_{k}.h5", folder / f"mask/mask_{k}.h5") for k in range(1, n + 1)]
 print("ready", flush=True)
 sys.stdin.readline()
-pack = pack_split("train", files, cache, fill=None, progress=lambda *call: print(*call, flush=True))
+pack = pack_split("train", files, cache, LANDSLIDE4SENSE, fill=None, progress=lambda *call: print(*call, flush=True))
 print("fingerprint", pack.fingerprint, flush=True)
 """
 
@@ -294,7 +302,7 @@ def packing_process(folder: Path, cache: Path, n: int) -> subprocess.Popen:
 def test_killed_while_packing_then_packed_again(tmp_path: Path, folder: Path, write_patch, after: int) -> None:
     """SIGKILL in the middle leaves nothing under a pack's name; the next start cleans up and ends with a good one."""
     files = write_all(folder, write_patch, [1, 2, 3, 4])
-    expected = pack_split("train", files, tmp_path / "reference", fill=None)
+    expected = pack_split("train", files, tmp_path / "reference", SENSOR, fill=None)
     cache = tmp_path / "cache"
     process = packing_process(folder, cache, 4)
     process.stdin.write("\n")
@@ -305,7 +313,7 @@ def test_killed_while_packing_then_packed_again(tmp_path: Path, folder: Path, wr
     assert process.wait() == -signal.SIGKILL
     left = {path.name for path in cache.iterdir()}
     assert any(name.endswith(".partial") for name in left) or expected.path.name in left
-    pack = pack_split("train", files, cache, fill=None)
+    pack = pack_split("train", files, cache, SENSOR, fill=None)
     pack.verify()
     assert pack.fingerprint == expected.fingerprint
     assert {path.name.removesuffix(".lock") for path in cache.iterdir()} == {pack.path.name}
@@ -352,7 +360,7 @@ def test_broken_patch_is_named_and_nothing_is_left(tmp_path: Path, folder: Path,
     """The line names the file, and the next start finds no half a pack."""
     files = write_all(folder, write_patch, [1, 2])
     os.truncate(files[1].image, 1_000_000)
-    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", fill=None))
+    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None))
     assert f"{files[1].image}: truncated: 1000000 of" in line
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
@@ -365,19 +373,21 @@ def test_files_that_change_meanwhile_are_refused(tmp_path: Path, folder: Path, w
         if done == 2:
             write_patch(folder / "img", folder / "mask", 1, mask=np.zeros((128, 128), np.uint8))
 
-    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", fill=None, progress=change))
+    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None, progress=change))
     assert "its files changed while they were packed" in line
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
 def test_splits_without_patches_files_or_masks_are_refused(tmp_path: Path, folder: Path, write_patch) -> None:
     """Each in its own words."""
-    assert "no patches" in refusal(lambda: pack_split("train", [], tmp_path / "cache", fill=None))
+    assert "no patches" in refusal(lambda: pack_split("train", [], tmp_path / "cache", SENSOR, fill=None))
     (patch,) = write_all(folder, write_patch, [1])
     unmasked = [patch._replace(mask=None)]
-    assert "image_1: no mask" in refusal(lambda: pack_split("train", unmasked, tmp_path / "cache", fill=None))
+    assert "image_1: no mask" in refusal(lambda: pack_split("train", unmasked, tmp_path / "cache", SENSOR, fill=None))
     patch.image.unlink()
-    assert "image_1.h5: cannot be read" in refusal(lambda: pack_split("train", [patch], tmp_path / "cache", fill=None))
+    assert "image_1.h5: cannot be read" in refusal(
+        lambda: pack_split("train", [patch], tmp_path / "cache", SENSOR, fill=None)
+    )
     assert "no manifest.json" in refusal(lambda: PackedSplit(tmp_path / "nowhere"))
 
 
@@ -418,7 +428,7 @@ def test_memory_stays_at_a_few_patches(tmp_path: Path, folder: Path, write_patch
 @pytest.mark.skipif("LSML_REAL_DATA" not in os.environ, reason="LSML_REAL_DATA names no folder of real patches")
 def test_real_patches_are_integers_and_come_back(tmp_path: Path) -> None:
     """The published files fit in uint16 without loss at float32 precision."""
-    from lsml.data.hdf5 import read_image, read_mask
+    from lsml.data.formats import read_image, read_mask
 
     root = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense"
     data = TrainingData.prepare(root, tmp_path / "cache")
@@ -428,5 +438,5 @@ def test_real_patches_are_integers_and_come_back(tmp_path: Path) -> None:
         pack.verify()
         assert sum(pack.nonfinite.values()) == 0
         for index, patch in enumerate(files):
-            np.testing.assert_allclose(pack.image(index), read_image(patch.image), rtol=0, atol=1e-6)
-            np.testing.assert_array_equal(pack.mask(index), read_mask(patch.mask))
+            np.testing.assert_allclose(pack.image(index), read_image(patch.image, SENSOR), rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(pack.mask(index), read_mask(patch.mask, SENSOR))

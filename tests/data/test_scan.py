@@ -453,7 +453,7 @@ def test_training_splits_know_no_test_folder() -> None:
     assert not [word for word in words if "TestData" in word or word.endswith("/test")]
     modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert "lsml.data.sealed" not in modules
-    assert set(layout._TrainingSplits._fields) == {"train", "validation", "source", "held_out"}
+    assert set(layout._TrainingSplits._fields) == {"train", "validation", "sensor", "source", "held_out"}
 
 
 PREPARE = """

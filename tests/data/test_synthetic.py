@@ -10,7 +10,9 @@ from sklearn.metrics import precision_recall_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lsml.data.sensor import (
+from lsml.data.synthetic import synthesize, synthetic_patch
+from lsml.errors import ConfigError, DataError
+from tests.bands import (
     CONSTANTS,
     ELEVATION,
     GREEN,
@@ -21,8 +23,6 @@ from lsml.data.sensor import (
     SHORT_WAVE_INFRARED_2,
     SLOPE,
 )
-from lsml.data.synthetic import synthesize, synthetic_patch
-from lsml.errors import ConfigError, DataError
 
 SIZES = {"train": 48, "validation": 16, "test": 16}
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lsml.data.sensor import CONSTANTS
 from lsml.data.splits import TrainingData
+from tests.bands import CONSTANTS
 
 from .conftest import WritePatch, integers_of
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from lsml.data.sensor import PATCH_SHAPE
 from lsml.names import Artifact
+from tests.bands import PATCH_SHAPE, SENSOR
 from tests.end_to_end.conftest import Study, client, copy_study, runs
 from tests.end_to_end.test_evaluate import LOAD_AND_SCORE
 from tests.processes import lsml, without_lsml
@@ -70,11 +70,11 @@ def ensembles(folder: Path) -> list[Any]:
 
 def validation(data: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ids, images float32 and masks of the validation patches."""
-    from lsml.data.hdf5 import read_image, read_mask
+    from lsml.data.formats import read_image, read_mask
 
     ids = [f"image_{number}" for number in (1, 2, 3)]
-    images = [read_image(data / "ValidData" / "img" / f"{name}.h5").astype(np.float32) for name in ids]
-    masks = [read_mask(data / "ValidData" / "mask" / f"{name.replace('image', 'mask')}.h5") for name in ids]
+    images = [read_image(data / "ValidData" / "img" / f"{name}.h5", SENSOR).astype(np.float32) for name in ids]
+    masks = [read_mask(data / "ValidData" / "mask" / f"{name.replace('image', 'mask')}.h5", SENSOR) for name in ids]
     return ids, np.stack(images), np.stack(masks)
 
 

@@ -9,6 +9,7 @@ from lsml.evaluation.evaluate import Evaluation, Patch, evaluate_predictions, pr
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import METRICS
 from lsml.scoring.objects import ObjectCounts
+from tests.bands import SENSOR
 
 
 def _patch(number: int, landslides: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> Patch:
@@ -18,7 +19,7 @@ def _patch(number: int, landslides: Sequence[tuple[int, int]], found: Sequence[t
         mask[0, start:stop] = 1
     for start, stop in found:
         image[0, start:stop] = 0.8
-    return Patch(f"image_{number}", image, mask)
+    return Patch(f"image_{number}", image, mask, SENSOR)
 
 
 def _first_band(images: np.ndarray) -> np.ndarray:
@@ -40,7 +41,7 @@ def test_objects_and_calibration_stand_beside_the_pixels() -> None:
     assert found.objects == ObjectCounts(
         landslides=(1, 1, 0), hits=(0, 1, 0), predicted=5, false_alarms=3, empty_false_alarms=2, empty_pixels=1600
     )
-    assert found.objects.empty_km2 == pytest.approx(0.16)
+    assert found.objects.empty_km2(10) == pytest.approx(0.16)
     # Found are 11 of 24 landslide pixels, and 4 others.
     assert found.metrics["precision"] == pytest.approx(11 / 15)
     assert found.metrics["recall"] == pytest.approx(11 / 24)

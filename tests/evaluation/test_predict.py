@@ -7,6 +7,7 @@ import pytest
 
 from lsml.errors import DataError
 from lsml.evaluation.predict import over_symmetries, predict_patches
+from tests.bands import SENSOR
 
 
 def _left_neighbour(images: np.ndarray) -> np.ndarray:
@@ -49,4 +50,4 @@ def test_a_picture_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
     """A folder in the place of one: one line instead of the system's error, before anything is predicted."""
     (tmp_path / "panel" / "image_3.png").mkdir(parents=True)
     with pytest.raises(DataError, match=r"image_3\.png: cannot be removed: .*; give another --out"):
-        predict_patches(_left_neighbour, (), 0.5, tmp_path, pictures=1, progress=lambda done, total: None)
+        predict_patches(_left_neighbour, (), 0.5, tmp_path, sensor=SENSOR, pictures=1, progress=lambda *_: None)

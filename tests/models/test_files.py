@@ -16,6 +16,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.errors import ModelError
 from lsml.models.export import export, load_bytes, load_file
 from lsml.models.unet import build_model
+from tests.bands import SENSOR
 
 SMALL = {"model.filters": 4, "model.depth": 1}
 
@@ -29,7 +30,7 @@ def model(statistics: BandStatistics) -> keras.Model:
 @pytest.fixture(scope="module")
 def exported(model: keras.Model) -> bytes:
     """Its file."""
-    return export(model).content
+    return export(model, SENSOR).content
 
 
 def test_an_exported_file_is_uncompiled_and_loads_back(exported: bytes, model: keras.Model, tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_an_exported_file_is_uncompiled_and_loads_back(exported: bytes, model: k
     path = tmp_path / "model.keras"
     path.write_bytes(exported)
     bands = np.random.default_rng(0).uniform(0, 4, (1, 8, 8, 14)).astype("float32")
-    for loaded in (load_bytes(exported), load_file(path)):
+    for loaded in (load_bytes(exported, SENSOR), load_file(path, SENSOR)):
         assert not loaded.compiled
         np.testing.assert_allclose(loaded(bands), model(bands), rtol=0, atol=1e-6)
 
@@ -83,7 +84,7 @@ def test_files_that_are_no_keras_archives_are_refused(exported: bytes, model: ke
     }
     for reason, content in refused.items():
         with pytest.raises(ModelError, match=reason) as error:
-            load_bytes(content)
+            load_bytes(content, SENSOR)
         assert error.value.exit_code == 5
         assert "\n" not in str(error.value)
 
@@ -92,11 +93,11 @@ def test_truncated_and_damaged_files_are_refused(exported: bytes) -> None:
     """A file cut off anywhere, or with one byte of its weights turned, does not load."""
     for share in (0.01, 0.2, 0.5, 0.8, 0.99, 0.9999):
         with pytest.raises(ModelError, match="truncated or damaged"):
-            load_bytes(exported[: int(len(exported) * share)])
+            load_bytes(exported[: int(len(exported) * share)], SENSOR)
     turned = bytearray(exported)
     turned[len(turned) // 2] ^= 0xFF
     with pytest.raises(ModelError, match="damaged"):
-        load_bytes(bytes(turned))
+        load_bytes(bytes(turned), SENSOR)
 
 
 def test_layers_that_can_run_code_are_refused(exported: bytes, tmp_path: Path) -> None:
@@ -104,16 +105,16 @@ def test_layers_that_can_run_code_are_refused(exported: bytes, tmp_path: Path) -
     bands = keras.Input((None, None, 14))
     with_lambda = keras.Model(bands, keras.layers.Lambda(lambda x: x[..., :1])(bands))
     with pytest.raises(ModelError, match="layer Lambda can run code"):
-        load_bytes(_saved(with_lambda, tmp_path / "lambda.keras"))
+        load_bytes(_saved(with_lambda, tmp_path / "lambda.keras"), SENSOR)
 
     foreign = _rewritten(exported, lambda config: _layer(config).update(module="os", class_name="system"))
     with pytest.raises(ModelError, match="system of module os is not one of Keras's own layers"):
-        load_bytes(foreign)
+        load_bytes(foreign, SENSOR)
 
     function = {"module": "keras.utils", "class_name": "function", "config": "get_file"}
     hidden = _rewritten(exported, lambda config: _layer(config)["config"].update(activation=function))
     with pytest.raises(ModelError, match=r"function of module keras\.utils"):
-        load_bytes(hidden)
+        load_bytes(hidden, SENSOR)
 
 
 def test_networks_of_other_shapes_are_refused(tmp_path: Path) -> None:
@@ -127,10 +128,10 @@ def test_networks_of_other_shapes_are_refused(tmp_path: Path) -> None:
     }
     for reason, network in refused.items():
         with pytest.raises(ModelError, match=reason):
-            load_bytes(_saved(network, tmp_path / "model.keras"))
+            load_bytes(_saved(network, tmp_path / "model.keras"), SENSOR)
 
 
 def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:
     """A path without a file is named in the error."""
     with pytest.raises(ModelError, match=r"absent\.keras: cannot be read"):
-        load_file(tmp_path / "absent.keras")
+        load_file(tmp_path / "absent.keras", SENSOR)

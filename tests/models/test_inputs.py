@@ -10,12 +10,13 @@ import pytest
 from keras import ops
 
 from lsml.config.schema import InputConfig, TrainConfig
-from lsml.data.hdf5 import read_image
-from lsml.data.sensor import BLUE, CONSTANTS, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
+from lsml.data.formats import read_image
+from lsml.data.sensor import GROUPS
 from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import ConfigError
-from lsml.models.inputs import GROUPS, NDVI, SETS, features_of, reflectance, replace_nonfinite, scale, spectral_index
+from lsml.models.inputs import NDVI, SETS, features_of, reflectance, replace_nonfinite, scale, spectral_index
 from lsml.models.inputs import _six_inputs as six_inputs
+from tests.bands import BANDS, BLUE, CONSTANTS, ELEVATION, GREEN, NEAR_INFRARED, RED, SENSOR, SLOPE
 
 
 def _scaled(stored: np.ndarray, scaling: str, statistics: BandStatistics) -> np.ndarray:
@@ -65,8 +66,9 @@ OFF = dict.fromkeys(GROUPS, False)
 
 
 def test_every_band_is_in_one_group() -> None:
-    """The groups are the true-or-false fields of the input layer, and together the 14 bands."""
-    assert sorted(band for members in GROUPS.values() for band in members) == list(range(14))
+    """The groups are the true-or-false fields of the input layer, and together all bands of Landslide4Sense."""
+    roles = [role for members in GROUPS.values() for role in members]
+    assert sorted(roles) == sorted(band.role for band in BANDS)
     switches = {spec.name for spec in TrainConfig.fields() if spec.kind == "bool" and spec.name.startswith("input.")}
     assert switches == {f"input.{group}" for group in GROUPS}
 
@@ -76,12 +78,11 @@ def test_a_group_turned_off_leaves_the_others_as_they_were(group: str, statistic
     """The bands of all other groups stay in their order; with it alone turned on there is nothing but its bands."""
     stored = np.array(statistics.mean) + np.arange(14) / 20
     everything = _scaled(stored, "standard", statistics)
-    rest = [band for band in range(14) if band not in GROUPS[group]]
+    own = [SENSOR.place(role) for role in GROUPS[group]]
+    rest = [band for band in range(14) if band not in own]
     np.testing.assert_array_equal(_features(stored, statistics), everything)
     np.testing.assert_array_equal(_features(stored, statistics, **{group: False}), everything[rest])
-    np.testing.assert_array_equal(
-        _features(stored, statistics, **(OFF | {group: True})), everything[list(GROUPS[group])]
-    )
+    np.testing.assert_array_equal(_features(stored, statistics, **(OFF | {group: True})), everything[own])
 
 
 def test_with_nothing_to_look_at_there_is_no_network(statistics: BandStatistics) -> None:
@@ -132,10 +133,10 @@ def test_indices_are_finite_whatever_is_stored(value: float, statistics: BandSta
 def test_ndvi_of_the_real_patches() -> None:
     """Over all pixels of the twelve real patches NDVI averages .595, as forest has; of stored values -.02."""
     folder = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense" / "img"
-    stored = np.stack([read_image(path) for path in sorted(folder.glob("*.h5"))]).astype("float32")
+    stored = np.stack([read_image(path, SENSOR) for path in sorted(folder.glob("*.h5"))]).astype("float32")
     assert len(stored) == 12
     bands = keras.Input((None, None, 14))
-    found = np.asarray(keras.Model(bands, spectral_index(reflectance(bands), NDVI))(stored))
+    found = np.asarray(keras.Model(bands, spectral_index(reflectance(bands, SENSOR), NDVI, SENSOR))(stored))
     red, near_infrared = stored[..., RED], stored[..., NEAR_INFRARED]
     assert found.mean(dtype=float) == pytest.approx(0.595, abs=0.001)
     assert ((near_infrared - red) / (near_infrared + red)).mean(dtype=float) == pytest.approx(-0.021, abs=0.001)
@@ -178,7 +179,7 @@ def _patch() -> np.ndarray:
 
 def test_the_six_inputs_by_hand() -> None:
     """Colours by half of their common maximum, NDVI of stored values, slope and elevation by half of their own."""
-    inputs = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(_patch())))[0]
+    inputs = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(_patch()), SENSOR))[0]
     # Largest of blue, green and red: 4, so 1 - x / 2.
     np.testing.assert_allclose(inputs[..., 0], [[0.5, -0.5], [0, 1]])
     np.testing.assert_allclose(inputs[..., 1], [[0, 0.5], [0.5, -1]])
@@ -193,12 +194,12 @@ def test_the_six_inputs_by_hand() -> None:
 
 def test_every_patch_is_scaled_by_itself() -> None:
     """A patch four times as high has the same inputs, and beside it in a batch the other keeps its own."""
-    alone = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(_patch())))
-    both = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(np.concatenate([4 * _patch(), _patch()]))))
+    alone = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(_patch()), SENSOR))
+    both = ops.convert_to_numpy(six_inputs(ops.convert_to_tensor(np.concatenate([4 * _patch(), _patch()])), SENSOR))
     np.testing.assert_allclose(both, np.concatenate([alone, alone]), rtol=1e-6)
 
 
 def test_a_patch_of_zeros_has_finite_inputs() -> None:
     """Nothing is divided by zero: 1 - 0 for all but NDVI, which is 0."""
-    inputs = ops.convert_to_numpy(six_inputs(ops.zeros((1, 2, 2, 14))))
+    inputs = ops.convert_to_numpy(six_inputs(ops.zeros((1, 2, 2, 14)), SENSOR))
     np.testing.assert_array_equal(inputs, np.broadcast_to([1, 1, 1, 0, 1, 1], (1, 2, 2, 6)))

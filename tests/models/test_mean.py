@@ -17,6 +17,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.models.ensemble import weighted_mean
 from lsml.models.export import export, load_bytes
 from lsml.models.unet import build_model
+from tests.bands import SENSOR
 from tests.processes import WITHOUT_LSML
 
 STRANGER = """
@@ -67,7 +68,7 @@ def test_a_member_that_counts_twice_is_in_the_file_once(tmp_path: Path) -> None:
     mean = weighted_mean([_constant(0.3), _constant(0.9)], [2, 1])
     assert mean.count_params() == 30
     np.testing.assert_allclose(np.asarray(mean(_bands(1, 1, 1))), 0.5, rtol=0, atol=1e-6)
-    with zipfile.ZipFile(BytesIO(export(mean).content)) as archive:
+    with zipfile.ZipFile(BytesIO(export(mean, SENSOR).content)) as archive:
         layers = json.loads(archive.read("config.json"))["config"]["layers"]
     assert [layer["name"] for layer in layers if layer["class_name"] == "Functional"] == ["member_1", "member_2"]
 
@@ -88,8 +89,8 @@ def test_the_file_loads_where_lsml_cannot_be_imported(backend: str, statistics: 
     bands = _bands(2, 16, 32)
     first, second = (model.predict_on_batch(bands) for model in members)
     expected = 0.75 * first + 0.25 * second
-    content = export(weighted_mean(members, [3, 1])).content
-    np.testing.assert_allclose(load_bytes(content).predict_on_batch(bands), expected, rtol=0, atol=1e-6)
+    content = export(weighted_mean(members, [3, 1]), SENSOR).content
+    np.testing.assert_allclose(load_bytes(content, SENSOR).predict_on_batch(bands), expected, rtol=0, atol=1e-6)
 
     (tmp_path / "mean.keras").write_bytes(content)
     np.save(tmp_path / "bands.npy", bands)

@@ -22,6 +22,7 @@ from lsml.models.unet import build_network, build_networks
 from lsml.training.fit import FitResult, fit
 from lsml.training.network import Network
 from lsml.training.trainer import Trainer, last_epoch
+from tests.bands import SENSOR
 from tests.processes import ROOT, WITHOUT_LSML, environment, lsml
 from tests.training.test_trainer import STATISTICS, Listener, Squares
 
@@ -66,7 +67,7 @@ def _config(weights: Path | str, **values: Scalar) -> TrainConfig:
 
 def _carried(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
     network = build_network(config, statistics)
-    load_pretrained(config, network)
+    load_pretrained(config, network, statistics.sensor)
     return network
 
 
@@ -319,7 +320,7 @@ def kernels(weights: Path) -> dict[str, list[np.ndarray]]:
     }
     found = {"start": _kernels(_carried(config, STATISTICS))}
     return found | {
-        name: _kernels(load_bytes(_fitted(with_values(config, h))[0].model.content)) for name, h in held.items()
+        name: _kernels(load_bytes(_fitted(with_values(config, h))[0].model.content, SENSOR)) for name, h in held.items()
     }
 
 

@@ -14,6 +14,7 @@ from lsml.losses import CompoundLoss
 from lsml.models.export import export
 from lsml.models.unet import SupervisedLoss, build_model, build_networks
 from lsml.models.unet import _level_weights as level_weights
+from tests.bands import SENSOR
 
 SMALL = {"model.filters": 4, "model.depth": 3}
 
@@ -58,7 +59,7 @@ def test_the_inference_network_is_the_same_with_and_without(statistics: BandStat
     assert len(second.training_model.weights) == len(second.inference_model.weights) + 4
     for one, two in zip(first.inference_model.get_weights(), second.inference_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    files = [export(build_model(config, statistics)).content for config in (plain, supervised)]
+    files = [export(build_model(config, statistics), SENSOR).content for config in (plain, supervised)]
     names = [{layer["name"] for layer in _layers(content) if "conv" in layer["name"]} for content in files]
     assert names[0] == names[1]
     assert not any(layer["name"].startswith("logits") and layer["name"] != "logits" for layer in _layers(files[1]))

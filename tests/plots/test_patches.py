@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from lsml.data.sensor import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED
 from lsml.plots import curves, png
 from lsml.plots import patches as figures
 from lsml.scoring.metrics import PooledCounts
+from tests.bands import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED, SENSOR
 
 
 def stored(**reflectances: float) -> np.ndarray:
@@ -32,15 +32,15 @@ def four_outcomes() -> tuple[np.ndarray, np.ndarray]:
 
 def test_true_colour_stretches_each_band() -> None:
     """Black and white points map to 0 and 255, the middle to 255 * .5 ** .7, and what lies outside is clipped."""
-    np.testing.assert_array_equal(figures.true_colour(stored(red=150, green=380, blue=570)), 0)
-    np.testing.assert_array_equal(figures.true_colour(stored(red=1901, green=1801, blue=9000)), 255)
+    np.testing.assert_array_equal(figures.true_colour(stored(red=150, green=380, blue=570), SENSOR), 0)
+    np.testing.assert_array_equal(figures.true_colour(stored(red=1901, green=1801, blue=9000), SENSOR), 255)
     # Middle of 150..1900 is 1025; 255 * .5 ** .7 = 156.97.
-    assert figures.true_colour(stored(red=1025))[0, 0].tolist() == [156, 0, 0]
+    assert figures.true_colour(stored(red=1025), SENSOR)[0, 0].tolist() == [156, 0, 0]
 
 
 def test_false_colour_shows_vegetation_red() -> None:
     """Near infrared goes to red, red to green, green to blue."""
-    picture = figures._false_colour(stored(near=4501, red=0, green=1090))
+    picture = figures._composite(stored(near=4501, red=0, green=1090), figures._FALSE_COLOUR, SENSOR)
     # Green's middle, (380 + 1800) / 2 = 1090, gives 156 as above.
     assert picture.dtype == np.uint8
     assert picture.shape == (128, 128, 3)
@@ -51,19 +51,19 @@ def test_missing_values_are_black() -> None:
     """A patch with NaN can be looked at."""
     image = stored(red=1901, green=1801, blue=1701)
     image[3, 4] = np.nan
-    assert figures.true_colour(image)[3, 4].tolist() == [0, 0, 0]
-    assert figures.true_colour(image)[3, 5].tolist() == [255, 255, 255]
+    assert figures.true_colour(image, SENSOR)[3, 4].tolist() == [0, 0, 0]
+    assert figures.true_colour(image, SENSOR)[3, 5].tolist() == [255, 255, 255]
 
 
 def test_outcomes_have_their_colours(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
     """Hit, miss and false alarm are coloured; the rest is grey: 30 where dark, 30 + .45 * 255 where bright."""
     truth, probability = four_outcomes
-    dark = figures._outcome_map(stored(), truth, probability, 0.5)
+    dark = figures._outcome_map(stored(), truth, probability, 0.5, SENSOR)
     assert tuple(dark[10, 10]) == figures.HIT
     assert tuple(dark[10, 100]) == figures.FALSE_ALARM
     assert tuple(dark[100, 10]) == figures.MISS
     assert tuple(dark[100, 100]) == (30, 30, 30)
-    bright = figures._outcome_map(stored(red=1901, green=1801, blue=1701), truth, probability, 0.5)
+    bright = figures._outcome_map(stored(red=1901, green=1801, blue=1701), truth, probability, 0.5, SENSOR)
     assert tuple(bright[100, 100]) == (144, 144, 144)
 
 
@@ -71,7 +71,7 @@ def test_outlines_are_the_edges_of_landslides() -> None:
     """Of a square of 3 by 3 pixels all but the middle are coloured; at the patch's edge a landslide is outlined too."""
     mask = np.zeros((128, 128), np.uint8)
     mask[10:13, 20:23] = mask[0:2, 50] = 1
-    picture = figures._outlined(stored(), mask)
+    picture = figures._outlined(stored(), mask, SENSOR)
     coloured = (picture == figures.FALSE_ALARM).all(-1)
     assert coloured[10:13, 20:23].tolist() == [[True, True, True], [True, False, True], [True, True, True]]
     assert coloured[0:2, 50].all()
@@ -82,7 +82,7 @@ def test_outlines_are_the_edges_of_landslides() -> None:
 def test_augmented_patches_are_a_row_each() -> None:
     """Two patches in three versions are six pictures: a column is 210 pixels wide, a row 230 high."""
     images, masks = np.stack([stored(red=1901), stored()]), np.zeros((2, 128, 128), np.uint8)
-    drawn = imread(io.BytesIO(figures.draw_augmented([(images, masks)] * 3, ["a", "b"], ["x", "y", "z"])))
+    drawn = imread(io.BytesIO(figures.draw_augmented([(images, masks)] * 3, ["a", "b"], ["x", "y", "z"], SENSOR)))
     assert drawn.shape[:2] == (460, 630)
     red = (drawn[..., :3] == (1, 0, 0)).all(-1)
     # The first row is red in three pictures; titles and the black second row are not.
@@ -93,14 +93,14 @@ def test_augmented_patches_are_a_row_each() -> None:
 def test_the_threshold_itself_counts_as_landslide() -> None:
     """A pixel at the threshold is a hit, one just below it a miss."""
     truth = np.ones((1, 2))
-    outcome = figures._outcome_map(stored()[:1, :2], truth, np.array([[0.5, 0.4999]]), 0.5)
+    outcome = figures._outcome_map(stored()[:1, :2], truth, np.array([[0.5, 0.4999]]), 0.5, SENSOR)
     assert [tuple(pixel) for pixel in outcome[0]] == [figures.HIT, figures.MISS]
 
 
 def test_panel_shows_four_pictures(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
     """Each picture of the panel is 256 pixels wide, and known places in it have the colours of what they show."""
     truth, probability = four_outcomes
-    panel = figures.panel(stored(red=1901), truth, probability, 0.5)
+    panel = figures.panel(stored(red=1901), truth, probability, 0.5, SENSOR)
     assert panel.dtype == np.uint8
     assert panel.shape == (602, 536, 3)
     # Pictures start at x = 8 and 272, and at y = 24 and 304; the middles of their quarters lie at 64 and 192.
@@ -124,9 +124,9 @@ def test_panel_shows_four_pictures(four_outcomes: tuple[np.ndarray, np.ndarray])
 def test_panel_is_deterministic(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:
     """The same input gives the same bytes, so panels of two runs differ only where their probabilities do."""
     truth, probability = four_outcomes
-    first, again = (figures.panel(stored(red=900), truth, probability, 0.5) for _ in range(2))
+    first, again = (figures.panel(stored(red=900), truth, probability, 0.5, SENSOR) for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    other = figures.panel(stored(red=900), truth, probability, 0.95)
+    other = figures.panel(stored(red=900), truth, probability, 0.95, SENSOR)
     assert (first != other).any()
 
 
@@ -134,10 +134,10 @@ def test_draw_patches_gives_one_png(four_outcomes: tuple[np.ndarray, np.ndarray]
     """A row a patch: the picture grows with their number, is a PNG, and is the same each time."""
     truth, _ = four_outcomes
     images, masks = np.stack([stored(red=900), stored(red=1800)]), np.stack([truth, truth])
-    one = figures.draw_patches(images[:1], masks[:1], ["image_1"])
-    two = figures.draw_patches(images, masks, ["image_1", "image_2"])
+    one = figures.draw_patches(images[:1], masks[:1], ["image_1"], SENSOR)
+    two = figures.draw_patches(images, masks, ["image_1", "image_2"], SENSOR)
     assert one.startswith(b"\x89PNG\r\n")
-    assert two == figures.draw_patches(images, masks, ["image_1", "image_2"])
+    assert two == figures.draw_patches(images, masks, ["image_1", "image_2"], SENSOR)
     # 10.4 x 2.75 inches a row at 100 pixels an inch; imread gives (rows, columns, channels).
     assert imread(io.BytesIO(one)).shape[:2] == (275, 1040)
     assert imread(io.BytesIO(two)).shape[:2] == (550, 1040)

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 from lsml.plots.comparison import draw_comparison
 from lsml.plots.patches import _panel_parts, panel
 from lsml.scoring.comparison import ComparedRun, PatchCounts
+from tests.bands import SENSOR
 
 HEAD = "id,landslide_share,hits,misses,false_alarms,f1\n"
 POOR = HEAD + "image_2,0.1,1,3,2,0.286\nimage_1,0.1,3,1,0,0.857\n"
@@ -60,7 +61,7 @@ def test_what_is_no_table_is_refused(text: str) -> None:
 def test_a_panel_is_taken_apart_where_it_was_put_together() -> None:
     """The parts of a patch that is all hits are its colour and the colour of hits, to the edge."""
     image, everywhere = np.ones((128, 128, 14), np.float32), np.ones((128, 128))
-    parts = _panel_parts(panel(image, everywhere, everywhere, 0.5))
+    parts = _panel_parts(panel(image, everywhere, everywhere, 0.5, SENSOR))
     assert parts.true_colour.shape == parts.outcome.shape == (256, 256, 3)
     assert np.unique(parts.outcome.reshape(-1, 3), axis=0).tolist() == [[86, 180, 233]]
     assert len(np.unique(parts.true_colour.reshape(-1, 3), axis=0)) == 1
@@ -76,7 +77,7 @@ def test_the_picture_holds_all_pictures_of_all_runs(patches: list[str]) -> None:
     png = io.BytesIO()
     from matplotlib.image import imsave
 
-    imsave(png, panel(bands, truth, called, 0.5), format="png")
+    imsave(png, panel(bands, truth, called, 0.5, SENSOR), format="png")
     counts = [PatchCounts.read(text) for text in (GOOD, POOR)]
     runs = [
         ComparedRun("1", "first", counts[0].scores(), None),

@@ -81,7 +81,7 @@ def test_a_patch_without_landslide_gives_false_alarms_and_area() -> None:
     found[0, 0] = found[50, 50:60] = found[99, 99] = True
     counts = ObjectCounts.of_patch(np.zeros((100, 100), "uint8"), found)
     assert counts == ObjectCounts(predicted=3, false_alarms=3, empty_false_alarms=3, empty_pixels=10_000)
-    assert counts.empty_km2 == pytest.approx(1.0)
+    assert counts.empty_km2(10) == pytest.approx(1.0)
     assert counts.scores() == {"object_hit_rate": 0.0, "object_precision": 0.0}
     # With a landslide anywhere, the patch's alarms and area are not those of an empty one.
     truth = np.zeros((100, 100), dtype=bool)

@@ -15,12 +15,13 @@ from lsml.study.trial import train_trial
 from lsml.study.trial_queue import fresh_seed
 from lsml.training.device import within_memory
 from lsml.training.outcome import CvSummary, Panel, Report, StepEvent, TrialFunctions, TrialOutcome, TrialTask
+from tests.bands import SENSOR
 from tests.training.starved import spare
 
 EPOCHS = 4
 BASE_WEIGHT = 0.5
 _MODEL = b"not a model: nobody loads it in these tests"
-_MODEL_FILE = ModelFile(_MODEL, hashlib.sha256(_MODEL).hexdigest())
+_MODEL_FILE = ModelFile(_MODEL, hashlib.sha256(_MODEL).hexdigest(), SENSOR)
 
 
 LUCK = "LSML_TEST_LUCK"

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from lsml.data.sensor import CONSTANTS, N_BANDS, NEAR_INFRARED, RED, SLOPE
+from lsml.data.sensor import Sensor
 from lsml.data.splits import FoldData
 from lsml.errors import DataError
 from lsml.scoring.metrics import THRESHOLDS
 from lsml.training.baselines import Kind, PixelLearner, _fit_boosting, _fit_ndvi_slope, _fit_rule, fit_pixel_baseline
+from tests.bands import CONSTANTS, N_BANDS, NEAR_INFRARED, RED, SENSOR, SLOPE
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Patches:
 
     images: np.ndarray
     masks: np.ndarray
+    sensor: Sensor = SENSOR
 
     def __len__(self) -> int:
         return len(self.images)
@@ -124,7 +126,7 @@ def test_the_rule_has_the_limits_of_the_best_f1() -> None:
     at most .6 and at least 25 hits two without, 4/5. So the limits are .6 and 20.
     """
     ndvi, slope = [0.1, 0.2, 0.6, 0.1, 0.7, 0.5], [30.0, 20, 25, 5, 30, 22]
-    rule = _fit_ndvi_slope(bare_and_steep(ndvi, slope), np.array([1, 1, 1, 0, 0, 0]))
+    rule = _fit_ndvi_slope(bare_and_steep(ndvi, slope), np.array([1, 1, 1, 0, 0, 0]), SENSOR)
     assert (rule.ndvi, rule.slope) == pytest.approx((0.6, 20))
     # The standard deviations of the six numbers.
     assert (rule.ndvi_spread, rule.slope_spread) == pytest.approx((np.std(ndvi), np.std(slope)))
@@ -132,7 +134,7 @@ def test_the_rule_has_the_limits_of_the_best_f1() -> None:
 
 def test_a_score_of_the_rule_tells_how_far_inside_its_limits_a_pixel_is() -> None:
     """.5 on a limit; the sigmoid of the nearer one's distance in standard deviations; lower outside."""
-    rule = _fit_ndvi_slope(bare_and_steep([0.2, 0.8], [30, 10]), np.array([1, 0]))
+    rule = _fit_ndvi_slope(bare_and_steep([0.2, 0.8], [30, 10]), np.array([1, 0]), SENSOR)
     # Both spreads are half of the distance of two values: .3 and 10 degrees; the limits are the landslide's own.
     ndvi, slope = [0.2, -0.4, -0.4, 0.5], [45.0, 45, 60, 60]
     score = rule.predict(bare_and_steep(ndvi, slope)[None, None])[0, 0, :, 0]
@@ -143,7 +145,7 @@ def test_a_score_of_the_rule_tells_how_far_inside_its_limits_a_pixel_is() -> Non
 
 def test_ground_that_is_all_alike_has_a_score_too() -> None:
     """One NDVI and one slope everywhere have no spread; nothing is divided by it."""
-    rule = _fit_ndvi_slope(bare_and_steep([0.3, 0.3], [20, 20]), np.array([1, 0]))
+    rule = _fit_ndvi_slope(bare_and_steep([0.3, 0.3], [20, 20]), np.array([1, 0]), SENSOR)
     assert np.isfinite(rule.predict(bare_and_steep([0.3, 0.9], [20, 0])[None])).all()
 
 

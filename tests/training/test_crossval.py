@@ -24,6 +24,7 @@ from lsml.training.baselines import PixelLearner
 from lsml.training.crossval import UNSEEN, CrossValidation, Learner, _mean_best_length, cross_validate
 from lsml.training.network import Network, _RefittedNetwork, refit
 from lsml.training.outcome import StepEvent
+from tests.bands import SENSOR
 from tests.training.listening import Listener
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
@@ -282,7 +283,7 @@ def test_refit_trains_for_the_epochs_it_is_given(refitted: tuple[_RefittedNetwor
 def test_a_refitted_model_takes_stored_bands(refitted: tuple[_RefittedNetwork, Path], pack: PackedSplit) -> None:
     """The exported file loads, and gives probabilities of the patches that it was trained on."""
     images, _ = pack.batch([0, 6])
-    probability = np.asarray(load_bytes(refitted[0].model.content)(images))
+    probability = np.asarray(load_bytes(refitted[0].model.content, SENSOR)(images))
     assert probability.shape == (2, 128, 128, 1)
     assert 0 <= probability.min() < probability.max() <= 1
 
@@ -291,7 +292,7 @@ def test_a_refitted_model_divides_its_logits(refitted: tuple[_RefittedNetwork, P
     """At a temperature of 2 the odds of a landslide are the square roots of what they were."""
     asked = refit(toy_config(), pack, epochs=2, temperature=2.0, report=lambda event: True, checkpoint=refitted[1])
     images, _ = pack.batch([0, 6])
-    plain, halved = (np.asarray(load_bytes(result.model.content)(images)) for result in (refitted[0], asked))
+    plain, halved = (np.asarray(load_bytes(result.model.content, SENSOR)(images)) for result in (refitted[0], asked))
     np.testing.assert_allclose((halved / (1 - halved)) ** 2, plain / (1 - plain), rtol=1e-4)
 
 
@@ -304,7 +305,7 @@ def test_a_finished_refit_is_not_trained_on(refitted: tuple[_RefittedNetwork, Pa
     again = refit(toy_config(), asked, epochs=2, report=told.append, checkpoint=refitted[1])
     assert asked.asked == 2 * len(pack)
     assert [(event.step, event.replayed) for event in told] == [(1, True), (2, True)]
-    weights = [load_bytes(result.model.content).get_weights() for result in (again, refitted[0])]
+    weights = [load_bytes(result.model.content, SENSOR).get_weights() for result in (again, refitted[0])]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 

@@ -1,60 +1,59 @@
-"""Patches of a size that no network of lsml is told of: each way in refuses them in one sentence."""
+"""Patches of other sizes than 128 x 128: all of one size are taken, a mixture is refused in one sentence."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lsml.config.schema import TrainConfig
-from lsml.data.hdf5 import encode
-from lsml.data.scan import scan_images
-from lsml.data.sensor import PATCH_SIZE
+from lsml.config.schema import TrainConfig, with_values
+from lsml.data.formats.hdf5 import encode
 from lsml.data.splits import FoldedData, TrainingData
-from lsml.errors import DataError
-from lsml.evaluation.predict import predict_patches
-
-REFUSAL = r"image_1\.h5: 'img' has shape \(96, 96, 14\), expected \(128, 128, 14\) numeric; cut or resample it"
+from lsml.errors import ConfigError, DataError
+from lsml.training.trainer import Trainer, last_epoch
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three splits of two patches of 96 x 96 pixels each."""
-    root = tmp_path_factory.mktemp("small")
-    for split in ("TrainData", "ValidData", "TestData"):
+def _write(root: Path, split: str, number: int, size: int) -> None:
+    random = np.random.default_rng(number)
+    mask = np.zeros((size, size), "uint8")
+    mask[:10] = 1
+    for folder, name, array in (("img", "img", random.random((size, size, 14))), ("mask", "mask", mask)):
+        path = root / split / folder / f"{name.replace('img', 'image')}_{number}.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(name, array))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two splits of two patches of 96 x 96 pixels each."""
+    for split in ("TrainData", "ValidData"):
         for number in (1, 2):
-            for folder, name, array in (
-                ("img", "image", np.ones((96, 96, 14))),
-                ("mask", "mask", np.zeros((96, 96), "uint8")),
-            ):
-                path = root / split / folder / f"{name}_{number}.h5"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode(name.replace("image", "img"), array))
-    return root
+            _write(tmp_path / "data", split, number, 96)
+    return tmp_path / "data"
 
 
-def test_every_depth_divides_a_patch() -> None:
-    """The deepest network that a configuration may ask for has a stride that divides 128; so has every other."""
-    (depth,) = (spec for spec in TrainConfig.fields() if spec.name == "model.depth")
-    assert depth.high is not None
-    assert PATCH_SIZE % 2 ** int(depth.high) == 0
+def test_patches_of_any_one_size_are_packed(root: Path, tmp_path: Path) -> None:
+    """96 x 96 in both splits, and in folds."""
+    data = TrainingData.prepare(root, tmp_path)
+    assert data.train.batch([0, 1])[0].shape == (2, 96, 96, 14)
+    assert data.validation.mask(1).shape == (96, 96)
+    assert FoldedData.prepare(root, tmp_path, folds=2, repeats=1).train.image(0).shape == (96, 96, 14)
 
 
-def test_no_study_or_training_begins_on_other_sizes(root: Path, tmp_path: Path) -> None:
-    """Packing, which stands before both, with a validation split and in folds."""
-    with pytest.raises(DataError, match=REFUSAL) as refused:
-        TrainingData.prepare(root, tmp_path)
+@pytest.mark.parametrize("split", ["TrainData", "ValidData"])
+def test_a_mixture_of_sizes_is_refused(split: str, root: Path, tmp_path: Path) -> None:
+    """Within a split: both sizes are named."""
+    _write(root, split, 2, 128)
+    with pytest.raises(DataError, match=r"128 x 128 pixels, where .*96 x 96") as refused:
+        TrainingData.prepare(root, tmp_path / "packs")
     assert "\n" not in str(refused.value)
-    with pytest.raises(DataError, match=REFUSAL):
-        FoldedData.prepare(root, tmp_path, folds=2, repeats=1)
 
 
-def test_no_prediction_is_made_of_other_sizes(root: Path, tmp_path: Path) -> None:
-    """The model is not asked, and nothing is written."""
-
-    def network(images: np.ndarray) -> np.ndarray:
-        raise AssertionError(images.shape)
-
-    images = scan_images(root / "TestData" / "img")
-    with pytest.raises(DataError, match=REFUSAL):
-        predict_patches(network, images, 0.5, tmp_path / "out", pictures=1, progress=lambda done, total: None)
-    assert not (tmp_path / "out").exists()
+def test_a_network_too_deep_for_the_patches_is_refused(tmp_path: Path) -> None:
+    """40 is divided by 8 and not by 16: a depth of 4 is one line that says which depths would do."""
+    for split in ("TrainData", "ValidData"):
+        for number in (1, 2):
+            _write(tmp_path / "data", split, number, 40)
+    data = TrainingData.prepare(tmp_path / "data", tmp_path / "packs")
+    config = with_values(TrainConfig(), {"model.depth": 4})
+    with pytest.raises(ConfigError, match=r"40 x 40 pixels .* 16; set it to at most 3"):
+        Trainer(config, data.train, data.statistics, validation=None, keep=last_epoch, checkpoint=None)

@@ -25,6 +25,7 @@ from lsml.training.device import Device, _choose_precision, _choose_xla
 from lsml.training.fit import FitResult, fit
 from lsml.training.outcome import Checkpoint, StepEvent
 from lsml.training.trainer import Trainer, TrainingDiverged, last_epoch
+from tests.bands import SENSOR
 from tests.training.listening import Listener
 
 SIZE = 32
@@ -34,6 +35,7 @@ METRICS = {
     *("val_calibration_error", "val_threshold", "learning_rate"),
 } | TIMES
 STATISTICS = BandStatistics(
+    SENSOR,
     mean=(1.0,) * 14,
     std=(0.5,) * 14,
     minimum=(0.0,) * 14,
@@ -54,6 +56,7 @@ class Squares:
             row, column = random.integers(0, SIZE - 10, 2)
             mask[row : row + 10, column : column + 10] = 1
             image[mask == 1, 3:5] += 1.5
+        self.sensor = SENSOR
         self.fingerprint = hashlib.sha256(self.images.tobytes()).hexdigest()
         self.left: int | None = None
 
@@ -117,7 +120,7 @@ def untimed(events: Sequence[StepEvent]) -> list[dict[str, float]]:
 
 def weights_of(result: FitResult) -> list[np.ndarray]:
     """Of the exported network."""
-    return load_bytes(result.model.content).get_weights()
+    return load_bytes(result.model.content, SENSOR).get_weights()
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +173,7 @@ def test_the_result_is_that_of_the_best_epoch(uninterrupted: tuple[FitResult, Li
 
     split = toy_data().validation
     images, truth = split.batch(np.arange(9))
-    probability = np.asarray(load_bytes(result.model.content)(images))
+    probability = np.asarray(load_bytes(result.model.content, SENSOR)(images))
     np.testing.assert_allclose(result.probabilities, probability[..., 0], rtol=0, atol=1e-6)
     predicted, landslide = probability >= result.threshold, truth == 1
     f1 = 2 * (predicted & landslide).sum() / (predicted.sum() + landslide.sum())
@@ -254,7 +257,7 @@ def test_supervised_networks_beside_trees_resume_to_the_last_digit(tmp_path: Pat
     assert untimed(rest.events) == untimed(whole.events)
     assert all(np.array_equal(a, b) for a, b in zip(weights_of(resumed), weights_of(expected), strict=True))
     assert set(whole.events[0].metrics) == METRICS
-    members = [layer for layer in load_bytes(resumed.model.content).layers if isinstance(layer, keras.Model)]
+    members = [layer for layer in load_bytes(resumed.model.content, SENSOR).layers if isinstance(layer, keras.Model)]
     # The trees of single pixels are the third.
     assert len(members) == 3
     assert np.any(members[2].get_layer("leaves").get_weights()[0])

@@ -31,6 +31,7 @@ from lsml.tracking.store import find_run, open_client
 from lsml.tracking.study import StudyRun
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
 from lsml.workflows.compare import Comparison, compare, leaderboard
+from tests.bands import SENSOR
 from tests.processes import lsml
 from tests.scoring.patch_tables import GOOD, POOR, Row, table
 
@@ -54,9 +55,10 @@ class Store(NamedTuple):
 def outcome(data: TrainingData, rows: list[Row] | None, value: float = 0.5) -> TrialOutcome:
     """Of a training without a model, with pictures of its validation patches."""
     pictures = [
-        Panel(f"validation/{name}", panel(data.validation.image(place), data.validation.mask(place), belief, 0.5))
+        Panel(f"validation/{name}", panel(data.validation.image(place), mask, belief, 0.5, SENSOR))
         for place, name in enumerate(data.validation.ids)
-        for belief in [np.clip(data.validation.mask(place) + 0.1 * value, 0, 1)]
+        for mask in [data.validation.mask(place)]
+        for belief in [np.clip(mask + 0.1 * value, 0, 1)]
     ]
     return TrialOutcome(
         value=value,

@@ -26,6 +26,7 @@ from lsml.training.outcome import Report, StepEvent, TrialOutcome, TrialTask
 from lsml.workflows.promote import Promotion, promote, rollback
 from lsml.workflows.retrain import Retraining
 from lsml.workflows.train import refit
+from tests.bands import SENSOR
 from tests.processes import environment
 from tests.scoring.patch_tables import GOOD, POOR, Row, table
 from tests.workflows.run_promoted import Silent, state, unmoved
@@ -66,7 +67,7 @@ class Store(NamedTuple):
 
 
 def _outcome(rows: list[Row] | None, content: str | None) -> TrialOutcome:
-    file = ModelFile(content.encode(), hashlib.sha256(content.encode()).hexdigest()) if content else None
+    file = ModelFile(content.encode(), hashlib.sha256(content.encode()).hexdigest(), SENSOR) if content else None
     return TrialOutcome(
         value=0.5,
         stopped="finished",

@@ -15,7 +15,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations
 
 Patch = tuple[np.ndarray, np.ndarray]
-"""An image float32 `(H, W, 14)` and its mask uint8 `(H, W)`."""
+"""An image float32 `(H, W, C)` and its mask uint8 `(H, W)`."""
 
 _MAX_ROTATION = 45.0
 _MAX_ZOOM = 0.25

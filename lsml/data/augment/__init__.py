@@ -7,15 +7,12 @@ import cv2
 import numpy as np
 
 from lsml.config.schema import AugmentConfig
-from lsml.data.sensor import ELEVATION, N_BANDS, SLOPE
-from lsml.data.warp import Operation, Patch, Warp, geometric
+from lsml.data.augment.warp import Operation, Patch, Warp, geometric
+from lsml.data.sensor import Sensor
 
 _STREAM = 2
 """Keeps these random numbers apart from others that derive from the same seed (weights 0, patch order 1)."""
 
-
-_OPTICAL = np.array([band not in (SLOPE, ELEVATION) for band in range(N_BANDS)])
-"""bool `(14,)`: the bands that hold reflectance."""
 
 _ILLUMINATION = 0.2
 """Largest relative change of the light that all optical bands share. Level-1C reflectance is corrected for the sun's
@@ -26,8 +23,9 @@ _BAND_GAIN = 0.05
 """Largest relative change of one band. Sentinel-2's radiometric accuracy is specified as better than 5 % (goal 3 %)."""
 
 _NOISE = 0.03
-"""Largest change of one pixel in one band, in stored units. Evenly distributed, it has a standard deviation of .017,
-which is a signal-to-noise ratio of 58 where a band has its usual value of about 1: Sentinel-2's is specified as 89 to
+"""Largest change of one pixel in one band, as a share of the band's typical value. Evenly distributed, it has a
+standard deviation of .017, which is a signal-to-noise ratio of 58 where a band has that value, in Landslide4Sense 1:
+Sentinel-2's is specified as 89 to
 174 at reference radiance in the bands used here, 50 in B10. Beside what B10's values spread (1.9) it is nothing."""
 
 _GAP = 0.25
@@ -36,29 +34,29 @@ _GAP = 0.25
 _GAPS = 8
 """The most gaps in a patch: at full strength they hide half of it at most, and some 7 % on average."""
 
-_Change = Callable[[np.ndarray, float, np.random.Generator], None]
-"""Writes to an image float32 `(H, W, 14)`, contiguous; NumPy is fast along its rows, not along fourteen bands."""
+_Change = Callable[[np.ndarray, float, Sensor, np.random.Generator], None]
+"""Writes to an image float32 `(H, W, C)`, contiguous; NumPy is fast along its rows, not along a few bands."""
 
 
-def _illumination(image: np.ndarray, largest: float, random: np.random.Generator) -> None:
+def _illumination(image: np.ndarray, largest: float, sensor: Sensor, random: np.random.Generator) -> None:
     """All optical bands times one gain, even in 1 -+ `largest`."""
-    _multiply(image, 1 + largest * random.uniform(-1, 1, 1))
+    _multiply(image, 1 + largest * random.uniform(-1, 1, 1), sensor)
 
 
-def _band_gain(image: np.ndarray, largest: float, random: np.random.Generator) -> None:
+def _band_gain(image: np.ndarray, largest: float, sensor: Sensor, random: np.random.Generator) -> None:
     """Each optical band times a gain of its own, even in 1 -+ `largest`."""
-    _multiply(image, 1 + largest * random.uniform(-1, 1, N_BANDS))
+    _multiply(image, 1 + largest * random.uniform(-1, 1, len(sensor)), sensor)
 
 
-def _noise(image: np.ndarray, largest: float, random: np.random.Generator) -> None:
-    """Each optical value plus a number of its own, even in -+ `largest`, or in -+ the value where that is smaller.
+def _noise(image: np.ndarray, largest: float, sensor: Sensor, random: np.random.Generator) -> None:
+    """Each optical value plus a number of its own, even in -+ `largest` of the typical, or -+ the value if smaller.
 
     So no value changes its sign, and none is cut off, which would shift the mean. Of each range 65,536 steps are drawn.
     """
     rows = image.reshape(len(image), -1)
     bounds = np.abs(rows)
     bounds *= 1 / _STEPS
-    np.minimum(bounds, _along_row(np.where(_OPTICAL, largest / _STEPS, 0), image), out=bounds)
+    np.minimum(bounds, _along_row(np.where(sensor.optical, largest / _STEPS * sensor.typical, 0), image), out=bounds)
     steps = random.bit_generator.random_raw(-(-rows.size // 4)).view(np.int16)[: rows.size].reshape(rows.shape)
     bounds *= steps
     rows += bounds
@@ -68,16 +66,16 @@ _STEPS = 1 << 15
 """On either side of zero."""
 
 
-def _gaps(image: np.ndarray, largest: float, random: np.random.Generator) -> None:
+def _gaps(image: np.ndarray, largest: float, sensor: Sensor, random: np.random.Generator) -> None:
     """One to eight rectangles in which every optical band has its mean over the patch, as where clouds were cut out.
 
     Sides are even in one pixel to `largest` of the patch's, each its own. Terrain is known whatever the weather, and
     what is true on the ground stays true: a network may tell what it does not see by what lies around it.
     """
-    means = image.mean((0, 1), dtype=np.float64).astype(np.float32)[_OPTICAL]
+    means = image.mean((0, 1), dtype=np.float64).astype(np.float32)[sensor.optical]
     for _ in range(random.integers(1, _GAPS, endpoint=True)):
         rows, columns = (_gap(length, largest, random) for length in image.shape[:2])
-        image[rows, columns, _OPTICAL] = means
+        image[rows, columns, sensor.optical] = means
 
 
 def _gap(length: int, largest: float, random: np.random.Generator) -> slice:
@@ -86,13 +84,13 @@ def _gap(length: int, largest: float, random: np.random.Generator) -> slice:
     return slice(start, start + side)
 
 
-def _multiply(image: np.ndarray, gains: np.ndarray) -> None:
+def _multiply(image: np.ndarray, gains: np.ndarray, sensor: Sensor) -> None:
     rows = image.reshape(len(image), -1)
-    rows *= _along_row(np.where(_OPTICAL, gains, 1), image)
+    rows *= _along_row(np.where(sensor.optical, gains, 1), image)
 
 
 def _along_row(bands: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """`(14,)` repeated to float32 `(W * 14,)`."""
+    """`(C,)` repeated to float32 `(W * C,)`."""
     return np.tile(bands.astype(np.float32), image.shape[1])
 
 
@@ -102,17 +100,18 @@ class _Photometric(Operation):
     Args:
         change: `_illumination`, `_band_gain`, `_noise` or `_gaps`.
         largest: passed on to it.
+        sensor: says which bands are optical.
         p: its chance, 0..1.
     """
 
-    def __init__(self, change: _Change, largest: float, *, p: float) -> None:
+    def __init__(self, change: _Change, largest: float, sensor: Sensor, *, p: float) -> None:
         super().__init__(p=p)
-        self._of_bands, self._largest = change, largest
+        self._of_bands, self._largest, self._sensor = change, largest, sensor
 
     def apply(self, image: np.ndarray) -> None:
-        """Writes the change to an image float32 `(H, W, 14)`, if it happens."""
+        """Writes the change to an image float32 `(H, W, C)`, if it happens."""
         if self.should_apply():
-            self._of_bands(image, self._largest, self._random)
+            self._of_bands(image, self._largest, self._sensor, self._random)
 
 
 _FADING = 0.5
@@ -134,7 +133,7 @@ def _mix_up(images: np.ndarray, *, largest: float, chance: float, random: np.ran
     its terrain, and terrain of one patch under the light of two would teach the network to believe the terrain.
 
     Args:
-        images: stored bands `(B, H, W, 14)`, not written to; a batch of one stays as it is.
+        images: stored bands `(B, H, W, C)`, not written to; a batch of one stays as it is.
         largest: 0.. .5.
         chance: that a patch is mixed, 0..1.
     """
@@ -157,7 +156,7 @@ def _cut_mix(
     For each pixel has one truth, masks stay 0 and 1; a batch of one stays as it is.
 
     Args:
-        images: stored bands `(B, H, W, 14)`, not written to.
+        images: stored bands `(B, H, W, C)`, not written to.
         masks: `(B, H, W, 1)`, not written to.
         largest: 0..1.
         chance: that a patch is given a rectangle, 0..1.
@@ -185,17 +184,17 @@ def _range(side: float, length: int, random: np.random.Generator) -> slice:
     return slice(max(0, round(centre - half)), min(length, round(centre + half)))
 
 
-def _photometric(config: AugmentConfig) -> Iterator[tuple[int, _Photometric]]:
+def _photometric(config: AugmentConfig, sensor: Sensor) -> Iterator[tuple[int, _Photometric]]:
     """The photometric changes in their order, that in which light, sensor and noise act, each with its number.
 
     They come after the geometric ones: noise belongs to the pixels that the network sees, and interpolation would
     smooth it. Slope and elevation are no light and stay out of them.
     """
     s = config.strength
-    yield 5, _Photometric(_illumination, _ILLUMINATION * s, p=s * config.light)
-    yield 6, _Photometric(_band_gain, _BAND_GAIN * s, p=s * config.gain)
-    yield 7, _Photometric(_noise, _NOISE * s, p=s * config.noise)
-    yield 9, _Photometric(_gaps, _GAP * s, p=s * config.dropout)
+    yield 5, _Photometric(_illumination, _ILLUMINATION * s, sensor, p=s * config.light)
+    yield 6, _Photometric(_band_gain, _BAND_GAIN * s, sensor, p=s * config.gain)
+    yield 7, _Photometric(_noise, _NOISE * s, sensor, p=s * config.noise)
+    yield 9, _Photometric(_gaps, _GAP * s, sensor, p=s * config.dropout)
 
 
 _CUT_MIX, _MIX_UP = 10, 11
@@ -215,30 +214,31 @@ class Augmentation:
     | elastic distortion | displaced by .02 s of the side (standard deviation) | s elastic |
     | light on all optical bands | times 1 -+ .2 s | s light |
     | gain of each optical band | times 1 -+ .05 s, each its own | s gain |
-    | noise in each optical value | plus -+ .03 s, each its own | s noise |
+    | noise in each optical value | plus -+ .03 s of its typical one, each its own | s noise |
     | gaps in all optical bands | 1 to 8 rectangles of up to .25 s of the side, filled with means | s dropout |
     | mix-up, in `mix` | up to .5 s of another patch of the batch over all of it | s mixup |
     | CutMix, in `mix` | a rectangle of up to s of the area from another patch of the batch | s cutmix |
 
-    flips, rotation, ... are the shares of `AugmentConfig`. The geometric ones are one `lsml.data.warp.Warp`. An
+    flips, rotation, ... are the shares of `AugmentConfig`. The geometric ones are one `lsml.data.augment.warp.Warp`. An
     operation's random numbers derive from its number, wherever it stands: a new one takes the next that is free.
 
     Args:
         config: strength 0 leaves every patch as it is.
         size: height and width of the patches, equal.
+        sensor: of their bands.
     """
 
-    def __init__(self, config: AugmentConfig, size: tuple[int, int]) -> None:
+    def __init__(self, config: AugmentConfig, size: tuple[int, int], sensor: Sensor) -> None:
         # A patch is too small to share among cores: OpenCV's threads only take them from the network.
         cv2.setNumThreads(1)
         self._config, self._warp = config, Warp(size)
         self._geometric = [found for found in geometric(config, size) if config.strength and found[1].p]
-        self._photometric = [found for found in _photometric(config) if config.strength and found[1].p]
+        self._photometric = [found for found in _photometric(config, sensor) if config.strength and found[1].p]
 
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, *, seed: int, epoch: int, index: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A patch float32 `(H, W, 14)` and its mask uint8 `(H, W)`, changed as `write` does it."""
+        """A patch float32 `(H, W, C)` and its mask uint8 `(H, W)`, changed as `write` does it."""
         target = np.empty(image.shape, np.float32), np.empty(mask.shape, np.uint8)
         self.write((image, mask), target, seed=seed, epoch=epoch, index=index)
         return target
@@ -265,7 +265,7 @@ class Augmentation:
     def mix(
         self, images: np.ndarray, masks: np.ndarray, *, seed: int, epoch: int, step: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A batch of augmented patches float32 `(B, H, W, 14)` and masks `(B, H, W, 1)`, mixed.
+        """A batch of augmented patches float32 `(B, H, W, C)` and masks `(B, H, W, 1)`, mixed.
 
         Args:
             seed: of the training run.

@@ -1,4 +1,4 @@
-"""Reads one image or one mask of Landslide4Sense without trusting the file that holds it."""
+"""Reads one image or one mask from HDF5 without trusting the file that holds it."""
 
 import io
 import itertools
@@ -13,12 +13,14 @@ from typing import BinaryIO, NoReturn
 import h5py
 import numpy as np
 
-from lsml.data.sensor import PATCH_SHAPE
 from lsml.errors import DataError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MAX_BYTES = 2 * 2**20
-"""Most that a dataset or one of its chunks may unpack to; a float64 image is 1,835,008 bytes."""
+_MAX_BYTES = 2**26
+"""Most that a dataset or one of its chunks may unpack to: 600 x 600 pixels of 23 bands in float64."""
+
+_Shape = tuple[int | None, ...]
+"""None is any length."""
 
 _GZIP, _LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
 _FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _GZIP, _LZF)
@@ -32,47 +34,37 @@ _MOST_ENTRIES = 64
 """So many entries of a group are looked at; the published files have one."""
 
 
-def read_image(path: Path, *, notes: set[str] | None = None) -> np.ndarray:
-    """The 14 stored bands of a patch, as they are: NaN and inf included.
+def read_bands(path: Path, bands: int, notes: set[str] | None = None) -> np.ndarray:
+    """The stored bands of a patch, as they are: NaN and inf included.
 
     Args:
         notes: gets what was taken in another form than the published one, such as "channels first".
 
     Returns:
-        float64 `(128, 128, 14)`, integers divided by the band constants of `lsml.data.sensor`.
+        float64 `(H, W, bands)`.
 
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    image, forms = _read(path, _IMAGE_NAMES, PATCH_SHAPE)
+    image, forms = _read(path, _IMAGE_NAMES, (None, None, bands))
     if notes is not None:
         notes.update(forms)
     return image.astype(np.float64, copy=False)
 
 
-def read_mask(path: Path, *, notes: set[str] | None = None) -> np.ndarray:
-    """The mask of a patch: 1 where a landslide is, 0 elsewhere.
+def read_labels(path: Path, notes: set[str] | None = None) -> np.ndarray:
+    """The mask of a patch as it lies in the file, `(H, W)`.
 
     Args:
-        notes: gets what was taken in another form than the published one, such as "masks of 0 and 255".
-
-    Returns:
-        uint8 `(128, 128)`.
+        notes: gets what was taken in another form than the published one.
 
     Raises:
-        DataError: the file cannot be read, is refused (see `_read`), or holds more than one value beside 0, or one
-            that is negative or not finite.
+        DataError: the file cannot be read, or is refused (see `_read`).
     """
-    mask, forms = _read(path, _MASK_NAMES, PATCH_SHAPE[:2])
-    values = np.unique(mask)
-    marks = values[values != 0]
-    if len(marks) > 1 or not (np.isfinite(marks).all() and (marks > 0).all()):
-        shown = ", ".join(f"{value:g}" for value in values[:6].tolist()) + (", ..." if len(values) > 6 else "")
-        why = "a mask holds 0 (background) and one value above it (landslide) only"
-        raise DataError(f"mask {path}", f"values {{{shown}}}", why)
+    mask, forms = _read(path, _MASK_NAMES, (None, None))
     if notes is not None:
-        notes.update(forms, (f"masks of 0 and {mark:g}" for mark in marks.tolist() if mark != 1))
-    return (mask != 0).astype(np.uint8)
+        notes.update(forms)
+    return mask
 
 
 def encode(name: str, array: np.ndarray) -> bytes:
@@ -83,7 +75,7 @@ def encode(name: str, array: np.ndarray) -> bytes:
     return held.getvalue()
 
 
-def _read(path: Path, names: Sequence[str], shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read(path: Path, names: Sequence[str], shape: _Shape) -> tuple[np.ndarray, tuple[str, ...]]:
     """Reads the dataset of one of `names` as `shape` once everything that the file declares about it has been checked.
 
     Nothing outside the file is ever opened: links, virtual datasets and external storage are refused by what the
@@ -102,7 +94,7 @@ def _read(path: Path, names: Sequence[str], shape: tuple[int, ...]) -> tuple[np.
             order = _check_declaration(path, dataset, name, shape)
             _check_chunks(path, dataset, name)
             forms = tuple(_describe_form(names[0], name, dataset.shape, order))
-            return np.ascontiguousarray(dataset[()].transpose(order).reshape(shape)), forms
+            return np.ascontiguousarray(_squeezed(dataset[()].transpose(order), len(shape))), forms
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, zlib.error) as error:
         _unreadable(path, error)
 
@@ -220,35 +212,45 @@ def _filters(dataset: h5py.Dataset) -> list[int]:
     return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
 
 
-def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: _Shape) -> tuple[int, ...]:
     """The order of the dataset's axes in which it has `shape`, but for axes of length 1."""
     dtype, found = dataset.dtype, dataset.shape
     if dtype.kind not in "biuf":
-        raise DataError(
-            f"file {path}", f"'{name}' has dtype {_printable(str(dtype), 60)}, expected {shape} numeric", _CONVERT
-        )
+        why = f"'{name}' has dtype {_printable(str(dtype), 60)}, expected {_as_text(shape)} numeric"
+        raise DataError(f"file {path}", why, _CONVERT)
     _check_size(path, name, math.prod(found or ()) * dtype.itemsize)
     order = _order(found, shape)
     if order is None:
         shown = "null" if found is None else str(found)
-        why = f"'{name}' has shape {shown}, expected {shape} numeric"
+        why = f"'{name}' has shape {shown}, expected {_as_text(shape)} numeric"
         raise DataError(f"file {path}", why, "cut or resample it to that shape, or leave the patch out")
     if dataset.id.get_storage_size() == 0:
         raise DataError(f"file {path}", f"'{name}' was declared but never written", _REPLACE)
     return order
 
 
-def _order(found: tuple[int, ...] | None, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+def _order(found: tuple[int, ...] | None, shape: _Shape) -> tuple[int, ...] | None:
     """The order of axes in which `found` is `shape`: as it is, or channels first; None where it is neither.
 
     Axes of length 1 do not count: they come first.
     """
     ones = tuple(axis for axis, length in enumerate(found or ()) if length == 1)
     long = tuple(axis for axis, length in enumerate(found or ()) if length != 1)
+    wanted = [length for length in shape if length != 1]
     for order in (long, (*long[1:], *long[:1]) if len(shape) == len(long) == 3 else long):
-        if found is not None and [found[axis] for axis in order] == [length for length in shape if length != 1]:
+        lengths = [(found or ())[axis] for axis in order]
+        if len(lengths) == len(wanted) and all(w in (None, n) for w, n in zip(wanted, lengths, strict=True)):
             return ones + order
     return None
+
+
+def _squeezed(array: np.ndarray, axes: int) -> np.ndarray:
+    """Without the axes of length 1 that come first, but for as many as `axes` takes."""
+    return array.reshape(array.shape[array.ndim - axes :]) if array.ndim > axes else array
+
+
+def _as_text(shape: _Shape) -> str:
+    return f"({', '.join(name if length is None else str(length) for length, name in zip(shape, 'HWC', strict=False))})"
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

@@ -1,0 +1,158 @@
+"""What a dataset's patches are: read from its `dataset.yaml`, or told by looking at the first image of train."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lsml.config.fields import Section, field
+from lsml.data.formats import look, raster_size, read_array
+from lsml.data.layout import DESCRIPTION, HDF5
+from lsml.data.sensor import GROUPS, LANDSLIDE4SENSE, RGB, Band, Sensor, Unit
+from lsml.errors import ConfigError, DataError
+
+_TILE, _WHOLE = 256, 384
+"""Pixels: pictures with a longer side than the second, or of several sizes, are cut into squares of the first."""
+
+_Role = Literal[
+    "", "coastal", "blue", "green", "red", "red_edge_705", "red_edge_740", "red_edge_783", "near_infrared",
+    "water_vapour", "cirrus", "short_wave_infrared_1", "short_wave_infrared_2", "slope", "elevation"
+]  # fmt: skip
+
+_ROLES = tuple(role for roles in GROUPS.values() for role in roles)
+_LOOKED_AT = 16
+_EDGES = ((np.min, np.nanmin), (np.max, np.nanmax))
+
+_DRAFT = """\
+# What the patches of this folder are. Beside the bands: the least and the largest value in {count} of {images} images.
+name: my sensor
+# The side of a pixel on the ground in metres; without it, areas are told in pixels.
+# pixel_metres: 10
+# Images are cut into squares of so many pixels to train on; without it, all have to be of one size.
+# tile: 256
+# A role is one of {roles};
+# a unit is reflectance (0..1), degrees, metres, decibels or digital number, of stored * scale + offset.
+# valid: [least, most] in that unit and nodata: VALUE may be added to a band.
+bands:
+{bands}
+# mask: {{landslide: [255]}}  # values or colours; without it, the only one beside 0
+"""
+
+_UNITS = {
+    "reflectance": (Unit.REFLECTANCE, 10_000.0),
+    "degrees": (Unit.DEGREES, 1.0),
+    "metres": (Unit.METRES, 1.0),
+    "decibels": (Unit.DECIBELS, 1.0),
+    "digital number": (Unit.NUMBER, 1.0),
+}
+
+
+class _BandFields(Section):
+    """A band of `dataset.yaml`."""
+
+    name: str = field(..., "what people call it")
+    role: _Role = field("", "what it measures, as far as indices, pictures and pretrained weights need it")
+    unit: Literal["reflectance", "degrees", "metres", "decibels", "digital number"] = field(
+        "digital number", "of the values that scale and offset give; reflectance is 0..1"
+    )
+    scale: float = field(1.0, "value = stored * scale + offset")
+    offset: float = field(0.0, "see scale")
+    typical: float = field(1.0, "a usual stored value, which the noise of augmentation is relative to", gt=0.0)
+    valid: tuple[float, float] | None = field(None, "the least and the largest value that can be, in its unit")
+    nodata: float | None = field(None, "the stored value that stands for no measurement")
+
+    def band(self) -> Band:
+        """It as lsml has it: reflectance as ten thousandths."""
+        unit, factor = _UNITS[self.unit]
+        valid = self.valid and (self.valid[0] * factor, self.valid[1] * factor)
+        scale, offset = self.scale * factor, self.offset * factor
+        return Band(self.name, self.role, unit, scale, offset, 1.0, self.typical, valid, self.nodata)
+
+
+class _MaskFields(Section):
+    """What the values of masks mean."""
+
+    landslide: tuple[int | tuple[int, int, int], ...] = field(
+        (), "the values or colours that mean landslide; none: the only one beside 0"
+    )
+
+
+class _DatasetFields(Section):
+    """The content of `dataset.yaml`."""
+
+    name: str = field("described", "what people call the sensor")
+    bands: tuple[_BandFields, ...] = field(..., "the bands in their order in the files")
+    pixel_metres: float | None = field(None, "the side of a pixel on the ground", unit="m", gt=0.0)
+    tile: int | None = field(None, "cut images into squares of this side to train on", unit="pixels", ge=16, le=2048)
+    mask: _MaskFields = field(_MaskFields(), "what the values of masks mean")
+
+    def sensor(self, what: str) -> Sensor:
+        """It as lsml has it.
+
+        Raises:
+            ConfigError: no bands, or two of one role.
+        """
+        roles = [band.role for band in self.bands if band.role]
+        if not self.bands or len(set(roles)) < len(roles):
+            raise ConfigError(f"{what}: bands", "none, or two of one role", "give each band, and each role once")
+        colours = tuple((colour,) if isinstance(colour, int) else colour for colour in self.mask.landslide)
+        return Sensor(self.name, tuple(band.band() for band in self.bands), self.pixel_metres, self.tile, colours)
+
+
+def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
+    """What the patches of a dataset are, by the `dataset.yaml` in the first of the folders that has one.
+
+    Without one, the first image is read, and of pictures the sizes of all.
+
+    Raises:
+        ConfigError: `dataset.yaml` has a mistake.
+        DataError: an image cannot be read, or its bands are not known.
+    """
+    for folder in folders:
+        if (folder / DESCRIPTION).is_file():
+            return _read(folder / DESCRIPTION)
+    if not images or images[0].suffix.lower() in HDF5:
+        return LANDSLIDE4SENSE
+    array = read_array(images[0])
+    if array.dtype == np.uint8 and array.ndim == 3 and min(array.shape) in (3, 4):
+        return replace(RGB, tile=_tile(images))
+    raise DataError(
+        f"file {images[0]}",
+        f"{array.dtype} of shape {array.shape}: what its bands are is not known",
+        f"write {DESCRIPTION} into its dataset: lsml data describe DIR makes a draft",
+    )
+
+
+def _read(file: Path) -> Sensor:
+    what = f"description {file}"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text in UTF-8"
+        raise ConfigError(what, str(reason), "write it anew: lsml data describe DIR") from None
+    return _DatasetFields.from_yaml(text, what).sensor(what)
+
+
+def _tile(images: Sequence[Path]) -> int | None:
+    sizes = {raster_size(path) for path in images}
+    return _TILE if len(sizes) > 1 or max(max(size) for size in sizes) > _WHOLE else None
+
+
+def draft(images: Sequence[Path]) -> str:
+    """A `dataset.yaml` to be filled in, by looking at a few images of train: their bands, and a usual value of each.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    chosen = [images[place] for place in np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int))]
+    arrays = [look(path) for path in chosen]
+    typical = np.median([np.nanmedian(np.abs(array), axis=(0, 1)) for array in arrays], axis=0)
+    low, high = (merge([edge(array, axis=(0, 1)) for array in arrays], axis=0) for merge, edge in _EDGES)
+    bands = "\n".join(
+        f"  - {{name: band {n}, role: '', unit: digital number, scale: 1, offset: 0, "
+        f"typical: {max(float(usual), 1e-6):.4g}}}  # {float(least):.4g} to {float(most):.4g}"
+        for n, (usual, least, most) in enumerate(zip(typical, low, high, strict=True), start=1)
+    )
+    return _DRAFT.format(count=len(chosen), images=len(images), roles=", ".join(_ROLES), bands=bands)

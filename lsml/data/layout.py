@@ -1,0 +1,302 @@
+"""Where the patches of a dataset lie, by what the names of its folders and files say."""
+
+import itertools
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from lsml.errors import DataError
+
+_ONE_PAIR = ("img", "mask")
+FOLDS = "folds"
+"""Asked for instead of a split: every patch that cross-validation may train on."""
+
+LAYOUTS = {
+    "official": {
+        "train": ("TrainData/img", "TrainData/mask"),
+        "validation": ("ValidData/img", "ValidData/mask"),
+        "test": ("TestData/img", "TestData/mask"),
+        FOLDS: ("TrainData/img", "TrainData/mask"),
+    },
+    "hugging-face": {
+        "train": ("images/train", "annotations/train"),
+        "validation": ("images/validation", "annotations/validation"),
+        "test": ("images/test", "annotations/test"),
+        FOLDS: ("images/train", "annotations/train"),
+    },
+    "bare": dict.fromkeys(("train", "validation", "test", FOLDS), _ONE_PAIR),
+}
+"""The published folders of images and of masks of each split; others that say the same are taken for them.
+
+Splits that share their folders are contiguous blocks of it: 70 % train, 15 % validation, 15 % test.
+"""
+EXPECTED = (
+    "expected TrainData/{img,mask} with ValidData and TestData beside it, images/ and annotations/ with folders "
+    "train, validation and test, or img/ and mask/"
+)
+MARK, CHECKSUMS, DESCRIPTION = "synthetic.json", "checksums.json", "dataset.yaml"
+"""Files beside the splits: the first tells that a dataset was made, not measured, the last says what its bands are."""
+
+SPLIT_WORDS = {"train": "train(?:ing)?", "validation": "val(?:id(?:ation)?)?", "test": "test(?:ing)?"}
+KIND_WORDS = {"image": "images?|imgs?", "mask": "masks?|labels?|annotations?|gt"}
+"""How a name says a split, and a kind of file; in capitals too."""
+
+_WORDS = SPLIT_WORDS | KIND_WORDS | {"nothing": "data(?:set)?|set|split"}
+_WORD = re.compile("|".join(f"(?P<{meaning}>{words})" for meaning, words in _WORDS.items()), re.IGNORECASE)
+_FOLDER = re.compile(rf"(?:{'|'.join(_WORDS.values())}|[ _.-])+", re.IGNORECASE)
+_KIND = "|".join(KIND_WORDS.values())
+_BEFORE, _AFTER = rf"(?:(?:{_KIND})(?:[ _.-]+|(?=[0-9]|$)))*", rf"(?:(?:[ _.-]+|(?<=[0-9]))(?:{_KIND}))*"
+_STEM = re.compile(f"({_BEFORE})(.*?)({_AFTER})", re.IGNORECASE | re.DOTALL)
+HDF5, RASTERS, NUMPY = (".h5", ".hdf5", ".he5"), (".tif", ".tiff", ".png", ".jpg", ".jpeg"), (".npy",)
+"""Endings of the files that are read, in small letters."""
+
+_PATCH = re.compile(rf"(?:{'|'.join(map(re.escape, (*HDF5, *RASTERS, *NUMPY)))})$", re.IGNORECASE)
+_HIDDEN = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini|\$RECYCLE\.BIN|lost\+found", re.IGNORECASE | re.DOTALL)
+_DEEPEST = 3
+"""So many levels of folders are looked through below one whose name says nothing."""
+
+Key = tuple[str | int, ...]
+
+
+class PatchFiles(NamedTuple):
+    """The paths of one patch's image and mask; `id` is the image's name without its ending."""
+
+    id: str
+    image: Path
+    mask: Path | None
+
+
+class Stem(NamedTuple):
+    """A file's name without its ending: what image and mask of a patch share, between words for the kind of file."""
+
+    before: str
+    core: str
+    after: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Stem":
+        """`image_07.h5` is `image_`, `07` and nothing; `7_mask.h5` nothing, `7` and `_mask`."""
+        match = _STEM.fullmatch(unicodedata.normalize("NFC", path.stem))
+        assert match is not None, "any text fits"
+        return cls(*match.groups())
+
+    @property
+    def kind(self) -> str:
+        """`image` or `mask`, which may also say of what image it is one; empty where the name says neither."""
+        said = {str(word.lastgroup) for word in _WORD.finditer(f"{self.before} {self.after}")}
+        return "mask" if "mask" in said else "".join(said)
+
+    @property
+    def key(self) -> Key:
+        """Text and numbers in turn, such as `("", 7, "")`: equal for the two files of a patch."""
+        parts = re.split("([0-9]+)", self.core)
+        return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
+
+    @staticmethod
+    def in_order(keys: Collection[Key]) -> list[Key]:
+        """By the numbers in the names where every name has one, else by text and numbers in turn."""
+        if all(len(key) > 1 for key in keys):
+            return sorted(keys, key=lambda key: (key[1::2], key))
+        return sorted(keys)
+
+
+def _meaning(name: str) -> tuple[str, str]:
+    """The split and the kind of file that a folder's name says; empty where it says none, or two.
+
+    `TrainData` is train, `labels` are masks, `val_images` images of validation; `nepal` says nothing.
+    """
+    said = {word.lastgroup for word in _WORD.finditer(name)} if _FOLDER.fullmatch(name) else set()
+    split, kind = ([meaning for meaning in words if meaning in said] for words in (SPLIT_WORDS, KIND_WORDS))
+    return ("".join(split), "".join(kind)) if max(len(split), len(kind)) == 1 else ("", "")
+
+
+def below(root: Path, path: Path) -> str:
+    """The path of a file below the dataset's folder, on one line whatever its name."""
+    return _printable(path.relative_to(root).as_posix())
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+class _Place(NamedTuple):
+    """A folder, with the split and the kind of file (`image` or `mask`) that its path says; empty: it says none."""
+
+    split: str
+    kind: str
+    path: Path
+
+
+class _Fault(NamedTuple):
+    """A folder that cannot be used: of what kind the fault is, why, and what to do."""
+
+    kind: str
+    path: Path
+    why: str
+    fix: str
+
+
+class Layout:
+    """The folders of a dataset, by their names; looks into no split but `opened`.
+
+    Attributes:
+        root: the dataset's folder.
+        faults: links that lead to nothing and folders that cannot be listed, among those that names lead to.
+        name: a key of `LAYOUTS`, or one with `-like` where other names say the same; empty before `find`.
+        base: the folder that the splits lie in: the dataset's own, or one below it.
+        folders: those of images and of masks by split; the published one where there is none.
+        places: those that there are.
+    """
+
+    def __init__(self, root: Path, opened: Collection[str]) -> None:
+        self.root, self.opened = root, opened
+        self.faults: list[_Fault] = []
+        self.name, self.base = "", root
+        self.folders: dict[str, tuple[Path, Path]] = {}
+        self.places: tuple[_Place, ...] = ()
+        self._listed: dict[Path, list[str]] = {}
+
+    def find(self) -> Self:
+        """Fills the attributes.
+
+        Raises:
+            DataError: none of the layouts is there, or two folders may have one meaning.
+        """
+        found = self.search(self.root)
+        self.places = tuple(place for place in found if place.split) or tuple(found)
+        if not any(place.split or place.kind == "image" for place in self.places):
+            for _, path, why, fix in self.faults:
+                raise DataError(f"path {path}", why, fix)
+            shown = ", ".join(below(self.root, self.root / name) for name in self.names(self.root)[:6]) or "nothing"
+            raise DataError(f"dataset {self.root}", f"no known layout (found: {shown})", EXPECTED)
+        parts = self.places[0].path.relative_to(self.root).parts
+        self.base = self.root.joinpath(*itertools.takewhile(lambda part: not any(_meaning(part)), parts))
+        bare, way = not self.places[0].split, self.places[0].path.relative_to(self.base).parts
+        self.name = "bare" if bare else "official" if _meaning(way[0])[0] else "hugging-face"
+        there, published = self._unambiguous(), set()
+        for split, pair in LAYOUTS[self.name].items():
+            images, masks = (self.base / folder for folder in pair)
+            own = "" if bare else "train" if split == FOLDS else split
+            self.folders[split] = there.get((own, "image"), images), there.get((own, "mask"), masks)
+            published |= {images, masks, images.parent, masks.parent}
+        if not bare and published.isdisjoint(place.path for place in self.places):
+            self.name += "-like"
+        return self
+
+    def _unambiguous(self) -> dict[tuple[str, str], Path]:
+        """The folder of each split and kind; two of one meaning are refused, but in a split that is not opened."""
+        there: dict[tuple[str, str], Path] = {}
+        for split, kind, path in self.places:
+            other = there.setdefault((split, kind), path)
+            if other != path and (not split or split in self.opened):
+                what = f"{split} {kind}s".strip()
+                why = f"{below(self.root, other)} and {below(self.root, path)} may each be its {what}"
+                raise DataError(f"dataset {self.root}", why, "keep one of them there")
+        return there
+
+    def names(self, folder: Path) -> list[str]:
+        """What is in a folder, sorted, but for hidden files and what systems leave in folders."""
+        if folder not in self._listed:
+            listed: list[str] = []
+            try:
+                listed = os.listdir(folder)  # noqa: PTH208 (names only: no file is looked at)
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # as empty: what is lacking is said of the split
+            except OSError as error:
+                why = f"cannot be listed: {error.strerror}"
+                self.faults.append(_Fault("unreadable folder", folder, why, "check its permissions"))
+            self._listed[folder] = sorted(name for name in listed if not _HIDDEN.fullmatch(name))
+        return self._listed[folder]
+
+    def patches(self, folder: Path) -> list[Path]:
+        """The files of patches in a folder: those of the format that most of them have."""
+        formats: dict[tuple[str, ...], list[Path]] = {HDF5: [], RASTERS: [], NUMPY: []}
+        for path in (folder / name for name in self.names(folder) if _PATCH.search(name)):
+            next(files for endings, files in formats.items() if path.suffix.lower() in endings).append(path)
+        return max(formats.values(), key=len)
+
+    def search(self, folder: Path, split: str = "", kind: str = "", above: tuple[str, ...] = ()) -> list[_Place]:
+        """The folders of patches in a folder whose own path says `split` and `kind`.
+
+        Names that say more are followed, else, where no patch lies beside them, those that say the same again, such
+        as TrainData/TrainData, else the only folder with patches, whatever its name. One folder may hold images and
+        masks, where the name of every file says which it is.
+
+        Raises:
+            DataError: two folders have patches, of which neither's name says anything.
+        """
+        if split and split not in self.opened:
+            return [_Place(split, kind, folder)]
+        above = (*above, os.path.realpath(folder))
+        said = {path: _meaning(path.name) for path in self._folders(folder, above)}
+        fitting = {
+            path: (own[0] or split, own[1] or kind)
+            for path, own in said.items()
+            if any(own) and split in ("", own[0] or split) and kind in ("", own[1] or kind)
+        }
+        more = {path: both for path, both in fitting.items() if both != (split, kind)}
+        if kind and not more and self.patches(folder):
+            return [_Place(split, kind, folder)]
+        if not fitting and {Stem.of(path).kind for path in self.patches(folder)} == {*KIND_WORDS}:
+            return [_Place(split, kind, folder) for kind in KIND_WORDS]
+        if not fitting and len(above) <= _DEEPEST:
+            return self._only((path for path, own in said.items() if not any(own)), split, kind, above)
+        found: list[_Place] = []
+        for path, both in (more or fitting).items():
+            found += self.search(path, *both, above) or ([_Place(*both, path)] if both[1] else [])
+        return found
+
+    def _only(self, folders: Iterable[Path], split: str, kind: str, above: tuple[str, ...]) -> list[_Place]:
+        """What is in the only folder that has patches: of a split, or images and masks."""
+        likely: dict[Path, list[_Place]] = {}
+        for path in folders:
+            places = self.search(path, split, kind, above)
+            if any(place.split for place in places) or len({place.kind for place in places}) > (0 if kind else 1):
+                likely[path] = places
+        if len(likely) > 1:
+            named = " and ".join(below(self.root, path) for path in likely)
+            fix = "give one of them, or put all patches into one folder"
+            raise DataError(f"dataset {self.root}", f"{named} may each be meant", fix)
+        return next(iter(likely.values()), [])
+
+    def _folders(self, folder: Path, above: Sequence[str]) -> Iterator[Path]:
+        """The folders in a folder, also by links; one whose name says something has to lead somewhere new."""
+        for path in (folder / name for name in self.names(folder) if not _PATCH.search(name)):
+            split, kind = _meaning(path.name)
+            try:
+                if not stat.S_ISDIR(path.stat().st_mode):
+                    continue
+            except OSError as error:
+                if (split or kind) and split in ("", *self.opened):
+                    self.faults.append(self.broken(path, error))
+                continue
+            real = os.path.realpath(path)
+            if not any(Path(higher).is_relative_to(real) for higher in above):
+                yield path
+            elif split or kind:
+                fix = "put the files themselves there"
+                self.faults.append(_Fault("link", path, "is a link to a folder that it lies in", fix))
+
+    @staticmethod
+    def broken(path: Path, error: OSError) -> _Fault:
+        """A link, or anything else, that cannot be followed."""
+        target = f"is a link to {_printable(str(path.readlink()))}" if path.is_symlink() else "cannot be reached"
+        return _Fault("link", path, f"{target}: {error.strerror}", "put the files themselves there, or mend the link")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """What lies in the folders that were looked into, and neither is in `places` nor on the way to them."""
+        ends = {place.path for place in self.places}
+        own = {folder / name for folder in (self.root, self.base) for name in (MARK, CHECKSUMS, DESCRIPTION)}
+        used = ends | own | {folder for path in ends for folder in path.parents}
+        return tuple(
+            below(self.root, folder / name)
+            for folder, names in sorted(self._listed.items())
+            if folder in used
+            for name in names
+            if folder / name not in used and not (folder in ends and folder / name in self.patches(folder))
+        )
