@@ -7,9 +7,9 @@ pickles. Sizes are checked as the file declares them, before anything is read.
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,11 +28,45 @@ _DRIVERS = {
 if TYPE_CHECKING:
     import rasterio
 
-_ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
-"""Options of GDAL by which it looks at nothing beside the file: no side-car, no overview, no world file."""
+_OPTIONS = {
+    # Nothing beside the file is looked at: no side-car, no overview, no world file.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    # What a truncated or damaged file lacks would come as zeros otherwise.
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+}
 
+_NUMPY_MAGIC = b"\x93NUMPY"
 _MAX_BYTES = 2**30
+_REPLACE = "replace it by an intact copy"
+_NUMBERS = "write it as integers or floats"
 _DESCRIBE = "describe it in dataset.yaml: lsml data describe DIR writes a draft"
+_ONE_BAND = "write one band: 1 where a landslide is, 0 elsewhere"
+_NAME_COLOUR = "name it in dataset.yaml, such as mask: {landslide: [[255, 0, 0]]}"
+
+
+class _Raster(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        array: `(H, W, C)` or `(C, H, W)` as it lies there, of its own type; of a file with a palette, indices.
+        palette: uint8 `(N, 3)`, the colour of each index; None where the values are themselves what was measured.
+        nodata: the value that, by the header, stands for no measurement; None where it names none.
+        alpha: whether the header calls the last channel the opacity of the others.
+        blurred: whether compression changed values, as JPEG does.
+    """
+
+    array: np.ndarray
+    palette: np.ndarray | None = None
+    nodata: float | None = None
+    alpha: bool = False
+    blurred: bool = False
+
+    @property
+    def colours(self) -> np.ndarray:
+        """`array`, or where it holds indices, uint8 `(H, W, 3)` of the palette."""
+        return self.array if self.palette is None else self.palette[self.array[..., 0]]
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -41,41 +75,31 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         DataError: the file cannot be read, is larger than 1 GiB, or holds no numbers.
     """
-    if path.exists() and not path.is_file():
-        raise DataError(f"file {path}", "not a regular file", "give a folder of patches")
-    read: Callable[[Path], np.ndarray] = _read_numpy if path.suffix.lower() in NUMPY else _read_raster
-    try:
-        array = read(path)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"file {path}", f"holds {array.dtype}, not numbers", "write it as integers or floats")
-    return array
+    return _read(path).colours
+
+
+def _read(path: Path) -> _Raster:
+    raster = _Raster(_read_numpy(path)) if path.suffix.lower() in NUMPY else _read_raster(path)
+    if raster.array.dtype.kind not in "biuf":
+        raise DataError(f"file {path}", f"holds {raster.array.dtype}, not numbers", _NUMBERS)
+    return raster
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     # Libraries name the file again, some over several lines.
-    said = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "damaged")
+    said = getattr(error, "strerror", None) or next(iter(str(error.__cause__ or error).splitlines()), "damaged")
     why = said.removeprefix(f"{path}").strip(" :,")[:200]
-    return DataError(f"file {path}", f"cannot be read: {why}", "replace it by an intact copy")
+    return DataError(f"file {path}", f"cannot be read: {why}", _REPLACE)
 
 
-def _read_raster(path: Path) -> np.ndarray:
-    from rasterio.errors import RasterioError
-
-    try:
-        with _opened(path) as file:
-            _check_size(path, (file.count, file.height, file.width), file.dtypes[0])
-            colours = _palette(file)
-            bands = file.read()
-            if colours is not None:
-                return colours[bands[0]]
-            array = np.moveaxis(bands, 0, -1)
-            if file.nodata is not None and array.dtype.kind == "f":
-                array = np.where(array == file.nodata, np.nan, array)
-            return array
-    except RasterioError as error:
-        raise _unreadable(path, error) from None
+def _read_raster(path: Path) -> _Raster:
+    with _opened(path) as file:
+        if file.dtypes[0].startswith("complex"):
+            raise DataError(f"file {path}", f"holds {file.dtypes[0]}, not numbers", _NUMBERS)
+        _check_size(path, (file.count, file.height, file.width), file.dtypes[0])
+        array = np.moveaxis(file.read(), 0, -1)
+        alpha = file.count > 1 and file.colorinterp[-1].name == "alpha" and array.dtype.kind == "u"
+        return _Raster(array, _palette(file), file.nodata, alpha, file.driver == "JPEG")
 
 
 def raster_size(path: Path) -> tuple[int, int]:
@@ -84,53 +108,74 @@ def raster_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: it cannot be read.
     """
-    from rasterio.errors import RasterioError
-
-    try:
-        with _opened(path) as file:
-            return file.height, file.width
-    except (OSError, RasterioError) as error:
-        raise _unreadable(path, error) from None
+    with _opened(path) as file:
+        return file.height, file.width
 
 
 def look(path: Path) -> np.ndarray:
     """An image of bands that are not known, float64 `(H, W, C)`: the shortest axis is taken for the bands.
 
+    Values that are not finite, and those that the header says stand for none, are NaN.
+
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or is no image.
     """
-    array = read_array(path).astype(np.float64)
+    if path.suffix.lower() in HDF5:
+        array = hdf5.read_bands(path, None)
+    else:
+        raster = _read(path)
+        array = _measured(raster.colours, raster.nodata)
     array = array[..., None] if array.ndim == 2 else array
-    return np.moveaxis(array, int(np.argmin(array.shape)), -1)
+    if array.ndim != 3:
+        raise DataError(f"file {path}", f"has shape {array.shape}, expected (H, W, C)", "write an image a file")
+    return np.moveaxis(np.where(np.isfinite(array), array, np.nan), int(np.argmin(array.shape)), -1)
+
+
+def _measured(array: np.ndarray, nodata: float | None) -> np.ndarray:
+    """As float64, with NaN for `nodata`."""
+    values = array.astype(np.float64)
+    if nodata is not None:
+        values[array == nodata] = np.nan
+    return values
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    driver = _driver(path)
-    with rasterio.Env(**_ALONE), warnings.catch_warnings():
-        # Pictures lie nowhere on the ground.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, driver=driver, sharing=False) as file:
-            yield file
+    try:
+        driver = _driver(path)
+        with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
+            # Pictures lie nowhere on the ground.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, driver=driver, sharing=False) as file:
+                yield file
+    except (OSError, RasterioError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file; of a pipe or a device they might never come."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"file {path}", "not a regular file", "give a folder of patches")
+    with path.open("rb") as file:
+        return file.read(len(_NUMPY_MAGIC))
 
 
 def _driver(path: Path) -> str:
-    with path.open("rb") as file:
-        beginning = file.read(4)
+    beginning = _beginning(path)
     for signature, driver in _DRIVERS.items():
         if beginning.startswith(signature):
             return driver
-    raise DataError(f"file {path}", "neither TIFF, PNG nor JPEG", "replace it by an intact copy")
+    raise DataError(f"file {path}", "neither TIFF, PNG nor JPEG", _REPLACE)
 
 
 def _palette(file: "rasterio.DatasetReader") -> np.ndarray | None:
-    """The colours of an image of indices, uint8 `(256, 3)`; None of any other."""
+    """The colour of each index that the type of an image of indices can hold, uint8 `(N, 3)`; None of any other."""
     if file.count != 1 or file.colorinterp[0].name != "palette":
         return None
-    colours = np.zeros((256, 3), np.uint8)
+    colours = np.zeros((np.iinfo(file.dtypes[0]).max + 1, 3), np.uint8)
     for index, colour in file.colormap(1).items():
         colours[index] = colour[:3]
     return colours
@@ -138,9 +183,15 @@ def _palette(file: "rasterio.DatasetReader") -> np.ndarray | None:
 
 def _read_numpy(path: Path) -> np.ndarray:
     try:
+        if _beginning(path) != _NUMPY_MAGIC:
+            raise DataError(f"file {path}", "not an array as numpy.save writes it", _REPLACE)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise _unreadable(path, error) from None
+    except Exception:  # noqa: BLE001 - what else NumPy's parser raises of a header says nothing to anybody
+        raise DataError(f"file {path}", "has a damaged header", _REPLACE) from None
     _check_size(path, array.shape, array.dtype)
     return np.array(array)
 
@@ -149,10 +200,15 @@ def _check_size(path: Path, shape: tuple[int, ...], dtype: str | np.dtype) -> No
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > _MAX_BYTES:
         raise DataError(f"file {path}", f"declares {size:,} bytes, limit {_MAX_BYTES:,}", "cut it into patches")
+    if size == 0:
+        raise DataError(f"file {path}", f"holds nothing: shape {shape}", _REPLACE)
 
 
 def read_image(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.ndarray:
-    """The stored bands of a patch, as they are: NaN and inf included; a band's nodata value is NaN.
+    """The stored bands of a patch, as they are: NaN and inf included.
+
+    NaN too are a band's nodata value, by the sensor or the file's header, and pixels that an alpha channel says are
+    transparent.
 
     Args:
         notes: gets what was taken otherwise than usual, such as "channels first".
@@ -166,19 +222,26 @@ def read_image(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.
     if path.suffix.lower() in HDF5:
         image = hdf5.read_bands(path, len(sensor), notes)
     else:
-        image = _bands_last(path, read_array(path), len(sensor), notes).astype(np.float64)
+        raster = _read(path)
+        image = _measured(_bands_last(path, raster, len(sensor), notes), raster.nodata)
+        if raster.alpha and raster.array.shape[-1] == len(sensor) + 1:
+            image[raster.array[..., -1] == 0] = np.nan
     for place, band in enumerate(sensor.bands):
         if band.nodata is not None:
             image[..., place][image[..., place] == band.nodata] = np.nan
     return image
 
 
-def _bands_last(path: Path, array: np.ndarray, bands: int, notes: set[str] | None) -> np.ndarray:
-    """`(H, W, C)`; an opaque alpha channel is left out."""
+def _bands_last(path: Path, raster: _Raster, bands: int, notes: set[str] | None) -> np.ndarray:
+    """`(H, W, C)`, without an alpha channel."""
+    array = raster.colours
     if array.ndim == 2 and bands == 1:
         return array[..., None]
-    if array.ndim == 3 and array.shape[-1] == bands + 1 and bands in (1, 3) and path.suffix.lower() == ".png":
-        return array[..., :bands]
+    if raster.alpha and array.shape[-1] == bands + 1:
+        if np.isin(array[..., -1], (0, np.iinfo(array.dtype).max)).all():
+            return array[..., :bands]
+        why = f"has a band beside its {bands} that is half transparent"
+        raise DataError(f"file {path}", why, _DESCRIBE)
     last, first = (array.ndim == 3 and array.shape[axis] == bands for axis in (-1, 0))
     if last == first:
         why = f"has shape {array.shape}, expected {bands} band{'s' * (bands != 1)}"
@@ -202,38 +265,78 @@ def read_mask(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.n
     """
     if path.suffix.lower() in HDF5:
         return _of_colours(path, hdf5.read_labels(path, notes)[..., None], sensor.landslide, notes)
-    array = np.squeeze(read_array(path))
-    if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[-1] not in (3, 4):
-        array = np.moveaxis(array, 0, -1)
-    if array.ndim not in (2, 3):
-        raise DataError(f"mask {path}", f"has shape {array.shape}, expected (H, W)", "write one band")
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.shape[-1] in (2, 4):
-        array = array[..., :-1]  # without alpha
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        # Compression blurs what was black and white.
-        return (array.max(axis=-1) > np.iinfo(array.dtype).max // 2).astype(np.uint8)
+    raster = _read(path)
+    # A number means what is stored, three of them a colour.
+    numbers = any(len(colour) == 1 for colour in sensor.landslide)
+    array = _channels_last(path, raster.array if numbers else raster.colours)
+    if raster.alpha:
+        array = array[..., :-1] * (array[..., -1:] > 0)
+    if array.shape[-1] not in (1, 3):
+        raise DataError(f"mask {path}", f"has {array.shape[-1]} channels, expected 1, or 3 of a colour", _ONE_BAND)
+    if raster.blurred:
+        return _of_blurred(path, array, sensor.landslide)
     return _of_colours(path, array, sensor.landslide, notes)
+
+
+def _channels_last(path: Path, array: np.ndarray) -> np.ndarray:
+    """A mask as `(H, W, C)`, C from 1 to 4, whatever axes of length 1 it has besides."""
+    while array.ndim > 2 and 1 in array.shape:
+        array = array.squeeze(array.shape.index(1))
+    if array.ndim == 3 and array.shape[-1] > 4 and array.shape[0] <= 4:
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 2:
+        return array[..., None]
+    if array.ndim != 3 or array.shape[-1] > 4:
+        raise DataError(f"mask {path}", f"has shape {array.shape}, expected (H, W)", _ONE_BAND)
+    return array
+
+
+def _of_blurred(path: Path, array: np.ndarray, landslide: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Where what compression blurred, `(H, W, C)`, is nearer to a colour of `landslide` than halfway to black.
+
+    Where none is given, it is that of the lighter half of the greys.
+
+    Raises:
+        DataError: it has other colours than grey, and `landslide` is empty.
+    """
+    most = np.iinfo(array.dtype).max
+    if not landslide and np.ptp(array, axis=-1).max() > most // 4:
+        raise DataError(f"mask {path}", "a JPEG of colours: which of them is landslide?", _NAME_COLOUR)
+    known = np.array(_colours_of(path, landslide or ((most,),), array.shape[-1]), float)
+    near = [np.linalg.norm(array - colour, axis=-1) < np.linalg.norm(colour) / 2 for colour in known]
+    return np.any(near, axis=0).astype(np.uint8)
+
+
+def _colours_of(path: Path, landslide: tuple[tuple[int, ...], ...], channels: int) -> list[tuple[int, ...]]:
+    """The colours that mean landslide, each with so many channels; a single number is grey."""
+    if any(channels < len(colour) for colour in landslide):
+        fix = "name its value there, such as mask: {landslide: [255]}"
+        raise DataError(f"mask {path}", "has one channel, where dataset.yaml names a colour of three", fix)
+    return [colour if len(colour) == channels else colour * channels for colour in landslide]
 
 
 def _of_colours(
     path: Path, array: np.ndarray, landslide: tuple[tuple[int, ...], ...], notes: set[str] | None
 ) -> np.ndarray:
     """Where `(H, W, C)` has one of the colours `landslide`, or the only one beside black where none is given."""
-    colours = np.unique(array.reshape(-1, array.shape[-1]), axis=0)
     if landslide:
-        wanted = [colour if len(colour) == array.shape[-1] else colour[:1] * array.shape[-1] for colour in landslide]
+        wanted = _colours_of(path, landslide, array.shape[-1])
         marked: np.ndarray = np.isin(_as_keys(array), _as_keys(np.array(wanted)))
         return marked.astype(np.uint8)
+    colours = np.unique(array.reshape(-1, array.shape[-1]), axis=0)
     marks = colours[(colours != 0).any(axis=1)]
     if len(marks) > 1 or not (np.isfinite(marks.astype(np.float64)).all() and (marks >= 0).all()):
         shown = ", ".join(str(_plain(colour)) for colour in colours[:6]) + (", ..." if len(colours) > 6 else "")
-        why = f"values {{{shown}}}: which of them are landslide?"
-        raise DataError(f"mask {path}", why, "name them in dataset.yaml, such as mask: {landslide: [255]}")
+        raise DataError(f"mask {path}", f"values {{{shown}}}: which of them are landslide?", _name(marks[-1]))
     if notes is not None:
         notes.update(f"masks of 0 and {_plain(mark)}" for mark in marks if _plain(mark) != 1)
     return (array != 0).max(axis=-1).astype(np.uint8)
+
+
+def _name(mark: np.ndarray) -> str:
+    """What to write into dataset.yaml, by the example of a colour that is there."""
+    example = str(_plain(mark)).replace("(", "[").replace(")", "]")
+    return f"name them in dataset.yaml, such as mask: {{landslide: [{example}]}}"
 
 
 def _as_keys(colours: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ _GZIP, _LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
 _FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _GZIP, _LZF)
 _REPLACE = "replace the file by an intact copy"
 _CONVERT = "write it as a plain dataset, as the published files are"
+_DESCRIBE = "describe its bands in dataset.yaml (lsml data describe DIR writes a draft), or leave the patch out"
 
 _IMAGE_NAMES = ("img", "image", "imgs", "images", "data")
 _MASK_NAMES = ("mask", "masks", "label", "labels", "annotation", "annotations", "gt")
@@ -34,10 +35,11 @@ _MOST_ENTRIES = 64
 """So many entries of a group are looked at; the published files have one."""
 
 
-def read_bands(path: Path, bands: int, notes: set[str] | None = None) -> np.ndarray:
+def read_bands(path: Path, bands: int | None, notes: set[str] | None = None) -> np.ndarray:
     """The stored bands of a patch, as they are: NaN and inf included.
 
     Args:
+        bands: how many; None where that is not known.
         notes: gets what was taken in another form than the published one, such as "channels first".
 
     Returns:
@@ -223,7 +225,7 @@ def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: _Sha
     if order is None:
         shown = "null" if found is None else str(found)
         why = f"'{name}' has shape {shown}, expected {_as_text(shape)} numeric"
-        raise DataError(f"file {path}", why, "cut or resample it to that shape, or leave the patch out")
+        raise DataError(f"file {path}", why, _DESCRIBE if len(shape) == 3 else "write one band, or leave the patch out")
     if dataset.id.get_storage_size() == 0:
         raise DataError(f"file {path}", f"'{name}' was declared but never written", _REPLACE)
     return order
