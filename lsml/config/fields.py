@@ -320,8 +320,12 @@ def _short(value: object) -> str:
 def _keys_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
     """The keys that are allowed at `path` below `model`; empty where a mapping is free in its keys."""
     for part in path:
-        info = model.model_fields.get(str(part))
+        if isinstance(part, int):
+            # A place in a list, whose entries are of the model.
+            continue
+        info = model.model_fields.get(part)
         inner = _without_none(info.annotation) if info else None
+        inner = get_args(inner)[0] if get_origin(inner) is tuple else inner
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner

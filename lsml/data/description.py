@@ -1,9 +1,10 @@
 """What a dataset's patches are: read from its `dataset.yaml`, or told by looking at the first image of train."""
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,6 @@ _Role = Literal[
 
 _ROLES = tuple(role for roles in GROUPS.values() for role in roles)
 _LOOKED_AT = 16
-_EDGES = ((np.min, np.nanmin), (np.max, np.nanmax))
 
 _DRAFT = """\
 # What the patches of this folder are. Beside the bands: the least and the largest value in {count} of {images} images.
@@ -31,7 +31,7 @@ name: my sensor
 # The side of a pixel on the ground in metres; without it, areas are told in pixels.
 # pixel_metres: 10
 # Images are cut into squares of so many pixels to train on; without it, all have to be of one size.
-# tile: 256
+{tile}
 # A role is one of {roles};
 # a unit is reflectance (0..1), degrees, metres, decibels or digital number, of stored * scale + offset.
 # valid: [least, most] in that unit and nodata: VALUE may be added to a band.
@@ -92,13 +92,30 @@ class _DatasetFields(Section):
         """It as lsml has it.
 
         Raises:
-            ConfigError: no bands, or two of one role.
+            ConfigError: no bands, two of one name or role, or numbers of a band that contradict each other.
         """
-        roles = [band.role for band in self.bands if band.role]
-        if not self.bands or len(set(roles)) < len(roles):
-            raise ConfigError(f"{what}: bands", "none, or two of one role", "give each band, and each role once")
+        self._check(f"{what}: bands")
         colours = tuple((colour,) if isinstance(colour, int) else colour for colour in self.mask.landslide)
         return Sensor(self.name, tuple(band.band() for band in self.bands), self.pixel_metres, self.tile, colours)
+
+    def _check(self, what: str) -> None:
+        """What no field can tell by itself."""
+        names, roles = ([getattr(band, key).strip() for band in self.bands] for key in ("name", "role"))
+        own_name = "give each band a name of its own"
+        if not names:
+            raise ConfigError(what, "none are listed", "list each band of the files, in their order")
+        if "" in names:
+            raise ConfigError(what, "one has no name", own_name)
+        for values, fix in ((names, own_name), (roles, "give each role to one band")):
+            for twice in (value for value in values if value and values.count(value) > 1):
+                raise ConfigError(what, f"'{twice}' is there twice", fix)
+        for band in self.bands:
+            if band.scale == 0:
+                raise ConfigError(what, f"scale of '{band.name}' is 0", "give what stored values are multiplied by")
+            if band.valid and band.valid[0] >= band.valid[1]:
+                least, most = band.valid
+                why = f"valid of '{band.name}' is [{least:g}, {most:g}]"
+                raise ConfigError(what, why, "give the least value first")
 
 
 def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
@@ -117,7 +134,7 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
         return LANDSLIDE4SENSE
     array = read_array(images[0])
     if array.dtype == np.uint8 and array.ndim == 3 and min(array.shape) in (3, 4):
-        return replace(RGB, tile=_tile(images))
+        return replace(RGB, tile=_tile_of({raster_size(path) for path in images}))
     raise DataError(
         f"file {images[0]}",
         f"{array.dtype} of shape {array.shape}: what its bands are is not known",
@@ -135,24 +152,56 @@ def _read(file: Path) -> Sensor:
     return _DatasetFields.from_yaml(text, what).sensor(what)
 
 
-def _tile(images: Sequence[Path]) -> int | None:
-    sizes = {raster_size(path) for path in images}
+def _tile_of(sizes: Collection[tuple[int, int]]) -> int | None:
+    """The side of the squares that images of these sizes are cut into; None where they are not."""
     return _TILE if len(sizes) > 1 or max(max(size) for size in sizes) > _WHOLE else None
+
+
+class _Looks(NamedTuple):
+    """What an image looks like.
+
+    Attributes:
+        size: height and width.
+        bands: of each, the usual absolute value, the least and the largest, float64 `(3, C)`; NaN where it has none.
+    """
+
+    size: tuple[int, int]
+    bands: np.ndarray
+
+    @classmethod
+    def of(cls, path: Path) -> "_Looks":
+        array = look(path)
+        usual, low, high = np.nanmedian(np.abs(array), (0, 1)), np.nanmin(array, (0, 1)), np.nanmax(array, (0, 1))
+        return cls(array.shape[:2], np.array([usual, low, high]))
 
 
 def draft(images: Sequence[Path]) -> str:
     """A `dataset.yaml` to be filled in, by looking at a few images of train: their bands, and a usual value of each.
 
     Raises:
-        DataError: an image cannot be read.
+        DataError: an image cannot be read, or has another number of bands than the first.
     """
     chosen = [images[place] for place in np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int))]
-    arrays = [look(path) for path in chosen]
-    typical = np.median([np.nanmedian(np.abs(array), axis=(0, 1)) for array in arrays], axis=0)
-    low, high = (merge([edge(array, axis=(0, 1)) for array in arrays], axis=0) for merge, edge in _EDGES)
+    with warnings.catch_warnings():
+        # A band may have no values in an image.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        looks = [_Looks.of(path) for path in chosen]
+        _check_bands(chosen, looks)
+        each = np.array([found.bands for found in looks])
+        usual, low, high = np.nanmedian(each[:, 0], 0), np.nanmin(each[:, 1], 0), np.nanmax(each[:, 2], 0)
     bands = "\n".join(
         f"  - {{name: band {n}, role: '', unit: digital number, scale: 1, offset: 0, "
-        f"typical: {max(float(usual), 1e-6):.4g}}}  # {float(least):.4g} to {float(most):.4g}"
-        for n, (usual, least, most) in enumerate(zip(typical, low, high, strict=True), start=1)
+        f"typical: {max(value, 1e-6):.4g}}}  # {least:.4g} to {most:.4g}"
+        for n, (value, least, most) in enumerate(zip(np.nan_to_num(usual, nan=1.0), low, high, strict=True), start=1)
     )
-    return _DRAFT.format(count=len(chosen), images=len(images), roles=", ".join(_ROLES), bands=bands)
+    tile = f"{'#' * (_tile_of({found.size for found in looks}) is None)} tile: {_TILE}".strip()
+    return _DRAFT.format(count=len(chosen), images=len(images), roles=", ".join(_ROLES), tile=tile, bands=bands)
+
+
+def _check_bands(paths: Sequence[Path], looks: Sequence[_Looks]) -> None:
+    """Raises DataError where not all have as many bands as the first."""
+    first, *others = (found.bands.shape[1] for found in looks)
+    for path, bands in zip(paths[1:], others, strict=True):
+        if bands != first:
+            why = f"has {bands} bands, where {paths[0]} has {first}"
+            raise DataError(f"file {path}", why, "keep those of one sensor in the dataset")
