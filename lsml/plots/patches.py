@@ -46,6 +46,12 @@ def true_colour(image: np.ndarray, sensor: Sensor) -> np.ndarray:
     return np.repeat(_stretched(image[..., :1].astype(np.float64), *_limits(image[..., :1])), 3, axis=-1)
 
 
+def _short(text: str, most: int = 40) -> str:
+    """Both ends of a text that is longer than a picture is wide."""
+    end = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:end]}...{text[-end:]}"
+
+
 def _title(sensor: Sensor) -> str:
     return "true colour" if sensor.has(*_TRUE_COLOUR) else sensor.bands[0].name
 
@@ -85,10 +91,10 @@ def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str], sens
     rows = figure.subplots(len(images), columns, squeeze=False)
     for row, image, mask, name in zip(rows, images, masks, ids, strict=True):
         axes = iter(row)
-        show_picture(next(axes), true_colour(image, sensor), f"{name}: {_title(sensor)}")
+        show_picture(next(axes), true_colour(image, sensor), _short(f"{name}: {_title(sensor)}"))
         if sensor.has(*_FALSE_COLOUR):
             letters = ", ".join(sensor.bands[sensor.place(role)].name.split()[0] for role in _FALSE_COLOUR)
-            show_picture(next(axes), _composite(image, _FALSE_COLOUR, sensor), f"false colour ({letters})")
+            show_picture(next(axes), _composite(image, _FALSE_COLOUR, sensor), _short(f"false colour ({letters})"))
         if sensor.has(SLOPE):
             _show_slope(next(axes), sensor.physical(np.nan_to_num(image), SLOPE)[..., 0])
         show_picture(next(axes), _overlay(image, mask, sensor), f"mask: {(mask > 0).mean():.1%} landslide")
@@ -114,7 +120,7 @@ def draw_augmented(
     rows = figure.subplots(len(ids), len(versions), squeeze=False)
     for axes, title, (images, masks) in zip(rows.T, titles, versions, strict=True):
         for place, name, image, mask in zip(axes, ids, images, masks, strict=True):
-            show_picture(place, _outlined(image, mask, sensor), f"{name}: {title}")
+            show_picture(place, _outlined(image, mask, sensor), _short(f"{name}: {title}", 32))
     return png(figure)
 
 
@@ -144,7 +150,7 @@ class _Sheet:
         """A picture, uint8 (H, W, 3), each pixel as often as it takes, its title above."""
         rows, columns = (np.arange(_SIDE) * length // _SIDE for length in picture.shape[:2])
         self._paint(picture[np.ix_(rows, columns)], left, top)
-        self.write(title, left + _SIDE / 2, top - _TITLE / 2, size=10)
+        self.write(_short(title), left + _SIDE / 2, top - _TITLE / 2, size=10)
 
     def bar(self, *, left: int, top: int) -> None:
         """The colours of probabilities from 0 to 1, numbered, below a picture."""
@@ -162,7 +168,7 @@ class _Sheet:
     def write(self, text: str, x: float, y: float, *, size: int, align: str = "center") -> None:
         """A line of text, `y` pixels below the top in its middle."""
         place = x / self._width, 1 - y / self._height
-        self._figure.text(*place, text, fontsize=size, ha=align, va="center")
+        self._figure.text(*place, text, fontsize=size, ha=align, va="center", parse_math=False)
 
     def _paint(self, picture: np.ndarray, left: int, top: int) -> None:
         self._figure.figimage(picture, left, self._height - top - len(picture), origin="upper")
@@ -260,7 +266,8 @@ def show_picture(
     axes: Axes, picture: np.ndarray, title: str, *, loc: Literal["left", "center"] = "center", **options: Any
 ) -> AxesImage:
     """Shows a picture with each pixel as a square, without axes; further options as of `Axes.imshow`."""
-    axes.set_title(title, fontsize=10 if loc == "center" else 9, loc=loc)
+    # Names of files and bands may hold dollar signs.
+    axes.set_title(title, fontsize=10 if loc == "center" else 9, loc=loc, parse_math=False)
     axes.set_axis_off()
     return axes.imshow(picture, interpolation="nearest", **options)
 
@@ -286,9 +293,9 @@ def _limits(values: np.ndarray) -> np.ndarray:
 
 
 def _stretched(values: np.ndarray, black: np.ndarray, white: np.ndarray, *, gamma: float = 1.0) -> np.ndarray:
-    """Values `(H, W, C)` as uint8, `black` and below as 0, `white` and above as 255; NaN counts as 0."""
+    """Values `(H, W, C)` as uint8, `black` and below as 0, `white` and above as 255; NaN is black."""
     span = np.where(white > black, white - black, 1)
-    return (np.clip((np.nan_to_num(values) - black) / span, 0, 1) ** gamma * 255).astype(np.uint8)
+    return (np.nan_to_num(np.clip((values - black) / span, 0, 1)) ** gamma * 255).astype(np.uint8)
 
 
 def _overlay(image: np.ndarray, mask: np.ndarray, sensor: Sensor) -> np.ndarray:
