@@ -111,6 +111,19 @@ class Sensor:
         scales, offsets = (np.array([getattr(self.bands[n], name) for n in chosen]) for name in ("scale", "offset"))
         return stored[..., chosen].astype(np.float64) * scales + offsets
 
+    def least_sum(self, *roles: str) -> float:
+        """The least denominator of an index of the bands of these roles, in physical values; below it all is dark.
+
+        A reflectance of .0001, one step of the published integers; in other units a ten-thousandth of what is usual.
+
+        Raises:
+            ValueError: there is no such band.
+        """
+        bands = [self.bands[self.place(role)] for role in roles]
+        if all(band.unit == Unit.REFLECTANCE for band in bands):
+            return 1.0
+        return sum(abs(band.typical * band.scale) for band in bands) / 10_000
+
     @cached_property
     def optical(self) -> np.ndarray:
         """bool `(C,)`: the bands that hold light, which the sun's height and the sensor's gain change."""

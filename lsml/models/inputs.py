@@ -24,9 +24,6 @@ from lsml.data.sensor import (
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ConfigError
 
-LEAST_SUM = 1.0
-"""The least denominator: one step of the published integers, a reflectance of .0001; below it all is dark."""
-
 
 class _Index(NamedTuple):
     """`(a - b) / (a + b)`, where `a` and `b` are summed reflectances of the bands of the roles `more`, `less`."""
@@ -70,7 +67,7 @@ def indices_of(name: str, sensor: Sensor) -> list[_Index]:
 def spectral_index(reflectance: KerasTensor, index: _Index, sensor: Sensor) -> KerasTensor:
     """An index of reflectances `(B, H, W, C)`, none of them below 0: `(B, H, W, 1)` in -1..1, 0 where all is dark."""
     more, less = (_sum(reflectance, roles, sensor) for roles in (index.more, index.less))
-    return (more - less) / ops.maximum(more + less, LEAST_SUM)
+    return (more - less) / ops.maximum(more + less, sensor.least_sum(*index.more, *index.less))
 
 
 def _sum(reflectance: KerasTensor, roles: tuple[str, ...], sensor: Sensor) -> KerasTensor:

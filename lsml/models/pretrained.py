@@ -129,7 +129,11 @@ def stem_input(
     from lsml.models.inputs import bands_seen, scaled_moments
 
     check_suits(config)
-    bands, n_features = bands_seen(config.input, statistics.sensor), features.shape[-1]
+    sensor = statistics.sensor
+    if config.model.stem == "inflate" and not sensor.has(*_CHANNELS):
+        why = f"inflate carries filters to blue, green and red, which {sensor.name} lacks"
+        raise ConfigError("model.stem", why, "set model.stem=project")
+    bands, n_features = bands_seen(config.input, sensor), features.shape[-1]
     mean, std = np.zeros(n_features), np.ones(n_features)
     mean[: len(bands)], std[: len(bands)] = (moment[bands] for moment in scaled_moments(config.input, statistics))
     ranged = keras.layers.Normalization(
@@ -147,7 +151,7 @@ def load_pretrained(config: TrainConfig, network: "keras.Model", sensor: Sensor)
     other bands gets the filters' mean over the channels, divided by n: together the others weigh what one channel
     does, whatever their number, and the activations behind stay near those that the file knows. Indices start at
     zero, because their unknown means would shift all that follows. With `project` the layer in front starts by
-    handing on the visible bands; where these are off it starts from random weights.
+    handing on the visible bands; where these are off, or the sensor lacks one, it starts from random weights.
 
     Returns:
         The paths of the variables that the weights came to; the layer in front is not among them.
@@ -163,7 +167,7 @@ def load_pretrained(config: TrainConfig, network: "keras.Model", sensor: Sensor)
     layers = [layer for layer in network.layers if layer.name in {_PROJECTION, *weights}]
     for layer in layers:
         if layer.name == _PROJECTION:
-            if config.input.visible:
+            if config.input.visible and sensor.has(*_CHANNELS):
                 layer.set_weights([_identity_kernel(bands, layer.kernel.shape)])
         elif layer.name == stem and config.model.stem == "inflate":
             layer.set_weights([_inflated(weights[stem][0], bands, layer.kernel.shape)])

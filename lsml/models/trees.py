@@ -36,12 +36,23 @@ _CODES = 2 ** (LEAVES - 1)
 def _pixel_features(stored: KerasTensor, statistics: BandStatistics) -> KerasTensor:
     """What the trees see of stored bands `(..., C)`, finite or not: `(..., F)`, integers as float32.
 
-    They are the bands' physical values, whatever bands the network beside the trees sees, and all spectral indices.
+    They are the bands, as published or as `_wide` gives them, whatever the network beside the trees sees, and all
+    spectral indices.
     """
-    sensor = statistics.sensor
-    physical = reflectance(replace_nonfinite(stored, statistics.median), sensor)
+    sensor, finite = statistics.sensor, replace_nonfinite(stored, statistics.median)
+    physical = reflectance(finite, sensor)
     indices = [spectral_index(physical, index, sensor) for index in indices_of("all", sensor)]
-    return ops.round(ops.concatenate([physical, *((index + 1) * INDEX_STEPS for index in indices)], axis=-1))
+    bands = physical if (sensor.divisors != 1).all() else _wide(finite, statistics)
+    return ops.round(ops.concatenate([bands, *((index + 1) * INDEX_STEPS for index in indices)], axis=-1))
+
+
+def _wide(finite: KerasTensor, statistics: BandStatistics) -> KerasTensor:
+    """Bands `(..., C)` over all of 0..65,535, from the least to the largest value of the train split.
+
+    Physical values of any unit come to that: decibels are negative, and shares of one would all round to 0 or 1.
+    """
+    low, high = (np.asarray(limit, "float32") for limit in (statistics.minimum, statistics.maximum))
+    return ops.clip((finite - low) * (65535 / np.where(high > low, high - low, 1)).astype("float32"), 0.0, 65535.0)
 
 
 def tree_network(statistics: BandStatistics) -> keras.Model:

@@ -24,8 +24,6 @@ from lsml.scoring.metrics import f1, grid_index
 from lsml.training.crossval import FoldOutcome, result_key
 
 _LIMITS = 201
-_LEAST_SUM = 1.0
-"""The least denominator of NDVI: one step of the published integers, a reflectance of .0001; below it all is dark."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _fit_ndvi_slope(bands: np.ndarray, labels: np.ndarray, sensor: Sensor) -> _N
 def _ndvi_and_slope(bands: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
     """NDVI, -1..1 (Rouse et al. 1974), and slope in degrees, float64 (...), of stored bands (..., C)."""
     red, infrared, slope = np.moveaxis(sensor.physical(bands, RED, NEAR_INFRARED, SLOPE), -1, 0)
-    return (infrared - red) / np.maximum(infrared + red, _LEAST_SUM), slope
+    return (infrared - red) / np.maximum(infrared + red, sensor.least_sum(RED, NEAR_INFRARED)), slope
 
 
 def _called(index: np.ndarray, slope: np.ndarray, lowest: np.ndarray, steepest: np.ndarray) -> np.ndarray:
