@@ -6,6 +6,7 @@ import resource
 import runpy
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -327,3 +328,70 @@ def test_a_command_shows_the_tables_of_the_report(path: Path) -> None:
     """Those of `report/summary.py`; the command line builds none."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Table"]
+
+
+SENSORS = {"lsml/data/sensor.py", "lsml/data/synthetic.py"}
+"""What knows the bands and the size of a sensor's patches: the sensors themselves, and what makes patches of one."""
+
+NO_SENSOR = {
+    ("lsml/config/schema.py", "le=128,"): "the most filters",
+    ("lsml/data/augment/warp.py", "columns, rows = columns + moved[..., 0], rows + moved[..., 1]"): "column and row",
+    ("lsml/data/transfer.py", "_PIECE = 1 << 14"): "bytes",
+    ("lsml/errors.py", "return 128 + self.number"): "exit codes of signals",
+    (
+        "lsml/plots/audit.py",
+        'axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=14)',
+    ): "points of a font",
+    (
+        "lsml/plots/patches.py",
+        "self._paint(np.full((10, 14, 3), colour, np.uint8), left + start, top)",
+    ): "pixels of a legend",
+}
+"""Lines that have such a number of another meaning, and which."""
+
+
+def sensor_numbers(text: str) -> set[str]:
+    """The lines of a module that have 14 bands, 128 pixels, or a band by its number beside the first."""
+    lines, found = text.splitlines(), set()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Constant(value=14 | 128):
+                found.add(lines[node.lineno - 1].strip())
+            case ast.Subscript(slice=ast.Tuple(elts=[ast.Constant(value=types.EllipsisType()), *_, last])):
+                bounds = [last.lower] if isinstance(last, ast.Slice) else [last]
+                if any(
+                    isinstance(bound, ast.Constant) and isinstance(bound.value, int) and bound.value > 0
+                    for bound in bounds
+                ):
+                    found.add(lines[node.lineno - 1].strip())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("bands = 14", True),
+        ("keras.Input((None, None, 14))", True),
+        ("np.zeros((128, 128))", True),
+        ("red = image[..., 3]", True),
+        ("terrain = image[..., 12:]", True),
+        ("image[..., 7] *= 2", True),
+        ("first = image[..., 0]", False),
+        ("image[..., sensor.place(RED)]", False),
+        ("image[..., -1], image[..., None], image[..., :3]", False),
+        ("'14 bands of 128 pixels'", False),
+        ("x = 12.8", False),
+    ],
+)
+def test_numbers_of_a_sensor_are_told(line: str, told: bool) -> None:
+    """Counts, sizes and places of bands; not the only or the last channel, nor the colours of a picture."""
+    assert sensor_numbers(line) == ({line} if told else set())
+
+
+def test_no_module_knows_a_sensor_by_its_numbers() -> None:
+    """Only sensors do: others ask for roles, and take sizes as they come. No exception is kept that is not needed."""
+    paths = (path for path in (ROOT / "lsml").rglob("*.py") if path.relative_to(ROOT).as_posix() not in SENSORS)
+    found = {
+        (path.relative_to(ROOT).as_posix(), line) for path in paths for line in sensor_numbers(path.read_text("utf-8"))
+    }
+    assert found == NO_SENSOR.keys()

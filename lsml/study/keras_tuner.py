@@ -42,7 +42,7 @@ class SegmentationHyperModel(keras_tuner.HyperModel):
         self._built: Trainer | None = None
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The compiled network, from stored bands float32 `(B, H, W, 14)` to logits float32 `(B, H, W, 1)`.
+        """The compiled network, from stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`.
 
         With deep supervision, several members or trees beside it, a network that shares its weights is compiled and
         trained in its place.

@@ -24,7 +24,7 @@ _EXPANSION = 4
 """A bottleneck gives this many times the filters of its 3 x 3 convolution."""
 
 _FINEST_FILTERS = 8
-"""The decoder's least at the patch's resolution, where it meets the 14 bands: fewer cost a narrow network F1."""
+"""The decoder's least at the patch's resolution, where it meets the bands: fewer cost a narrow network F1."""
 
 _Branch = Callable[["KerasTensor", int, int, str, "Blocks"], "KerasTensor"]
 """`branch(x, filters, stride, name, blocks)`: the residual branch of one block."""
