@@ -126,15 +126,17 @@ def _table(specs: Iterable["FieldSpec"]) -> str:
 
 def _bounds(spec: "FieldSpec") -> str:
     if spec.choices:
-        return ", ".join(_shown(choice) for choice in spec.choices)
+        return ", ".join(filter(None, map(_shown, spec.choices)))
     return "" if spec.low is None and spec.high is None else spec.bounds
 
 
 def _shown(value: object) -> str:
     """A value as a YAML file has it."""
     match value:
-        case None:
+        case None | "":
             return ""
+        case ():
+            return "`[]`"
         case bool():
             return f"`{str(value).lower()}`"
         case float():

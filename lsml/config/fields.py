@@ -244,7 +244,9 @@ def _spec(name: str, annotation: Any, info: FieldInfo, kind: str) -> FieldSpec:
     description = info.description or ""
     return FieldSpec(
         name=name,
-        kind="choice" if choices else {str: "text"}.get(annotation, annotation.__name__),
+        kind="choice"
+        if choices
+        else {str: "text", tuple: "list"}.get(get_origin(annotation) or annotation, annotation.__name__),
         default="required" if info.is_required() else info.default,
         choices=choices,
         low=low,

@@ -53,13 +53,16 @@ class _BandFields(Section):
     """A band of `dataset.yaml`."""
 
     name: str = field(..., "what people call it")
-    role: _Role = field("", "what it measures, as far as indices, pictures and pretrained weights need it")
+    role: _Role = field(
+        "",
+        "what it measures, where indices, pictures or pretrained weights need it; without one it is a feature alone",
+    )
     unit: Literal["reflectance", "degrees", "metres", "decibels", "digital number"] = field(
         "digital number", "of the values that scale and offset give; reflectance is 0..1"
     )
-    scale: float = field(1.0, "value = stored * scale + offset")
-    offset: float = field(0.0, "see scale")
-    typical: float = field(1.0, "a usual stored value, which the noise of augmentation is relative to", gt=0.0)
+    scale: float = field(1.0, "what a stored value is multiplied by; then offset is added")
+    offset: float = field(0.0, "what is added to a stored value times scale")
+    typical: float = field(1.0, "a usual stored value, above 0, which the noise of augmentation is relative to", gt=0.0)
     valid: tuple[float, float] | None = field(None, "the least and the largest value that can be, in its unit")
     nodata: float | None = field(None, "the stored value that stands for no measurement")
 
@@ -84,7 +87,9 @@ class _DatasetFields(Section):
 
     name: str = field("described", "what people call the sensor")
     bands: tuple[_BandFields, ...] = field(..., "the bands in their order in the files")
-    pixel_metres: float | None = field(None, "the side of a pixel on the ground", unit="m", gt=0.0)
+    pixel_metres: float | None = field(
+        None, "the side of a pixel on the ground, above 0; without it areas are told in pixels", unit="m", gt=0.0
+    )
     tile: int | None = field(None, "cut images into squares of this side to train on", unit="pixels", ge=16, le=2048)
     mask: _MaskFields = field(_MaskFields(), "what the values of masks mean")
 
@@ -138,7 +143,7 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
     raise DataError(
         f"file {images[0]}",
         f"{array.dtype} of shape {array.shape}: what its bands are is not known",
-        f"write {DESCRIPTION} into its dataset: lsml data describe DIR makes a draft",
+        f"describe them in {DESCRIPTION}: lsml data describe DIR writes a draft",
     )
 
 

@@ -1,19 +1,24 @@
 """What a dataset's patches are: by its `dataset.yaml`, each mistake in one line, or told by looking at them."""
 
+import itertools
+import re
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 
-from lsml.data.description import _Role, describe, draft
+from lsml.cli.config import _table
+from lsml.data.description import _BandFields, _DatasetFields, _Role, describe, draft
 from lsml.data.formats import read_image
 from lsml.data.formats.hdf5 import encode
 from lsml.data.layout import PatchFiles
 from lsml.data.packing import pack_split
 from lsml.data.sensor import GROUPS, LANDSLIDE4SENSE, RGB, Band, Sensor, Unit
+from lsml.data.splits import TrainingData
 from lsml.errors import ConfigError, DataError
 from tests.data.test_formats import array_file, noise, picture, raster
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -111,6 +116,49 @@ def test_roles_are_those_of_the_sensors() -> None:
     assert set(get_args(_Role)) == {"", *(role for roles in GROUPS.values() for role in roles)}
 
 
+def fields_table() -> str:
+    """The table of `dataset.yaml` in docs/data.md."""
+    outer, inner = _DatasetFields.fields(), _BandFields.fields("bands[].")
+    return _table(itertools.chain(outer, inner))
+
+
+def test_the_page_has_every_field_of_a_description() -> None:
+    """docs/data.md has them with their defaults and bounds, as docs/configuration.md has those of experiments."""
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    assert fields_table() in page
+
+
+def test_the_examples_of_the_page_are_right(tmp_path: Path) -> None:
+    """Taken as they stand: colours, four bands of reflectance, radar."""
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    drone, planet, radar = (described(tmp_path, text) for text in re.findall("```yaml\n(.*?)```", page, re.DOTALL))
+    assert drone.bands == RGB.bands
+    assert drone.landslide == ((255, 255, 0),)
+    # .0001 times 10,000.
+    assert [(band.scale, band.nodata) for band in planet.bands] == [(1.0, 0.0)] * 4
+    assert planet.has("blue", "green", "red", "near_infrared")
+    assert radar.bands == (Band("VV", unit=Unit.DECIBELS, typical=12.0, valid=(-50.0, 20.0)),)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".npy", ".h5"])
+def test_images_and_masks_may_be_of_different_formats(ending: str, tmp_path: Path) -> None:
+    """Five bands beside masks of 0 and 255 as PNG, in folders that say what they are; cut into squares as described."""
+    image, mask = noise(40, 32, 5, dtype="uint16", most=9000), np.eye(40, 32, dtype=np.uint8)
+    write = {".tif": raster, ".npy": array_file, ".h5": lambda path, array: path.write_bytes(encode("img", array))}
+    for split, kind, number in itertools.product(("train", "val"), ("images", "masks"), (1, 2)):
+        path = tmp_path / "data" / split / kind / f"{number}{ending if kind == 'images' else '.png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write[ending](path, image) if kind == "images" else picture(path, 255 * mask)
+    (tmp_path / "data" / "dataset.yaml").write_text(
+        "tile: 32\nbands: [{name: a}, {name: b}, {name: c}, {name: d}, {name: e}]"
+    )
+    data = TrainingData.prepare(tmp_path / "data", tmp_path / "packs")
+    # 40 x 32 pixels are two squares, from rows 0 and 8.
+    assert data.train.ids == ("1_0_0", "1_8_0", "2_0_0", "2_8_0")
+    np.testing.assert_array_equal(data.train.image(1), image[8:])
+    np.testing.assert_array_equal(data.train.mask(1), mask[8:])
+
+
 def pictures(folder: Path, *sizes: tuple[int, int], ending: str = ".png") -> list[Path]:
     """Colour pictures of these heights and widths."""
     return [picture(folder / f"{n}{ending}", noise(*size, 3)) for n, size in enumerate(sizes)]
@@ -152,7 +200,7 @@ def test_other_bands_have_to_be_described(array: np.ndarray, shown: str, tmp_pat
         with pytest.raises(DataError, match="what its bands are is not known") as refused:
             describe([tmp_path], [path])
         assert f"file {path}: {shown}: " in str(refused.value)
-        assert "lsml data describe DIR makes a draft" in str(refused.value)
+        assert "describe them in dataset.yaml: lsml data describe DIR writes a draft" in str(refused.value)
 
 
 @pytest.mark.parametrize("ending", [".npy", ".tif", ".h5"])
