@@ -1,6 +1,7 @@
 """What tests of several rooms share: their order, and statistics of made-up bands."""
 
 import gc
+import signal
 
 import numpy as np
 import pytest
@@ -19,6 +20,13 @@ _LONGEST = (
     "workflows/",
 )
 """What is run first, so that no process ends up alone with a long file."""
+
+
+def pytest_configure() -> None:
+    """Has signals act by default: what `nohup` has this process ignore, those that tests start would ignore too."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

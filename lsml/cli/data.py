@@ -92,6 +92,16 @@ def _augmented(strength: float, seed: int, assignments: list[str]) -> "TrainConf
     return with_values(TrainConfig(), {"seed": seed, "augment.strength": strength} | values)
 
 
+@app.command("describe")
+def _describe(folder: Folder) -> None:
+    """Write a draft of dataset.yaml, which says what the bands are, into the folder of the patches."""
+    from lsml.workflows.data import describe as job
+
+    path = job(folder)
+    typer.echo(f"wrote {path}")
+    typer.echo(f"next: fill in roles, units and scales in it, then lsml data check {folder}")
+
+
 @app.command("check")
 def _check(
     folder: Folder,

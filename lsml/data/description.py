@@ -1,5 +1,6 @@
 """What a dataset's patches are: read from its `dataset.yaml`, or told by looking at the first image of train."""
 
+import textwrap
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -32,8 +33,9 @@ name: my sensor
 # pixel_metres: 10
 # Images are cut into squares of so many pixels to train on; without it, all have to be of one size.
 {tile}
-# A role is one of {roles};
-# a unit is reflectance (0..1), degrees, metres, decibels or digital number, of stored * scale + offset.
+# A role is one of
+{roles}.
+# A unit is reflectance (0..1), degrees, metres, decibels or digital number, of stored * scale + offset.
 # valid: [least, most] in that unit and nodata: VALUE may be added to a band.
 bands:
 {bands}
@@ -199,8 +201,9 @@ def draft(images: Sequence[Path]) -> str:
         f"typical: {max(value, 1e-6):.4g}}}  # {least:.4g} to {most:.4g}"
         for n, (value, least, most) in enumerate(zip(np.nan_to_num(usual, nan=1.0), low, high, strict=True), start=1)
     )
+    roles = textwrap.fill(", ".join(_ROLES), 116, initial_indent="# ", subsequent_indent="# ")
     tile = f"{'#' * (_tile_of({found.size for found in looks}) is None)} tile: {_TILE}".strip()
-    return _DRAFT.format(count=len(chosen), images=len(images), roles=", ".join(_ROLES), tile=tile, bands=bands)
+    return _DRAFT.format(count=len(chosen), images=len(images), roles=roles, tile=tile, bands=bands)
 
 
 def _check_bands(paths: Sequence[Path], looks: Sequence[_Looks]) -> None:

@@ -368,4 +368,4 @@ def describe_content(files: Sequence[Sequence[PatchFiles]], packs: Sequence[Pack
     counts = {band: sum(pack.nonfinite[band] for pack in packs) for band in packs[0].nonfinite}
     named = ", ".join(f"{count} in {band}" for band, count in counts.items() if count)
     replaced = [f"NaN or infinite values replaced by train medians: {named}"] if named else []
-    return "".join(f"; {text}" for text in [*sorted(notes), *replaced])
+    return packs[0].sensor.remarks + "".join(f"; {text}" for text in [*sorted(notes), *replaced])

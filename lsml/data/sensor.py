@@ -186,6 +186,16 @@ class Sensor:
         np.multiply(rows, np.tile(1 / self.divisors, packed.shape[-2]), out=stored, casting="unsafe")
         return stored.reshape(packed.shape)
 
+    @property
+    def remarks(self) -> str:
+        """What is to be said of other patches than Landslide4Sense's: which bands, how cut, and what is lacking."""
+        if self.published:
+            return ""
+        cut = f", cut into squares of {self.tile} pixels" if self.tile else ""
+        lacking = [role.replace("_", " ") for role in (RED, NEAR_INFRARED, SLOPE, ELEVATION) if not self.has(role)]
+        without = f"; no {', no '.join(lacking)}: indices and baselines of them are left out" if lacking else ""
+        return f"; {self.name}: {', '.join(band.name for band in self.bands)}{cut}{without}"
+
     def with_typical(self, values: Sequence[float]) -> "Sensor":
         """The same bands with these usual stored values, such as the medians of what a model was trained on."""
         pairs = zip(self.bands, values, strict=True)

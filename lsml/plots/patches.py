@@ -75,16 +75,18 @@ def _outcome_map(
     return outcome
 
 
-def draw_patches(images: np.ndarray, masks: np.ndarray, ids: Sequence[str], sensor: Sensor) -> bytes:
+def draw_patches(
+    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], ids: Sequence[str], sensor: Sensor
+) -> bytes:
     """One PNG with a row a patch: true colour, false colour, slope in degrees, and the mask over the true colour.
 
     False colour is near infrared, red and green, stretched as in `true_colour`, near infrared from 0 to .45: vegetation
     is red, bare ground cyan to white. What the sensor has no bands for is left out.
 
     Args:
-        images: stored bands (N, H, W, C).
-        masks: (N, H, W), landslide where above 0.
-        ids: N names, one for each row's title.
+        images: of each, stored bands (H, W, C).
+        masks: of each, (H, W), landslide where above 0.
+        ids: a name each, for its row's title.
     """
     columns = 2 + sensor.has(*_FALSE_COLOUR) + sensor.has(SLOPE)
     figure = Figure(figsize=(2.6 * columns, 2.75 * len(images)), dpi=100, layout="constrained")

@@ -53,8 +53,7 @@ class _StoredModel:
 
 def _requirements(backend: str) -> list[str]:
     """What a process needs to load and run the model: Keras, its backend and NumPy, as installed here."""
-    names = ["keras", {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[backend], "numpy"]
-    return [f"{name}=={found}" for name in names if (found := _version(name))]
+    return [f"{name}=={found}" for name in ("keras", backend, "numpy") if (found := _version(name))]
 
 
 def _version(name: str) -> str | None:
@@ -107,8 +106,8 @@ class _LoadedModel(NamedTuple):
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Stored bands float32 `(B, H, W, C)` to landslide probability `(B, H, W, 1)`; large ones by squares."""
-        plain, tile = self.network.predict_on_batch, self.sensor.tile
-        return (tiled(plain, tile) if tile else plain)(images)
+        tile = self.sensor.tile
+        return (tiled(self.network.predict_on_batch, tile) if tile else self.network.predict_on_batch)(images)
 
 
 class RunModel:
@@ -197,10 +196,9 @@ class RunModel:
         sha256 = hashlib.sha256((path / _FILE).read_bytes()).hexdigest()
         if sha256 != metadata[Tag.MODEL_SHA256]:
             raise ModelError(f"model of run {self._run_id}", "its SHA-256 differs from its record", "train it again")
-        described = metadata.get(Tag.MODEL_SENSOR)
-        # Models from before there were others are of Landslide4Sense.
-        sensor = Sensor.from_dict(json.loads(described)) if described else LANDSLIDE4SENSE
-        return _StoredModel(path / _FILE, float(metadata[Tag.MODEL_THRESHOLD]), sha256, sensor)
+        # Models from before there were other sensors are of Landslide4Sense.
+        described = json.loads(metadata.get(Tag.MODEL_SENSOR, "null")) or LANDSLIDE4SENSE.to_dict()
+        return _StoredModel(path / _FILE, float(metadata[Tag.MODEL_THRESHOLD]), sha256, Sensor.from_dict(described))
 
     def load(self) -> _LoadedModel:
         """The model of a run.

@@ -1,7 +1,7 @@
 """Datasets: checked, packed, drawn, and their splits audited."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,11 @@ from lsml.audit.splits import Holdout, Pair, Separability, closest_pairs, holdou
 from lsml.config.schema import TrainConfig
 from lsml.data import checks
 from lsml.data.augment import Augmentation
+from lsml.data.description import draft
 from lsml.data.formats import read_image, read_mask
-from lsml.data.layout import PatchFiles
+from lsml.data.layout import DESCRIPTION, PatchFiles
 from lsml.data.pack import PackedSplit
+from lsml.data.scan import Scan
 from lsml.data.sensor import Sensor
 from lsml.data.splits import TrainingData, training_splits
 from lsml.data.tiles import cut
@@ -53,6 +55,24 @@ def pack(root: Path, *, out: Path | None, progress: Progress) -> tuple[PackedSpl
     return packs
 
 
+def describe(root: Path) -> Path:
+    """Writes a `dataset.yaml` to be filled in into the dataset's folder, by looking at its train images.
+
+    Raises:
+        DataError: no patches there, an image that cannot be read, or there is such a file already.
+    """
+    scan = Scan.of(root, ("train", "validation"))
+    path = scan.root / DESCRIPTION
+    if path.exists():
+        raise DataError(f"description {path}", "already exists", "edit it, or remove it first")
+    scan.require("train")
+    try:
+        path.write_text(draft(scan.images), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"description {path}", f"cannot be written: {error.strerror}", "check the folder") from None
+    return path
+
+
 EPOCHS = 5
 """How many augmented versions of each patch are drawn."""
 
@@ -83,7 +103,7 @@ def show_augmented(root: Path, *, out: Path, patches: int, split: ShownSplit, co
     """
     chosen, sensor = _choose(root, patches, split)
     ids = [patch.id for patch in chosen.values()]
-    images, masks = _read(chosen.values(), sensor)
+    images, masks = (_squares(arrays, sensor.tile) for arrays in _read(chosen.values(), sensor))
     # Zero is drawn black, as missing values are; interpolation would spread those.
     images = np.nan_to_num(images.astype(np.float32), posinf=0, neginf=0)
     augment = Augmentation(config.augment, masks.shape[1:], sensor)
@@ -109,12 +129,17 @@ def _choose(root: Path, patches: int, split: ShownSplit) -> tuple[dict[int, Patc
     return {place: files[place] for place in places.tolist()}, splits.sensor
 
 
-def _read(chosen: Iterable[PatchFiles], sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
+def _read(chosen: Iterable[PatchFiles], sensor: Sensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
     images = [read_image(patch.image, sensor) for patch in chosen]
-    masks = [read_mask(patch.mask, sensor) for patch in chosen if patch.mask]
-    if sensor.tile is not None:
-        images, masks = ([cut(array, 0, 0, sensor.tile) for array in arrays] for arrays in (images, masks))
-    return np.stack(images), np.stack(masks)
+    return images, [read_mask(patch.mask, sensor) for patch in chosen if patch.mask]
+
+
+def _squares(arrays: Sequence[np.ndarray], tile: int | None) -> np.ndarray:
+    """The middle of each, where images are cut to train on."""
+    if tile is None:
+        return np.stack(arrays)
+    corners = ([max(length - tile, 0) // 2 for length in array.shape[:2]] for array in arrays)
+    return np.stack([cut(array, row, column, tile) for array, (row, column) in zip(arrays, corners, strict=True)])
 
 
 def _write(out: Path, picture: bytes) -> None:

@@ -7,14 +7,18 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.bands import CONSTANTS, PATCH_SHAPE
+from tests.bands import CONSTANTS, PATCH_SHAPE, SLOPE
 
 WritePatch = Callable[..., None]
 
 
+_BEYOND = np.array([*(2 * np.array(CONSTANTS[:SLOPE]).round()), 90, 5000], int)
+"""Of each band, so that stored values of light are about 1, slopes below upright, and elevations found on Earth."""
+
+
 def integers_of(number: int) -> np.ndarray:
-    """A patch of whole physical values 0..4999 that depends on `number` alone: int `(128, 128, 14)`."""
-    return np.random.default_rng(number).integers(0, 5000, PATCH_SHAPE)
+    """A patch of whole physical values that depends on `number` alone: int `(128, 128, 14)`."""
+    return np.random.default_rng(number).integers(0, _BEYOND, PATCH_SHAPE)
 
 
 def mask_of(number: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import FoldData, FoldedData, _fold_indices, _SplitView
 from lsml.errors import DataError
-from tests.bands import CONSTANTS, PATCH_SHAPE
+from tests.bands import PATCH_SHAPE
 
 from .conftest import WritePatch, mask_of
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def level_of(number: int) -> np.ndarray:
-    """A patch that is `number * 10 / constant` everywhere."""
-    return np.full(PATCH_SHAPE, number * 10) / np.array(CONSTANTS)
+    """A patch that is `number / 25` everywhere."""
+    return np.full(PATCH_SHAPE, number / 25)
 
 
 @pytest.fixture
@@ -62,13 +62,12 @@ def test_no_patch_is_in_the_fold_that_trains_on_it(pack: PackedSplit) -> None:
 def test_statistics_are_of_the_training_patches_alone(pack: PackedSplit) -> None:
     """With 20 and 100 held out, mean, median and range are those of 1, 2 and 10."""
     statistics = FoldData.of(pack, 1, 2).statistics
-    constants = np.array(CONSTANTS)
-    # levels 10, 20 and 100: their mean is 130 / 3 and their standard deviation sqrt((33.3^2 + 23.3^2 + 56.7^2) / 3)
-    np.testing.assert_allclose(statistics.mean, 130 / 3 / constants, rtol=1e-6)
-    np.testing.assert_allclose(statistics.std, 40.276819 / constants, rtol=1e-6)
-    np.testing.assert_allclose(statistics.median, 20 / constants, rtol=1e-6)
-    np.testing.assert_allclose(statistics.minimum, 10 / constants, rtol=1e-6)
-    np.testing.assert_allclose(statistics.maximum, 100 / constants, rtol=1e-6)
+    # 25 times the levels is 1, 2 and 10: mean 13 / 3, standard deviation sqrt((3.33^2 + 2.33^2 + 5.67^2) / 3)
+    np.testing.assert_allclose(np.array(statistics.mean) * 25, 13 / 3, rtol=1e-6)
+    np.testing.assert_allclose(np.array(statistics.std) * 25, 4.0276819, rtol=1e-6)
+    np.testing.assert_allclose(np.array(statistics.median) * 25, 2, rtol=1e-6)
+    np.testing.assert_allclose(np.array(statistics.minimum) * 25, 1, rtol=1e-6)
+    np.testing.assert_allclose(np.array(statistics.maximum) * 25, 10, rtol=1e-6)
 
 
 def test_a_view_shows_the_packs_patches_by_its_own_numbers(pack: PackedSplit) -> None:
