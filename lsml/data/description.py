@@ -2,7 +2,7 @@
 
 import textwrap
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -141,7 +141,7 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
         return LANDSLIDE4SENSE
     array = read_array(images[0])
     if array.dtype == np.uint8 and array.ndim == 3 and min(array.shape) in (3, 4):
-        return replace(RGB, tile=_tile_of({raster_size(path) for path in images}))
+        return replace(RGB, tile=_tile_of(raster_size(path) for path in images))
     raise DataError(
         f"file {images[0]}",
         f"{array.dtype} of shape {array.shape}: what its bands are is not known",
@@ -159,9 +159,14 @@ def _read(file: Path) -> Sensor:
     return _DatasetFields.from_yaml(text, what).sensor(what)
 
 
-def _tile_of(sizes: Collection[tuple[int, int]]) -> int | None:
-    """The side of the squares that images of these sizes are cut into; None where they are not."""
-    return _TILE if len(sizes) > 1 or max(max(size) for size in sizes) > _WHOLE else None
+def _tile_of(sizes: Iterable[tuple[int, int]]) -> int | None:
+    """The side of the squares that images of these sizes are cut into; None where they are not.
+
+    No more sizes are asked for than it takes: each is a file that is opened at every start.
+    """
+    remaining = iter(sizes)
+    first = next(remaining)
+    return _TILE if max(first) > _WHOLE or any(size != first for size in remaining) else None
 
 
 class _Looks(NamedTuple):
@@ -202,7 +207,7 @@ def draft(images: Sequence[Path]) -> str:
         for n, (value, least, most) in enumerate(zip(np.nan_to_num(usual, nan=1.0), low, high, strict=True), start=1)
     )
     roles = textwrap.fill(", ".join(_ROLES), 116, initial_indent="# ", subsequent_indent="# ")
-    tile = f"{'#' * (_tile_of({found.size for found in looks}) is None)} tile: {_TILE}".strip()
+    tile = f"{'#' * (_tile_of(found.size for found in looks) is None)} tile: {_TILE}".strip()
     return _DRAFT.format(count=len(chosen), images=len(images), roles=roles, tile=tile, bands=bands)
 
 

@@ -110,8 +110,12 @@ class _Source:
         tile = self.sensor.tile
         if tile is None:
             return [(file, 0, 0) for file in range(len(self.files))]
-        sizes = (_size_of(_mask_of(patch), self.sensor) for patch in self.files)
-        return [(file, *corner) for file, size in enumerate(sizes) for corner in corners(*size, tile)]
+        return [(file, *corner) for file, size in enumerate(self._sizes) for corner in corners(*size, tile)]
+
+    @cached_property
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each file's mask, where images are cut into squares."""
+        return [_size_of(_mask_of(patch), self.sensor) for patch in self.files]
 
     def key(self) -> str:
         """Changes when any file does: by name below the common folder, size and times.
@@ -149,8 +153,8 @@ class _Source:
         image = _read_once(read_image, patch.image, self.sensor)
         if self.sensor.tile is None:
             return self._of_size(patch.image, image, self.size, f"the mask of {self.files[0].id}")
-        size = _size_of(_mask_of(patch), self.sensor)
-        return cut(self._of_size(patch.image, image, size, "its mask"), row, column, self.sensor.tile)
+        whole = self._of_size(patch.image, image, self._sizes[file], "its mask")
+        return cut(whole, row, column, self.sensor.tile)
 
     def mask(self, index: int) -> np.ndarray:
         """uint8 `(H, W)`."""

@@ -85,10 +85,10 @@ def _empty(images: Sequence[np.ndarray], sensor: Sensor) -> str:
 def _out_of_range(images: Sequence[np.ndarray], sensor: Sensor) -> str:
     """Which band has values that cannot be."""
     for place, band in enumerate(sensor.bands):
-        values = np.concatenate([image[..., place].ravel() for image in images])
-        values = values[np.isfinite(values)] * band.scale + band.offset
         if band.valid is None:
             continue
+        values = np.concatenate([image[..., place].ravel() for image in images])
+        values = values[np.isfinite(values)] * band.scale + band.offset
         outside = float(((values < band.valid[0]) | (values > band.valid[1])).mean())
         if outside > _OUTSIDE:
             low, high = values.min(), values.max()
