@@ -111,9 +111,12 @@ def _moved_from(connection: Connection, files: Path) -> set[Path]:
     in_place = {files, Path("mlruns").resolve()}
     found = set()
     for number, location in connection.execute(sql("select experiment_id, artifact_location from experiments")):
-        folder, known = Path(location), {path.name for path in files.glob(f"{number}/*")}
+        folder = Path(location)
+        if not folder.is_absolute() or folder.parent in in_place:
+            continue
+        known = {path.name for path in files.glob(f"{number}/*")}
         runs = connection.execute(sql("select run_uuid from runs where experiment_id = :id"), {"id": number})
-        if folder.is_absolute() and folder.parent not in in_place and known.intersection(run for (run,) in runs):
+        if known.intersection(run for (run,) in runs):
             found.add(folder.parent)
     return found
 
