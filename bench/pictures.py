@@ -1,0 +1,163 @@
+"""A study's best configuration on colour pictures against segmentation_models.pytorch's U-Net, on the same split.
+
+    python bench/pictures.py --data PICTURES --run RUN [--seeds 3] [--smoke]
+
+`make bench-peers` makes the environment of the other side, whose recipe is in bench/peers/pictures.py. Both train anew
+for each seed, for the same epochs on as many squares of one size, keep the epoch of the best validation F1, and predict
+the test pictures whole. F1 is pooled over their pixels; the interval is that of the difference, by pictures resampled.
+Reads the test split: for the last word, not to choose by. `--smoke` takes pictures of its own.
+"""
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from timing import machine
+
+from lsml.config.experiment import load_experiment
+from lsml.config.schema import TrainConfig, with_values
+from lsml.config.study import DataEntry
+from lsml.data.formats import read_image, read_mask
+from lsml.data.layout import PatchFiles
+from lsml.data.sealed import test_split
+from lsml.data.sensor import Sensor
+from lsml.data.splits import TrainingData, training_splits
+from lsml.evaluation.evaluate import (
+    Evaluation,
+    Patch,
+    PredictedPatch,
+    choose_threshold,
+    evaluate_predictions,
+    predictions,
+)
+from lsml.scoring.bootstrap import difference
+from lsml.scoring.metrics import f1
+from lsml.tracking.store import find_run, open_client
+from lsml.training.device import load_keras
+from lsml.workflows.sources import ExperimentData
+from lsml.workspace import pack_cache
+
+ROOT = Path(__file__).resolve().parents[1]
+PEER = [str(ROOT / ".venv-peers" / "bin" / "python"), str(ROOT / "bench" / "peers" / "pictures.py")]
+RGB = ROOT / "experiments" / "rgb.yaml"
+
+
+def main() -> None:
+    """Trains both sides and prints their table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--run", help="in MLflow; without it, the base of experiments/rgb.yaml")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="tiny pictures, one epoch")
+    given = parser.parse_args()
+    load_keras()
+    with tempfile.TemporaryDirectory() as folder:
+        compare(given, Path(folder))
+
+
+def compare(given: argparse.Namespace, folder: Path) -> None:
+    """One row a seed."""
+    config = load_experiment(RGB).base
+    if given.run:
+        config = TrainConfig.from_parameters(find_run(open_client(), given.run).data.params)
+    if given.smoke:
+        given.data, given.seeds = draw_pictures(folder / "drawn"), 1
+        config = with_values(config, {"training.epochs": 1, "model.filters": 4, "model.depth": 1})
+    data = ExperimentData(DataEntry(path=str(given.data)), None, lambda what, done, total: None).prepare(pack_cache())
+    assert isinstance(data, TrainingData)
+    splits = training_splits(given.data)
+    whole = {
+        "train": read(splits.train, splits.sensor),
+        "validation": read(splits.validation, splits.sensor),
+        "test": read(test_split(given.data), splits.sensor),
+    }
+    np.savez(folder / "pictures.npz", **arrays(whole))
+    print(f"{', '.join(f'{len(found)} {split}' for split, found in whole.items())} pictures; {machine()}\n")
+    print("| seed | lsml | its own threshold | segmentation_models.pytorch | at .5 | difference |\n|" + "---|" * 6)
+    if not Path(PEER[0]).exists():
+        ours = trained(config, data, whole["test"])
+        print(
+            f"| {config.seed} | {ours.metrics['f1']:.3f} | {ours.threshold:.2f} | not there: `make bench-peers` | | |"
+        )
+        return
+    rows = [row(seed, config, data, whole, folder) for seed in range(given.seeds)]
+    means = [statistics.fmean(scores) for scores in zip(*rows, strict=True)]
+    print(f"| mean | **{means[0]:.3f}** | | **{means[1]:.3f}** | {means[2]:.3f} | {means[0] - means[1]:+.3f} |")
+
+
+def row(
+    seed: int, config: TrainConfig, data: TrainingData, whole: dict[str, list[Patch]], folder: Path
+) -> tuple[float, float, float]:
+    """Prints a seed's row; F1 of lsml, and of the other side at its best validation threshold and at .5."""
+    ours = trained(with_values(config, {"seed": seed}), data, whole["test"])
+    epochs, batch = config.training.epochs, config.training.batch_size
+    options = [f"--epochs={epochs}", f"--batch={batch}", f"--crops={len(data.train)}", f"--seed={seed}"]
+    out = folder / f"{seed}.npz"
+    subprocess.run([*PEER, str(folder / "pictures.npz"), str(out), *options], check=True)
+    predicted = {split: [*theirs(out, split, whole[split])] for split in ("validation", "test")}
+    peer = evaluate_predictions(predicted["test"], choose_threshold(predicted["validation"]))
+    plain = evaluate_predictions(predicted["test"], 0.5)
+    ahead = difference(ours.confusion, peer.confusion, f1).describe(3)
+    scores = ours.metrics["f1"], peer.metrics["f1"], plain.metrics["f1"]
+    print(
+        f"| {seed} | {scores[0]:.3f} | {ours.threshold:.2f} | {scores[1]:.3f} | {scores[2]:.3f} | {ahead} |", flush=True
+    )
+    return scores
+
+
+def trained(config: TrainConfig, data: TrainingData, test: list[Patch]) -> Evaluation:
+    """The test scores of the network that was best on validation, at the threshold that it is registered with."""
+    from lsml.models.export import load_bytes
+    from lsml.training.fit import fit
+
+    result = fit(config, data, lambda event: True)
+    predict = load_bytes(result.model.content, result.model.sensor).predict_on_batch
+    return evaluate_predictions(predictions(predict, test), result.threshold)
+
+
+def theirs(out: Path, split: str, patches: list[Patch]) -> list[PredictedPatch]:
+    """What the other side predicted."""
+    stored = np.load(out)
+    return [PredictedPatch(patch.id, patch.mask, stored[f"{split}_{n}"]) for n, patch in enumerate(patches)]
+
+
+def read(files: tuple[PatchFiles, ...], sensor: Sensor) -> list[Patch]:
+    """Whole pictures with their masks."""
+    return [
+        Patch(file.id, read_image(file.image, sensor).astype(np.float32), read_mask(file.mask, sensor), sensor)
+        for file in files
+        if file.mask
+    ]
+
+
+def arrays(whole: dict[str, list[Patch]]) -> dict[str, np.ndarray]:
+    """As bench/peers/pictures.py reads them."""
+    found: dict[str, np.ndarray] = {}
+    for split, patches in whole.items():
+        for number, patch in enumerate(patches):
+            found[f"{split}_{number}"] = patch.image.astype(np.uint8)
+            found[f"{split}_mask_{number}"] = patch.mask
+    return found
+
+
+def draw_pictures(folder: Path) -> Path:
+    """Eight small pictures of green noise with a brown square each, and their masks."""
+    import cv2
+
+    for number in range(8):
+        random = np.random.default_rng(number)
+        picture = random.integers(40, 90, (64, 64, 3)).astype(np.uint8)
+        picture[..., 1] += 60
+        mask = np.zeros(picture.shape[:2], np.uint8)
+        picture[8:40, 8 + number : 40], mask[8:40, 8 + number : 40] = (60, 100, 160), 255
+        for kind, array in (("images", picture), ("masks", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / kind / f"{number}.png"), array)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
