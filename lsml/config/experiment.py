@@ -1,6 +1,7 @@
 """Experiment files: the data, the base configuration, the search space and the budget of one study."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,6 +74,19 @@ class Experiment(Section):
         space = self.space.pinned(set(values), base)
         space.check_base(base)
         return self.model_copy(update={"base": base, "space": space})
+
+    def for_data(self, without_effect: Collection[str]) -> "Experiment":
+        """A copy that does not search fields that change nothing with these data; they keep the base's value.
+
+        Raises:
+            ConfigError: nothing is left to search.
+        """
+        idle = self.space.dimensions.keys() & set(without_effect)
+        space = self.space.pinned(idle, self.base)
+        if not space.dimensions:
+            why = f"searches {', '.join(sorted(idle))} alone, which change nothing with the bands of these data"
+            raise ConfigError(f"experiment {self.name}", why, "add a field that does")
+        return self.model_copy(update={"space": space})
 
     def for_engine(self) -> "Experiment":
         """The experiment as its engine searches it: under KerasTuner's Hyperband, `training.epochs` is searched too.

@@ -142,6 +142,14 @@ class Sensor:
         return np.array([band.typical for band in self.bands])
 
     @property
+    def without_effect(self) -> frozenset[str]:
+        """The fields of the configuration that change nothing, as they choose among bands that are not there."""
+        groups = [group for group, roles in GROUPS.items() if not any(map(self.has, roles))]
+        # Every index is of near infrared and another band.
+        idle = groups if self.has(NEAR_INFRARED) else [*groups, "indices"]
+        return frozenset(f"input.{name}" for name in idle)
+
+    @property
     def identity(self) -> Any:
         """Two sensors with the same one are the same; plain data.
 

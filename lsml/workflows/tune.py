@@ -75,6 +75,8 @@ def tune(
         fix="wait until it has ended, or choose another --study NAME",
     ):
         patches = source.prepare(pack_cache().resolve())
+        asked, experiment = experiment, experiment.for_data(patches.splits[0].sensor.without_effect)
+        idle = tuple(sorted(asked.space.dimensions.keys() - experiment.space.dimensions.keys()))
         queue = SearchQueue(
             storage,
             study,
@@ -88,7 +90,8 @@ def tune(
         chosen = result and result.get("limit") == experiment.study.max_cost and "baselines" in result
         if result and chosen and queue.ended() >= len(queue.wanted()):
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
-        return _Study(experiment, study, storage, queue, patches, root, folder, listener, functions).run(require_gpu)
+        run = _Study(experiment, study, storage, queue, patches, root, folder, listener, functions, idle)
+        return run.run(require_gpu)
 
 
 def _with_trials(result: TuneResult, queue: SearchQueue) -> TuneResult:
@@ -97,7 +100,7 @@ def _with_trials(result: TuneResult, queue: SearchQueue) -> TuneResult:
 
 @dataclass(frozen=True)
 class _Study:
-    """One run of one study by this process."""
+    """One run of one study by this process; `idle` are the fields that are not searched, as they change nothing."""
 
     experiment: Experiment
     name: str
@@ -108,6 +111,7 @@ class _Study:
     folder: Path
     listener: Listener
     functions: TrialFunctions
+    idle: tuple[str, ...]
 
     def run(self, require_gpu: bool) -> TuneResult:
         with Workers(self.experiment.study.workers, scratch=self.folder) as workers:
@@ -142,12 +146,13 @@ class _Study:
     def _choose(self, runner: "_StageRunner") -> Choice:
         """Searches, and chooses the model to register."""
         trials = self.experiment.study.trials
+        idle = f"; not searched, as the bands for it are not there: {', '.join(self.idle)}" if self.idle else ""
         self.listener.study_started(
             study=self.name,
             trials=trials,
             ended=self.queue.ended(),
             workers=runner.workers.count,
-            source=self.data.source,
+            source=self.data.source + idle,
             engine=describe_engine(self.experiment.study),
         )
         runner.run(

@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from lsml.config.experiment import check_name, load_experiment
+from lsml.config.experiment import Experiment, check_name, load_experiment
 from lsml.config.schema import TrainConfig
 from lsml.config.space import Space
 from lsml.config.study import CmaEsSettings, GpSettings, QmcSettings, _MedianSettings
+from lsml.data.sensor import LANDSLIDE4SENSE, RGB
 from lsml.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -171,3 +173,19 @@ def test_setting_a_searched_field_takes_it_out_of_the_search() -> None:
     fixed = experiment.with_fields({"model.depth": 1})
     assert fixed.base.model.depth == 1
     assert "model.depth" not in fixed.space.dimensions
+
+
+def test_what_changes_nothing_with_the_bands_at_hand_is_not_searched() -> None:
+    """Pictures have no near infrared, so no index and no red edge: two trials would train one network twice."""
+    tree = {"input.indices": {"choices": ["none", "all"]}, "input.visible": {"choices": [True, False]}}
+    experiment = _experiment(tree)
+    assert set(experiment.for_data(RGB.without_effect).space.dimensions) == {"input.visible"}
+    assert LANDSLIDE4SENSE.without_effect == frozenset()
+    assert experiment.for_data(LANDSLIDE4SENSE.without_effect) == experiment
+    with pytest.raises(ConfigError, match=r"searches input\.indices alone, which change nothing"):
+        _experiment({"input.indices": tree["input.indices"]}).for_data(RGB.without_effect)
+
+
+def _experiment(space: dict[str, object]) -> Experiment:
+    tree = {"name": "pictures", "data": {"path": "pictures"}, "space": space}
+    return Experiment.from_yaml(yaml.safe_dump(tree), "experiment")

@@ -17,6 +17,7 @@ base:
   training: {epochs: 1, batch_size: 4, learning_rate: 5e-3}
 space:
   augment.strength: {low: 0.5, high: 1.0}
+  input.red_edge: {choices: [true, false]}
 study: {trials: 1, sampler: {name: random}}
 """
 
@@ -49,6 +50,8 @@ def test_from_a_folder_of_pictures_to_a_map(tmp_path: Path) -> None:
     assert tuned.returncode == 0, tuned.stderr
     said = "RGB: red, green, blue, cut into squares of 256 pixels; no near infrared, no slope, no elevation"
     assert said in tuned.stderr
+    assert "not searched, as the bands for it are not there: input.red_edge" in tuned.stderr
+    assert "input.red_edge" not in "".join(re.findall("^trial 0: .*", tuned.stderr, re.MULTILINE))
     assert "NDVI and slope threshold" not in tuned.stderr + tuned.stdout
     best = re.findall(r"best run: ([0-9a-f]{32})", tuned.stdout)[-1]
 
