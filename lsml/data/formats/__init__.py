@@ -323,7 +323,7 @@ def _of_colours(
         wanted = _colours_of(path, landslide, array.shape[-1])
         marked: np.ndarray = np.isin(_as_keys(array), _as_keys(np.array(wanted)))
         return marked.astype(np.uint8)
-    colours = np.unique(array.reshape(-1, array.shape[-1]), axis=0)
+    colours = _distinct(array.reshape(-1, array.shape[-1]))
     marks = colours[(colours != 0).any(axis=1)]
     if len(marks) > 1 or not (np.isfinite(marks.astype(np.float64)).all() and (marks >= 0).all()):
         shown = ", ".join(str(_plain(colour)) for colour in colours[:6]) + (", ..." if len(colours) > 6 else "")
@@ -331,6 +331,13 @@ def _of_colours(
     if notes is not None:
         notes.update(f"masks of 0 and {_plain(mark)}" for mark in marks if _plain(mark) != 1)
     return (array != 0).max(axis=-1).astype(np.uint8)
+
+
+def _distinct(pixels: np.ndarray) -> np.ndarray:
+    """The colours of pixels `(N, C)`, N at least 1, each once and in order."""
+    # Sorting rows is slow, and next to most pixels of a mask is one like it.
+    borders = (pixels[1:] != pixels[:-1]).any(axis=1)
+    return np.unique(pixels[np.concatenate([[True], borders])], axis=0)
 
 
 def _name(mark: np.ndarray) -> str:
