@@ -1,8 +1,10 @@
 """Reads one image or one mask from HDF5 without trusting the file that holds it."""
 
+import contextlib
 import io
 import itertools
 import math
+import os
 import re
 import stat
 import zlib
@@ -88,7 +90,7 @@ def _read(path: Path, names: Sequence[str], shape: _Shape) -> tuple[np.ndarray, 
     """
     _check_signature(path)
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _opened(path) as file:
             place = _find_dataset(path, file, names)
             name = _printable(place.decode(errors="replace"), 40)
             dataset = _open_dataset(path, file, place, name)
@@ -96,9 +98,32 @@ def _read(path: Path, names: Sequence[str], shape: _Shape) -> tuple[np.ndarray, 
             order = _check_declaration(path, dataset, name, shape)
             _check_chunks(path, dataset, name)
             forms = tuple(_describe_form(names[0], name, dataset.shape, order))
-            return np.ascontiguousarray(_squeezed(dataset[()].transpose(order), len(shape))), forms
+            array = np.empty(dataset.shape, dataset.dtype)
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
+            return np.ascontiguousarray(_squeezed(array.transpose(order), len(shape))), forms
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, zlib.error) as error:
         _unreadable(path, error)
+
+
+def _access() -> h5py.h5p.PropFAID:
+    """How files are opened: without a lock, and so that whatever is open in one is closed with it."""
+    properties = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    properties.set_file_locking(False, ignore_when_disabled=False)
+    properties.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    return properties
+
+
+_ACCESS = _access()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.h5f.FileID]:
+    """A file open for reading, by HDF5's own functions: h5py's objects take as long again as a patch."""
+    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, _ACCESS)
+    try:
+        yield file
+    finally:
+        file.close()
 
 
 def _describe_form(published: str, name: str, found: tuple[int, ...], order: tuple[int, ...]) -> Iterator[str]:
@@ -148,9 +173,9 @@ def _printable(text: str, limit: int = 120) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
-def _find_dataset(path: Path, file: h5py.File, names: Sequence[str]) -> bytes:
+def _find_dataset(path: Path, file: h5py.h5f.FileID, names: Sequence[str]) -> bytes:
     """The place in a file of the dataset of the first of `names` that is there, or else of the only one."""
-    places = list(itertools.islice(_places(file.id), _MOST_ENTRIES))
+    places = list(itertools.islice(_places(file), _MOST_ENTRIES))
     for name in names:
         fitting = [place for place in places if place.rpartition(b"/")[2].lower() == name.encode()]
         if fitting and (len(fitting) == 1 or b"/" not in fitting[0]):
@@ -176,30 +201,30 @@ def _places(group: h5py.h5g.GroupID, above: bytes = b"") -> Iterator[bytes]:
         yield from _places(inner, name + b"/") if len(inner) else [name]
 
 
-def _open_dataset(path: Path, file: h5py.File, place: bytes, name: str) -> h5py.Dataset:
+def _open_dataset(path: Path, file: h5py.h5f.FileID, place: bytes, name: str) -> h5py.h5d.DatasetID:
     """The dataset that a hard link names; every other kind of link is refused unfollowed."""
-    link = file.id.links.get_info(place).type
+    link = file.links.get_info(place).type
     if link != h5py.h5l.TYPE_HARD:
         kind = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}.get(link, "a link")
         raise DataError(f"file {path}", f"'{name}' is {kind}: refused, not followed", _CONVERT)
-    found_object = h5py.h5o.open(file.id, place)
+    found_object = h5py.h5o.open(file, place)
     if not isinstance(found_object, h5py.h5d.DatasetID):
         kind = "a group" if isinstance(found_object, h5py.h5g.GroupID) else "a data type"
         raise DataError(f"file {path}", f"no dataset '{name}': it is {kind}", _CONVERT)
-    return h5py.Dataset(found_object)
+    return found_object
 
 
-def _check_storage(path: Path, dataset: h5py.Dataset, name: str) -> None:
+def _check_storage(path: Path, dataset: h5py.h5d.DatasetID, name: str) -> None:
     """Refuses storage outside the file and filters that the allow-list lacks.
 
     Comes before anything that asks for the shape: HDF5 opens the sources of a virtual dataset to answer that.
     """
-    properties = dataset.id.get_create_plist()
+    properties = dataset.get_create_plist()
     if properties.get_layout() == h5py.h5d.VIRTUAL:
         raise DataError(f"file {path}", f"'{name}' is a virtual dataset: refused, not followed", _CONVERT)
     if properties.get_external_count():
         raise DataError(f"file {path}", f"'{name}' has external storage: refused, not read", _CONVERT)
-    filters = _filters(dataset)
+    filters = _filters(properties)
     for number in filters:
         if number not in _FILTERS:
             raise DataError(
@@ -209,12 +234,11 @@ def _check_storage(path: Path, dataset: h5py.Dataset, name: str) -> None:
         raise DataError(f"file {path}", f"filters {filters} not allowed together", "rewrite it with one compression")
 
 
-def _filters(dataset: h5py.Dataset) -> list[int]:
-    properties = dataset.id.get_create_plist()
+def _filters(properties: h5py.h5p.PropDCID) -> list[int]:
     return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
 
 
-def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: _Shape) -> tuple[int, ...]:
+def _check_declaration(path: Path, dataset: h5py.h5d.DatasetID, name: str, shape: _Shape) -> tuple[int, ...]:
     """The order of the dataset's axes in which it has `shape`, but for axes of length 1."""
     dtype, found = dataset.dtype, dataset.shape
     if dtype.kind not in "biuf":
@@ -226,7 +250,7 @@ def _check_declaration(path: Path, dataset: h5py.Dataset, name: str, shape: _Sha
         shown = "null" if found is None else str(found)
         why = f"'{name}' has shape {shown}, expected {_as_text(shape)} numeric"
         raise DataError(f"file {path}", why, _DESCRIBE if len(shape) == 3 else "write one band, or leave the patch out")
-    if dataset.id.get_storage_size() == 0:
+    if dataset.get_storage_size() == 0:
         raise DataError(f"file {path}", f"'{name}' was declared but never written", _REPLACE)
     return order
 
@@ -260,32 +284,31 @@ def _check_size(path: Path, name: str, size: int) -> None:
         raise DataError(f"file {path}", f"'{name}' declares {size:,} bytes, limit {_MAX_BYTES:,}", _CONVERT)
 
 
-def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
+def _check_chunks(path: Path, dataset: h5py.h5d.DatasetID, name: str) -> None:
     """A chunk may be larger than its dataset, and a compressed one may unpack to more than its own size.
 
     HDF5 lets gzip grow its buffer for as long as the stream goes on, so such a stream is tried here under a limit
     first. LZF cannot do that harm: it unpacks to at most 88 times what is stored, and that is limited too.
     """
-    if dataset.chunks is None:
+    properties = dataset.get_create_plist()
+    if properties.get_layout() != h5py.h5d.CHUNKED:
         return
-    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    chunk, filters = properties.get_chunk(), _filters(properties)
+    size = math.prod(chunk) * dataset.dtype.itemsize
     _check_size(path, name, size)
-    filters = _filters(dataset)
-    for corner, stored, skipped in _stored_chunks(dataset):
+    for corner, stored, skipped in _stored_chunks(dataset, chunk):
         _check_size(path, name, max(0, stored - size // 100 - 1024))
         if _GZIP in filters and not skipped >> filters.index(_GZIP) & 1:
-            _, data = dataset.id.read_direct_chunk(corner)
+            _, data = dataset.read_direct_chunk(corner)
             limit = size + 4  # fletcher32 may have put its four bytes below gzip
             if len(zlib.decompressobj().decompress(data, limit + 1)) > limit:
                 raise DataError(f"file {path}", f"a chunk of '{name}' unpacks to more than {size:,} bytes", _REPLACE)
 
 
-def _stored_chunks(dataset: h5py.Dataset) -> Iterator[tuple[tuple[int, ...], int, int]]:
+def _stored_chunks(dataset: h5py.h5d.DatasetID, chunk: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int, int]]:
     """Corner, bytes in the file and mask of skipped filters of each chunk that was ever written."""
-    corners = itertools.product(
-        *(range(0, extent, step) for extent, step in zip(dataset.shape, dataset.chunks, strict=True))
-    )
+    corners = itertools.product(*(range(0, extent, step) for extent, step in zip(dataset.shape, chunk, strict=True)))
     for corner in corners:
-        info = dataset.id.get_chunk_info_by_coord(corner)
+        info = dataset.get_chunk_info_by_coord(corner)
         if info.byte_offset is not None:
             yield corner, info.size, info.filter_mask
