@@ -2,11 +2,10 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -147,30 +146,6 @@ def sync_file(file: IO[bytes]) -> None:
     """Puts all that was written to an open file on the disk."""
     file.flush()
     os.fsync(file.fileno())
-
-
-class DurableFile:
-    """A file written from its start, on the disk once it is left without an error.
-
-    Attributes:
-        digest: SHA-256 of what was written so far.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file, self.digest = path.open("wb"), hashlib.sha256()
-
-    def write(self, content: memoryview) -> None:
-        """Writes all bytes of `content`, which is contiguous."""
-        self.digest.update(content)
-        self._file.write(content)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        with self._file as file:
-            if kind is None:
-                sync_file(file)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -87,7 +87,7 @@ class PackedSplit:
             DataError: a file differs from what was written.
         """
         for name, recorded in self._files.items():
-            if sha256_of(self.path / name) != recorded["sha256"]:
+            if _sha256_of(self.path / name) != recorded["sha256"]:
                 raise DataError(f"pack {self.path / name}", "checksum differs from the manifest", _AGAIN)
 
     def image(self, index: int) -> np.ndarray:
@@ -128,7 +128,7 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def sha256_of(path: Path) -> str:
+def _sha256_of(path: Path) -> str:
     """Of a file of a pack, 64 hex digits.
 
     Raises:

@@ -153,19 +153,25 @@ class IntegerCounts:
     """How often each integer occurs in each band, gathered one patch at a time."""
 
     def __init__(self, bands: int) -> None:
-        self._total = np.zeros((bands, _HALF), np.int64)
+        # As wide as the largest integer so far lets it be.
+        self._total = np.zeros((bands, 0), np.int64)
 
     def add(self, packed: np.ndarray) -> None:
         """Counts the integers of a patch, uint16 `(H, W, C)`."""
-        # Bands side by side in one table, as short as the largest integer lets it be, so that it fits into the cache.
-        bands, size = len(self._total), int(packed.max()) + 1
-        rows = packed.reshape(len(packed), -1)
-        keys = np.add(rows, np.tile(np.arange(bands) * size, packed.shape[1]), dtype=np.intp)
-        self._total[:, :size] += np.bincount(keys.ravel(), minlength=bands * size).reshape(bands, size)
+        self._total = _widened(self._total, int(packed.max()) + 1)
+        for total, band in zip(self._total, packed.reshape(-1, len(self._total)).T, strict=True):
+            counts = np.bincount(band)
+            total[: len(counts)] += counts
+
+    def merge(self, other: "IntegerCounts") -> None:
+        """Counts what the other has counted too."""
+        width = other._total.shape[1]
+        self._total = _widened(self._total, width)
+        self._total[:, :width] += other._total
 
     def less_zeros(self, zeros: np.ndarray) -> np.ndarray:
         """The counts, int64 `(C, 65536)`, less so many zeros of each band, `(C,)`."""
-        counts = self._total.copy()
+        counts = _widened(self._total, _HALF).copy()
         counts[:, 0] -= zeros
         return counts
 
@@ -204,6 +210,11 @@ def _columns(patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, np.isfinite(values)
 
 
+def _widened(table: np.ndarray, width: int) -> np.ndarray:
+    """With zeros at the end of each row up to that width, where it is not as wide."""
+    return table if width <= table.shape[1] else np.pad(table, ((0, 0), (0, width - table.shape[1])))
+
+
 def _require_values(count: np.ndarray, sensor: Sensor) -> None:
     for band, n in zip(sensor.bands, count, strict=True):
         if n == 0:
@@ -233,7 +244,8 @@ def _select(below: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Args:
         below: how many values have each key or a lower one, `(C, 65536)`.
     """
-    key = (below <= rank[:, None]).sum(axis=1)
+    pairs = zip(below, rank, strict=True)
+    key = np.array([np.searchsorted(counted, each, side="right") for counted, each in pairs])
     return key, rank - _before(below, key)
 
 

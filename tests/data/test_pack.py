@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from lsml.data import pack as pack_module
 from lsml.data.layout import PatchFiles
 from lsml.data.pack import PackedSplit
-from lsml.data.packing import pack_split
+from lsml.data.packing import arrays, pack_split
 from lsml.data.splits import TrainingData, training_splits
 from lsml.errors import DataError
 from tests.bands import BANDS, CONSTANTS, PATCH_SHAPE, SENSOR
@@ -334,14 +336,139 @@ def test_two_processes_share_one_pack(tmp_path: Path, folder: Path, write_patch)
     PackedSplit(path).verify()
 
 
-def test_full_disk_says_so_and_leaves_nothing(tmp_path: Path, folder: Path, write_patch) -> None:
+MANY = {"_VALUES_A_PROCESS": 1, "_VALUES_A_BLOCK": 1, "_cpus": lambda: 2}
+"""Every patch is worth a process, of which there are two, and comes to it by itself."""
+
+IN_PROCESSES = PACK.replace("print(*call, flush=True)", "(print(*call, flush=True), sys.stdin.readline())").replace(
+    'print("ready", flush=True)',
+    "from lsml.data.packing import arrays\n"
+    "arrays._VALUES_A_PROCESS = arrays._VALUES_A_BLOCK = 1\n"
+    "arrays._cpus = lambda: 2\n"
+    'print("ready", flush=True)',
+)
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From when it is called, packs are made by two processes."""
+
+    def begin() -> None:
+        for name, value in MANY.items():
+            monkeypatch.setattr(arrays, name, value)
+
+    return begin
+
+
+def packing_in_processes(folder: Path, cache: Path, n: int) -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """A process that has packed one patch and waits to go on, and the two that pack for it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_PROCESSES, folder, cache, str(n)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == f"train 1 {n}\n"
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    assert len(helpers) == 2
+    return process, helpers
+
+
+@pytest.mark.parametrize("kind", ["integers", "others"])
+def test_several_processes_make_the_same_pack(
+    tmp_path: Path, folder: Path, write_patch, many: Callable[[], None], kind: str
+) -> None:
+    """To the last byte, with NaN to fill in the third patch, and progress after each."""
+    image = integers_of(3) / BAND
+    image[:9, :, 5] = np.nan
+    image[0, 0, 0] += 1e-3 if kind == "others" else 0
+    files = write_all(folder, write_patch, [1, 2, 3, 4, 5])
+    write_patch(folder / "img", folder / "mask", 3, image=image)
+    alone = pack_split("train", files, tmp_path / "alone", SENSOR, fill=None)
+    many()
+    calls: list[tuple[str, int, int]] = []
+    pack = pack_split("train", files, tmp_path / "many", SENSOR, fill=None, progress=lambda *call: calls.append(call))
+    assert calls[-5:] == [("train", done, 5) for done in range(1, 6)]
+    for name in FILES:
+        assert (pack.path / name).read_bytes() == (alone.path / name).read_bytes()
+
+
+def test_the_first_broken_patch_is_named_whoever_reads_it(
+    tmp_path: Path, folder: Path, write_patch, many: Callable[[], None]
+) -> None:
+    """Patches 2 and 3 are, each read by another process: the line names 2, no pack is left, and no process."""
+    files = write_all(folder, write_patch, [1, 2, 3, 4])
+    for patch in files[1:3]:
+        os.truncate(patch.image, 1_000_000)
+    many()
+    before = psutil.Process().children()
+    line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None))
+    assert f"{files[1].image}: truncated: 1000000 of" in line
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert psutil.Process().children() == before
+
+
+def test_images_that_are_cut_are_read_by_one_process(
+    tmp_path: Path, folder: Path, write_patch, many: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is held as a whole, and may be large: two at once need not fit in memory."""
+    monkeypatch.setattr(arrays, "in_order", None)
+    many()
+    files = write_all(folder, write_patch, [1])
+    assert len(pack_split("train", files, tmp_path / "cache", replace(SENSOR, tile=64), fill=None)) == 4
+
+
+def test_processes_end_with_the_one_that_they_pack_for(tmp_path: Path, folder: Path, write_patch) -> None:
+    """It is killed, so it can tell them nothing; the next start makes the pack as if nothing had been."""
+    files = write_all(folder, write_patch, range(1, 13))
+    process, helpers = packing_in_processes(folder, tmp_path / "cache", 12)
+    with process:
+        process.kill()
+    assert psutil.wait_procs(helpers, timeout=30)[1] == []
+    pack = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
+    pack.verify()
+    assert pack.fingerprint == pack_split("train", files, tmp_path / "other", SENSOR, fill=None).fingerprint
+    assert {path.name.removesuffix(".lock") for path in (tmp_path / "cache").iterdir()} == {pack.path.name}
+
+
+def test_a_process_that_is_killed_ends_packing_in_one_line(tmp_path: Path, folder: Path, write_patch) -> None:
+    """As where memory runs out: the other one ends too, and no pack is left."""
+    write_all(folder, write_patch, range(1, 13))
+    process, helpers = packing_in_processes(folder, tmp_path / "cache", 12)
+    helpers[0].kill()
+    _, errors = process.communicate("\n" * 12, timeout=60)
+    assert errors.splitlines()[-1].endswith(
+        "packing: one of its processes was killed by signal 9; run the same command again"
+    )
+    assert psutil.wait_procs(helpers, timeout=30)[1] == []
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+
+
+def test_an_interruption_ends_all_processes(tmp_path: Path, folder: Path, write_patch) -> None:
+    """A terminal sends it to a whole group, of which the others are none: only one of them speaks."""
+    write_all(folder, write_patch, range(1, 13))
+    process, helpers = packing_in_processes(folder, tmp_path / "cache", 12)
+    assert all(os.getpgid(helper.pid) != os.getpgid(process.pid) for helper in helpers)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("Traceback") == errors.count("KeyboardInterrupt") == 1
+    assert psutil.wait_procs(helpers, timeout=30)[1] == []
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("script", [PACK, IN_PROCESSES])
+def test_full_disk_says_so_and_leaves_nothing(tmp_path: Path, folder: Path, write_patch, script: str) -> None:
     """A limit on the size of files stands for the disk: the kernel refuses the write in the same place."""
     write_all(folder, write_patch, [1, 2])
     limited = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
     result = subprocess.run(
-        [sys.executable, "-c", limited + PACK, folder, tmp_path / "cache", "2"],
-        input="\n",
+        [sys.executable, "-c", limited + script, folder, tmp_path / "cache", "2"],
+        input="\n" * 3,
         capture_output=True,
         text=True,
         env=ENVIRONMENT,

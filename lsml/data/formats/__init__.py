@@ -337,7 +337,8 @@ def _distinct(pixels: np.ndarray) -> np.ndarray:
     """The colours of pixels `(N, C)`, N at least 1, each once and in order."""
     # Sorting rows is slow, and next to most pixels of a mask is one like it.
     borders = (pixels[1:] != pixels[:-1]).any(axis=1)
-    return np.unique(pixels[np.concatenate([[True], borders])], axis=0)
+    firsts = pixels[np.concatenate([[True], borders])]
+    return np.unique(firsts, axis=0) if firsts.shape[1] > 1 else np.unique(firsts)[:, None]
 
 
 def _name(mark: np.ndarray) -> str:

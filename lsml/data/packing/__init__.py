@@ -1,27 +1,25 @@
 """Packs a split into a folder that appears under its name only when it is complete, see `lsml.data.pack`."""
 
-import io
 import json
 import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from lsml.data.formats import raster_size, read_image, read_mask
 from lsml.data.layout import RASTERS, PatchFiles
-from lsml.data.pack import IMAGES, MANIFEST, MASKS, PackedSplit, digest_of, sha256_of
+from lsml.data.pack import IMAGES, MANIFEST, MASKS, PackedSplit, digest_of
+from lsml.data.packing.arrays import write_arrays
 from lsml.data.sensor import Sensor
-from lsml.data.statistics import BandStatistics, IntegerCounts
 from lsml.data.tiles import corners, cut
 from lsml.errors import DataError
-from lsml.workspace import DurableFile, Progress, in_turn, rename_durably, replace_atomically, sync_file
+from lsml.workspace import Progress, in_turn, rename_durably, replace_atomically
 
 _FORMAT, _MANIFEST_FORMAT = 1, 3
 """Raised where the arrays are laid out, or the manifest written, in another way: the pack is made again then."""
@@ -209,7 +207,7 @@ def _build(target: Path, source: _Source, progress: Progress | None) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        content = _write_arrays(unfinished, source, progress)
+        content = write_arrays(unfinished / IMAGES, unfinished / MASKS, source, progress)
         ids, digests = source.ids, content.digests
         sizes = {file: (unfinished / file).stat().st_size for file in digests}
         counts = content.nonfinite.sum(axis=0)
@@ -233,129 +231,6 @@ def _build(target: Path, source: _Source, progress: Progress | None) -> None:
     finally:
         _read_once.cache_clear()
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-class _Content(NamedTuple):
-    """What was found while the arrays were written.
-
-    Attributes:
-        nonfinite: int64 `(N, C)`, the non-finite values of each patch and band.
-        digests: of each file, SHA-256 in hex.
-    """
-
-    dtype: np.dtype
-    nonfinite: np.ndarray
-    statistics: BandStatistics
-    digests: dict[str, str]
-
-
-def _write_arrays(folder: Path, source: _Source, progress: Progress | None) -> _Content:
-    """Tries integers first; the first value that is none makes it start again with float32."""
-    for dtype in (np.dtype(np.uint16), np.dtype(np.float32)):
-        written = _write_finite(folder, source, dtype, progress)
-        if written is None:
-            continue
-        nonfinite, counts, digests = written
-        if counts is None:
-            statistics = BandStatistics.of(partial(_finite_patches, folder, source, nonfinite), source.sensor)
-        else:
-            # Zeros stand where values were not finite.
-            statistics = BandStatistics.of_integers(counts.less_zeros(nonfinite.sum(axis=0)), source.sensor)
-        if not nonfinite.any():
-            return _Content(dtype, nonfinite, statistics, digests)
-        if _fill(folder, source, nonfinite, statistics.median if source.fill is None else source.fill):
-            return _Content(dtype, nonfinite, statistics, digests | {IMAGES: sha256_of(folder / IMAGES)})
-    raise AssertionError("float32 holds every finite value")
-
-
-class _Written(NamedTuple):
-    """`_Content` before anything is known of the values as a whole; `counts` of the integers, None of float32."""
-
-    nonfinite: np.ndarray
-    counts: IntegerCounts | None
-    digests: dict[str, str]
-
-
-def _write_finite(folder: Path, source: _Source, dtype: np.dtype, progress: Progress | None) -> _Written | None:
-    """Writes both arrays with 0 where a value is not finite, as the median is not known yet.
-
-    Plain writes rather than a writable memory map: on a full disk a map kills the process where a write says so.
-
-    Returns:
-        None where `dtype` cannot hold a value.
-    """
-    bands, integers = len(source.sensor), dtype == np.uint16
-    nonfinite = np.zeros((len(source), bands), np.int64)
-    counts = IntegerCounts(bands) if integers else None
-    with (
-        _start(folder / IMAGES, dtype, (len(source), *source.size, bands)) as images,
-        _start(folder / MASKS, np.dtype(np.uint8), (len(source), *source.size)) as masks,
-    ):
-        for index in range(len(source)):
-            stored = source.image(index)
-            packed = source.sensor.as_integers(stored) if integers else None
-            if packed is None:
-                finite = _finite(stored)
-                nonfinite[index] = (~finite).sum(axis=(0, 1))
-                packed = _encode(np.where(finite, stored, 0.0), dtype, source.sensor)
-            if packed is None:
-                return None
-            images.write(np.ascontiguousarray(packed).data)
-            masks.write(source.mask(index).data)
-            if counts is not None:
-                counts.add(packed)
-            if progress is not None:
-                progress(source.name, index + 1, len(source))
-    return _Written(nonfinite, counts, {IMAGES: images.digest.hexdigest(), MASKS: masks.digest.hexdigest()})
-
-
-def _start(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> DurableFile:
-    """A `.npy` file of that type and shape, up to where its values begin."""
-    header = io.BytesIO()
-    description = np.lib.format.dtype_to_descr(dtype)
-    np.lib.format.write_array_header_1_0(header, {"descr": description, "fortran_order": False, "shape": shape})
-    file = DurableFile(path)
-    file.write(header.getbuffer())
-    return file
-
-
-def _finite(stored: np.ndarray) -> np.ndarray:
-    """Where float64 values are finite as float32 too."""
-    with np.errstate(over="ignore"):
-        return np.isfinite(stored.astype(np.float32))
-
-
-def _encode(stored: np.ndarray, dtype: np.dtype, sensor: Sensor) -> np.ndarray | None:
-    return sensor.as_integers(stored) if dtype == np.uint16 else stored.astype(np.float32)
-
-
-def _finite_patches(folder: Path, source: _Source, nonfinite: np.ndarray) -> Iterator[np.ndarray]:
-    """Stored values float32 as packed, with NaN where 0 stands for a value that was not finite."""
-    images = np.load(folder / IMAGES, mmap_mode="r")
-    with (folder / IMAGES).open("rb") as file:
-        file.seek(images.offset)
-        for index in range(len(source)):
-            packed = np.fromfile(file, images.dtype, math.prod(images.shape[1:])).reshape(images.shape[1:])
-            values = source.sensor.as_stored(packed)
-            if nonfinite[index].any():
-                values[~_finite(source.image(index))] = np.nan
-            yield values
-
-
-def _fill(folder: Path, source: _Source, nonfinite: np.ndarray, fill: Sequence[float]) -> bool:
-    """Puts `fill` where values were not finite; False where the array's dtype cannot hold a value of `fill`."""
-    values = np.asarray(fill, np.float64)
-    images = np.load(folder / IMAGES, mmap_mode="r")
-    with (folder / IMAGES).open("r+b") as file:
-        for index in np.flatnonzero(nonfinite.any(axis=1)).tolist():
-            stored = source.image(index)
-            packed = _encode(np.where(_finite(stored), stored, values), images.dtype, source.sensor)
-            if packed is None:
-                return False
-            file.seek(images.offset + index * packed.nbytes)
-            file.write(packed.tobytes())
-        sync_file(file)
-    return True
 
 
 def _write_manifest(folder: Path, content: dict[str, object]) -> None:
