@@ -269,11 +269,13 @@ class PooledCounts:
             return
         if not (probability.min() >= 0 and probability.max() <= 1):
             raise ValueError("probabilities must lie in 0..1")
-        landslide = truth.ravel() == 1
-        if not np.all(landslide | (truth.ravel() == 0)):
+        background, landslide = truth == 0, truth == 1
+        if not np.all(background | landslide):
             raise ValueError("truth must be 0 or 1")
-        index = grid_index(probability.ravel()) + landslide * len(THRESHOLDS)
-        self.pixels += np.bincount(index, minlength=self.pixels.size).reshape(self.pixels.shape)
+        for pixels, kind in zip(self.pixels, (background, landslide), strict=True):
+            # Looking up thresholds among sorted pixels is faster than each pixel among thresholds.
+            below = np.searchsorted(np.sort(probability[kind]), THRESHOLDS, side="left")
+            pixels += np.diff(below, append=np.count_nonzero(kind))
 
     def merge(self, other: "PooledCounts") -> None:
         """Adds the pixels that another one has seen."""

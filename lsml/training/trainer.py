@@ -256,8 +256,9 @@ class Trainer:
             return
         self._saved = time.monotonic()
         arrays = {
-            "network": [ops.convert_to_numpy(variable) for variable in self._trained.variables],
-            "optimizer": [ops.convert_to_numpy(variable) for variable in self._optimizer.variables],
+            # Written before a step changes them, so that they need no memory of their own.
+            "network": [np.asarray(variable) for variable in self._trained.variables],
+            "optimizer": [np.asarray(variable) for variable in self._optimizer.variables],
             "kept": self._kept,
             "last": self._last,
         }
@@ -336,7 +337,7 @@ def _finite(epoch: int, name: str, value: object) -> float:
 
 
 def _arrays(variables: Iterable[keras.Variable]) -> list[np.ndarray]:
-    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+    return [np.array(variable) for variable in variables]
 
 
 def _assign(variables: Iterable[keras.Variable], arrays: Iterable[np.ndarray]) -> None:
