@@ -94,6 +94,10 @@ bench-smoke: .venv ## every benchmark once at the smallest size: whether it runs
 		echo "bench/$$name.py --smoke"
 		PYTHONPATH=. .venv/bin/python "bench/$$name.py" --smoke >/dev/null
 	done
+	for table in demo few-patches revisions; do
+		echo "bench/results.py $$table --smoke"
+		PYTHONPATH=. .venv/bin/python bench/results.py "$$table" --smoke >/dev/null
+	done
 	PYTHONPATH=. .venv/bin/python bench/coverage.py --population 20 --sets 4 >/dev/null
 	PYTHONPATH=. .venv/bin/python bench/house.py >/dev/null
 

@@ -1,17 +1,28 @@
 """The tables of docs/results.md: tuned configurations against plainer ones, over several seeds, in Markdown.
 
-    python bench/results.py demo --unet RUN --resnet-unet RUN [--seeds 5]
+    python bench/results.py demo [--unet RUN] [--resnet-unet RUN] [--seeds 5]
     python bench/results.py few-patches --data DIR [--run RUN] [--seeds 3]
+    python bench/results.py revisions [--before REVISION] [--seeds 5]
 
 `demo` takes the runs of a finished study of experiments/demo.yaml, which `lsml tune` prints: the best of each
-architecture. Each row is trained anew for each seed on the same patches for the same epochs; the threshold comes from
-validation, F1 is pooled over the pixels of the test split. `few-patches` cross-validates a run's configuration, or the
-base of experiments/few_patches.yaml, in its folds, beside the public recipe and classifiers of single pixels.
+architecture; without them, the base of that file. Each row is trained anew for each seed on the same patches for the
+same epochs; the threshold comes from validation, F1 is pooled over the pixels of the test split. `few-patches`
+cross-validates a run's configuration, or the base of experiments/few_patches.yaml, in its folds, beside the public
+recipe and classifiers of single pixels. `revisions` trains the demo's base by `lsml train` as it was at a revision of
+git and as it is now: the best epoch's F1 over the pixels of validation, and how far the curves of one seed lie apart.
+With `--smoke` all is as small as can be.
 """
 
 import argparse
+import contextlib
+import io
+import os
+import sqlite3
 import statistics
+import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +31,7 @@ import numpy as np
 from lsml.config.experiment import load_experiment
 from lsml.config.fields import Scalar
 from lsml.config.schema import LOSS_COMPONENTS, PUBLIC_RECIPE, TrainConfig, with_values
+from lsml.config.study import DataEntry, SyntheticData
 from lsml.data.formats import read_image, read_mask
 from lsml.data.sealed import test_split
 from lsml.data.sensor import LANDSLIDE4SENSE
@@ -31,9 +43,14 @@ from lsml.training.device import load_keras
 from lsml.workflows.sources import ExperimentData
 from lsml.workspace import pack_cache
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENTS = ROOT / "experiments"
 CROSS_ENTROPY: dict[str, Scalar] = {f"loss.{name}": float(name == "cross_entropy") for name in LOSS_COMPONENTS}
 NO_AUGMENTATION: dict[str, Scalar] = {"augment.strength": 0.0}
+
+TINY: dict[str, Scalar] = {"training.epochs": 1, "training.batch_size": 2, "model.filters": 4, "model.depth": 1}
+TINY_DATA = DataEntry(synthetic=SyntheticData(train=4, validation=2, test=2))
+TINY_FOLDS = DataEntry(synthetic=SyntheticData(train=4, validation=2, test=2), folds=2, repeats=1)
 
 
 def main() -> None:
@@ -41,24 +58,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
     demo_options = commands.add_parser("demo")
-    demo_options.add_argument("--unet", required=True)
-    demo_options.add_argument("--resnet-unet", required=True)
+    demo_options.add_argument("--unet")
+    demo_options.add_argument("--resnet-unet")
     demo_options.add_argument("--seeds", type=int, default=5)
     demo_options.set_defaults(command=demo)
     few_options = commands.add_parser("few-patches")
-    few_options.add_argument("--data", type=Path, required=True)
+    few_options.add_argument("--data", type=Path)
     few_options.add_argument("--run")
     few_options.add_argument("--seeds", type=int, default=3)
     few_options.set_defaults(command=few_patches)
+    revision_options = commands.add_parser("revisions")
+    revision_options.add_argument("--before", default="HEAD")
+    revision_options.add_argument("--seeds", type=int, default=5)
+    revision_options.set_defaults(command=revisions)
+    for options in (demo_options, few_options, revision_options):
+        options.add_argument("--smoke", action="store_true")
     given = parser.parse_args()
-    load_keras()
-    given.command(given)
+    if not given.smoke:
+        given.command(given)
+        return
+    given.seeds = 1
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        given.command(given)
 
 
 def demo(given: argparse.Namespace) -> None:
     """Test F1 of both tuned configurations, as they are and made plainer in one thing."""
-    entry = load_experiment(EXPERIMENTS / "demo.yaml").data
-    source = ExperimentData(entry, None, _progress)
+    load_keras()
+    experiment = load_experiment(EXPERIMENTS / "demo.yaml")
+    source = ExperimentData(TINY_DATA if given.smoke else experiment.data, None, _progress)
     data = source.prepare(pack_cache())
     assert isinstance(data, TrainingData)
     files, sensor = test_split(source.root), LANDSLIDE4SENSE
@@ -68,9 +96,13 @@ def demo(given: argparse.Namespace) -> None:
         if p.mask
     ]
     rows: dict[str, Callable[[int], float]] = {}
-    for title, run_id in (("U-Net", given.unet), ("ResNet + U-Net", given.resnet_unet)):
-        tuned = _configuration(run_id)
-        rows[f"{title}, tuned"] = _network_score(tuned, data, test)
+    for title, run_id, architecture in (
+        ("U-Net", given.unet, "unet"),
+        ("ResNet + U-Net", given.resnet_unet, "resnet_unet"),
+    ):
+        base = with_values(experiment.base, {"model.architecture": architecture} | (TINY if given.smoke else {}))
+        tuned = _configuration(run_id) if run_id else base
+        rows[f"{title}, {'tuned' if run_id else 'base'}"] = _network_score(tuned, data, test)
         rows[f"{title}, cross-entropy alone"] = _network_score(with_values(tuned, CROSS_ENTROPY), data, test)
         rows[f"{title}, without augmentation"] = _network_score(with_values(tuned, NO_AUGMENTATION), data, test)
     rows["logistic regression on single pixels"] = _baseline_score(data, test)
@@ -79,20 +111,59 @@ def demo(given: argparse.Namespace) -> None:
 
 def few_patches(given: argparse.Namespace) -> None:
     """Out-of-fold F1 of a configuration, the public recipe and classifiers of single pixels."""
+    load_keras()
     from lsml.training.baselines import PixelLearner
     from lsml.training.network import Network
 
     experiment = load_experiment(EXPERIMENTS / "few_patches.yaml")
-    data = ExperimentData(experiment.data, given.data, _progress).prepare(pack_cache())
+    entry = TINY_FOLDS if given.smoke else experiment.data
+    data = ExperimentData(entry, given.data, _progress).prepare(pack_cache())
     assert isinstance(data, FoldedData)
-    config = _configuration(given.run) if given.run else experiment.base
+    config, recipe = _configuration(given.run) if given.run else experiment.base, PUBLIC_RECIPE
+    if given.smoke:
+        config, recipe = with_values(config, TINY), with_values(recipe, TINY)
     rows = {
         f"few_patches, {'tuned' if given.run else 'base'}": _fold_score(Network(config), data),
-        "six-input U-Net of public notebooks": _fold_score(Network(PUBLIC_RECIPE), data),
+        "six-input U-Net of public notebooks": _fold_score(Network(recipe), data),
         "logistic regression on single pixels": _fold_score(PixelLearner(), data),
         "gradient boosting on single pixels": _fold_score(PixelLearner("boosting"), data),
     }
     _table(f"out-of-fold F1, {data.folds} folds x {data.repeats} repeats", rows, range(1, given.seeds + 1))
+
+
+def revisions(given: argparse.Namespace) -> None:
+    """Validation F1 of the demo's base, trained by lsml of another revision and by this one."""
+    curves: dict[str, list[list[float]]] = {"before": [], "now": []}
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", given.before], cwd=ROOT, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(Path(folder) / "source", filter="data")
+        for seed in range(given.seeds):
+            for name, source in (("before", Path(folder) / "source"), ("now", ROOT)):
+                curves[name].append(_trained_curve(source, Path(folder) / name, seed, TINY if given.smoke else {}))
+    best = {f"{name}, base of the demo": [max(curve) for curve in each] for name, each in curves.items()}
+    _table("validation F1", {name: scores.__getitem__ for name, scores in best.items()}, range(given.seeds))
+    for seed, (before, now) in enumerate(zip(*curves.values(), strict=True)):
+        # One of them may have stopped earlier.
+        apart = [abs(one - other) for one, other in zip(before, now, strict=False)]
+        _print(
+            f"\nSeed {seed}: {len(before)} and {len(now)} epochs; their val_f1 differs by "
+            f"{statistics.median(apart):.4f} in the median epoch and by {max(apart):.4f} at most."
+        )
+
+
+def _trained_curve(source: Path, folder: Path, seed: int, values: Mapping[str, Scalar]) -> list[float]:
+    """`val_f1` by epoch of the demo's base but for `values`, trained by the lsml in `source`."""
+    folder.mkdir(exist_ok=True)
+    database = folder / f"seed{seed}.db"
+    environment = {"PYTHONPATH": str(source), "MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
+    command = [sys.executable, "-m", "lsml", "train", str(EXPERIMENTS / "demo.yaml"), "--seed", str(seed)]
+    command += [f"--set={name}={value}" for name, value in values.items()]
+    subprocess.run(command, cwd=folder, env=os.environ | environment, stdout=subprocess.DEVNULL, check=True)
+    with contextlib.closing(sqlite3.connect(database)) as runs:
+        rows = runs.execute("SELECT value FROM metrics WHERE key = 'val_f1' ORDER BY step").fetchall()
+    sys.stderr.write(f"{source}, seed {seed}: {max(rows)[0]:.4f}\n")
+    return [value for (value,) in rows]
 
 
 def _configuration(run_id: str) -> TrainConfig:
