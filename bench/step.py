@@ -1,10 +1,11 @@
 """Seconds of a training step against the same network in PyTorch, and against steps without each remedy.
 
-    python bench/step.py [--architecture unet] [--filters 16] [--depth 4] [--batch 16] [--rounds 5] [--smoke]
+    python bench/step.py [--architecture unet] [--filters 16] [--depth 4] [--batch 16] [--rounds 5] [--remedies 5]
 
 PyTorch is measured where `make bench-peers` has made its environment, in turns with lsml, each in a process of its own.
-The remedies, each taken back by itself: Keras's own normalisation, transposed convolution and
-dropout, AdamW as Keras's, float32 instead of bfloat16; and some that were not kept: XLA, no dropout at all.
+The remedies, each taken back by itself in `--remedies` rounds: Keras's own normalisation, transposed convolution and
+dropout, AdamW as Keras's, float32 instead of bfloat16; and some that were not kept: XLA, no dropout at all. Without
+such rounds only PyTorch is measured.
 """
 
 import json
@@ -25,10 +26,10 @@ SIZE = 128
 
 def main() -> None:
     """Runs the benchmark."""
-    given = arguments(__doc__, architecture="unet", filters=16, depth=4, batch=16, steps=4)
+    given = arguments(__doc__, architecture="unet", filters=16, depth=4, batch=16, steps=4, remedies=5)
     size = SIZE
     if given.smoke:
-        given.filters, given.depth, given.batch, given.steps, size = 4, 2, 2, 1, 16
+        given.filters, given.depth, given.batch, given.steps, given.remedies, size = 4, 2, 2, 1, 1, 16
     load_keras()
     import keras
     import numpy as np
@@ -73,33 +74,36 @@ def main() -> None:
         took_alone = in_turns({"lsml": steps()}, given.rounds)["lsml"]
         print(json.dumps({"seconds": [[value / given.steps for value in seconds] for seconds in took_alone]}))
         return
-    ways = {
-        "lsml": steps(),
-        "Keras's batch normalisation": steps(FAST._replace(batch_normalization=OF_KERAS.batch_normalization)),
-        "Keras's transposed convolution": steps(FAST._replace(transposed_convolution=OF_KERAS.transposed_convolution)),
-        "Keras's dropout": steps(FAST._replace(channel_dropout=OF_KERAS.channel_dropout)),
-        "Keras's AdamW": steps(training__schedule="constant"),
-        "all of Keras's": steps(OF_KERAS, training__schedule="constant"),
-        "no dropout": steps(model__dropout=0.0),
-        "float32": steps(precision="float32"),
-        "XLA": steps(xla=True),
-    }
-    took: dict[str, list[Took]] = {name: [] for name in ways}
-    for number in range(given.rounds + 1):
-        for name, way in ways.items():
-            seconds = once(way)
-            if number:
-                took[name].append(Took(seconds.cpu / given.steps, seconds.wall / given.steps))
-    rows = [
-        [name, *median(seconds), given.batch / median(seconds).wall, *ratio(seconds, took["lsml"])]
-        for name, seconds in took.items()
-    ]
-    columns = ["a step", "CPU s", "wall s", "images/s", "CPU, of lsml's", "wall, of lsml's"]
-    show(
-        f"Training step of {given.architecture}, {given.filters} filters, depth {given.depth}, batch {given.batch}",
-        columns,
-        rows,
-    )
+    if given.remedies:
+        ways = {
+            "lsml": steps(),
+            "Keras's batch normalisation": steps(FAST._replace(batch_normalization=OF_KERAS.batch_normalization)),
+            "Keras's transposed convolution": steps(
+                FAST._replace(transposed_convolution=OF_KERAS.transposed_convolution)
+            ),
+            "Keras's dropout": steps(FAST._replace(channel_dropout=OF_KERAS.channel_dropout)),
+            "Keras's AdamW": steps(training__schedule="constant"),
+            "all of Keras's": steps(OF_KERAS, training__schedule="constant"),
+            "no dropout": steps(model__dropout=0.0),
+            "float32": steps(precision="float32"),
+            "XLA": steps(xla=True),
+        }
+        took: dict[str, list[Took]] = {name: [] for name in ways}
+        for number in range(given.remedies + 1):
+            for name, way in ways.items():
+                seconds = once(way)
+                if number:
+                    took[name].append(Took(seconds.cpu / given.steps, seconds.wall / given.steps))
+        rows = [
+            [name, *median(seconds), given.batch / median(seconds).wall, *ratio(seconds, took["lsml"])]
+            for name, seconds in took.items()
+        ]
+        columns = ["a step", "CPU s", "wall s", "images/s", "CPU, of lsml's", "wall, of lsml's"]
+        show(
+            f"Training step of {given.architecture}, {given.filters} filters, depth {given.depth}, batch {given.batch}",
+            columns,
+            rows,
+        )
     if given.architecture != "unet":
         return
     if not PEERS.exists():
