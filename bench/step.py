@@ -74,6 +74,7 @@ def main() -> None:
         took_alone = in_turns({"lsml": steps()}, given.rounds)["lsml"]
         print(json.dumps({"seconds": [[value / given.steps for value in seconds] for seconds in took_alone]}))
         return
+    columns = ["a step", "CPU s", "wall s", "images/s", "CPU, of lsml's", "wall, of lsml's"]
     if given.remedies:
         ways = {
             "lsml": steps(),
@@ -98,7 +99,6 @@ def main() -> None:
             [name, *median(seconds), given.batch / median(seconds).wall, *ratio(seconds, took["lsml"])]
             for name, seconds in took.items()
         ]
-        columns = ["a step", "CPU s", "wall s", "images/s", "CPU, of lsml's", "wall, of lsml's"]
         show(
             f"Training step of {given.architecture}, {given.filters} filters, depth {given.depth}, batch {given.batch}",
             columns,
