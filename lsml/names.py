@@ -42,6 +42,7 @@ class Tag:
     DATA_VALIDATION: Final = "lsml.data.validation"
     DATA_FOLDS: Final = "lsml.data.folds"
     DATA_REPEATS: Final = "lsml.data.repeats"
+    DATA_REGIONS: Final = "lsml.data.regions"
 
     VERSION: Final = "lsml.version"
     PYTHON: Final = "lsml.python"
@@ -119,6 +120,8 @@ class Artifact:
     TEST_PATCHES: Final = "test_patches.csv"
     PATCHES: Final = "_patches.csv"
     SHOWN_PATCHES: Final = "_patches.json"
+    REGIONS: Final = "_regions.json"
+    REGION_SCORES: Final = "regions.png"
     PROBABILITIES: Final = "validation_probabilities.npz"
     FOLDS: Final = "folds.csv"
     IMAGES: Final = "images"
@@ -172,6 +175,7 @@ ScoredSplit = Literal["validation", "test"]
 """The splits that there are scores of."""
 
 OWN: Final = "the dataset's own split"
+LEAVE_ONE_REGION_OUT: Final = "leave one region out"
 POOLED: Final = "pooled over pixels"
 UNKNOWN: Final = "unknown"
 """What the tags of a score say of its split and its averaging."""

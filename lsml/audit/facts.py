@@ -15,7 +15,8 @@ import numpy as np
 from lsml.data.description import describe
 from lsml.data.formats import read_image, read_mask
 from lsml.data.layout import PatchFiles, below
-from lsml.data.scan import SPLITS, Scan
+from lsml.data.listing import SPLITS
+from lsml.data.scan import Scan
 from lsml.data.sensor import ELEVATION, GREEN, NEAR_INFRARED, RED, SHORT_WAVE_INFRARED_2, SLOPE, Sensor
 from lsml.errors import DataError
 from lsml.workspace import Progress
@@ -84,10 +85,10 @@ class Facts(NamedTuple):
         """
         scan = Scan.of(root, SPLITS)
         sensor = describe((scan.root, scan.base), scan.images)
-        listed = [(split, patch) for split, files in scan.splits.items() for patch in files.patches]
+        listed = [(split, patch) for split in scan.splits for patch in scan.patches(split)]
         if not scan.splits["train"].images:
             raise DataError(f"dataset {scan.root}", "no train patches", "lsml data check says what is wrong with it")
-        masked = sum(patch.mask is not None for patch in scan.splits["train"].patches)
+        masked = sum(patch.mask is not None for patch in scan.patches("train"))
         # Pixels of one patch are alike: more of them tell little more.
         count = min(_PIXELS_OF_ONE, _PIXELS // max(masked, 1) + 1)
         patches: list[PatchFacts] = []

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
 from lsml.audit.facts import Facts, PatchFacts, TrainPixels
-from lsml.data.scan import SPLITS
+from lsml.data.listing import SPLITS
 from lsml.scoring.bootstrap import LEVEL, Difference, Interval, difference
 from lsml.scoring.metrics import PooledCounts, f1
 from lsml.workspace import Progress

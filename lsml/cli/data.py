@@ -11,8 +11,8 @@ from lsml.errors import ConfigError
 if TYPE_CHECKING:
     from lsml.config.schema import TrainConfig
     from lsml.data.checks import CheckResult
+    from lsml.data.listing import Finding
     from lsml.data.pack import PackedSplit
-    from lsml.data.scan import Finding
     from lsml.workflows.data import SplitAudit
 
 _FILES_SHOWN, _ALIKE_SHOWN = 3, 12

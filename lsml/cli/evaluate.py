@@ -31,6 +31,10 @@ def evaluate(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Also score a logistic regression on single pixels.")
     ] = False,
+    by: Annotated[
+        Literal["none", "region"],
+        typer.Option("--by", help="Also score each region, as dataset.yaml tells them, by itself."),
+    ] = "none",
     json: options.Json = False,
 ) -> None:
     """Evaluate a run's or a registered model on a split, and log the scores to MLflow."""
@@ -39,7 +43,14 @@ def evaluate(
 
     with Reporter() as reporter:
         report = job(
-            run_id=run_id, model=model, split=split, tta=tta, data=data, baseline=baseline, progress=reporter.step
+            run_id=run_id,
+            model=model,
+            split=split,
+            tta=tta,
+            data=data,
+            baseline=baseline,
+            by=by,
+            progress=reporter.step,
         )
     if json:
         options.print_json(_record(report))
@@ -73,12 +84,15 @@ def _record(report: "EvaluationReport") -> dict[str, Any]:
     if report.baseline:
         record["pixel_baseline"] = report.baseline.metrics
         record["f1_above_pixel_baseline"] = report.ahead._asdict() if report.ahead else None
+    if report.regions:
+        record["regions"] = [region.record() for region in report.regions]
     return record
 
 
 def _print(report: "EvaluationReport") -> None:
     from lsml.cli.output import print_reliability, print_table
-    from lsml.report.summary import evaluation_tables
+    from lsml.report.summary import Table, evaluation_tables
+    from lsml.scoring.regions import RegionScore
 
     found = report.evaluation
     title = f"{report.split} split, {len(found.patches)} patches"
@@ -91,6 +105,10 @@ def _print(report: "EvaluationReport") -> None:
         typer.echo(f"F1 of eight orientations above plain: {gained.describe()}")
         typer.echo("the threshold was chosen without test-time augmentation (--tta d4), and is used with it too")
     print_reliability(len(found.patches))
+    if report.regions:
+        print_table(Table.of_regions(report.regions, f"{report.split} split by region"))
+        worst = RegionScore.worst(report.regions)
+        typer.echo(f"worst region: {worst.describe()}" if worst else "no region has landslides")
     for line in _describe_objects(found.objects, report.pixel_metres):
         typer.echo(line)
     typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {report.model_run_id}")

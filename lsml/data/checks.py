@@ -18,7 +18,8 @@ import numpy as np
 from lsml.data.description import describe
 from lsml.data.formats import read_image, read_mask
 from lsml.data.layout import LAYOUTS, below
-from lsml.data.scan import SPLITS, Finding, Scan, SplitFiles
+from lsml.data.listing import SPLITS, Finding, SplitFiles
+from lsml.data.scan import Scan
 from lsml.data.sensor import BLUE, ELEVATION, SLOPE, Sensor
 from lsml.errors import DataError
 from lsml.workspace import Progress

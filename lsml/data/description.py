@@ -11,7 +11,7 @@ import numpy as np
 
 from lsml.config.fields import Section, field
 from lsml.data.formats import look, raster_size, read_array
-from lsml.data.layout import DESCRIPTION, HDF5
+from lsml.data.layout import DESCRIPTION, HDF5, Grouping
 from lsml.data.sensor import GROUPS, LANDSLIDE4SENSE, RGB, Band, Sensor, Unit
 from lsml.errors import ConfigError, DataError
 
@@ -88,19 +88,34 @@ class _DatasetFields(Section):
     """The content of `dataset.yaml`."""
 
     name: str = field("described", "what people call the sensor")
-    bands: tuple[_BandFields, ...] = field(..., "the bands in their order in the files")
+    bands: tuple[_BandFields, ...] = field(
+        (), "the bands in their order in the files; beside patches and regions alone, none: as without dataset.yaml"
+    )
     pixel_metres: float | None = field(
         None, "the side of a pixel on the ground, above 0; without it areas are told in pixels", unit="m", gt=0.0
     )
     tile: int | None = field(None, "cut images into squares of this side to train on", unit="pixels", ge=16, le=2048)
     mask: _MaskFields = field(_MaskFields(), "what the values of masks mean")
+    patches: str | None = field(
+        None, "a CSV file beside this one: a row an image in column patch, with its split, its region or both"
+    )
+    regions: Literal["", "folders", "position"] = field(
+        "", "what tells each image's region: the folder that it lies in, or where a GeoTIFF lies on the ground"
+    )
+    region_metres: float = field(
+        10_000.0, "by position, images further apart than this are of two regions", unit="m", ge=1000.0
+    )
 
-    def sensor(self, what: str) -> Sensor:
-        """It as lsml has it.
+    def sensor(self, what: str) -> Sensor | None:
+        """It as lsml has it; None where nothing is said but regions.
 
         Raises:
             ConfigError: no bands, two of one name or role, or numbers of a band that contradict each other.
         """
+        if self.model_fields_set and self.model_fields_set <= _OF_REGIONS:
+            return None
+        if "bands" not in self.model_fields_set:
+            raise ConfigError(f"{what}: bands", "is required", "add it")
         self._check(f"{what}: bands")
         colours = tuple((colour,) if isinstance(colour, int) else colour for colour in self.mask.landslide)
         return Sensor(self.name, tuple(band.band() for band in self.bands), self.pixel_metres, self.tile, colours)
@@ -125,6 +140,24 @@ class _DatasetFields(Section):
                 raise ConfigError(what, why, "give the least value first")
 
 
+_OF_REGIONS = {"patches", "regions", "region_metres"}
+
+
+def grouping(folder: Path | None) -> Grouping:
+    """How the `dataset.yaml` in a folder says which split and region each patch is of.
+
+    Raises:
+        ConfigError: `dataset.yaml` has a mistake.
+    """
+    if folder is None:
+        return Grouping()
+    fields = _read(folder / DESCRIPTION)
+    if fields.patches and Path(fields.patches).name != fields.patches:
+        why = f"'{fields.patches}' is no file's name"
+        raise ConfigError(f"description {folder / DESCRIPTION}: patches", why, "put the file beside this one")
+    return Grouping(folder, folder / fields.patches if fields.patches else None, fields.regions, fields.region_metres)
+
+
 def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
     """What the patches of a dataset are, by the `dataset.yaml` in the first of the folders that has one.
 
@@ -135,8 +168,9 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
         DataError: an image cannot be read, or its bands are not known.
     """
     for folder in folders:
-        if (folder / DESCRIPTION).is_file():
-            return _read(folder / DESCRIPTION)
+        file = folder / DESCRIPTION
+        if file.is_file() and (sensor := _read(file).sensor(f"description {file}")):
+            return sensor
     if not images or images[0].suffix.lower() in HDF5:
         return LANDSLIDE4SENSE
     array = read_array(images[0])
@@ -149,14 +183,14 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
     )
 
 
-def _read(file: Path) -> Sensor:
+def _read(file: Path) -> _DatasetFields:
     what = f"description {file}"
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text in UTF-8"
         raise ConfigError(what, str(reason), "write it anew: lsml data describe DIR") from None
-    return _DatasetFields.from_yaml(text, what).sensor(what)
+    return _DatasetFields.from_yaml(text, what)
 
 
 def _tile_of(sizes: Iterable[tuple[int, int]]) -> int | None:

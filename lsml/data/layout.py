@@ -5,9 +5,9 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from lsml.errors import DataError
 
@@ -63,11 +63,33 @@ Key = tuple[str | int, ...]
 
 
 class PatchFiles(NamedTuple):
-    """The paths of one patch's image and mask; `id` is the image's name without its ending."""
+    """The paths of one patch's image and mask.
+
+    Attributes:
+        id: the image's name without its ending; below a folder that names a region, with that.
+        region: where it comes from; empty where that is not known.
+    """
 
     id: str
     image: Path
     mask: Path | None
+    region: str = ""
+
+
+class Grouping(NamedTuple):
+    """How `dataset.yaml` says which split and region a patch is of; without one, it does not.
+
+    Attributes:
+        folder: that it lies in; None without one.
+        table: the CSV file that names the patches; None without one.
+        regions: what else tells them.
+        metres: scenes further apart than this are regions of their own, by position.
+    """
+
+    folder: Path | None = None
+    table: Path | None = None
+    regions: Literal["", "folders", "position"] = ""
+    metres: float = 0.0
 
 
 class Stem(NamedTuple):
@@ -124,11 +146,28 @@ def _printable(text: str) -> str:
 
 
 class _Place(NamedTuple):
-    """A folder, with the split and the kind of file (`image` or `mask`) that its path says; empty: it says none."""
+    """A folder, with the split, the kind of file (`image` or `mask`) and the region that its path says, if any."""
 
     split: str
     kind: str
     path: Path
+    region: str = ""
+
+
+_Meaning = tuple[str, str, str]
+"""Split, kind and region of a folder."""
+
+
+def _shared(there: Mapping[_Meaning, Path], split: str, kind: str, published: Path) -> Path:
+    """The folder of a split and a kind, with `*` for its regions; the published one where there is none."""
+    for (own, its_kind, region), path in there.items():
+        if (own, its_kind) == (split, kind):
+            return Path(*("*" if region and _as_region(part) == region else part for part in path.parts))
+    return published
+
+
+def _as_region(name: str) -> str:
+    return _printable(unicodedata.normalize("NFC", name))
 
 
 class _Fault(NamedTuple):
@@ -150,10 +189,11 @@ class Layout:
         base: the folder that the splits lie in: the dataset's own, or one below it.
         folders: those of images and of masks by split; the published one where there is none.
         places: those that there are.
+        grouping: how splits and regions are told; to be set before `find`.
     """
 
     def __init__(self, root: Path, opened: Collection[str]) -> None:
-        self.root, self.opened = root, opened
+        self.root, self.opened, self.grouping = root, opened, Grouping()
         self.faults: list[_Fault] = []
         self.name, self.base = "", root
         self.folders: dict[str, tuple[Path, Path]] = {}
@@ -166,7 +206,7 @@ class Layout:
         Raises:
             DataError: none of the layouts is there, or two folders may have one meaning.
         """
-        found = self.search(self.root)
+        found = self._search_regions(self.root) if self.by_region else self.search(self.root)
         self.places = tuple(place for place in found if place.split) or tuple(found)
         if not any(place.split or place.kind == "image" for place in self.places):
             for _, path, why, fix in self.faults:
@@ -174,26 +214,64 @@ class Layout:
             shown = ", ".join(below(self.root, self.root / name) for name in self.names(self.root)[:6]) or "nothing"
             raise DataError(f"dataset {self.root}", f"no known layout (found: {shown})", EXPECTED)
         parts = self.places[0].path.relative_to(self.root).parts
-        self.base = self.root.joinpath(*itertools.takewhile(lambda part: not any(_meaning(part)), parts))
-        bare, way = not self.places[0].split, self.places[0].path.relative_to(self.base).parts
-        self.name = "bare" if bare else "official" if _meaning(way[0])[0] else "hugging-face"
+        above = itertools.takewhile(lambda part: not any(_meaning(part)), parts)
+        self.base = (self.by_region and self.grouping.folder) or self.root.joinpath(*above)
+        way = self.places[0].path.relative_to(self.base).parts
+        self.name = "bare" if self.one_folder else "official" if way and _meaning(way[0])[0] else "hugging-face"
         there, published = self._unambiguous(), set()
         for split, pair in LAYOUTS[self.name].items():
             images, masks = (self.base / folder for folder in pair)
-            own = "" if bare else "train" if split == FOLDS else split
-            self.folders[split] = there.get((own, "image"), images), there.get((own, "mask"), masks)
+            own = self._own(split)
+            self.folders[split] = _shared(there, own, "image", images), _shared(there, own, "mask", masks)
             published |= {images, masks, images.parent, masks.parent}
-        if not bare and published.isdisjoint(place.path for place in self.places):
+        if not self.one_folder and published.isdisjoint(place.path for place in self.places):
             self.name += "-like"
         return self
 
-    def _unambiguous(self) -> dict[tuple[str, str], Path]:
-        """The folder of each split and kind; two of one meaning are refused, but in a split that is not opened."""
-        there: dict[tuple[str, str], Path] = {}
-        for split, kind, path in self.places:
-            other = there.setdefault((split, kind), path)
+    @property
+    def described(self) -> Path | None:
+        """The dataset's folder, or the only one in it and so on, if it has a `dataset.yaml`."""
+        folder = self.root
+        while not (folder / DESCRIPTION).is_file():
+            names = self.names(folder)
+            if len(names) != 1 or any(_meaning(names[0])):
+                return None
+            folder /= names[0]
+        return folder
+
+    @property
+    def by_region(self) -> bool:
+        """Whether folders name regions."""
+        return self.grouping.regions == "folders"
+
+    @property
+    def one_folder(self) -> bool:
+        """Whether no folder is one of a split."""
+        return not self.places[0].split
+
+    def _own(self, split: str) -> str:
+        """What the path of a folder of this split says."""
+        return "" if self.one_folder else "train" if split == FOLDS else split
+
+    def pairs(self, split: str) -> dict[str, tuple[Path, Path]]:
+        """The folders of images and of masks of a split by region, of which others have one, without a name."""
+        there, own = self._unambiguous(), self._own(split)
+        regions = sorted({place.region for place in self.places if place.split == own})
+        if not self.by_region or not regions:
+            return {"": self.folders[split]}
+        missing = {region: [Path(str(path).replace("*", region)) for path in self.folders[split]] for region in regions}
+        return {
+            region: (there.get((own, "image", region), images), there.get((own, "mask", region), masks))
+            for region, (images, masks) in missing.items()
+        }
+
+    def _unambiguous(self) -> dict[_Meaning, Path]:
+        """The folder of each split, kind and region; two of one meaning are refused, but in a split not opened."""
+        there: dict[_Meaning, Path] = {}
+        for split, kind, path, region in self.places:
+            other = there.setdefault((split, kind, region), path)
             if other != path and (not split or split in self.opened):
-                what = f"{split} {kind}s".strip()
+                what = f"{split} {kind}s".strip() + (f" of {region}" if region else "")
                 why = f"{below(self.root, other)} and {below(self.root, path)} may each be its {what}"
                 raise DataError(f"dataset {self.root}", why, "keep one of them there")
         return there
@@ -250,6 +328,26 @@ class Layout:
             found += self.search(path, *both, above) or ([_Place(*both, path)] if both[1] else [])
         return found
 
+    def _search_regions(
+        self, folder: Path, split: str = "", kind: str = "", region: str = "", above: tuple[str, ...] = ()
+    ) -> list[_Place]:
+        """As `search`, where the last folder on the way whose name says nothing else names a region.
+
+        So `images/nepal` and `nepal/images` are both of nepal.
+        """
+        if split and split not in self.opened:
+            return [_Place(split, kind, folder, region)]
+        above = (*above, os.path.realpath(folder))
+        stems = {Stem.of(path).kind for path in self.patches(folder)}
+        kinds = [kind] if kind and stems else [*KIND_WORDS] if stems == {*KIND_WORDS} else []
+        found = [_Place(split, each, folder, region) for each in kinds]
+        for path in self._folders(folder, above):
+            own_split, own_kind = _meaning(path.name)
+            if split in ("", own_split or split) and kind in ("", own_kind or kind):
+                named = region if own_split or own_kind else _as_region(path.name)
+                found += self._search_regions(path, own_split or split, own_kind or kind, named, above)
+        return found
+
     def _only(self, folders: Iterable[Path], split: str, kind: str, above: tuple[str, ...]) -> list[_Place]:
         """What is in the only folder that has patches: of a split, or images and masks."""
         likely: dict[Path, list[_Place]] = {}
@@ -292,7 +390,7 @@ class Layout:
         """What lies in the folders that were looked into, and neither is in `places` nor on the way to them."""
         ends = {place.path for place in self.places}
         own = {folder / name for folder in (self.root, self.base) for name in (MARK, CHECKSUMS, DESCRIPTION)}
-        used = ends | own | {folder for path in ends for folder in path.parents}
+        used = ends | own | {self.grouping.table} | {folder for path in ends for folder in path.parents}
         return tuple(
             below(self.root, folder / name)
             for folder, names in sorted(self._listed.items())

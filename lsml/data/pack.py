@@ -30,6 +30,7 @@ class PackedSplit:
         path: the folder.
         name: `train`, `validation` or `test`.
         ids: of each patch, such as `image_12`.
+        regions: of each patch; empty where they are not known.
         fingerprint: SHA-256 in hex over ids and packed contents, whatever the folder and the files' times.
         nonfinite: how many NaN and inf were replaced, for each band's name.
         sensor: what the bands are.
@@ -43,6 +44,7 @@ class PackedSplit:
         try:
             self.name: str = manifest["name"]
             self.ids: tuple[str, ...] = tuple(manifest["ids"])
+            self.regions: tuple[str, ...] = tuple(manifest.get("regions", ()))
             self.fingerprint: str = manifest["fingerprint"]
             self.nonfinite: dict[str, int] = dict(manifest["nonfinite"])
             self.sensor = Sensor.from_dict(manifest["sensor"])
@@ -97,6 +99,10 @@ class PackedSplit:
     def mask(self, index: int) -> np.ndarray:
         """uint8 `(H, W)`, 0 or 1."""
         return np.array(self._masks[index])
+
+    def region(self, index: int) -> str:
+        """Of a patch; empty where it is not known."""
+        return self.regions[index] if self.regions else ""
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Stored values float32 `(B, H, W, C)` and masks float32 `(B, H, W, 1)`."""

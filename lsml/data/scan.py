@@ -6,67 +6,20 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from lsml.data.layout import EXPECTED, FOLDS, KIND_WORDS, SPLIT_WORDS, Key, Layout, PatchFiles, Stem, below
-from lsml.errors import DataError
-
-SPLITS = tuple(SPLIT_WORDS)
-
-_NAMED = 3
-"""So many names stand in a line."""
+from lsml.data.description import grouping
+from lsml.data.layout import DESCRIPTION, EXPECTED, FOLDS, KIND_WORDS, Grouping, Layout, PatchFiles, below
+from lsml.data.listing import LISTED, SPLITS, Finding, Listing, SplitFiles, some
+from lsml.data.regions import PatchTable
+from lsml.errors import ConfigError, DataError
 
 _INSTEAD = {
     "validation": "the last 15 % of train are used instead",
     "test": "lsml evaluate needs one with masks, which some published copies lack",
 }
-
-_Severity = Literal["error", "warning"]
-
-
-class Finding(NamedTuple):
-    """Something wrong, or suspicious, with files of a dataset.
-
-    Attributes:
-        severity: `error` where the data cannot be used as it stands, or would mislead; else `warning`.
-        kind: the same few words for every finding of its kind.
-        files: paths below the dataset's folder, at least one.
-        text: why, and after a semicolon what to do, in one line.
-    """
-
-    severity: _Severity
-    kind: str
-    files: tuple[str, ...]
-    text: str
-
-    def as_error(self, root: Path) -> DataError:
-        """The finding as the error that ends a command."""
-        why, _, fix = self.text.partition("; ")
-        return DataError(f"path {root / self.files[0]}", why, fix)
-
-
-class SplitFiles(NamedTuple):
-    """The images and the masks of one split by the place of their patch in its order, refused files left out."""
-
-    images: dict[int, Path]
-    masks: dict[int, Path]
-
-    @property
-    def numbers(self) -> list[int]:
-        """Of images and masks, ascending."""
-        return sorted(self.images.keys() | self.masks.keys())
-
-    @property
-    def patches(self) -> tuple[PatchFiles, ...]:
-        """Every image with its mask, if it has one, in the split's order."""
-        return tuple(PatchFiles(self.images[k].stem, self.images[k], self.masks.get(k)) for k in sorted(self.images))
-
-    def only(self, numbers: Iterable[int]) -> "SplitFiles":
-        """The files with these numbers."""
-        wanted = set(numbers)
-        return SplitFiles(*({k: path for k, path in files.items() if k in wanted} for files in self))
 
 
 class Scan(NamedTuple):
@@ -81,7 +34,8 @@ class Scan(NamedTuple):
         faults: what is wrong with single files and folders.
         lacking: why a split cannot be used at all: no folder, no images, no masks.
         unused: what is there and belongs to no split, below `root`.
-        notes: what was taken otherwise than published.
+        notes: what was taken otherwise than published, and what regions there are.
+        regions: of each image, where they are known; `by_folder`: whether they are those of its path.
     """
 
     root: Path
@@ -93,6 +47,8 @@ class Scan(NamedTuple):
     lacking: dict[str, Finding]
     unused: tuple[str, ...]
     notes: tuple[str, ...]
+    regions: Mapping[Path, str]
+    by_folder: bool
 
     @classmethod
     def of(cls, root: Path, splits: Sequence[str]) -> "Scan":
@@ -104,13 +60,13 @@ class Scan(NamedTuple):
         Raises:
             DataError: there is no such folder, it has no known layout, or two folders may be meant.
         """
-        layout = Layout(_dataset_root(root), {"train", "validation", *splits}).find()
+        layout, table = _find(root, {"train", "validation", *splits})
         root, folders = layout.root, layout.folders.items()
-        of_files: list[Finding] = []
-        listed = _list_splits(layout, splits, of_files)
+        listing = Listing(layout, table)
+        listed = listing.splits(splits)
         lacking = {split: _lack(layout, split, listed) for split in splits}
         # First what explains the others: a folder that cannot be listed has no files.
-        faults = (*_of_folders(layout), *_sealed(layout, listed), *_repeated(root, listed), *of_files)
+        faults = (*listing.folder_faults, *_sealed(layout, listed), *_repeated(root, listed), *listing.faults)
         return cls(
             root=root,
             base=layout.base,
@@ -120,7 +76,9 @@ class Scan(NamedTuple):
             faults=faults,
             lacking={split: lack for split, lack in lacking.items() if lack},
             unused=layout.unused,
-            notes=tuple(_notes(layout, listed)),
+            notes=(*_notes(layout, listed), *listing.notes),
+            regions=listing.regions,
+            by_folder=layout.by_region,
         )
 
     @property
@@ -133,7 +91,7 @@ class Scan(NamedTuple):
     @property
     def remarks(self) -> str:
         """What training says of a dataset beside its splits: what was taken otherwise, and what was not used."""
-        unused = [f"not used: {_some(self.unused)}"] if self.unused else []
+        unused = [f"not used: {some(self.unused)}"] if self.unused else []
         return "".join(f"; {text}" for text in (*self.notes, *unused))
 
     @property
@@ -150,7 +108,18 @@ class Scan(NamedTuple):
         _raise_first(self.root, self.faults)
         if split in self.lacking:
             raise self.lacking[split].as_error(self.root)
-        return self.splits[split].patches
+        return self.patches(split)
+
+    def patches(self, split: str) -> tuple[PatchFiles, ...]:
+        """Every image of a split that was asked for with its mask, if it has one, in the split's order."""
+        images, masks = self.splits[split]
+        return tuple(
+            PatchFiles(self._id(images[k]), images[k], masks.get(k), self.regions.get(images[k], ""))
+            for k in sorted(images)
+        )
+
+    def _id(self, image: Path) -> str:
+        return f"{self.regions[image]}/{image.stem}" if self.by_folder else image.stem
 
 
 def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
@@ -167,10 +136,10 @@ def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
         named = " and ".join(below(layout.root, path) for path in folders)
         why = "holds no image_<number>.h5" + (f", but {named} do" if named else "")
         raise DataError(f"folder {layout.root}", why, "give the folder of the images, such as DIR/TestData/img")
-    faults: list[Finding] = []
-    images = _list_files(layout, folders[0], "image", faults)
-    _raise_first(layout.root, [*_of_folders(layout), *faults])
-    return tuple(PatchFiles(images[key].stem, images[key], None) for key in Stem.in_order(images))
+    listing = Listing(layout, None)
+    images = listing.images(folders[0])
+    _raise_first(layout.root, [*listing.folder_faults, *listing.faults])
+    return tuple(PatchFiles(image.stem, image, None) for image in images)
 
 
 def _dataset_root(root: Path) -> Path:
@@ -193,12 +162,30 @@ def layout_of(root: Path) -> Layout:
     Raises:
         DataError: no such folder, none of the layouts in it, or it cannot be listed.
     """
-    return Layout(_dataset_root(root), ()).find()
+    return _find(root, ())[0]
 
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _find(root: Path, opened: Collection[str]) -> tuple[Layout, PatchTable | None]:
+    """The folders of a dataset, and the table of its patches where it has one.
+
+    Raises:
+        DataError: as of `layout_of`; or the table cannot be read, or says what folders say too.
+        ConfigError: `dataset.yaml` has a mistake, or lies too deep to be found before the folders are.
+    """
+    layout = Layout(_dataset_root(root), opened)
+    layout.grouping = grouping(layout.described)
+    layout.find()
+    deeper = layout.base / DESCRIPTION
+    if layout.grouping.folder is None and deeper.is_file() and grouping(layout.base) != Grouping(layout.base):
+        why = "says of which region or split patches are, and other folders lie beside its own"
+        raise ConfigError(f"description {deeper}", why, f"give {layout.base} as the dataset")
+    table = PatchTable.read(layout.grouping.table) if layout.grouping.table else None
+    if table and table.has_regions and layout.grouping.regions:
+        why = f"column region, and regions: {layout.grouping.regions} in dataset.yaml"
+        raise DataError(f"table of patches {table.path}", f"regions are told twice: {why}", "leave out one of them")
+    if table and table.has_splits and layout.one_folder:
+        layout.name = LISTED
+    return layout, table
 
 
 def _raise_first(root: Path, faults: Iterable[Finding]) -> None:
@@ -207,82 +194,12 @@ def _raise_first(root: Path, faults: Iterable[Finding]) -> None:
             raise finding.as_error(root)
 
 
-def _list_splits(layout: Layout, splits: Sequence[str], faults: list[Finding]) -> dict[str, SplitFiles]:
-    """The files of `splits`, and of every other split that may be opened; of these nothing is said."""
-    if layout.name == "bare":
-        files = _list_pair(layout, "train", faults)
-        return {FOLDS: files} if FOLDS in splits else _blocks(layout, files, faults)
-    opened = splits if FOLDS in splits else [split for split in SPLITS if split in layout.opened]
-    return {split: _list_pair(layout, split, faults if split in splits else []) for split in opened}
-
-
-def _blocks(layout: Layout, files: SplitFiles, faults: list[Finding]) -> dict[str, SplitFiles]:
-    """Contiguous blocks of 70, 15 and 15 %, at least one patch each: numbering follows region.
-
-    Fewer than three patches are an error, and all are in train then.
-    """
-    numbers = files.numbers
-    n = len(numbers)
-    validation = max(1, round(0.15 * n))
-    train = min(round(0.7 * n), n - validation - 1)
-    if n < 3:
-        text = f"{n} patch{'es' * (n != 1)}; train, validation and test need one each: give at least 3"
-        faults.append(Finding("error", "too few patches", (below(layout.root, layout.folders["train"][0]),), text))
-        train, validation = n, 0
-    ends = {"train": slice(train), "validation": slice(train, train + validation), "test": slice(train + validation, n)}
-    return {split: files.only(numbers[ends[split]]) for split in SPLITS}
-
-
-def _list_pair(layout: Layout, split: str, faults: list[Finding]) -> SplitFiles:
-    """The files of a folder of images and one of masks, links that lead nowhere left out."""
-    pair = zip(layout.folders[split], KIND_WORDS, strict=True)
-    images, masks = (_list_files(layout, folder, kind, faults) for folder, kind in pair)
-    places = {key: place for place, key in enumerate(Stem.in_order(images.keys() | masks.keys()))}
-    files = SplitFiles(*({places[key]: path for key, path in listed.items()} for listed in (images, masks)))
-    if masks:
-        faults += _partnerless(layout, split, files)
-    return SplitFiles(*(_reachable(layout, paths, faults) for paths in files))
-
-
-def _list_files(layout: Layout, folder: Path, kind: str, faults: list[Finding]) -> dict[Key, Path]:
-    """The files of a folder by what pairs them; copies in circulation have a few images among their masks."""
-    stems = {path: Stem.of(path) for path in layout.patches(folder)}
-    if {place.kind for place in layout.places if place.path == folder} == {*KIND_WORDS}:
-        stems = {path: stem for path, stem in stems.items() if stem.kind == kind}
-    strict = kind == "image" or any(stem.kind == kind for stem in stems.values())
-    files: dict[Key, Path] = {}
-    for path, stem in stems.items():
-        name = below(layout.root, path)
-        if strict and stem.kind not in ("", kind):
-            text = f"unexpected name; files here are named {kind}_<number>.h5: move it out of the dataset"
-            faults.append(Finding("warning", "unexpected name", (name,), text))
-        elif (other := files.setdefault(stem.key, path)) != path:
-            text = f"{other.name} and {path.name} have the same number; remove one of them"
-            faults.append(Finding("error", "number used twice", (below(layout.root, other), name), text))
-    return files
-
-
-def _reachable(layout: Layout, paths: dict[int, Path], faults: list[Finding]) -> dict[int, Path]:
-    reachable = {}
-    for number, path in paths.items():
-        try:
-            path.stat()
-            reachable[number] = path
-        except OSError as error:
-            faults.append(_fault(layout, *layout.broken(path, error)))
-    return reachable
-
-
-def _of_folders(layout: Layout) -> list[Finding]:
-    return [_fault(layout, *fault) for fault in layout.faults]
-
-
-def _fault(layout: Layout, kind: str, path: Path, why: str, fix: str) -> Finding:
-    return Finding("error", kind, (below(layout.root, path),), f"{why}; {fix}")
-
-
 def _lack(layout: Layout, split: str, listed: Mapping[str, SplitFiles]) -> Finding | None:
     """Why a split cannot be used at all; blocks of one folder lack what all of it lacks."""
+    if layout.name == LISTED and not any(listed.get(split, ())):
+        text = f"no line of the table says {split}; {_INSTEAD.get(split, 'add some')}"
+        where = (below(layout.root, layout.folders[split][0]),)
+        return Finding("error" if split == "train" else "warning", f"no {split} split", where, text)
     alike = [files for name, files in listed.items() if name == split or layout.name == "bare"]
     has_images, has_masks = (any(files[kind] for files in alike) for kind in range(2))
     images, masks = layout.folders[split]
@@ -295,24 +212,9 @@ def _lack(layout: Layout, split: str, listed: Mapping[str, SplitFiles]) -> Findi
     where = (below(layout.root, images),)
     if images.is_dir():
         return Finding("error", "empty split", where, f"the {split} folder holds no image_<number>.h5; fill it")
-    unused = f" (not used: {_some(layout.unused)})" if layout.unused else ""
+    unused = f" (not used: {some(layout.unused)})" if layout.unused else ""
     text = f"there is no {split} split{unused}; {_INSTEAD.get(split, EXPECTED)}"
     return Finding("error" if split == "train" else "warning", f"no {split} split", where, text)
-
-
-def _partnerless(layout: Layout, split: str, files: SplitFiles) -> Iterator[Finding]:
-    """Files without a partner, which is named as those beside it are."""
-    (images, masks), folders = files, layout.folders[split]
-    for kind, present, others, folder, usual in (
-        ("image without mask", images, masks, folders[1], "mask_"),
-        ("mask without image", masks, images, folders[0], "image_"),
-    ):
-        like = next(map(Stem.of, others.values()), Stem(usual, "", ""))
-        for number in sorted(present.keys() - others.keys()):
-            path = present[number]
-            partner = folder / f"{like.before}{Stem.of(path).core}{like.after}{path.suffix}"
-            text = f"no {below(layout.root, partner)}; add it, or remove this file"
-            yield Finding("error", kind, (below(layout.root, path),), text)
 
 
 def _sealed(layout: Layout, listed: Mapping[str, SplitFiles]) -> Iterator[Finding]:
@@ -349,9 +251,9 @@ def _notes(layout: Layout, listed: Mapping[str, SplitFiles]) -> Iterator[str]:
     folders = [place.path for place in layout.places if not place.split or place.split in layout.opened]
     links = [below(layout.root, path) for path in folders if os.path.realpath(path) != str(path)]
     if links:
-        yield f"links followed: {_some(links)}"
+        yield f"links followed: {some(links)}"
     kinds = [(kind, paths) for files in listed.values() for kind, paths in zip(KIND_WORDS, files, strict=True)]
     first = [(kind, next(iter(paths.values()))) for kind, paths in kinds if paths]
     odd = [path for kind, path in first if not re.fullmatch(rf"{kind}_(?:0|[1-9][0-9]*)\.h5", path.name)]
     if odd:
-        yield f"files named as {_some(list(dict.fromkeys(below(path.parents[1], path) for path in odd)))}"
+        yield f"files named as {some(list(dict.fromkeys(below(path.parents[1], path) for path in odd)))}"

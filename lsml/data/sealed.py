@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
+from lsml.data.holdout import protocol_of
 from lsml.data.layout import PatchFiles
-from lsml.data.scan import Scan, layout_of
-from lsml.data.splits import BLOCK, own_split
+from lsml.data.scan import Scan
 
 
 def split_protocol(root: Path) -> str:
-    """The split protocol of the test patches below `root`, a constant of `lsml.data.splits`.
+    """The split protocol of the test patches below `root`, a constant of `lsml.data.holdout`.
 
     Raises:
         DataError: no such folder, or no known layout.
     """
-    layout = layout_of(root)
-    return BLOCK if layout.name == "bare" else own_split(layout.base)
+    return protocol_of(Scan.of(root, ("test",)))
 
 
 def test_split(root: Path) -> tuple[PatchFiles, ...]:

@@ -12,36 +12,27 @@ import numpy as np
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig
-from lsml.data.description import describe
-from lsml.data.layout import FOLDS, MARK, PatchFiles
-from lsml.data.pack import PackedSplit
+from lsml.data.holdout import fold_patches, training_splits
+from lsml.data.pack import PackedSplit, digest_of
 from lsml.data.packing import describe_content, pack_split
 from lsml.data.quality import require_usable
-from lsml.data.scan import Scan
+from lsml.data.regions import fold_indices
 from lsml.data.sensor import Sensor
 from lsml.data.statistics import BandStatistics
-from lsml.errors import DataError
-from lsml.names import OWN, UNKNOWN
+from lsml.names import LEAVE_ONE_REGION_OUT, UNKNOWN
 from lsml.workspace import Progress
-
-SYNTHETIC, BLOCK, _TAIL = "the own split of synthetic patches", "contiguous 15 % of one folder", "last 15 % of train"
 
 
 class ScoredPatches(NamedTuple):
     """What a score is of.
 
     Attributes:
-        split: the split protocol: a constant of this module, or so many folds and repeats.
+        split: the split protocol: a constant of `lsml.data.holdout`, or so many folds and repeats.
         fingerprint: SHA-256 of the patches, 64 hex digits.
     """
 
     split: str
     fingerprint: str
-
-
-def own_split(root: Path) -> str:
-    """The split protocol of a split that has a folder of its own below `root`."""
-    return SYNTHETIC if (root / MARK).is_file() else OWN
 
 
 class Split(Protocol):
@@ -69,51 +60,6 @@ class Split(Protocol):
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Stored values float32 `(B, H, W, C)` and masks float32 `(B, H, W, 1)`."""
-
-
-class _TrainingSplits(NamedTuple):
-    """The patches to train on and to validate on.
-
-    Attributes:
-        source: a description of the folders that they come from.
-        held_out: the split protocol, a constant of this module.
-    """
-
-    train: tuple[PatchFiles, ...]
-    validation: tuple[PatchFiles, ...]
-    sensor: Sensor
-    source: str
-    held_out: str
-
-
-def training_splits(root: Path) -> _TrainingSplits:
-    """Finds the train and validation patches below `root`, each in numeric order, by names alone.
-
-    A validation split that is missing or has no masks is replaced by the last 15 % of train: numbering follows
-    region, so that block is further from the rest than a random choice would be.
-
-    Raises:
-        DataError: no such folder, no known layout, no train split, an image or mask without partner, a link.
-    """
-    scan = Scan.of(root, ("train", "validation"))
-    train, sensor = scan.require("train"), describe((scan.root, scan.base), scan.images)
-    (train_images, train_masks), (images, masks) = scan.folders["train"], scan.folders["validation"]
-    if scan.layout == "bare":
-        blocks = "contiguous blocks of 70 % train, 15 % validation and 15 % test in numeric order"
-        source = f"bare {train_images} and {train_masks}: {blocks}{scan.remarks}"
-        return _TrainingSplits(
-            train, scan.require("validation"), describe((scan.root, scan.base), scan.images), source, BLOCK
-        )
-    if "validation" not in scan.lacking:
-        source = f"{scan.layout} layout: train from {train_images}, validation from {images}{scan.remarks}"
-        return _TrainingSplits(train, scan.require("validation"), sensor, source, own_split(scan.base))
-    if len(train) < 2:
-        raise DataError(f"dataset {scan.root}", "1 train patch and no validation split", "give at least 2 of train")
-    n = max(1, round(0.15 * len(train)))
-    lacks = {"no masks": f"{masks} has no masks", "empty split": f"{images} has no patches"}
-    lack = lacks.get(scan.lacking["validation"].kind, f"{images} is missing")
-    source = f"{scan.layout} layout: {lack}, so validation is the last 15 % of {train_images} in numeric order"
-    return _TrainingSplits(train[:-n], train[-n:], sensor, source + scan.remarks, _TAIL)
 
 
 class Steps(NamedTuple):
@@ -149,7 +95,7 @@ class StudyData(Protocol):
 class TrainingData(NamedTuple):
     """Packed train and validation, pickled as two paths and the statistics. Nothing here leads to a test file.
 
-    `held_out` is the split protocol of validation, a constant of this module.
+    `held_out` is the split protocol of validation, a constant of `lsml.data.holdout`.
     """
 
     train: PackedSplit
@@ -303,25 +249,10 @@ class FoldData(NamedTuple):
         Raises:
             DataError: `folds` does not fit the pack.
         """
-        held_out = _fold_indices(len(pack), folds)[fold]
+        held_out = fold_indices(len(pack), folds, pack.regions)[fold]
         rest = np.setdiff1d(np.arange(len(pack)), held_out)
         train = _SplitView(pack, tuple(rest.tolist()), "train")
         return cls(train, _SplitView(pack, tuple(held_out.tolist()), "validation"), statistics_of(train))
-
-
-def _fold_indices(n: int, folds: int) -> list[np.ndarray]:
-    """The patches that each fold holds out: contiguous blocks of 0..n-1 whose sizes differ by at most one.
-
-    Numbering follows region, so a patch's nearest neighbours are held out with it.
-
-    Raises:
-        DataError: fewer than two folds, or more folds than patches.
-    """
-    if folds < 2:
-        raise DataError("folds", f"{folds} asked for", "give at least 2")
-    if folds > n:
-        raise DataError("folds", f"{n} patches cannot fill {folds} folds", f"set data.folds to at most {n}")
-    return np.array_split(np.arange(n), folds)
 
 
 def statistics_of(split: Split) -> BandStatistics:
@@ -330,7 +261,10 @@ def statistics_of(split: Split) -> BandStatistics:
 
 
 class FoldedData(NamedTuple):
-    """All training patches of a dataset in one pack, to be scored in folds; `source` describes where they come from."""
+    """All training patches of a dataset in one pack, to be scored in folds; `source` describes where they come from.
+
+    Where several regions are known, no fold cuts one in two.
+    """
 
     train: PackedSplit
     folds: int
@@ -346,11 +280,14 @@ class FoldedData(NamedTuple):
         Raises:
             DataError: an unusable dataset or file, or more folds than patches; nothing incomplete is left in `cache`.
         """
-        patches, sensor, source = _training_patches(root)
-        _fold_indices(len(patches), folds)
+        patches, sensor, source = fold_patches(root)
+        regions = [patch.region for patch in patches]
+        made = len(fold_indices(len(patches), folds, regions))
+        if made < folds:
+            source += f"; {made} folds, not {folds}, as there are no more regions"
         train = pack_split("train", patches, cache, sensor, fill=None, progress=progress)
         require_usable(train)
-        return cls(train, folds, repeats, source + describe_content((patches,), (train,)))
+        return cls(train, made, repeats, source + describe_content((patches,), (train,)))
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -360,32 +297,23 @@ class FoldedData(NamedTuple):
     @property
     def identity(self) -> dict[str, Scalar]:
         """The fingerprint of the pack, and how it is scored."""
-        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats}
+        regions = {"regions": digest_of(self.train.regions)} if self._by_region else {}
+        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats, **regions}
 
     @property
     def scored_patches(self) -> ScoredPatches:
-        """All patches, each held out once a repeat."""
+        """All patches, each held out once a repeat; by region their fingerprint is one of the regions too."""
         repeats = f"{self.repeats} {'repeat' if self.repeats == 1 else 'repeats'}"
-        return ScoredPatches(f"{self.folds} contiguous folds, {repeats}", self.train.fingerprint)
+        if not self._by_region:
+            return ScoredPatches(f"{self.folds} contiguous folds, {repeats}", self.train.fingerprint)
+        one_each = self.folds == len(set(self.train.regions))
+        folds = f"{LEAVE_ONE_REGION_OUT}, {self.folds} regions" if one_each else f"{self.folds} folds of whole regions"
+        return ScoredPatches(f"{folds}, {repeats}", digest_of([self.train.fingerprint, self.train.regions]))
+
+    @property
+    def _by_region(self) -> bool:
+        return len(set(self.train.regions)) > 1
 
     def steps(self, config: TrainConfig) -> Steps:
         """Every fold of every repeat."""
         return Steps("fold", self.folds * self.repeats)
-
-
-def _training_patches(root: Path) -> tuple[tuple[PatchFiles, ...], Sensor, str]:
-    """Every patch below `root` that folds may train on, in numeric order, what they are, and where they come from.
-
-    Of a layout with splits it is the train split; a bare pair of folders has none, so nothing is left for a test.
-
-    Raises:
-        DataError: see `training_splits`.
-    """
-    scan = Scan.of(root, (FOLDS,))
-    patches = scan.require(FOLDS)
-    images, masks = scan.folders[FOLDS]
-    if scan.layout == "bare":
-        source = f"bare {images} and {masks}: all {len(patches)} patches in folds, no test split"
-    else:
-        source = f"{scan.layout} layout: {len(patches)} patches of {images} in folds"
-    return patches, describe((scan.root, scan.base), scan.images), source + scan.remarks

@@ -1,17 +1,12 @@
 """Scores predictions of patches: metrics pooled over all pixels with intervals, objects, a table of patches, pictures.
 
-Every score of a split comes from here, of a trial, a fold, a baseline, an ensemble or a registered model alike; so does
-the check that a stored model, in a process that has nothing but its file, predicts what its run recorded.
+Every score of a split comes from here, of a trial, a fold, a baseline, an ensemble or a registered model alike.
 """
 
 import itertools
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
@@ -20,10 +15,8 @@ from lsml.data.formats import read_image, read_mask
 from lsml.data.layout import PatchFiles
 from lsml.data.pack import PackedSplit
 from lsml.data.sensor import Sensor
-from lsml.errors import ModelError
 from lsml.names import Artifact
 from lsml.scoring.bootstrap import Difference, Interval, difference, intervals
-from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import (
     METRICS,
     Confusion,
@@ -36,7 +29,7 @@ from lsml.scoring.metrics import (
     to_csv,
 )
 from lsml.scoring.objects import ObjectCounts
-from lsml.training.device import Device, load_keras
+from lsml.scoring.regions import RegionScore, patch_rows
 from lsml.training.outcome import Panel
 from lsml.workspace import Progress
 
@@ -61,18 +54,20 @@ class Patch(NamedTuple):
         image: stored bands, float32 `(H, W, C)`.
         mask: uint8 `(H, W)`, 0 or 1.
         sensor: what the bands are.
+        region: where it comes from; empty where that is not known.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray
     sensor: Sensor
+    region: str = ""
 
     @classmethod
     def of_split(cls, split: PackedSplit, indices: Iterable[int] | None = None) -> Iterator[Self]:
         """The patches of a packed split, or those at some places in it."""
         for index in range(len(split)) if indices is None else indices:
-            yield cls(split.ids[index], split.image(index), split.mask(index), split.sensor)
+            yield cls(split.ids[index], split.image(index), split.mask(index), split.sensor, split.region(index))
 
     def draw(self, probability: np.ndarray, threshold: float, *, split: str) -> Panel:
         """Its picture, whose key lines up with that of the same patch in other runs."""
@@ -88,17 +83,19 @@ class PredictedPatch(NamedTuple):
     Attributes:
         mask: uint8 `(H, W)`, 0 or 1.
         probability: of landslide, float32 `(H, W)`, or `(R, H, W)` where it was predicted R times.
+        region: where it comes from; empty where that is not known.
     """
 
     id: str
     mask: np.ndarray
     probability: np.ndarray
+    region: str = ""
 
     @classmethod
     def of_split(cls, split: PackedSplit, probabilities: Iterable[np.ndarray]) -> Iterator[Self]:
         """The patches of a split in their order, each with what was predicted for it."""
         for index, probability in enumerate(probabilities):
-            yield cls(split.ids[index], split.mask(index), probability)
+            yield cls(split.ids[index], split.mask(index), probability, split.region(index))
 
 
 @dataclass(frozen=True)
@@ -161,23 +158,26 @@ class Evaluation:
         start = max(0, (len(self.patches) - _MEDIAN) // 2)
         return tuple(score.id for score in self.worst_first[max(start, _WORST) : start + _MEDIAN])
 
-    def draw(self, split: SplitName) -> dict[str, bytes]:
-        """Its curves as PNG, by their paths among the files of a run."""
+    def draw(self, split: SplitName, regions: Sequence[RegionScore] = ()) -> dict[str, bytes]:
+        """Its curves, and its scores by region if any, as PNG, by their paths among the files of a run."""
         # Here, because it loads Matplotlib, which a process that coordinates a study does not need.
         from lsml.plots import png
         from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
+        from lsml.plots.regions import plot_regions
 
+        by_region = plot_regions(regions, f"{split} split by region") if RegionScore.worst(regions) else None
         title = f"{split} split, {len(self.patches)} patches"
         return {
             f"{split}/{Artifact.PRECISION_RECALL}": png(plot_precision_recall(self.counts, self.threshold, title)),
             f"{split}/{Artifact.F1_OVER_THRESHOLD}": png(plot_f1(self.counts, self.threshold, title)),
             f"{split}/{Artifact.RELIABILITY}": png(plot_reliability(self.counts, title)),
+            **({f"{split}/{Artifact.REGION_SCORES}": png(by_region)} if by_region else {}),
         }
 
     @property
     def patch_table(self) -> str:
         """`patches` as CSV, by which runs are compared."""
-        return to_csv([score._asdict() for score in self.patches])
+        return to_csv(patch_rows(self.patches))
 
     @property
     def _pooled(self) -> Confusion:
@@ -197,12 +197,12 @@ def evaluate_predictions(predicted: Iterable[PredictedPatch], threshold: float) 
     """
     counts, objects = PooledCounts(), ObjectCounts()
     scores, curves = [], []
-    for name, mask, probability in predicted:
+    for name, mask, probability, region in predicted:
         probabilities = probability.reshape(-1, *mask.shape)
         truth = np.broadcast_to(mask, probabilities.shape)
         counts.update(truth, probabilities)
         objects = sum((ObjectCounts.of_patch(mask, one >= threshold) for one in probabilities), objects)
-        scores.append(PatchScore.of(name, truth, probabilities, threshold))
+        scores.append(PatchScore.of(name, truth, probabilities, threshold, region=region))
         curves.append(coarse_counts(truth, probabilities))
     return Evaluation(threshold, counts, objects, tuple(scores), np.array(curves))
 
@@ -210,7 +210,7 @@ def evaluate_predictions(predicted: Iterable[PredictedPatch], threshold: float) 
 def choose_threshold(predicted: Iterable[PredictedPatch]) -> float:
     """The threshold of the highest F1 over all pixels, see `lsml.scoring.metrics.PooledCounts.best_threshold`."""
     counts = PooledCounts()
-    for _, mask, probability in predicted:
+    for _, mask, probability, _ in predicted:
         counts.update(mask, probability)
     return counts.best_threshold()
 
@@ -221,7 +221,7 @@ def predictions(predict: Predict, patches: Iterable[Patch], *, batch: int = _BAT
         while group := list(itertools.islice(alike, batch)):
             probabilities = np.asarray(predict(np.stack([patch.image for patch in group])))[..., 0]
             for patch, probability in zip(group, probabilities, strict=True):
-                yield PredictedPatch(patch.id, patch.mask, probability)
+                yield PredictedPatch(patch.id, patch.mask, probability, patch.region)
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class StoredPatches:
         for done, patch in enumerate(self.files, start=1):
             assert patch.mask is not None
             image = read_image(patch.image, self.sensor).astype(np.float32)
-            yield Patch(patch.id, image, read_mask(patch.mask, self.sensor), self.sensor)
+            yield Patch(patch.id, image, read_mask(patch.mask, self.sensor), self.sensor, patch.region)
             self.progress(f"{self.split} patches", done, len(self.files))
 
     def hashed(self, digest: "hashlib._Hash") -> Iterator[Patch]:
@@ -276,6 +276,7 @@ class EvaluationReport:
             without test-time augmentation; None where it was not asked for.
         baseline: of the per-pixel logistic regression, where it was asked for.
         pixel_metres: the side of a pixel on the ground; None where it is not known.
+        regions: its scores by region, where these were asked for.
     """
 
     run_id: str
@@ -291,6 +292,7 @@ class EvaluationReport:
     augmented: Evaluation | None
     baseline: Evaluation | None
     pixel_metres: float | None
+    regions: tuple[RegionScore, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -306,11 +308,11 @@ class EvaluationReport:
         """One row a patch, in the order of the split.
 
         `landslide_share` of its pixels in 0..1; `hits`, `misses` and `false_alarms` in pixels; `f1` in 0..1, missing
-        where there is neither landslide nor alarm.
+        where there is neither landslide nor alarm; `region` where regions are known.
         """
         import pandas
 
-        return pandas.DataFrame(self.evaluation.patches, columns=list(PatchScore._fields))
+        return pandas.DataFrame(patch_rows(self.evaluation.patches))
 
     @property
     def gained(self) -> Difference | None:
@@ -321,77 +323,3 @@ class EvaluationReport:
     def ahead(self) -> Difference | None:
         """By how much the model's F1 is higher than the baseline's, over the same patches resampled."""
         return difference(self.evaluation.confusion, self.baseline.confusion, f1) if self.baseline else None
-
-
-_SAME_ARITHMETIC, _OTHER_ARITHMETIC = 1e-5, 1e-3
-"""The share of pixels that a reloaded model may classify otherwise than its run did: on the backend and device that the
-run had, where only the size of batches differs, and on others, whose last digits differ.
-
-TensorFlow and JAX on one processor, and batches of 2 and 16, agreed on all of 196,608 pixels for six networks; the room
-is for GPUs, which may round the factors of a float32 convolution to TF32.
-"""
-
-
-class ReloadedScores(NamedTuple):
-    """What a stored model predicted in a process of its own.
-
-    Attributes:
-        counts: each patch's pixels at the model's threshold.
-        backend, device_name: what it ran on, as `lsml.training.device.Device` has them.
-    """
-
-    counts: PatchCounts
-    backend: str
-    device_name: str
-
-    @staticmethod
-    def of_file(path: Path, split: PackedSplit, threshold: float) -> "ReloadedScores":
-        """Loads a model file in a new process and scores it on a split there.
-
-        Raises:
-            ModelError: the file is refused, its probabilities are not in 0..1, or the process died of it.
-        """
-        context = multiprocessing.get_context("spawn")
-        try:
-            with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-                return pool.submit(_score_file, path, split, threshold).result()
-        except BrokenProcessPool:
-            raise ModelError(f"model file {path}", "the process that loaded it died", "see its output above") from None
-
-    def verify(self, recorded: PatchCounts, split: PackedSplit, *, name: str, arithmetic: tuple[str, str]) -> str:
-        """Compares the reloaded model's classification of pixels with the recorded one; describes how far they agree.
-
-        Args:
-            name: of the model, for people.
-            arithmetic: the backend and the device of the recorded scores.
-
-        Raises:
-            ModelError: they are of other patches, or differ in more pixels than rounding explains.
-        """
-        if self.counts.ids != recorded.ids:
-            raise ModelError(name, "its table names other patches than there are", "train it again")
-        pixels = len(split) * split.mask(0).size
-        here = (self.backend, self.device_name)
-        # Of a landslide pixel classified otherwise TP and FN change, of another one FP.
-        changed = int(np.abs(self.counts.confusion - recorded.confusion)[:, :2].sum())
-        if changed > (_SAME_ARITHMETIC if here == arithmetic else _OTHER_ARITHMETIC) * pixels:
-            raise ModelError(
-                name,
-                f"in a fresh process it classifies {changed} of {pixels} validation pixels otherwise than its run says",
-                "train it again",
-            )
-        return f"loads, and classifies {changed} of {pixels} validation pixels otherwise ({', '.join(here)})"
-
-
-def _score_file(path: Path, split: PackedSplit, threshold: float) -> ReloadedScores:
-    load_keras()
-    # Here, because it imports Keras, whose start-up messages `load_keras` holds back.
-    from lsml.models.export import load_file
-
-    predict = load_file(path, split.sensor).predict_on_batch
-    try:
-        evaluation = evaluate_predictions(predictions(predict, Patch.of_split(split)), threshold)
-    except ValueError:
-        raise ModelError("the model", "gives probabilities that are not in 0..1", "train it again") from None
-    here = Device.current()
-    return ReloadedScores(PatchCounts.read(evaluation.patch_table), here.backend, here.name)

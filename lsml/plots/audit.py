@@ -16,7 +16,7 @@ from lsml.plots.patches import show_picture, true_colour
 
 if TYPE_CHECKING:
     from lsml.data.checks import CheckResult, SplitSummary
-    from lsml.data.scan import Finding
+    from lsml.data.listing import Finding
 
 _HUGE = 1e30  # damaged values may be larger than an axis can hold
 _SPLITS = (BLUE, GREEN, PURPLE)  # train, validation, test

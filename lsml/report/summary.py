@@ -1,15 +1,16 @@
-"""Every table that is shown, and a study's note; terminal, Markdown and HTML render them."""
+"""Every table that is shown; terminal, Markdown and HTML render them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lsml.config.fields import Scalar, format_amount, format_value
+from lsml.config.fields import format_amount, format_value
 from lsml.config.schema import COST_UNITS
 from lsml.names import Metric, State
 from lsml.report.facts import ArchitectureBest, FrontTrial, Standing, TrialFacts, TuneResult
 from lsml.scoring.bootstrap import with_interval
 from lsml.scoring.comparison import Board, ComparedRun
+from lsml.scoring.regions import RegionScore
 
 if TYPE_CHECKING:
     from lsml.audit.splits import Holdout, Pair, Separability
@@ -124,6 +125,18 @@ class Table:
         columns = ["when", "who", "model", "data fingerprint", "code commit"]
         return cls("Openings of the test split", columns, rows, wide=True)
 
+    @classmethod
+    def of_regions(cls, regions: Sequence[RegionScore], title: str = "") -> "Table":
+        """Scores by region with their intervals, the lowest F1 first; without landslides in it, a region has none."""
+        ordered = sorted(regions, key=lambda each: (not each.landslide_share, each.scores["f1"].value))
+        rows = [
+            [each.region, str(each.patches), _percent(each.landslide_share)]
+            + [with_interval(*score) if each.landslide_share else "-" for score in each.scores.values()]
+            for each in ordered
+        ]
+        names = [{"f1": "F1", "iou": "IoU"}.get(name, name) for name in ordered[0].scores]
+        return cls(title, ["region", "patches", "landslide pixels", *names], rows, wide=True)
+
     def markdown(self) -> list[str]:
         """The lines of the table in Markdown; marked rows are bold, ids of runs are code."""
         runs = [column == "run" for column in self.columns]
@@ -199,66 +212,6 @@ def leaderboard_table(board: Board, run_id: str) -> Table:
     rows.insert(board.place - 1, [f"run {run_id}", f"{board.f1.value:.4f}", spread, "MLflow"])
     title = f"official {board.split} split, {board.patches} patches: F1 of the landslide class, pooled over pixels"
     return Table(title, ["system", "F1", "uncertainty", "source"], rows, frozenset([board.place - 1]))
-
-
-def study_note(
-    result: TuneResult,
-    *,
-    description: str,
-    searched: Mapping[str, str],
-    best: Mapping[str, Scalar],
-    importance: Mapping[str, float],
-    links: Mapping[str, str],
-) -> str:
-    """What a study asked and found, in Markdown: for its run in MLflow.
-
-    Args:
-        searched: the values of each searched field, as text.
-        best: what the search chose in its best trial.
-        importance: share of the objective's variance by searched field; empty where it is not known.
-        links: addresses by what they show.
-    """
-    ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
-    rows = [
-        [
-            name,
-            values,
-            f"**{format_value(best[name]) if name in best else 'not used'}**",
-            f"{importance[name]:.0%}" if name in importance else "",
-        ]
-        for name, values in searched.items()
-    ]
-    lines = [
-        f"**{result.study}**: {description}".strip(),
-        "",
-        _registered(result),
-        "",
-        f"Trials: {ended}.",
-        "",
-        *(line for table in result_tables(result) for line in table.markdown()),
-        *Table("", ["searched", "in", "best trial", "importance"], rows).markdown(),
-        "*Importance*: how much a field decides whether a trial is among the best (PED-ANOVA).",
-        "",
-        " · ".join(f"[{what}]({address})" for what, address in links.items()),
-        "",
-        "Evaluate it on a test split, which no trial has seen:",
-        "",
-        f"    lsml evaluate --run-id {result.best_run_id} --baseline",
-    ]
-    return "\n".join(lines)
-
-
-def _registered(result: TuneResult) -> str:
-    model = f"`{result.model}/{result.version}`"
-    if result.standings:
-        return (
-            f"**F1 {result.best_value:.4f}** over all out-of-fold pixels, by the configuration of {result.label}; "
-            f"trained on all patches in run `{result.best_run_id}`, registered as {model}."
-        )
-    return (
-        f"**Best validation F1 {result.best_value:.4f}** (pooled over pixels) in {result.label}, run "
-        f"`{result.best_run_id}`, registered as {model}."
-    )
 
 
 def result_tables(result: TuneResult) -> list[Table]:

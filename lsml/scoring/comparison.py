@@ -264,7 +264,7 @@ class ScoreKind(NamedTuple):
     """What a score is a score of; two may be ranked only where all four facts agree, and `UNKNOWN` agrees with nothing.
 
     Attributes:
-        split: the split protocol, see `lsml.data.splits`.
+        split: the split protocol, see `lsml.data.holdout`.
         patches: the fingerprint of the patches.
         averaging: over what, pooled over pixels for all of lsml.
         threshold: which patches it was chosen on, same or other.

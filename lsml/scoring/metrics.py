@@ -118,7 +118,10 @@ def coarse_counts(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
 
 
 class PatchScore(NamedTuple):
-    """One patch at a threshold, in pixels; `f1` is None where there is neither landslide nor alarm."""
+    """One patch at a threshold, in pixels; `f1` is None where there is neither landslide nor alarm.
+
+    `region` is empty where it is not known.
+    """
 
     id: str
     landslide_share: float
@@ -126,9 +129,10 @@ class PatchScore(NamedTuple):
     misses: int
     false_alarms: int
     f1: float | None
+    region: str = ""
 
     @classmethod
-    def of(cls, name: str, truth: np.ndarray, probability: np.ndarray, threshold: float) -> Self:
+    def of(cls, name: str, truth: np.ndarray, probability: np.ndarray, threshold: float, *, region: str = "") -> Self:
         """How one patch came out, where `probability >= threshold` is called landslide.
 
         Args:
@@ -140,7 +144,7 @@ class PatchScore(NamedTuple):
         hits = int((landslide & called).sum())
         misses, false_alarms = int((landslide & ~called).sum()), int((~landslide & called).sum())
         score = float(f1((hits, false_alarms, misses))) if hits or misses or false_alarms else None
-        return cls(name, float(landslide.mean()), hits, misses, false_alarms, score)
+        return cls(name, float(landslide.mean()), hits, misses, false_alarms, score, region)
 
 
 def per_image_mean_f1(scores: Sequence[PatchScore]) -> float:

@@ -202,7 +202,7 @@ def _out_of_fold(result: "CrossValidation", split: PackedSplit) -> Iterator[Pred
     for index, name in enumerate(split.ids):
         repeats = [result.probability(repeat, index) for repeat in range(len(result.grid_indices))]
         if predicted := [probability for probability in repeats if probability is not None]:
-            yield PredictedPatch(name, split.mask(index), np.stack(predicted))
+            yield PredictedPatch(name, split.mask(index), np.stack(predicted), split.region(index))
 
 
 def _validated(learner: "PixelLearner", data: TrainingData, seed: int, report: Report) -> TrialOutcome:

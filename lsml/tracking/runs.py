@@ -36,6 +36,7 @@ from lsml.names import (
 )
 from lsml.scoring.comparison import ScoreKind
 from lsml.scoring.metrics import to_csv
+from lsml.scoring.regions import patch_rows
 from lsml.tracking.models import RunModel
 from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, git_commit, project_run, storage_errors
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
@@ -181,14 +182,18 @@ class RunWriter:
             metrics |= _split_metrics(f"{split}_tta", report.augmented)
         if report.baseline:
             metrics |= {f"{split}_pixel_baseline_{name}": value for name, value in report.baseline.metrics.items()}
+        for region in report.regions:
+            metrics |= region.metrics(split)
         tags = {f"{Tag.DATA}{split}": report.fingerprint}
         if split == "test":
             tags |= score_tags("test", ScoredPatches(report.split_protocol, report.fingerprint))
         self.log_scores(metrics, tags)
         self.log_panels(report.panels)
-        rows = [score._asdict() for score in evaluation.worst_first]
+        rows = patch_rows(evaluation.worst_first)
         self.log_texts({f"{split}{Artifact.PATCHES}": to_csv(rows)})
         self.log_table(f"{split}{Artifact.SHOWN_PATCHES}", rows)
+        if report.regions:
+            self.log_table(f"{split}{Artifact.REGIONS}", [region.record() for region in report.regions])
         self.log_files(report.figures)
         if project := project_run(self._client):
             RunWriter(self._client, project).log_scores({}, {Tag.EVALUATED_RUN: self.id})

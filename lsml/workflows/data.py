@@ -15,11 +15,12 @@ from lsml.data import checks
 from lsml.data.augment import Augmentation
 from lsml.data.description import draft
 from lsml.data.formats import read_image, read_mask
+from lsml.data.holdout import training_splits
 from lsml.data.layout import DESCRIPTION, PatchFiles
 from lsml.data.pack import PackedSplit
 from lsml.data.scan import Scan
 from lsml.data.sensor import Sensor
-from lsml.data.splits import TrainingData, training_splits
+from lsml.data.splits import TrainingData
 from lsml.data.tiles import cut
 from lsml.errors import DataError
 from lsml.plots.audit import draw_audit, draw_holdout, draw_pairs, draw_separability, draw_similarity

@@ -1,16 +1,18 @@
 """A model on the sealed test split, on the record, or on the validation split; and on a folder of patches."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from lsml.data.layout import PatchFiles
+from lsml.data.holdout import training_splits
+from lsml.data.layout import DESCRIPTION, PatchFiles
 from lsml.data.quality import require_known
 from lsml.data.scan import layout_of, scan_images
 from lsml.data.sealed import split_protocol, test_split
-from lsml.data.splits import FoldedData, TrainingData, training_splits
+from lsml.data.splits import FoldedData, TrainingData
 from lsml.errors import ConfigError, DataError
 from lsml.evaluation.evaluate import (
     Evaluation,
@@ -24,6 +26,7 @@ from lsml.evaluation.evaluate import (
 )
 from lsml.evaluation.predict import PredictResult, check_output_folder, over_symmetries, predict_patches
 from lsml.names import Tag
+from lsml.scoring.regions import RegionScore
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.models import RunModel, named_run
 from lsml.tracking.runs import RunWriter
@@ -33,6 +36,7 @@ from lsml.workflows.sources import SILENT, RecordedData
 from lsml.workspace import Progress, pack_cache
 
 Augmentation = Literal["none", "d4"]
+Grouped = Literal["none", "region"]
 
 
 def evaluate(
@@ -43,6 +47,7 @@ def evaluate(
     tta: Augmentation = "none",
     data: str | Path | None = None,
     baseline: bool = False,
+    by: Grouped = "none",
     progress: Progress = SILENT.step,
 ) -> EvaluationReport:
     """Scores a model on a split, and writes scores, pictures and a table into MLflow.
@@ -56,10 +61,12 @@ def evaluate(
         tta: `d4` to score the mean over the eight symmetries of each patch too.
         data: the dataset's folder, where it has moved or is another.
         baseline: also score a logistic regression on the bands of one pixel.
+        by: `region` to score each region of the patches by itself too.
         progress: hears how many patches are done.
 
     Raises:
-        ConfigError: neither or both of run and model; or the validation split of a model that was trained in folds.
+        ConfigError: neither or both of run and model; the validation split of a model that was trained in folds; or
+            `by` regions that are not known.
         StorageError: no such run or registered model, or the run was deleted.
         ModelError: the run has no model, or one that is refused.
         DataError: no such split, or patches that cannot be used.
@@ -81,6 +88,7 @@ def evaluate(
     _check_unseen(root, split, trained_on=tags.get(Tag.TRAINED_ON), folds_of=folds_of, cache=pack_cache())
     loaded = RunModel(client, run.info.run_id).load()
     files, protocol = _split(root, split)
+    _check_known(files, by)
     patches = StoredPatches(files, split, loaded.sensor, progress)
     predict, threshold, digest = loaded.predict, loaded.threshold, hashlib.sha256()
     ledger = Ledger.of_run(client, run) if split == "test" else None
@@ -91,6 +99,7 @@ def evaluate(
     if ledger and opening:
         ledger.complete(opening, fingerprint)
         openings = ledger.count_openings(fingerprint)
+    regions = RegionScore.of_patches(evaluation.patches) if by == "region" else ()
     orientations = predictions(over_symmetries(predict), patches)
     report = EvaluationReport(
         run_id=asked.info.run_id,
@@ -99,13 +108,14 @@ def evaluate(
         split=split,
         evaluation=evaluation,
         panels=patches.panels(predict, evaluation),
-        figures=evaluation.draw(split),
+        figures=evaluation.draw(split, regions),
         split_protocol=protocol,
         fingerprint=fingerprint,
         openings=openings,
         augmented=evaluate_predictions(orientations, threshold) if tta == "d4" else None,
         baseline=_baseline(root, patches, progress) if baseline else None,
         pixel_metres=loaded.sensor.pixel_metres,
+        regions=regions,
     )
     for target in dict.fromkeys((run.info.run_id, asked.info.run_id)):
         RunWriter(client, target).evaluation(report)
@@ -118,6 +128,13 @@ def _split(root: Path, split: SplitName) -> tuple[tuple[PatchFiles, ...], str]:
         return test_split(root), split_protocol(root)
     splits = training_splits(root)
     return splits.validation, splits.held_out
+
+
+def _check_known(files: Sequence[PatchFiles], by: Grouped) -> None:
+    """Raises ConfigError where scores by region are asked for and a patch is of none; before the split is opened."""
+    if by == "region" and not all(patch.region for patch in files):
+        why = "no regions of the patches are known"
+        raise ConfigError("--by region", why, f"say in {DESCRIPTION} regions: folders, or patches: FILE.csv")
 
 
 def _baseline(root: Path, patches: StoredPatches, progress: Progress) -> Evaluation:

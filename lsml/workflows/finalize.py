@@ -6,7 +6,7 @@ from lsml.config.experiment import Experiment
 from lsml.config.fields import Scalar, flatten
 from lsml.names import Alias, Artifact, Metric, State, Tag
 from lsml.report.facts import ArchitectureBest, TuneResult
-from lsml.report.summary import study_note
+from lsml.report.note import study_note
 from lsml.scoring.metrics import to_csv
 from lsml.study.database import CountedStudy
 from lsml.study.results import figures, front_trials, importances, trial_facts, trial_records

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import StudyData
-from lsml.evaluation.evaluate import ReloadedScores
+from lsml.evaluation.reload import ReloadedScores
 from lsml.names import Role, State, Tag
 from lsml.scoring.bootstrap import Difference
 from lsml.scoring.comparison import ScoredModel, ScoreKind

@@ -131,7 +131,8 @@ class RecordedData:
         folds = int(tags[Tag.DATA_FOLDS]) if Tag.DATA_FOLDS in tags else None
         patches = _prepare(root, pack_cache(), folds, int(tags.get(Tag.DATA_REPEATS, 1)), progress)
         now = {f"{Tag.DATA}{name}": str(value) for name, value in patches.identity.items()}
-        others = [name for name in (Tag.DATA_TRAIN, Tag.DATA_VALIDATION) if tags.get(name) != now.get(name)]
+        told = (Tag.DATA_TRAIN, Tag.DATA_VALIDATION, Tag.DATA_REGIONS)
+        others = [name for name in told if tags.get(name) != now.get(name)]
         if others:
             names = " and ".join(name.rpartition(".")[2] for name in others)
             raise DataError(

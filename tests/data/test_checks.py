@@ -12,10 +12,12 @@ import pytest
 
 from lsml.data.checks import CheckResult, check
 from lsml.data.formats import read_image
+from lsml.data.holdout import SYNTHETIC, training_splits
 from lsml.data.layout import LAYOUTS
-from lsml.data.scan import SPLITS, Finding, Scan
+from lsml.data.listing import SPLITS, Finding
+from lsml.data.scan import Scan
 from lsml.data.sealed import test_split as sealed_split
-from lsml.data.splits import SYNTHETIC, TrainingData, training_splits
+from lsml.data.splits import TrainingData
 from lsml.data.synthetic import synthesize
 from lsml.errors import DataError
 from tests.bands import CONSTANTS, PATCH_SHAPE, SENSOR, SLOPE
@@ -290,7 +292,7 @@ def test_the_splits_are_those_of_training_and_evaluation(tmp_path: Path, write_n
     assert (scan.layout, scan.findings) == (layout, ())
     splits = training_splits(tmp_path)
     for name, files in (("train", splits.train), ("validation", splits.validation), ("test", sealed_split(tmp_path))):
-        assert scan.splits[name].patches == files
+        assert scan.patches(name) == files
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -335,7 +337,7 @@ def test_only_the_seal_and_the_audits_may_ask_for_the_test_split() -> None:
     }
     # The last one asks for train and validation, to describe them.
     others = {"lsml.data.checks", "lsml.audit.facts", "lsml.workflows.data"}
-    assert callers == {"lsml.data.splits", "lsml.data.sealed"} | others
+    assert callers == {"lsml.data.holdout", "lsml.data.sealed"} | others
 
 
 def test_check_prints_every_finding_and_leaves_with_3(data: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lsml.data.pack import PackedSplit
-from lsml.data.splits import FoldData, FoldedData, _fold_indices, _SplitView
+from lsml.data.regions import fold_indices
+from lsml.data.splits import FoldData, FoldedData, _SplitView
 from lsml.errors import DataError
 from tests.bands import PATCH_SHAPE
 
@@ -42,14 +43,14 @@ def pack(tmp_path: Path, write_patch: WritePatch) -> PackedSplit:
 )
 def test_folds_are_contiguous_blocks_of_nearly_one_size(n: int, folds: int, expected: list[list[int]]) -> None:
     """10 patches in 3 folds are 4, 3 and 3, in order, each patch once."""
-    assert [block.tolist() for block in _fold_indices(n, folds)] == expected
+    assert [block.tolist() for block in fold_indices(n, folds)] == expected
 
 
 @pytest.mark.parametrize(("n", "folds", "says"), [(3, 4, "3 patches cannot fill 4 folds"), (3, 1, "1 asked for")])
 def test_folds_that_do_not_fit_are_refused(n: int, folds: int, says: str) -> None:
     """One fold holds out everything, and a fold without a patch nothing."""
     with pytest.raises(DataError, match=says):
-        _fold_indices(n, folds)
+        fold_indices(n, folds)
 
 
 def test_no_patch_is_in_the_fold_that_trains_on_it(pack: PackedSplit) -> None:

@@ -17,10 +17,11 @@ import psutil
 import pytest
 
 from lsml.data import pack as pack_module
+from lsml.data.holdout import training_splits
 from lsml.data.layout import PatchFiles
 from lsml.data.pack import PackedSplit
 from lsml.data.packing import arrays, pack_split
-from lsml.data.splits import TrainingData, training_splits
+from lsml.data.splits import TrainingData
 from lsml.errors import DataError
 from tests.bands import BANDS, CONSTANTS, PATCH_SHAPE, SENSOR
 from tests.data.conftest import integers_of
@@ -276,7 +277,7 @@ PACK = """
 import sys
 from pathlib import Path
 from lsml.data.layout import PatchFiles
-from lsml.data.packing import pack_split
+from lsml.data.packing import arrays, pack_split
 from lsml.data.sensor import LANDSLIDE4SENSE
 folder, cache, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 files = [PatchFiles(f"image_{k}", folder / f"img/image_{k}.h5", folder / f"mask/mask_{k}.h5") for k in range(1, n + 1)]

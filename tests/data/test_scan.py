@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lsml.data import splits as layout
+from lsml.data import holdout as layout
+from lsml.data.holdout import training_splits
 from lsml.data.scan import Scan, scan_images
 from lsml.data.sealed import test_split as sealed_test_split
-from lsml.data.splits import training_splits
 from lsml.errors import DataError
 
 

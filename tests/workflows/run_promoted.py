@@ -24,7 +24,7 @@ import numpy as np
 from mlflow import MlflowClient
 
 from lsml.data.pack import PackedSplit
-from lsml.evaluation.evaluate import ReloadedScores
+from lsml.evaluation.reload import ReloadedScores
 from lsml.scoring.comparison import PatchCounts
 from lsml.tracking.store import open_client
 from lsml.workflows.promote import promote, rollback

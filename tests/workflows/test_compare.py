@@ -12,7 +12,8 @@ import pytest
 
 from lsml.cli import models as cli
 from lsml.config.schema import TrainConfig
-from lsml.data.splits import SYNTHETIC, FoldedData, ScoredPatches, Steps, StudyData, TrainingData
+from lsml.data.holdout import SYNTHETIC
+from lsml.data.splits import FoldedData, ScoredPatches, Steps, StudyData, TrainingData
 from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, LsmlError
 from lsml.names import OWN, POOLED, Artifact, Tag

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lsml.data.formats import hdf5
-from lsml.data.layout import HDF5, NUMPY
+from lsml.data.layout import HDF5, NUMPY, RASTERS
 from lsml.data.sensor import Sensor
 from lsml.errors import DataError
 
@@ -42,6 +42,7 @@ _MAX_BYTES = 2**30
 _REPLACE = "replace it by an intact copy"
 _NUMBERS = "write it as integers or floats"
 _DESCRIBE = "describe it in dataset.yaml: lsml data describe DIR writes a draft"
+_PLACE = "write GeoTIFF with a coordinate system, or name regions in a CSV file: patches in dataset.yaml"
 _ONE_BAND = "write one band: 1 where a landslide is, 0 elsewhere"
 _NAME_COLOUR = "name it in dataset.yaml, such as mask: {landslide: [[255, 0, 0]]}"
 
@@ -110,6 +111,32 @@ def raster_size(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as file:
         return file.height, file.width
+
+
+def raster_centre(path: Path) -> tuple[float, float]:
+    """Longitude and latitude in degrees of the middle of a GeoTIFF file, by its header.
+
+    Raises:
+        DataError: it cannot be read, or does not say where it lies.
+    """
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import CRSError
+    from rasterio.warp import transform
+
+    nowhere = DataError(f"file {path}", "does not say where on the ground it lies", _PLACE)
+    if path.suffix.lower() not in RASTERS:
+        raise nowhere
+    with _opened(path) as file:
+        if file.crs is None or file.transform.is_identity:
+            raise nowhere
+        east, north = file.xy(file.height / 2, file.width / 2, offset="ul")
+        try:
+            (longitude,), (latitude,) = transform(file.crs, "EPSG:4326", [east], [north])
+        except (CRSError, CPLE_BaseError):
+            raise nowhere from None
+    if not (abs(longitude) <= 360 and abs(latitude) <= 90):
+        raise nowhere
+    return float(longitude), float(latitude)
 
 
 def look(path: Path) -> np.ndarray:

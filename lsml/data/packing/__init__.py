@@ -102,6 +102,12 @@ class _Source:
             for file, row, column in self._places
         ]
 
+    @property
+    def regions(self) -> list[str]:
+        """Of each patch; none where they are not known."""
+        known = any(patch.region for patch in self.files)
+        return [self.files[file].region for file, _, _ in self._places] if known else []
+
     @cached_property
     def _places(self) -> list[tuple[int, int, int]]:
         """Of each patch, which file it is of, its first row and column."""
@@ -135,7 +141,9 @@ class _Source:
             except OSError as error:
                 raise DataError(f"file {path}", f"cannot be read: {error.strerror}", "check the dataset") from None
             entries.append([os.path.relpath(path, common), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
-        return digest_of([_FORMAT, _MANIFEST_FORMAT, self.name, self.sensor.identity, self.fill, entries])
+        content = [_FORMAT, _MANIFEST_FORMAT, self.name, self.sensor.identity, self.fill, entries]
+        regions = [patch.region for patch in self.files]
+        return digest_of([*content, regions] if any(regions) else content)
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -217,6 +225,7 @@ def _build(target: Path, source: _Source, progress: Progress | None) -> None:
                 "format": _FORMAT,
                 "name": source.name,
                 "ids": ids,
+                **({"regions": regions} if (regions := source.regions) else {}),
                 "size": source.size,
                 "sensor": source.sensor.to_dict(),
                 "fingerprint": digest_of([_FORMAT, source.sensor.identity, ids, digests]),
