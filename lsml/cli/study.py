@@ -59,6 +59,8 @@ def _show(
         typer.echo(f"importance: {shares}")
     for table in result_tables(shown.result) if shown.result else ():
         print_table(table)
+    if shown.regions:
+        print_table(Table.of_regions(shown.regions, f"by region: {shown.folds}"))
     if shown.openings is None:
         typer.echo(f"test split: how often it was opened is unknown: {shown.openings_unknown}")
     elif shown.openings:

@@ -25,7 +25,10 @@ class DataEntry(Section):
     path: str | None = field(None, "folder of the patches, relative to where lsml runs; this or synthetic")
     synthetic: SyntheticData | None = None
     folds: int | None = field(
-        None, "contiguous folds of the train patches, cross-validated inside each trial", unit="folds", ge=2
+        None,
+        "folds of the train patches, contiguous or of whole regions, cross-validated inside each trial",
+        unit="folds",
+        ge=2,
     )
     repeats: int = field(2, "passes over all folds, each with other seeds", unit="passes", ge=1, le=100)
 

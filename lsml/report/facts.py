@@ -10,6 +10,7 @@ from lsml.names import State
 from lsml.scoring.bootstrap import Difference, Interval, with_interval
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import PooledCounts
+from lsml.scoring.regions import RegionScore
 
 if TYPE_CHECKING:
     import pandas
@@ -114,6 +115,11 @@ class TuneResult:
     baselines: Sequence[Standing] = ()
     trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
 
+    @property
+    def scored_run_id(self) -> str:
+        """The run that the score is of: in folds, not that of the registered model, which has seen all patches."""
+        return (self.standings[0]["run_id"] if self.standings else None) or self.best_run_id
+
     def to_frame(self) -> "pandas.DataFrame":
         """One row an attempt at a trial of the search: slot, attempt, state, val_f1 in 0..1, run_id, searched fields.
 
@@ -162,6 +168,7 @@ class ScoredRun:
         counts: each patch's pixels at the threshold; None where the run has no such table.
         pixels: all of them by probability; None for runs of an older lsml.
         environment: device, versions, code, by name.
+        regions: its scores by region; none where these are not known.
     """
 
     name: str
@@ -172,6 +179,7 @@ class ScoredRun:
     counts: PatchCounts | None
     pixels: PooledCounts | None
     environment: Mapping[str, str]
+    regions: Sequence[RegionScore] = ()
 
 
 class TopTrial(NamedTuple):

@@ -16,12 +16,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from lsml.config.fields import Scalar, format_amount, format_value
-from lsml.names import Role, State
-from lsml.plots import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION, YELLOW
+from lsml.names import Artifact, Role, State
+from lsml.plots import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION, YELLOW, png
 from lsml.plots.patches import read_panel
+from lsml.plots.regions import plot_regions
 from lsml.report.facts import StudyFacts, TopTrial, TrialFacts
 from lsml.report.summary import Picture, Table
 from lsml.scoring.comparison import PooledScore
+from lsml.scoring.regions import RegionScore
 
 _STATES = {
     State.COMPLETE: BLUE,
@@ -191,6 +193,19 @@ class StudyFigures:
         axes.xaxis.set_major_formatter(lambda value, _: format_amount(value))
         axes.legend(frameon=False, fontsize=9)
         return figure
+
+    def regions(self) -> Figure:
+        """F1 of the best by region."""
+        assert self._facts.best
+        return plot_regions(self._facts.best.regions, "", width=_WIDTH)
+
+    def files(self) -> dict[str, bytes]:
+        """What of them stands among the files of the study's run too, as PNG by path: F1 by region, if any."""
+        best = self._facts.best
+        if best is None or not RegionScore.worst(best.regions):
+            return {}
+        figure = plot_regions(best.regions, self._facts.data.split_protocol)
+        return {f"study/{Artifact.REGION_SCORES}": png(figure)}
 
 
 def _dots(axes: Axes, trials: Sequence[TrialFacts], marker: str, colour: str, label: str) -> None:

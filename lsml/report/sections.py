@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lsml.config.fields import Scalar, flatten, format_amount, format_value
 from lsml.config.schema import TrainConfig
-from lsml.names import Metric, Role, State
+from lsml.names import LEAVE_ONE_REGION_OUT, Metric, Role, State
 from lsml.plots import OUTCOMES
 from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
 from lsml.report.facts import EvaluatedRun, ScoredRun, StudyFacts
@@ -12,6 +12,7 @@ from lsml.report.html import PageSection, StudyFigures, as_svg, outcome_png, ren
 from lsml.report.summary import Picture, Table
 from lsml.scoring.bootstrap import MIN_PATCHES, with_interval
 from lsml.scoring.comparison import PatchCounts
+from lsml.scoring.regions import RegionScore
 
 _HALF_PAGE = 5.0
 _FEW = 2
@@ -28,6 +29,7 @@ def study_page(facts: StudyFacts) -> str:
         _coordinates,
         _front,
         _standings,
+        _regions,
         _curves,
         _panels,
         _threshold,
@@ -192,6 +194,18 @@ def _standings(facts: StudyFacts) -> PageSection | None:
         tables.append(Table.of_architectures(facts.best_per_architecture, "Each is a version of the registered model"))
     title = "Standings" if facts.standings else "The best of each architecture"
     return PageSection("standings", title, tables=tables) if tables else None
+
+
+def _regions(facts: StudyFacts) -> PageSection | None:
+    best, protocol = facts.best, facts.data.split_protocol
+    worst = RegionScore.worst(best.regions) if best else None
+    if best is None or worst is None or len(best.regions) < _FEW:
+        return None
+    title = "Leave one region out" if protocol.startswith(LEAVE_ONE_REGION_OUT) else "F1 by region"
+    text = f"Of {protocol}, by {_article(best.name)}{_at(best.threshold)}. The worst is {worst.describe()}."
+    picture = Picture(as_svg(StudyFigures(facts).regions()), f"F1 by region. {text}")
+    table = Table.of_regions(best.regions, "95 % intervals in brackets, from the region's own patches resampled")
+    return PageSection("regions", title, paragraphs=[text], pictures=[picture], tables=[table])
 
 
 def _curves(facts: StudyFacts) -> PageSection | None:

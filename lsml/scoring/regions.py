@@ -45,7 +45,12 @@ class RegionScore(NamedTuple):
 
     def describe(self) -> str:
         """Its F1 with the interval, in words."""
-        return f"{self.region}, F1 {with_interval(*self.scores['f1'])} over {self.patches} patches"
+        return f"{self.region}, F1 {with_interval(*self.scores['f1'])} over {self.patches_in_words}"
+
+    @property
+    def patches_in_words(self) -> str:
+        """`1 patch` or `7 patches`."""
+        return f"{self.patches:,} patch{'es' * (self.patches != 1)}"
 
     @classmethod
     def of_patches(cls, patches: Iterable[PatchScore]) -> tuple[Self, ...]:

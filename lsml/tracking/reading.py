@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from lsml.report.facts import DataFacts, EvaluatedRun, ScoredRun, SpentTime, Spl
 from lsml.scoring.calibration import rescale_threshold
 from lsml.scoring.comparison import PatchCounts, ScoredModel
 from lsml.scoring.metrics import PooledCounts
+from lsml.scoring.regions import RegionScore
 from lsml.tracking.runs import score_kind
 from lsml.tracking.store import Client, Run, storage_errors
 
@@ -80,7 +81,18 @@ class RunReader:
             counts=PatchCounts.read(patches) if patches else None,
             pixels=PooledCounts.read(pixels) if pixels else None,
             environment={words: tags[tag] for words, tag in _ENVIRONMENT.items() if tag in tags},
+            regions=RegionScore.read(patches) if patches else (),
         )
+
+    def folds_by_region(self) -> tuple[Sequence[RegionScore], str]:
+        """The scores of each region where folds were of whole ones, and what these were; else none.
+
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        tags = self.run.data.tags
+        patches = self._text(TABLES["validation"]) if Tag.DATA_REGIONS in tags else None
+        return RegionScore.read(patches) if patches else (), score_kind(tags, "validation").split
 
     @property
     def table_threshold(self) -> float | None:
@@ -220,7 +232,8 @@ class RunReader:
         for path in sorted(path for path in paths if path.endswith(".png")):
             split, tilde, patch = path.rpartition("/")[2].partition("+")[0].partition("~")
             if tilde and split == name:
-                found[patch] = path
+                # MLflow writes a slash, as of `nepal/7`, so too.
+                found[patch.replace("~", "/")] = path
         return found
 
     def pictures(self, name: ScoredSplit, patches: Iterable[str]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from lsml.config.space import Dimension
 from lsml.errors import DataError, StudyError
 from lsml.names import Artifact, Tag
 from lsml.report.facts import ScoredRun, StudyFacts, TopTrial, TuneResult
+from lsml.report.html import StudyFigures
 from lsml.report.sections import study_page
 from lsml.study.database import CountedStudy, load_study
 from lsml.study.results import front_trials, importances, trial_facts
@@ -39,7 +40,7 @@ def report_study(name: str, storage: str | None, *, output: Path | None) -> Path
     client, record = open_client(), study.result
     parent = find_run(client, run_id)
     result = TuneResult.from_record(record) if record else None
-    page = _report_page(client, parent, study, result, state=StudyReader(client, parent).state)
+    page = study_page(_Reader(client, parent, study, result).facts(StudyReader(client, parent).state))
     target = output or Path(f"{name}-report.html")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,23 +58,10 @@ def log_report(client: Client, run_id: str, search: CountedStudy, result: TuneRe
     Raises:
         StorageError: MLflow refuses.
     """
-    page = _report_page(client, find_run(client, run_id), search, result, state="finished")
-    RunWriter(client, run_id).log_texts({Artifact.REPORT: page})
-
-
-def _report_page(client: Client, parent: Run, search: CountedStudy, result: TuneResult | None, *, state: str) -> str:
-    """One HTML file that needs nothing beside it.
-
-    Args:
-        parent: the study's run.
-        search: the study's trials.
-        result: what the study came to; None before its end.
-        state: whether it runs or how it ended, as text.
-
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    return study_page(_Reader(client, parent, search, result).facts(state))
+    facts = _Reader(client, find_run(client, run_id), search, result).facts("finished")
+    writer = RunWriter(client, run_id)
+    writer.log_texts({Artifact.REPORT: study_page(facts)})
+    writer.log_files(StudyFigures(facts).files())
 
 
 class _Reader:
@@ -121,10 +109,9 @@ class _Reader:
     def _best(self) -> ScoredRun | None:
         """What is registered with its scores, or the best trial so far."""
         result = self._result
-        if result and result.standings:
-            return self._scored(result.standings[0]["run_id"], result.standings[0]["what"])
         if result:
-            return self._scored(result.best_run_id, result.label)
+            name = result.standings[0]["what"] if result.standings else result.label
+            return self._scored(result.scored_run_id, name)
         trial = self._search.best_so_far()
         return self._scored(trial.run_id, f"trial {trial.slot}") if trial else None
 

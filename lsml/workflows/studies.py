@@ -9,6 +9,7 @@ from lsml.config.schema import COST_UNITS
 from lsml.errors import ConfigError, StorageError
 from lsml.names import State, Tag
 from lsml.report.facts import TrialFacts, TuneResult
+from lsml.scoring.regions import RegionScore
 from lsml.study.database import AttemptRecord, CountedStudy, load_studies, load_study
 from lsml.study.results import importances, trial_facts, trial_records
 from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER
@@ -50,6 +51,7 @@ class _StudyOverview:
         trials: every attempt.
         cost: the metric that is the second objective; None where there is one objective.
         result: what the study came to; None before its end.
+        regions: where folds are of whole regions, the scores of each by what is best; `folds` says what these are.
         openings: of the test split; None where MLflow cannot tell, and `openings_unknown` says why.
     """
 
@@ -62,6 +64,8 @@ class _StudyOverview:
     cost: str | None
     result: TuneResult | None
     importance: Mapping[str, float]
+    regions: Sequence[RegionScore]
+    folds: str
     openings: Sequence[Mapping[str, str | None]] | None
     openings_unknown: str
 
@@ -87,6 +91,7 @@ class _StudyOverview:
             "cost": self.cost,
             "front": result.front if result else [],
             "importance": self.importance,
+            "regions": [region.record() for region in self.regions],
             "test_openings": self.openings,
             "test_openings_unknown": self.openings_unknown,
         }
@@ -102,6 +107,7 @@ def show_study(name: str, storage: str | None) -> _StudyOverview:
     study = load_study(storage or DEFAULT_STORAGE, name)
     trials, run_id = trial_facts(study), study.parent_run_id
     openings, unknown = _test_openings(run_id)
+    regions, folds = _regions(study)
     return _StudyOverview(
         study=name,
         run_id=run_id,
@@ -112,6 +118,8 @@ def show_study(name: str, storage: str | None) -> _StudyOverview:
         cost=study.cost_metric,
         result=_result(study),
         importance=importances(study),
+        regions=regions,
+        folds=folds,
         openings=openings,
         openings_unknown=unknown,
     )
@@ -136,6 +144,23 @@ def _test_openings(study_run_id: str | None) -> tuple[list[dict[str, str | None]
         # The attempts are in the study's database, and can be shown without MLflow.
         return None, str(error)
     return [opening._asdict() for opening in openings], ""
+
+
+def _regions(study: CountedStudy) -> tuple[Sequence[RegionScore], str]:
+    """The scores by region of what is best, where folds are of whole regions, and what these are."""
+    result, best = _result(study), study.best_so_far()
+    run_id = result.scored_run_id if result else best.run_id if best else None
+    if run_id is None:
+        return (), ""
+    from lsml.tracking.reading import RunReader
+    from lsml.tracking.store import find_run, open_client
+
+    try:
+        client = open_client()
+        return RunReader(client, find_run(client, run_id)).folds_by_region()
+    except StorageError:
+        # That MLflow cannot tell is said of the openings.
+        return (), ""
 
 
 def _best_run(study: CountedStudy) -> str | None:

@@ -11,6 +11,7 @@ import pandas
 import pytest
 
 from tests.end_to_end.conftest import client
+from tests.pages import Page
 from tests.processes import lsml
 
 EXPERIMENT = """
@@ -72,6 +73,24 @@ def test_a_study_says_what_its_folds_are(study: Study) -> None:
     """Of three regions three folds, although five are asked for; the test split's regions are not looked at."""
     assert "6 patches of train/images/* in folds; " in study.said
     assert "; 3 regions; 3 folds, not 5, as there are no more regions; " in study.said
+
+
+def test_a_study_tells_f1_by_the_region_left_out(study: Study) -> None:
+    """In the terminal, in JSON, in the report and as a figure: the same numbers, of patches that no fold had seen."""
+    shown = lsml(study.folder, "study", "show", "places")
+    assert shown.returncode == 0, shown.stderr
+    assert "by region: leave one region out, 3 regions, 1 repeat" in shown.stdout
+    rows = dict(re.findall(r"^(hills|coast|valley) +2 +25\.00% +(\d\.\d{4}) \(", shown.stdout, re.MULTILINE))
+    assert set(rows) == {"hills", "coast", "valley"}
+    record = json.loads(lsml(study.folder, "study", "show", "places", "--json").stdout)
+    assert {region["region"]: f"{region['f1']:.4f}" for region in record["regions"]} == rows
+    store = client(study.folder)
+    page = Page(Path(store.download_artifacts(record["study_run_id"], "report.html", str(study.folder))).read_text())
+    assert {row[0]: row[3].partition(" ")[0] for row in page.tables["regions"][0][1:]} == rows
+    assert any(alt.startswith("F1 by region. Of leave one region out") for _, alt in page.pictures)
+    # Pictures of the same patches, whose names have a slash.
+    assert {"hills", "coast", "valley"} >= {head.partition("/")[0] for head in page.tables["panels"][0][0][1:]} != set()
+    assert "study/regions.png" in [entry.path for entry in store.list_artifacts(record["study_run_id"], "study")]
 
 
 def test_a_split_is_evaluated_by_region(study: Study) -> None:

@@ -20,7 +20,8 @@ from lsml.report.facts import (
 )
 from lsml.report.sections import study_page
 from lsml.scoring.comparison import PatchCounts
-from lsml.scoring.metrics import PooledCounts
+from lsml.scoring.metrics import PatchScore, PooledCounts
+from lsml.scoring.regions import RegionScore
 from tests.pages import Page
 
 BASE = with_values(TrainConfig(), {"model.depth": 3, "seed": 5})
@@ -99,6 +100,23 @@ def test_the_answer_by_hand() -> None:
     # 3 of 4 landslide pixels and 1 of 6 others reach .5.
     assert "Precision 0.7500 Recall 0.7500 IoU 0.6000" in page.sections["threshold"]
     assert f"{pixels().calibration_error():.4f}" in page.sections["calibration"]
+
+
+def test_a_study_in_folds_by_region_has_a_table_of_them() -> None:
+    """The lowest F1 first, with its interval, and named; one region alone tells nothing."""
+    patches = [PatchScore("1", 0.04, 2, 2, 0, None, "hills"), PatchScore("2", 0.02, 2, 0, 0, None, "coast")]
+    regions = RegionScore.of_patches(patches)
+    data = ONE.data._replace(split_protocol="leave one region out, 2 regions, 1 repeat")
+    page = Page(study_page(replace(ONE, data=data, best=replace(BEST, regions=regions))))
+    # 4 / 6, 2 / 4 and 2 / 2, 2 / 4.
+    assert page.tables["regions"][0][1:] == [
+        ["hills", "1", "4.00%", *(f"{v} ({v} to {v})" for v in ("0.6667", "0.5000", "1.0000", "0.5000"))],
+        ["coast", "1", "2.00%", *["1.0000 (1.0000 to 1.0000)"] * 4],
+    ]
+    assert page.sections["regions"].startswith("Leave one region out Of leave one region out, 2 regions, 1 repeat, by")
+    assert "The worst is hills, F1 0.6667 (0.6667 to 0.6667) over 1 patch." in page.sections["regions"]
+    one = Page(study_page(replace(ONE, best=replace(BEST, regions=regions[:1]))))
+    assert "regions" not in one.sections
 
 
 def test_the_configuration_lists_what_differs_and_what_was_searched() -> None:
