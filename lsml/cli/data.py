@@ -29,6 +29,9 @@ def _synth(
     train: Annotated[int, typer.Option(help="Patches in the train split.", min=1)] = 96,
     validation: Annotated[int, typer.Option(help="Patches in the validation split.", min=1)] = 32,
     test: Annotated[int, typer.Option(help="Patches in the test split.", min=1)] = 32,
+    regions: Annotated[
+        int, typer.Option(help="Regions that differ, one of them validation and one test; 0 for none.", min=0)
+    ] = 0,
 ) -> None:
     """Create a synthetic dataset in the Landslide4Sense format."""
     from lsml.cli.output import Reporter
@@ -41,8 +44,11 @@ def _synth(
             validation=validation,
             test=test,
             seed=seed or 0,
+            regions=regions,
             progress=lambda done, total: reporter.step("patches", done, total),
         )
+    if regions:
+        typer.echo(f"{regions} regions, named in {out / 'patches.csv'}")
     typer.echo(f"made {train} train, {validation} validation and {test} test patches in {out}")
     typer.echo(f"next: lsml data show {out}")
 

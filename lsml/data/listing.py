@@ -175,6 +175,8 @@ class Listing:
             test = regions_near(regions, 0.15 * n, spare=1 + (len(set(regions)) > 2))
             rest = [region for region in regions if region not in test]
             validation = regions_near(rest, 0.15 * n) if len(set(rest)) > 1 else frozenset()
+            if not validation:
+                self.notes.append("two regions: test is one, and validation is made of the other")
             of = {"test": test, "validation": validation, "train": {*regions} - test - validation}
             places = {k: self.regions.get(image, "") for k, image in files.images.items()}
             return {split: files.only(k for k, region in places.items() if region in of[split]) for split in SPLITS}

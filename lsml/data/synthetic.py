@@ -19,34 +19,20 @@ import h5py
 import numpy as np
 from scipy import fft, ndimage
 
-from lsml.data.layout import MARK
+from lsml.data.domains import Domain, domains, region_table
+from lsml.data.layout import DESCRIPTION, MARK
 from lsml.data.sensor import ELEVATION, LANDSLIDE4SENSE, SLOPE
 from lsml.errors import ConfigError, DataError
 from lsml.names import VERSION
 from lsml.workspace import rename_durably
 
 _SENSOR, _SIZE, _METRES = LANDSLIDE4SENSE, 128, 10.0
+_SPLITS = ("train", "validation", "test")
 _CANVAS = 160
 _MARGIN = (_CANVAS - _SIZE) // 2
 _STEEP = 27.0
 _RUNOUT_END = 12.0
 
-
-class _Domain(NamedTuple):
-    """What differs from split to split: the middle of the distributions that patches are drawn from."""
-
-    folder: str
-    haze: float  # air in front of the ground, relative to the train split
-    dryness: float  # share of the forest that turned to grass colours
-    dark_soil: float  # share of the darker, redder soil in bare ground
-    steepness: float  # mean slope in degrees
-
-
-_DOMAINS = {
-    "train": _Domain("TrainData", haze=1.0, dryness=0.20, dark_soil=0.40, steepness=28.0),
-    "validation": _Domain("ValidData", haze=1.05, dryness=0.25, dark_soil=0.45, steepness=27.5),
-    "test": _Domain("TestData", haze=1.1, dryness=0.30, dark_soil=0.50, steepness=27.0),
-}
 
 # Surface reflectance x 10,000 of what covers the ground, in the order of the first twelve bands.
 _SPECTRA = np.array(
@@ -72,7 +58,7 @@ class _Ground(NamedTuple):
 
     cover: np.ndarray  # (K, H, W) shares that sum to one, in the order of `_SPECTRA`
     brightness: np.ndarray  # (H, W) factor
-    dark_soil: float  # as in `_Domain`
+    dark_soil: float  # as in `Domain`
 
     def cover_with(self, kind: int, where: np.ndarray) -> None:
         self.cover[:, where] = 0
@@ -108,6 +94,7 @@ def synthesize(
     validation: int = 32,
     test: int = 32,
     seed: int = 0,
+    regions: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Writes `out/{TrainData,ValidData,TestData}/{img,mask}/{image,mask}_N.h5`, N from 1 in each split, or nothing.
@@ -118,24 +105,29 @@ def synthesize(
         out: a folder that does not exist yet, or is empty.
         train, validation, test: patches in each split.
         seed: the same seed writes the same bytes.
+        regions: so many that differ, named in `patches.csv`, see `lsml.data.domains.domains`; 0 for none.
         progress: called with (patches written, patches in all) after each patch.
 
     Raises:
-        ConfigError: a split without patches, or a negative seed.
+        ConfigError: a split without patches, a negative seed, or a number of regions that does not fit.
         DataError: `out` already holds something, or cannot be written.
     """
     counts = {"train": train, "validation": validation, "test": test}
     if min(counts.values()) < 1 or seed < 0:
         asked = f"{train}, {validation} and {test} patches with seed {seed}"
         raise ConfigError("synthetic dataset", asked, "give each split at least 1 patch and a seed of at least 0")
+    of_patches = domains(counts, regions=regions, seed=seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"synthetic dataset {out}", "already exists", "choose another folder")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
             unfinished = Path(staging) / "dataset"
-            _write_splits(unfinished, counts, seed, progress)
-            made_by = {"made_by": f"lsml {VERSION}", "seed": seed, **counts}
+            _write_splits(unfinished, of_patches, seed, progress)
+            if regions:
+                (unfinished / "patches.csv").write_text(region_table(of_patches), encoding="utf-8")
+                (unfinished / DESCRIPTION).write_text("patches: patches.csv\n", encoding="utf-8")
+            made_by = {"made_by": f"lsml {VERSION}", "seed": seed, **counts} | ({"regions": regions} if regions else {})
             (unfinished / MARK).write_text(json.dumps(made_by), encoding="utf-8")
             rename_durably(unfinished, out)
     except OSError as error:
@@ -145,36 +137,40 @@ def synthesize(
         raise DataError(f"synthetic dataset {out}", why, fix) from error
 
 
-def synthetic_patch(split: str, number: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """One patch, a function of its arguments alone.
+def synthetic_patch(
+    split: str, number: int, *, seed: int = 0, domain: Domain | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """One patch, a function of its arguments alone; without `domain`, of that of its split.
 
     Returns:
         Stored values, float64 (128, 128, 14): integers divided by the band constants; and the mask, uint8
         (128, 128), 1 where there is a landslide.
     """
-    domain = _DOMAINS[split]
-    rng = np.random.default_rng([seed, list(_DOMAINS).index(split), number])
+    domain = domain or domains({split: 1})[split][0]
+    rng = np.random.default_rng([seed, _SPLITS.index(split), number])
     terrain = _terrain(rng, domain)
-    slides = _landslides(rng, terrain)
+    slides = _landslides(rng, terrain, domain.slide_size)
     ground = _ground(rng, terrain, slides, domain)
     inner = slice(_MARGIN, _MARGIN + _SIZE)
     window = (..., inner, inner)
     light = _light(rng, terrain.gradient[window]) * ground.brightness[window]
     physical = np.empty((_SIZE, _SIZE, len(_SENSOR)), dtype=np.float64)
-    physical[..., _SENSOR.optical] = _radiance(rng, ground.cover[window], light, domain)
+    physical[..., _SENSOR.optical] = domain.gain * _radiance(rng, ground.cover[window], light, domain)
     physical[..., _SENSOR.place(SLOPE)] = terrain.slope[window]
     physical[..., _SENSOR.place(ELEVATION)] = terrain.elevation[window]
     return np.rint(physical) / _SENSOR.divisors, (slides[window] > 0).astype(np.uint8)
 
 
-def _write_splits(folder: Path, counts: dict[str, int], seed: int, progress: Callable[[int, int], None] | None) -> None:
-    total, written = sum(counts.values()), 0
-    for split, count in counts.items():
-        images, masks = (folder / _DOMAINS[split].folder / kind for kind in ("img", "mask"))
+def _write_splits(
+    folder: Path, of_patches: dict[str, list[Domain]], seed: int, progress: Callable[[int, int], None] | None
+) -> None:
+    total, written = sum(map(len, of_patches.values())), 0
+    for split, each in of_patches.items():
+        images, masks = (folder / each[0].folder / kind for kind in ("img", "mask"))
         images.mkdir(parents=True)
         masks.mkdir()
-        for number in range(1, count + 1):
-            image, mask = synthetic_patch(split, number, seed=seed)
+        for number, domain in enumerate(each, 1):
+            image, mask = synthetic_patch(split, number, seed=seed, domain=domain)
             _write(images / f"image_{number}.h5", "img", image)
             _write(masks / f"mask_{number}.h5", "mask", mask)
             written += 1
@@ -202,7 +198,7 @@ def _gradient(height: np.ndarray) -> np.ndarray:
     return np.stack(np.gradient(height, _METRES))
 
 
-def _terrain(rng: np.random.Generator, domain: _Domain) -> _Terrain:
+def _terrain(rng: np.random.Generator, domain: Domain) -> _Terrain:
     """The valley winds where a tilted plane plus noise is zero, side valleys where a second noise is."""
     rows, columns = np.indices((_CANVAS, _CANVAS))
     bearing = rng.uniform(0, 2 * np.pi)
@@ -241,7 +237,7 @@ def _one_line(plane: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return total
 
 
-def _landslides(rng: np.random.Generator, terrain: _Terrain) -> np.ndarray:
+def _landslides(rng: np.random.Generator, terrain: _Terrain, size: float) -> np.ndarray:
     """Landslides (H, W): 0 where there is none, else the number of the one that lies there."""
     slides = np.zeros(terrain.slope.shape, dtype=np.int32)
     if rng.random() < 0.1:
@@ -257,9 +253,9 @@ def _landslides(rng: np.random.Generator, terrain: _Terrain) -> np.ndarray:
     starts = steep[np.argsort(spread)][:: max(1, len(steep) // 60)]
     enough = rng.uniform(0.012, 0.055) * slides.size
     for number, start in enumerate(starts, 1):
-        path = _descend(start, gradient, slope, steps=int(rng.uniform(14, 55)))
+        path = _descend(start, gradient, slope, steps=int(size * rng.uniform(14, 55)))
         if len(path) >= 8:
-            radius = rng.uniform(2.0, 3.8) + 0.06 * len(path)
+            radius = size * rng.uniform(2.0, 3.8) + 0.06 * len(path)
             _draw_slide(slides, path, radius, terrain, number)
         if np.count_nonzero(slides) > enough:
             break
@@ -295,7 +291,7 @@ def _draw_slide(slides: np.ndarray, path: np.ndarray, radius: float, terrain: _T
     slides[box][inside] = number
 
 
-def _ground(rng: np.random.Generator, terrain: _Terrain, slides: np.ndarray, domain: _Domain) -> _Ground:
+def _ground(rng: np.random.Generator, terrain: _Terrain, slides: np.ndarray, domain: Domain) -> _Ground:
     """Forest and meadows first, then what men and water laid bare, then the landslides, and the river last."""
     cover = np.zeros((len(_SPECTRA), *slides.shape), dtype=np.float32)
     height = (terrain.elevation - terrain.elevation.min()) / 600
@@ -380,7 +376,7 @@ def _light(rng: np.random.Generator, gradient: np.ndarray) -> np.ndarray:
     return 0.35 + 0.65 * np.clip(direct, 0.05, 1.6)
 
 
-def _radiance(rng: np.random.Generator, cover: np.ndarray, light: np.ndarray, domain: _Domain) -> np.ndarray:
+def _radiance(rng: np.random.Generator, cover: np.ndarray, light: np.ndarray, domain: Domain) -> np.ndarray:
     """Top-of-atmosphere reflectance x 10,000, float32 (H, W, 12): lit ground, air, thin cloud and sensor noise."""
     tint = np.exp(rng.normal(0, 0.05, (len(_SPECTRA), 1)) + rng.normal(0, 0.015, _SPECTRA.shape))
     lit = np.tensordot(cover, (_SPECTRA * tint).astype(np.float32), axes=(0, 0))

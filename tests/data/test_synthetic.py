@@ -10,6 +10,9 @@ from sklearn.metrics import precision_recall_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lsml.data.domains import domains
+from lsml.data.sealed import test_split as sealed_test_split
+from lsml.data.splits import TrainingData
 from lsml.data.synthetic import synthesize, synthetic_patch
 from lsml.errors import ConfigError, DataError
 from tests.bands import (
@@ -208,3 +211,48 @@ def test_a_split_without_patches_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seed"):
         synthesize(tmp_path / "out", train=1, validation=1, test=1, seed=-1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_regions_differ_and_are_named(tmp_path: Path) -> None:
+    """Of five, train has three, one after the other, and validation and test one each, as the table says."""
+    synthesize(tmp_path / "made", train=7, validation=2, test=2, seed=3, regions=5)
+    table = (tmp_path / "made" / "patches.csv").read_text().splitlines()
+    # Of 7 train patches in three regions the first has places 0, 1 and 2, for 3 * 2 // 7 = 0 and 3 * 3 // 7 = 1.
+    assert table[:5] == ["patch,region"] + [f"TrainData/img/image_{n}.h5,region {1 + (n > 3)}" for n in (1, 2, 3, 4)]
+    data = TrainingData.prepare(tmp_path / "made", tmp_path / "packs")
+    assert data.train.regions == tuple(f"region {n}" for n in (1, 1, 1, 2, 2, 3, 3))
+    assert data.validation.regions == ("region 4", "region 4")
+    assert {patch.region for patch in sealed_test_split(tmp_path / "made")} == {"region 5"}
+    of_region = domains({"train": 7, "validation": 2, "test": 2}, regions=5, seed=3)["train"][0]
+    image, mask = synthetic_patch("train", 1, seed=3, domain=of_region)
+    np.testing.assert_array_equal(data.train.image(0), image.astype(np.float32))
+    np.testing.assert_array_equal(data.train.mask(0), mask)
+
+
+def test_a_sensor_with_twice_the_gain_stores_twice_the_light() -> None:
+    """But for rounding to integers, and in the bands of light alone; landslides of half the size are fewer pixels."""
+    (domain,) = domains({"train": 1})["train"]
+    brighter = domain._replace(gain=2 * domain.gain)
+    (once, mask), (twice, _) = (synthetic_patch("train", 4, domain=each) for each in (domain, brighter))
+    light = np.rint(once[..., :SLOPE] * CONSTANTS[:SLOPE]), np.rint(twice[..., :SLOPE] * CONSTANTS[:SLOPE])
+    assert np.abs(light[1] - 2 * light[0]).max() <= 1
+    np.testing.assert_array_equal(once[..., SLOPE:], twice[..., SLOPE:])
+    _, smaller = synthetic_patch("train", 4, domain=domain._replace(slide_size=0.5))
+    assert 0 < smaller.sum() < mask.sum()
+
+
+def test_a_region_is_a_function_of_seed_and_number() -> None:
+    """However many there are; its sensor's gain, its ground and its landslides are its own."""
+    few, many = (domains({"train": 6, "validation": 1, "test": 1}, regions=n, seed=1)["train"] for n in (4, 8))
+    assert [each.region for each in few] == ["region 1"] * 3 + ["region 2"] * 3
+    assert few[0].gain.tolist() == many[0].gain.tolist() != few[-1].gain.tolist()
+    assert few[0].slide_size == many[0].slide_size != few[-1].slide_size
+    assert few[0].gain.shape == (12,)
+
+
+@pytest.mark.parametrize("regions", [1, 2, 10])
+def test_regions_that_do_not_fit_are_refused(regions: int, tmp_path: Path) -> None:
+    """Each split needs one, and there have to be patches for those of train."""
+    with pytest.raises(ConfigError, match=f"{regions} asked for: .* 7 train patches the others; give 3 to 9"):
+        synthesize(tmp_path / "made", train=7, validation=2, test=2, regions=regions)
+    assert not (tmp_path / "made").exists()
