@@ -40,6 +40,7 @@ name: my sensor
 bands:
 {bands}
 # mask: {{landslide: [255]}}  # values or colours; without it, the only one beside 0
+# regions: folders  # or position; or patches: FILE.csv with columns patch, split, region
 """
 
 _UNITS = {
@@ -181,6 +182,21 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
         f"{array.dtype} of shape {array.shape}: what its bands are is not known",
         f"describe them in {DESCRIPTION}: lsml data describe DIR writes a draft",
     )
+
+
+def regions_alone(folder: Path) -> str:
+    """The content of the `dataset.yaml` in a folder where it says nothing but regions; empty without one.
+
+    Raises:
+        ConfigError: it has a mistake.
+        DataError: it describes bands.
+    """
+    file = folder / DESCRIPTION
+    if not file.exists():
+        return ""
+    if _read(file).sensor(f"description {file}"):
+        raise DataError(f"description {file}", "already exists", "edit it, or remove it first")
+    return file.read_text(encoding="utf-8")
 
 
 def _read(file: Path) -> _DatasetFields:

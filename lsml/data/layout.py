@@ -32,7 +32,7 @@ LAYOUTS = {
 }
 """The published folders of images and of masks of each split; others that say the same are taken for them.
 
-Splits that share their folders are contiguous blocks of it: 70 % train, 15 % validation, 15 % test.
+Splits that share their folders are contiguous blocks, or whole regions, of it: 70 % train, 15 % of each other.
 """
 EXPECTED = (
     "expected TrainData/{img,mask} with ValidData and TestData beside it, images/ and annotations/ with folders "
@@ -357,7 +357,7 @@ class Layout:
                 likely[path] = places
         if len(likely) > 1:
             named = " and ".join(below(self.root, path) for path in likely)
-            fix = "give one of them, or put all patches into one folder"
+            fix = "give one of them, put all patches into one folder, or say regions: folders in dataset.yaml"
             raise DataError(f"dataset {self.root}", f"{named} may each be meant", fix)
         return next(iter(likely.values()), [])
 

@@ -209,8 +209,13 @@ def fold_indices(n: int, folds: int, regions: Sequence[str] = ()) -> list[np.nda
 
 def _region_folds(regions: Sequence[str], folds: int) -> list[np.ndarray]:
     # Here, because scikit-learn takes long to load, which most commands do not need.
-    from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
-    one_each = len(set(regions)) <= folds
-    splitter = LeaveOneGroupOut() if one_each else GroupKFold(folds)
-    return [held_out for _, held_out in splitter.split(np.zeros(len(regions)), groups=np.array(regions))]
+    sizes, none = Counter(regions), np.zeros(len(regions), int)
+    if len(sizes) <= folds:
+        return [held_out for _, held_out in LeaveOneGroupOut().split(none, none, np.array(regions))]
+    # Each region in turn goes to the fold with the fewest patches: the largest first. GroupKFold does so too, but which
+    # of several equally large ones comes first depends on the processor there.
+    ranks = {region: rank for rank, region in enumerate(sorted(sizes, key=lambda name: (-sizes[name], name)))}
+    splits = StratifiedGroupKFold(folds).split(none, none, np.array([ranks[region] for region in regions]))
+    return [held_out for _, held_out in splits]

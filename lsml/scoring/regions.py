@@ -12,6 +12,9 @@ from lsml.scoring.bootstrap import intervals, with_interval
 from lsml.scoring.comparison import PooledScore
 from lsml.scoring.metrics import METRICS, PatchScore
 
+_LONGEST_NAME = 150
+"""Letters of a region in the name of a metric, for which MLflow takes 250 in all."""
+
 
 class RegionScore(NamedTuple):
     """What was scored in one region.
@@ -39,7 +42,7 @@ class RegionScore(NamedTuple):
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """Metrics of a run, `{prefix}_region_nepal_f1`; what such a name cannot have becomes `_`."""
-        name = re.sub(r"[^0-9A-Za-z_. -]", "_", self.region)
+        name = re.sub(r"[^\w. -]", "_", self.region)[:_LONGEST_NAME]
         values = {key: value for key, value in self.record().items() if isinstance(value, float)}
         return {f"{prefix}_region_{name}_{key}": value for key, value in values.items()}
 

@@ -123,7 +123,7 @@ def cross_validate(
     called again with the same `checkpoint`, and ends as if it had never been killed.
 
     Args:
-        folds: contiguous blocks of patches, 2 to as many as there are patches.
+        folds: contiguous blocks of patches, or several whole regions each, see `lsml.data.regions.fold_indices`.
         repeats: passes over all folds with other seeds, at least 1.
         report: called after each fold, with `val_f1`, `val_iou`, `val_precision`, `val_recall` (at `val_threshold`, the
             best by F1), `val_average_precision` and `val_calibration_error`, pooled over all out-of-fold pixels so far;

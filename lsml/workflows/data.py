@@ -13,7 +13,7 @@ from lsml.audit.splits import Holdout, Pair, Separability, closest_pairs, holdou
 from lsml.config.schema import TrainConfig
 from lsml.data import checks
 from lsml.data.augment import Augmentation
-from lsml.data.description import draft
+from lsml.data.description import draft, regions_alone
 from lsml.data.formats import read_image, read_mask
 from lsml.data.holdout import training_splits
 from lsml.data.layout import DESCRIPTION, PatchFiles
@@ -60,15 +60,14 @@ def describe(root: Path) -> Path:
     """Writes a `dataset.yaml` to be filled in into the dataset's folder, by looking at its train images.
 
     Raises:
-        DataError: no patches there, an image that cannot be read, or there is such a file already.
+        ConfigError: there is such a file, and it has a mistake.
+        DataError: no patches there, an image that cannot be read, or there is such a file already, with bands.
     """
     scan = Scan.of(root, ("train", "validation"))
-    path = scan.root / DESCRIPTION
-    if path.exists():
-        raise DataError(f"description {path}", "already exists", "edit it, or remove it first")
+    path, told = scan.root / DESCRIPTION, regions_alone(scan.root)
     scan.require("train")
     try:
-        path.write_text(draft(scan.images), encoding="utf-8")
+        path.write_text(draft(scan.images) + told, encoding="utf-8")
     except OSError as error:
         raise DataError(f"description {path}", f"cannot be written: {error.strerror}", "check the folder") from None
     return path

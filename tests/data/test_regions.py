@@ -1,6 +1,7 @@
 """Regions of patches by a table, folders or position; each mistake in one line; splits and folds that keep them."""
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from lsml.data.sealed import split_protocol
 from lsml.data.sealed import test_split as sealed_test_split
 from lsml.data.splits import FoldData, FoldedData, TrainingData
 from lsml.errors import ConfigError, DataError
+from lsml.workflows.data import describe as describe_dataset
 from tests.data.test_formats import noise, picture, raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -428,3 +430,34 @@ def test_squares_of_an_image_are_of_its_region(tmp_path: Path) -> None:
     assert (data.train.ids, data.train.regions) == (("a/1_0_0", "a/1_0_16"), ("a", "a"))
     assert data.validation.regions == ("b", "b")
     assert data.validation.region(0) == "b"
+
+
+def test_bands_are_drafted_beside_regions(tmp_path: Path) -> None:
+    """Folders of regions are told once something names them so; that stays, and a draft is not written over."""
+    for region, kind in itertools.product("abc", ("images", "masks")):
+        (tmp_path / kind / region).mkdir(parents=True)
+        array = noise(32, 32, 5, dtype="uint16") if kind == "images" else np.eye(32, dtype=np.uint8)[..., None]
+        raster(tmp_path / kind / region / "1.tif", array)
+    with pytest.raises(DataError, match=r"images/a and images/b and images/c may each .* say regions: folders"):
+        describe_dataset(tmp_path)
+    described(tmp_path, "regions: folders")
+    describe_dataset(tmp_path)
+    patches, sensor, _ = fold_patches(tmp_path)
+    assert (len(sensor), [patch.region for patch in patches]) == (5, ["a", "b", "c"])
+    with pytest.raises(DataError, match="already exists; edit it"):
+        describe_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["regions: folders", ALL])
+def test_regions_leave_the_test_split_sealed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither folders nor the table have training look into it."""
+    for split, region in (("train", "a"), ("train", "b"), ("test", "c")):
+        place = f"{region}/" if text != ALL else ""
+        touch(tmp_path, f"{split}/images/{place}{region}1.h5", f"{split}/masks/{place}{region}1.h5")
+    described(tmp_path, text, "patch,region\na1.h5,a\nb1.h5,b\nc1.h5,c\n")
+    looked: list[str] = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: (looked.append(str(path)), listdir(path))[1])
+    training_splits(tmp_path)
+    assert str(tmp_path / "train") in looked
+    assert not [path for path in looked if path.startswith(str(tmp_path / "test"))]

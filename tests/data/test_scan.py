@@ -270,7 +270,7 @@ def test_two_folders_that_may_be_the_dataset_are_refused(tmp_path: Path, write_n
     assert "japan and nepal may each be meant" in refusal(tmp_path)
     touch(tmp_path / "nepal", "val/img/east/image_1.h5", "val/img/west/image_2.h5")
     line = refusal(tmp_path / "nepal")
-    assert "val/img/east and val/img/west may each be meant; give one of them, or put all patches into one" in line
+    assert "val/img/east and val/img/west may each be meant; give one of them, put all patches into one" in line
 
 
 def test_what_is_not_used_is_named(tmp_path: Path, write_names) -> None:

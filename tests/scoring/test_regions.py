@@ -48,7 +48,7 @@ def test_a_table_of_patches_is_read_back() -> None:
 
 def test_metrics_have_names_that_a_run_can_hold() -> None:
     """Letters, digits, spaces, dots and dashes stay; the rest becomes an underscore."""
-    (found,) = RegionScore.of_patches([patch("1", "Nepal (2015), 28.1N", 1, 1, 0)])
+    (found,) = RegionScore.of_patches([patch("1", "Népal (2015), 28.1N", 1, 1, 0)])
     metrics = found.metrics("test")
-    assert metrics["test_region_Nepal _2015__ 28.1N_f1"] == pytest.approx(2 / 3)
+    assert metrics["test_region_Népal _2015__ 28.1N_f1"] == pytest.approx(2 / 3)
     assert {name.rpartition("_")[2] for name in metrics} == {"f1", "iou", "precision", "recall", "low", "high", "share"}
