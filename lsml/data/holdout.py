@@ -62,23 +62,23 @@ def training_splits(root: Path) -> _TrainingSplits:
         return _TrainingSplits(train, validation, sensor, source + scan.remarks, protocol)
     if len(train) < 2:
         raise DataError(f"dataset {scan.root}", "1 train patch and no validation split", "give at least 2 of train")
-    train, validation, protocol, named = _tail(train)
-    source = f"{scan.layout} layout: {_lack(scan)}, so validation is {named.format(train_images)}{scan.remarks}"
+    train, validation, protocol, named = _tail(train, train_images)
+    source = f"{scan.layout} layout: {_lack(scan)}, so validation is {named}{scan.remarks}"
     return _TrainingSplits(train, validation, sensor, source, protocol)
 
 
 _Patches = tuple[PatchFiles, ...]
 
 
-def _tail(train: _Patches) -> tuple[_Patches, _Patches, str, str]:
-    """What is left to train on, what validates, the split protocol, and what validates in words, of `{}`."""
+def _tail(train: _Patches, folder: str) -> tuple[_Patches, _Patches, str, str]:
+    """What is left to train on, what validates, the split protocol, and what of `folder` validates in words."""
     regions, wanted = [patch.region for patch in train], 0.15 * len(train)
     if len(set(regions)) < 2:
         n = max(1, round(wanted))
-        return train[:-n], train[-n:], _TAIL, "the last 15 % of {} in numeric order"
+        return train[:-n], train[-n:], _TAIL, f"the last 15 % of {folder} in numeric order"
     chosen = regions_near(regions, wanted)
     rest, held_out = (tuple(p for p in train if (p.region in chosen) is inside) for inside in (False, True))
-    return rest, held_out, _REGION_TAIL, f"{', '.join(sorted(chosen))} of {{}}, whole regions near 15 %"
+    return rest, held_out, _REGION_TAIL, f"{', '.join(sorted(chosen))} of {folder}, whole regions near 15 %"
 
 
 def _lack(scan: Scan) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lsml.data.layout import FOLDS, KIND_WORDS, SPLIT_WORDS, Key, Layout, Stem, below
-from lsml.data.regions import PatchRow, PatchTable, regions_by_position, regions_near
+from lsml.data.regions import PatchRow, PatchTable, regions_by_position, regions_near, straddling
 from lsml.errors import DataError
 
 SPLITS = tuple(SPLIT_WORDS)
@@ -122,10 +122,11 @@ class Listing:
         here = {"", *(split.replace(FOLDS, "train") for split in listed)}
         unlisted = {place.split for place in layout.places} - here
         rows = table.of(split_of, layout.grouping.folder or layout.root, unlisted=unlisted, faults=wrong)
-        for image, row in rows.items():
-            own = split_of[image].replace(FOLDS, "train")
+        lies_in = {row: split_of[image].replace(FOLDS, "train") for image, row in rows.items()}
+        for row, own in lies_in.items():
             if row.split and own not in ("", row.split):
                 wrong.append(f"line {row.line}: '{row.patch}' lies in the {own} split; correct the table or the folder")
+        wrong += straddling((row, lies_in.get(row) or row.split) for row in table.rows)
         name = below(layout.root, table.path)
         self.faults += [Finding("error", "table of patches", (name,), text) for text in wrong]
         lacking = tuple(below(layout.root, image) for image in split_of if image not in rows)
@@ -151,6 +152,8 @@ class Listing:
             self.notes.append(f"one region ({names[0]}): splits and folds are made as without regions")
             return
         self.notes.append(f"{len(names)} regions")
+        if self._table and self._table.has_regions:
+            return
         first: dict[str, tuple[str, Path]] = {}
         twice: dict[str, Finding] = {}
         for split, image in ((split, image) for split, files in listed.items() for image in files.images.values()):

@@ -75,7 +75,7 @@ class PatchTable(NamedTuple):
             raise DataError(what, f"column {twice[0]} is there twice", _COLUMNS)
         faults: list[str] = []
         rows = tuple(_rows(header, table[1:], faults))
-        return cls(path, frozenset(header), rows, (*faults, *_split_regions(rows)))
+        return cls(path, frozenset(header), rows, tuple(faults))
 
     @property
     def has_splits(self) -> bool:
@@ -138,13 +138,14 @@ def _rows(header: Sequence[str], lines: Iterable[tuple[int, list[str]]], faults:
             yield PatchRow(line, patch, split, unicodedata.normalize("NFC", values.get(_REGION, "")))
 
 
-def _split_regions(rows: Iterable[PatchRow]) -> Iterator[str]:
-    """Rows whose region has another split in a row above."""
-    first: dict[str, PatchRow] = {}
-    for row in rows:
-        other = first.setdefault(row.region, row)
-        if row.region and row.split != other.split:
-            why = f"region '{row.region}' is of {row.split} here and of {other.split} in line {other.line}"
+def straddling(rows: Iterable[tuple[PatchRow, str]]) -> Iterator[str]:
+    """Rows, each with its split, whose region has another split in a row above; one region alone tells nothing."""
+    known = [(row, split) for row, split in rows if row.region and split]
+    first: dict[str, tuple[PatchRow, str]] = {}
+    for row, split in known if len({row.region for row, _ in known}) > 1 else ():
+        other, its_split = first.setdefault(row.region, (row, split))
+        if split != its_split:
+            why = f"region '{row.region}' is of {split} here and of {its_split} in line {other.line}"
             yield f"line {row.line}: {why}; keep a region in one split"
 
 

@@ -197,6 +197,7 @@ def _raise_first(root: Path, faults: Iterable[Finding]) -> None:
 def _lack(layout: Layout, split: str, listed: Mapping[str, SplitFiles]) -> Finding | None:
     """Why a split cannot be used at all; blocks of one folder lack what all of it lacks."""
     if layout.name == LISTED and not any(listed.get(split, ())):
+        split = split.replace(FOLDS, "train")
         text = f"no line of the table says {split}; {_INSTEAD.get(split, 'add some')}"
         where = (below(layout.root, layout.folders[split][0]),)
         return Finding("error" if split == "train" else "warning", f"no {split} split", where, text)

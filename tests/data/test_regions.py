@@ -156,6 +156,27 @@ def test_regions_are_told_once(tmp_path: Path) -> None:
     assert "regions are told twice: column region, and regions: folders in dataset.yaml" in refusal(root)
 
 
+def test_a_region_of_the_table_stays_in_one_split(tmp_path: Path) -> None:
+    """Also where folders say the splits; one region alone tells nothing, and is divided as without."""
+    for split, name in (("train", "a1"), ("train", "a2"), ("val", "a3")):
+        touch(tmp_path, f"{split}/images/{name}.h5", f"{split}/masks/{name}.h5")
+    described(tmp_path, ALL, "patch,region\na1.h5,x\na2.h5,y\na3.h5,x\n")
+    with pytest.raises(
+        DataError, match="line 4: region 'x' is of validation here and of train in line 2; keep a region"
+    ):
+        training_splits(tmp_path)
+    described(tmp_path, ALL, "patch,split,region\na1.h5,train,x\na2.h5,train,x\na3.h5,val,x\n")
+    assert "one region (x): splits and folds are made as without regions" in training_splits(tmp_path).source
+
+
+def test_a_table_without_train_cannot_be_trained_on(tmp_path: Path) -> None:
+    """In folds or not."""
+    root = described(bare(tmp_path, "a1", "a2"), ALL, "patch,split\na1.h5,val\na2.h5,test\n")
+    assert "no line of the table says train; add some" in refusal(root)
+    with pytest.raises(DataError, match="no line of the table says train; add some"):
+        training_splits(root)
+
+
 def test_a_name_that_two_images_have_needs_its_path(tmp_path: Path) -> None:
     """In folders by region the same numbers come again."""
     paths = [f"{kind}/{place}/1.h5" for kind in ("img", "mask") for place in ("x", "y")]
@@ -355,15 +376,15 @@ def test_no_region_is_on_both_sides_of_a_split(seed: int, tmp_path: Path) -> Non
 
 def test_a_missing_validation_split_is_whole_regions_of_train(tmp_path: Path) -> None:
     """Of 10 patches 1.5 are wanted: b's 2 are nearer than none, and c's 3 after them are not."""
-    regions = ["a"] * 5 + ["c"] * 3 + ["b"] * 2
+    regions = ["a"] * 5 + ["c"] * 3 + ["{b}"] * 2
     names = [f"p{number}" for number in range(10)]
     touch(tmp_path, *(f"train/{kind}/{name}.h5" for name in names for kind in ("images", "masks")))
     rows = "".join(f"{name}.h5,{region}\n" for name, region in zip(names, regions, strict=True))
     splits = training_splits(described(tmp_path, ALL, "patch,region\n" + rows))
-    assert by_region(splits.validation) == {"b": ["p8", "p9"]}
+    assert by_region(splits.validation) == {"{b}": ["p8", "p9"]}
     assert len(splits.train) == 8
     assert splits.held_out == "whole regions, near 15 % of train"
-    assert "so validation is b of train/images, whole regions near 15 %" in splits.source
+    assert "so validation is {b} of train/images, whole regions near 15 %" in splits.source
 
 
 def pictures(root: Path, regions: Mapping[str, int], *, pattern: str = "{kind}/{region}/{name}.png") -> Path:
