@@ -311,9 +311,8 @@ class PooledCounts:
         Sum over bins of (share of pixels) x |landslide share - mean probability| (Guo et al. 2017, "On calibration
         of modern neural networks"). A pixel's probability is taken as the middle of its step of the grid.
         """
-        bin_counts = self.reliability(bins)
-        gaps = np.abs(bin_counts.landslide - bin_counts.probability)
-        return float(gaps.sum() / max(int(bin_counts.pixels.sum()), 1))
+        binned = self.reliability(bins)
+        return float(np.abs(binned.landslide - binned.probability).sum() / max(int(binned.pixels.sum()), 1))
 
     def reliability(self, bins: int = 15) -> Reliability:
         """What a reliability diagram shows."""
