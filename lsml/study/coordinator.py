@@ -2,15 +2,17 @@
 
 Its order of writing is what makes a kill at any point harmless. An attempt's run is filled before its trial is
 told to the database, and the run is closed last; whoever finds a run still open knows from the database how to
-close it.
+close it. Tracking has a thread of its own, which writes one thing after another, so that no worker waits for it.
 """
 
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import Interrupted, StudyError
@@ -19,7 +21,7 @@ from lsml.study.trial_queue import TrialQueue
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
 from lsml.training.outcome import Attempt, TrialFunction, TrialOutcome, TrialTask
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS, _POLL_SECONDS_WRITING = 0.2, 0.005
 _PATIENCE_SECONDS = 120.0
 """How long a study waits for a living worker: replacing a dead process takes a few seconds."""
 
@@ -95,6 +97,9 @@ class Coordinator:
         self._workers, self._recorder, self._listener = workers, recorder, listener
         self._data, self._max_failures, self._folder, self._patience = data, max_failures, folder, patience
         self._out: dict[int, tuple[Attempt, str]] = {}
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
+        self._writes: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
+        self._deciding = 0
         self._failures = 0
         self._fitting: set[int] = set()
         self._last_seen = time.monotonic()
@@ -110,15 +115,30 @@ class Coordinator:
         self._fitting = {n for n, state in self._queue.states().items() if state in (State.COMPLETE, State.PRUNED)}
         try:
             while self._dispatch():
-                message = self._workers.next(_POLL_SECONDS)
+                message = self._workers.next(_POLL_SECONDS_WRITING if self._writes else _POLL_SECONDS)
                 if message is not None:
                     self._handle(message)
+                self._follow_up()
         except Interrupted as signal:
+            self._writer.shutdown()
             self._settle(f"interrupted by {signal.name}")
             raise
         except StudyError:
+            self._writer.shutdown()
             self._settle("study stopped")
             raise
+        finally:
+            self._writer.shutdown(cancel_futures=True)
+
+    def _write(self, write: Callable[..., Any], *args: Any, then: Callable[[Any], None] = lambda _: None) -> None:
+        """Has something written after all that was asked for before, and then, in this thread, what follows from it."""
+        self._writes.append((self._writer.submit(write, *args), then))
+
+    def _follow_up(self) -> None:
+        """Does what follows from what has been written; raises what writing raised."""
+        while self._writes and self._writes[0][0].done():
+            written, then = self._writes.popleft()
+            then(written.result())
 
     def _settle(self, reason: str) -> None:
         """Closes whatever is running in both stores; a run whose trial has ended is closed as that did."""
@@ -127,19 +147,23 @@ class Coordinator:
 
     def _dispatch(self) -> bool:
         """Hands attempts to free workers; False when nothing is under way and nothing is left."""
-        free = self._workers.free()
-        self._check_alive(bool(free or self._out))
-        for address in free:
-            attempt = self._queue.ask()
-            if attempt is None:
-                break
-            run_id = self._recorder.started(attempt)
-            self._queue.remember_run(attempt, run_id)
-            self._out[attempt.number] = (attempt, run_id)
-            self._listener.trial_started(attempt, self._stage.steps(attempt))
-            task = TrialTask(attempt.config, self._data, self._checkpoint(attempt), self._stage.keep_probabilities)
-            self._workers.submit(attempt.number, self._stage.function(attempt), task, address)
-        return bool(self._out) or self._queue.ended() < len(self._queue.wanted())
+        # One decision at a time: what is asked for next may depend on how the last trial ended. While all workers have
+        # a trial, dask is not asked which of them are free: this is called many times a second.
+        ready = not self._deciding and len(self._out) < self._workers.count
+        free = self._workers.free() if ready else []
+        self._check_alive(bool(free or self._out or self._deciding))
+        if free and (attempt := self._queue.ask()):
+            self._deciding += 1
+            self._write(self._recorder.started, attempt, then=lambda run_id: self._start(attempt, run_id, free[0]))
+        return bool(self._out or self._writes) or self._queue.ended() < len(self._queue.wanted())
+
+    def _start(self, attempt: Attempt, run_id: str, address: str) -> None:
+        self._deciding -= 1
+        self._queue.remember_run(attempt, run_id)
+        self._out[attempt.number] = (attempt, run_id)
+        self._listener.trial_started(attempt, self._stage.steps(attempt))
+        task = TrialTask(attempt.config, self._data, self._checkpoint(attempt), self._stage.keep_probabilities)
+        self._workers.submit(attempt.number, self._stage.function(attempt), task, address)
 
     def _check_alive(self, alive: bool) -> None:
         now = time.monotonic()
@@ -161,7 +185,11 @@ class Coordinator:
             case Reported():
                 self._step(attempt, run_id, message)
             case Finished():
-                self._finish(attempt, run_id, message.outcome)
+                self._deciding += 1
+                outcome = message.outcome
+                self._write(
+                    self._recorder.outcome, run_id, outcome, then=lambda _: self._finish(attempt, run_id, outcome)
+                )
             case Failed():
                 self._queue.fail(attempt, message.reason)
                 self._close(attempt, run_id, State.FAILED, None, message.reason)
@@ -175,15 +203,14 @@ class Coordinator:
 
     def _step(self, attempt: Attempt, run_id: str, message: Reported) -> None:
         self._fitting.add(attempt.number)
-        # The answer goes out first: the worker waits for it, and tracking may be slow.
         go_on = self._queue.report(attempt, message.step, message.metrics)
         self._workers.answer(attempt.number, go_on=go_on)
-        self._recorder.step(run_id, message.step, message.metrics)
+        self._write(self._recorder.step, run_id, message.step, message.metrics)
         self._listener.trial_step(attempt, message.step, message.metrics)
 
     def _finish(self, attempt: Attempt, run_id: str, outcome: TrialOutcome) -> None:
+        self._deciding -= 1
         self._failures = 0
-        self._recorder.outcome(run_id, outcome)
         if outcome.stopped == State.PRUNED:
             self._queue.prune(attempt)
             noun, count = outcome.steps
@@ -193,7 +220,7 @@ class Coordinator:
             self._close(attempt, run_id, State.COMPLETE, outcome.value, "")
 
     def _close(self, attempt: Attempt, run_id: str, state: EndState, value: float | None, reason: str) -> None:
-        self._recorder.closed(run_id, state, reason)
+        self._write(self._recorder.closed, run_id, state, reason)
         del self._out[attempt.number]
         if state != State.SUPERSEDED:
             _remove(self._checkpoint(attempt))

@@ -1,16 +1,25 @@
-"""The coordinator where no worker comes."""
+"""The coordinator by itself: where no worker comes, and where tracking is slow."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from lsml.config.schema import TrainConfig
+from lsml.data.splits import Steps
 from lsml.errors import StudyError
+from lsml.names import Role
 from lsml.study.coordinator import Coordinator
+from lsml.study.workers import Finished, Message, Reported
+from lsml.training.outcome import Attempt, TrialOutcome
 
 
 class NoWorkers:
     """A cluster whose processes all died, as when Keras cannot be loaded."""
+
+    count = 1
 
     def free(self) -> list[str]:
         return []
@@ -38,3 +47,83 @@ def test_a_study_without_a_living_worker_stops_and_names_the_log(tmp_path: Path)
     with pytest.raises(StudyError, match=r"no worker has been alive for 0 s; see .*workers\.log"):
         coordinator.run()
     assert settled == ["coordinator lost"] * 2 + ["study stopped"] * 2
+
+
+class TwoWorkers:
+    """One ends its trial at once, the other reports a step after that, and ends when it has its answer."""
+
+    count = 2
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self._addresses = ["first", "second"]
+        self._messages: list[Message] = []
+
+    def free(self) -> list[str]:
+        return self._addresses[:1]
+
+    def submit(self, attempt: int, function: object, task: object, address: str) -> None:
+        self._addresses.remove(address)
+        if not self._addresses:
+            self._messages = [Finished(0, OUTCOME), Reported(1, 1, {"val_f1": 0.5})]
+
+    def next(self, timeout: float) -> Message | None:
+        return self._messages.pop(0) if self._messages else None
+
+    def answer(self, attempt: int, *, go_on: bool) -> None:
+        self.answered.set()
+        self._messages.append(Finished(attempt, OUTCOME))
+
+
+OUTCOME = TrialOutcome(0.5, "finished", Steps("epoch", 1), 1, 0.5, {}, {})
+
+
+def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
+    """While the outcome of trial 0 is written, the step of trial 1 is answered; all is written in the old order."""
+    workers, events = TwoWorkers(), []
+
+    def record(name: str) -> Callable[..., object]:
+        return lambda *args: events.append((name, *args[:1]))
+
+    def outcome(run_id: str, result: TrialOutcome) -> None:
+        if run_id == "run 0":
+            assert workers.answered.wait(30), "the answer waits for tracking"
+        events.append(("outcome", run_id))
+
+    def complete(attempt: Attempt, result: TrialOutcome) -> None:
+        done.append(attempt.number)
+        events.append(("complete", f"run {attempt.number}"))
+
+    config, done = TrainConfig(), []
+    waiting = [Attempt(n, n, 1, Role.TRIAL, "", config, {}, {}) for n in (0, 1)]
+    queue = SimpleNamespace(
+        ask=lambda: waiting.pop(0) if waiting else None,
+        remember_run=lambda attempt, run_id: None,
+        report=lambda attempt, step, metrics: True,
+        complete=complete,
+        ended=lambda: len(done),
+        wanted=lambda: [0, 1],
+        states=dict,
+        close_open=lambda reason: None,
+    )
+    recorder = SimpleNamespace(
+        started=lambda attempt: f"run {attempt.number}",
+        step=record("step"),
+        outcome=outcome,
+        closed=record("closed"),
+        settle=lambda states, reason: None,
+    )
+    ignore = lambda *_: None  # noqa: E731
+    coordinator = Coordinator(
+        SimpleNamespace(queue=queue, function=ignore, steps=ignore, keep_probabilities=False),  # type: ignore[arg-type]
+        workers=workers,  # type: ignore[arg-type]
+        recorder=recorder,  # type: ignore[arg-type]
+        listener=SimpleNamespace(trial_started=ignore, trial_step=ignore, trial_ended=ignore),  # type: ignore[arg-type]
+        data=None,  # type: ignore[arg-type]
+        max_failures=5,
+        folder=tmp_path,
+    )
+    coordinator.run()
+    # Of each trial the outcome is tracked before it is complete, and its run is closed last.
+    for run in ("run 0", "run 1"):
+        assert [name for name, of in events if of == run and name != "step"] == ["outcome", "complete", "closed"]
