@@ -72,6 +72,10 @@ def in_one_line(error: BaseException) -> str:
     return str(error) if isinstance(error, LsmlError) else " ".join(f"{type(error).__name__}: {error}".split())
 
 
+class DataWarning(UserWarning):
+    """What is unusual about patches that are used all the same; the command line shows it in one line."""
+
+
 class Interrupted(BaseException):
     """A signal asked the process to stop; everything under way is closed on the way out."""
 

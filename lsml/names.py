@@ -43,6 +43,8 @@ class Tag:
     DATA_FOLDS: Final = "lsml.data.folds"
     DATA_REPEATS: Final = "lsml.data.repeats"
     DATA_REGIONS: Final = "lsml.data.regions"
+    WARNING: Final = "lsml.warning."
+    FORCED: Final = "lsml.forced."
 
     VERSION: Final = "lsml.version"
     PYTHON: Final = "lsml.python"

@@ -279,6 +279,7 @@ def _pack(
         typer.Option("--out", help="Where to keep the packs.  [default: where studies look]", parser=options.path,
                      metavar="DIR", show_default=False),
     ] = None,
+    force: options.Force = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
     """Pack train and validation as studies do on first use, and verify their checksums."""
@@ -287,7 +288,7 @@ def _pack(
     from lsml.workflows.data import pack as job
 
     with Reporter() as reporter:
-        records = [_pack_record(split) for split in job(folder, out=out, progress=reporter.step)]
+        records = [_pack_record(split) for split in job(folder, out=out, force=force, progress=reporter.step)]
     if json:
         options.print_json({"packs": records})
         return

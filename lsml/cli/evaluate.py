@@ -35,6 +35,7 @@ def evaluate(
         Literal["none", "region"],
         typer.Option("--by", help="Also score each region, as dataset.yaml tells them, by itself."),
     ] = "none",
+    force: options.Force = False,
     json: options.Json = False,
 ) -> None:
     """Evaluate a run's or a registered model on a split, and log the scores to MLflow."""
@@ -50,6 +51,7 @@ def evaluate(
             data=data,
             baseline=baseline,
             by=by,
+            force=force,
             progress=reporter.step,
         )
     if json:
@@ -149,13 +151,16 @@ def predict(
         int,
         typer.Option("--pictures", help="Patches to draw: those with the most landslide.", min=0, metavar="N"),
     ] = 12,
+    force: options.Force = False,
 ) -> None:
     """Write landslide masks and probabilities of a folder of patches, and pictures of some."""
     from lsml.cli.output import Reporter
     from lsml.workflows.evaluate import predict as job
 
     with Reporter() as reporter:
-        result = job(folder, run_id=run_id, model=model, out=out, pictures=pictures, progress=reporter.step)
+        result = job(
+            folder, run_id=run_id, model=model, out=out, pictures=pictures, force=force, progress=reporter.step
+        )
     shares = [prediction.landslide_share for prediction in result.predictions]
     typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
     typer.echo(f"{len(shares)} patches, {sum(shares) / len(shares):.2%} of their pixels landslide")

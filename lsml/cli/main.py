@@ -8,15 +8,16 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from lsml.cli import config, data, evaluate, models, study, train
 from lsml.cli.options import CommandWithFields
-from lsml.errors import Interrupted, LsmlError, StorageError
+from lsml.errors import DataWarning, Interrupted, LsmlError, StorageError
 from lsml.names import VERSION
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def main(arguments: list[str]) -> int:
         # What `nohup`, or a shell that puts it into the background, has it ignore stays ignored, also by its children.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    warnings.simplefilter("always", DataWarning)
+    warnings.showwarning = _warn
     try:
         arguments = [_at_home(argument) for argument in arguments]
         return int(app(arguments, prog_name="lsml", standalone_mode=False) or 0)
@@ -126,11 +129,21 @@ def _complain(message: str) -> None:
     _tell(f"error: {message}")
 
 
+def _warn(message: Warning | str, category: type[Warning], filename: str, *place: Any, **to: Any) -> None:
+    """Shows what Python is warned of; of patches in one line."""
+    if issubclass(category, DataWarning):
+        _tell(f"warning: {message}")
+    else:
+        _SHOW_WARNING(message, category, filename, *place, **to)
+
+
 def _tell(message: str) -> None:
     # What a file or a name holds must not give orders to the terminal that shows it.
     shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
     print(f"lsml: {shown}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
 
+
+_SHOW_WARNING = warnings.showwarning
 
 _COLLECTED_AFTER = 20_000
 """Objects that are made, less those that go, before Python looks for garbage among them."""

@@ -82,6 +82,7 @@ def promote(
         typer.Option("--repeats", help="Also train with this many new seeds, and compare their mean.", min=0, max=20),
     ] = 0,
     data: options.Data = None,
+    force: options.Force = False,
     json: options.Json = False,
 ) -> None:
     """Make a model the champion of its name, unless it is worse than the current one; exit code 6 if it is."""
@@ -89,7 +90,7 @@ def promote(
     from lsml.workflows.promote import promote as job
 
     with Reporter() as reporter:
-        found = job(reference, repeats=repeats, data=data, listener=reporter)
+        found = job(reference, repeats=repeats, data=data, listener=reporter, force=force)
     if json:
         differences = {"ahead": found.ahead, "repeats": found.repeats}
         record = vars(found) | {name: ahead and ahead._asdict() for name, ahead in differences.items()}

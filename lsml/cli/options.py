@@ -61,6 +61,10 @@ Model = Annotated[
     ),
 ]
 RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail if there is no usable GPU.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Only warn where values of patches look wrong; look at them first."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object only.")]
 
 

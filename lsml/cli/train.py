@@ -17,6 +17,7 @@ def train(
     data: options.Data = None,
     seed: options.Seed = None,
     require_gpu: options.RequireGpu = False,
+    force: options.Force = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of an epoch went.")] = False,
     assignments: options.Set = None,
 ) -> None:
@@ -31,7 +32,7 @@ def train(
     from lsml.workflows.train import train as job
 
     with Reporter() as reporter:
-        result = job(loaded, seed=seed, data=data, listener=reporter, require_gpu=require_gpu)
+        result = job(loaded, seed=seed, data=data, listener=reporter, require_gpu=require_gpu, force=force)
     outcome = result.outcome
     if outcome.steps.noun == "epoch":
         typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")
@@ -80,6 +81,7 @@ def tune(
         typer.Option("--keep-probabilities", help="Store each trial's validation probabilities, for lsml ensemble."),
     ] = False,
     require_gpu: options.RequireGpu = False,
+    force: options.Force = False,
     assignments: options.Set = None,
 ) -> None:
     """Run or resume a study, and register its best trial."""
@@ -102,6 +104,7 @@ def tune(
             storage=storage or DEFAULT_STORAGE,
             listener=reporter,
             require_gpu=require_gpu,
+            force=force,
         )
     had = min(sum(result.counts.values()), loaded.study.trials)
     if not result.fresh:
@@ -150,6 +153,7 @@ def refit(
     run_id: Annotated[str, typer.Argument(help="Run id of a complete trial, study or training.", metavar="RUN")],
     on: Annotated[Literal["train+valid"], typer.Option("--on", help="The splits to train on.")] = "train+valid",
     data: options.Data = None,
+    force: options.Force = False,
     json: options.Json = False,
 ) -> None:
     """Train a run's configuration on the train and validation splits together, and register the model."""
@@ -157,7 +161,7 @@ def refit(
     from lsml.workflows.train import refit as job
 
     with Reporter() as reporter:
-        found = job(run_id, on=on, data=data, listener=reporter)
+        found = job(run_id, on=on, data=data, listener=reporter, force=force)
     if json:
         from dataclasses import asdict
 

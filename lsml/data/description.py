@@ -13,6 +13,7 @@ from lsml.config.fields import Section, field
 from lsml.data.formats import look, raster_size, read_array
 from lsml.data.layout import DESCRIPTION, HDF5, Grouping
 from lsml.data.sensor import GROUPS, LANDSLIDE4SENSE, RGB, Band, Sensor, Unit
+from lsml.data.tiles import evenly
 from lsml.errors import ConfigError, DataError
 
 _TILE, _WHOLE = 256, 384
@@ -243,7 +244,7 @@ def draft(images: Sequence[Path]) -> str:
     Raises:
         DataError: an image cannot be read, or has another number of bands than the first.
     """
-    chosen = [images[place] for place in np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int))]
+    chosen = [images[place] for place in evenly(len(images), _LOOKED_AT)]
     with warnings.catch_warnings():
         # A band may have no values in an image.
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -104,12 +104,13 @@ class Sensor:
     def physical(self, stored: np.ndarray, *roles: str) -> np.ndarray:
         """Physical values of the bands of these roles, float64 `(..., roles)`, of stored bands `(..., C)`.
 
+        Without roles, of all bands.
+
         Raises:
             ValueError: there is no such band.
         """
-        chosen = [self.place(role) for role in roles]
-        scales, offsets = (np.array([getattr(self.bands[n], name) for n in chosen]) for name in ("scale", "offset"))
-        return stored[..., chosen].astype(np.float64) * scales + offsets
+        chosen = [self.place(role) for role in roles] if roles else [*range(len(self))]
+        return stored[..., chosen].astype(np.float64) * self.scales[chosen] + self.offsets[chosen]
 
     def least_sum(self, *roles: str) -> float:
         """The least denominator of an index of the bands of these roles, in physical values; below it all is dark.
@@ -130,6 +131,16 @@ class Sensor:
         return np.array(
             [band.role not in _TERRAIN and band.unit in (Unit.REFLECTANCE, Unit.NUMBER) for band in self.bands]
         )
+
+    @cached_property
+    def scales(self) -> np.ndarray:
+        """float64 `(C,)`."""
+        return np.array([band.scale for band in self.bands])
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """float64 `(C,)`."""
+        return np.array([band.offset for band in self.bands])
 
     @cached_property
     def divisors(self) -> np.ndarray:
@@ -182,6 +193,12 @@ class Sensor:
         if not (products.max() <= _ABSOLUTE or (products <= integers * _RELATIVE + _ABSOLUTE).all()):
             return None
         return integers.astype(np.uint16).reshape(stored.shape)
+
+    def over_divisors(self, values: np.ndarray) -> np.ndarray:
+        """bool `(C,)`: over which bands' divisors all stored values `(N,)` are integers, as `as_integers` says it."""
+        products = values[:, None] * self.divisors
+        integers = np.rint(products)
+        return (np.abs(products - integers) <= np.abs(integers) * _RELATIVE + _ABSOLUTE).all(axis=0)
 
     def as_stored(self, packed: np.ndarray) -> np.ndarray:
         """Stored band values float32 `(..., W, C)`, from uint16 integers or from float32 as they are."""

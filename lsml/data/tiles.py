@@ -1,4 +1,4 @@
-"""Squares of one size, cut out of images of any size, and images put together of them."""
+"""Parts of a whole: squares of one size that cover an image, and a few places evenly over many."""
 
 import itertools
 from collections.abc import Callable
@@ -19,6 +19,11 @@ def corners(height: int, width: int, tile: int) -> list[tuple[int, int]]:
         for length in (height, width)
     )
     return list(itertools.product(*starts))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the indices 0..count-1, evenly over all, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
 
 
 def cut(array: np.ndarray, row: int, column: int, tile: int) -> np.ndarray:

@@ -153,9 +153,10 @@ def bands_seen(config: InputConfig, sensor: Sensor) -> list[int]:
 
 def reflectance(stored: KerasTensor, sensor: Sensor) -> KerasTensor:
     """Finite stored bands to their physical values, held to what reflectance x 10,000 can be: 0..65,535."""
-    scales, offsets = (np.array([getattr(band, name) for band in sensor.bands]) for name in ("scale", "offset"))
-    physical = stored * scales.astype("float32")
-    return ops.clip(physical + offsets.astype("float32") if offsets.any() else physical, 0.0, 65535.0)
+    physical = stored * sensor.scales.astype("float32")
+    if sensor.offsets.any():
+        physical += sensor.offsets.astype("float32")
+    return ops.clip(physical, 0.0, 65535.0)
 
 
 def replace_nonfinite(stored: KerasTensor, median: Sequence[float]) -> KerasTensor:

@@ -42,7 +42,7 @@ def _pixel_features(stored: KerasTensor, statistics: BandStatistics) -> KerasTen
     sensor, finite = statistics.sensor, replace_nonfinite(stored, statistics.median)
     physical = reflectance(finite, sensor)
     indices = [spectral_index(physical, index, sensor) for index in indices_of("all", sensor)]
-    bands = physical if (sensor.divisors != 1).all() else _wide(finite, statistics)
+    bands = physical if sensor.published else _wide(finite, statistics)
     return ops.round(ops.concatenate([bands, *((index + 1) * INDEX_STEPS for index in indices)], axis=-1))
 
 

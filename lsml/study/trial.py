@@ -13,6 +13,7 @@ import numpy as np
 from lsml.data.pack import PackedSplit
 from lsml.data.sensor import BLUE, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
 from lsml.data.splits import FoldedData, Split, Steps, TrainingData
+from lsml.data.tiles import evenly
 from lsml.evaluation.evaluate import (
     Evaluation,
     Patch,
@@ -264,7 +265,7 @@ def _panel_patches(split: Split, count: int = _PANEL_PATCHES) -> list[int]:
     The choice depends on the masks alone, so that every trial of a study draws the same.
     """
     order = np.argsort(split.landslide_fractions, kind="stable")
-    return [int(order[place]) for place in np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))]
+    return [int(order[place]) for place in evenly(len(order), count)]
 
 
 def validation_panels(

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from mlflow.exceptions import MlflowException
@@ -51,8 +52,9 @@ class StudyRun:
         data: StudyData,
         root: str,
         note: str,
+        unusual: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
-        """The study's run, marked as running.
+        """The study's run, marked as running, with what is unusual about its patches as tags.
 
         A study keeps the run that it had before: `known`, or where that was not recorded the one with its `identity`.
         A new study takes the run that `mlflow run` made for this process, where there is one, else a run of its own in
@@ -64,8 +66,9 @@ class StudyRun:
         with storage_errors("MLflow run of the study"):
             existing = _existing(client, known) or _by_identity(client, identity)
             if existing is not None:
+                RunWriter(client, existing.info.run_id).log_scores({}, unusual)
                 return cls(client, _resume(client, existing.info.run_id, study))
-            tags = run_tags(Role.STUDY, study, data, root)
+            tags = run_tags(Role.STUDY, study, data, root) | {**unusual}
             run_id = _create(client, tags | {Tag.STUDY: study, Tag.IDENTITY: identity, Tag.NOTE: note})
             RunWriter(client, run_id).describe(params, data, root)
             return cls(client, client.get_run(run_id))

@@ -21,11 +21,12 @@ from lsml.data.pack import PackedSplit
 from lsml.data.scan import Scan
 from lsml.data.sensor import Sensor
 from lsml.data.splits import TrainingData
-from lsml.data.tiles import cut
+from lsml.data.tiles import cut, evenly
 from lsml.errors import DataError
 from lsml.plots.audit import draw_audit, draw_holdout, draw_pairs, draw_separability, draw_similarity
 from lsml.plots.patches import draw_augmented, draw_patches
 from lsml.scoring.metrics import to_csv
+from lsml.workflows.sources import admitted
 from lsml.workspace import Progress, pack_cache
 
 
@@ -40,15 +41,19 @@ def check(root: Path, *, out: Path, progress: Progress) -> checks.CheckResult:
     return result
 
 
-def pack(root: Path, *, out: Path | None, progress: Progress) -> tuple[PackedSplit, ...]:
+def pack(root: Path, *, out: Path | None, force: bool, progress: Progress) -> tuple[PackedSplit, ...]:
     """Packs train and validation below `out`, or in the studies' folder of packs; opens existing packs.
 
     Every byte is compared with the manifest's checksums, also of packs made before. Nothing is removed.
+
+    Args:
+        force: only warn of values that look wrong.
 
     Raises:
         DataError: the folder or its files cannot be used, or a pack differs from what was written.
     """
     data = TrainingData.prepare(root, out or pack_cache(), progress)
+    admitted(data, root, force=force)
     packs = (data.train, data.validation)
     for done, split in enumerate(packs, 1):
         split.verify()
@@ -125,8 +130,7 @@ def _choose(root: Path, patches: int, split: ShownSplit) -> tuple[dict[int, Patc
     """Files by their place in the split, and what they are."""
     splits = training_splits(root)
     files = splits.train if split == "train" else splits.validation
-    places = np.unique(np.linspace(0, len(files) - 1, min(patches, len(files))).astype(int))
-    return {place: files[place] for place in places.tolist()}, splits.sensor
+    return {place: files[place] for place in evenly(len(files), patches)}, splits.sensor
 
 
 def _read(chosen: Iterable[PatchFiles], sensor: Sensor) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -105,7 +105,7 @@ def ensemble(
         lock_file(f"ensemble-{study}"),
         f"study '{study}'",
     ):
-        patches = RecordedData(parent.data.tags, data).prepare(progress)
+        patches, _ = RecordedData(parent.data.tags, data).prepare(progress)
         assert isinstance(patches, TrainingData)
         validation = patches.validation
         candidates = _candidates(client, search, validation, progress)

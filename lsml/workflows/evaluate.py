@@ -9,7 +9,7 @@ import numpy as np
 
 from lsml.data.holdout import training_splits
 from lsml.data.layout import DESCRIPTION, PatchFiles
-from lsml.data.quality import require_known
+from lsml.data.quality import admit, look_at_files
 from lsml.data.scan import layout_of, scan_images
 from lsml.data.sealed import split_protocol, test_split
 from lsml.data.splits import FoldedData, TrainingData
@@ -48,6 +48,7 @@ def evaluate(
     data: str | Path | None = None,
     baseline: bool = False,
     by: Grouped = "none",
+    force: bool = False,
     progress: Progress = SILENT.step,
 ) -> EvaluationReport:
     """Scores a model on a split, and writes scores, pictures and a table into MLflow.
@@ -62,6 +63,7 @@ def evaluate(
         data: the dataset's folder, where it has moved or is another.
         baseline: also score a logistic regression on the bands of one pixel.
         by: `region` to score each region of the patches by itself too.
+        force: only warn of values that look wrong.
         progress: hears how many patches are done.
 
     Raises:
@@ -93,7 +95,7 @@ def evaluate(
     predict, threshold, digest = loaded.predict, loaded.threshold, hashlib.sha256()
     ledger = Ledger.of_run(client, run) if split == "test" else None
     opening = ledger.record(run, model_sha256=loaded.sha256, data=str(root)) if ledger else None
-    require_known(f"{split} split", files, loaded.sensor)
+    unusual = admit(f"{split} split", look_at_files(files, loaded.sensor), force=force)
     evaluation = evaluate_predictions(predictions(predict, patches.hashed(digest)), threshold)
     fingerprint, openings = digest.hexdigest(), None
     if ledger and opening:
@@ -118,7 +120,9 @@ def evaluate(
         regions=regions,
     )
     for target in dict.fromkeys((run.info.run_id, asked.info.run_id)):
-        RunWriter(client, target).evaluation(report)
+        writer = RunWriter(client, target)
+        writer.evaluation(report)
+        writer.log_scores({}, unusual)
     return report
 
 
@@ -205,6 +209,7 @@ def predict(
     model: str | None = None,
     out: str | Path = "predictions",
     pictures: int = 12,
+    force: bool = False,
     progress: Progress = SILENT.step,
 ) -> PredictResult:
     """Writes masks, probabilities and pictures of the patches in `folder` below `out`.
@@ -216,6 +221,7 @@ def predict(
         folder: that holds `image_<number>.h5`, or `img/` with them.
         out: gets `mask/` (uint8 `(H, W)` of 0 and 1), `probability/` (float32 `(H, W)` in 0..1) and `panel/` (PNG).
         pictures: of so many patches, those with the largest share of landslide.
+        force: only warn of values that look wrong.
         progress: hears how many patches are done.
 
     Raises:
@@ -234,7 +240,7 @@ def predict(
     client = open_client()
     source = str(model_run(client, named_run(client, run_id, model)).info.run_id)
     loaded = RunModel(client, source).load()
-    require_known(f"folder {folder}", patches, loaded.sensor)
+    admit(f"folder {folder}", look_at_files(patches, loaded.sensor), force=force)
     predictions = predict_patches(
         loaded.predict,
         patches,

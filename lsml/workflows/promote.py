@@ -78,7 +78,13 @@ class _Contender(NamedTuple):
 
 
 def promote(
-    reference: str, *, repeats: int, data: Path | None, listener: Listener, check: Check = ReloadedScores.of_file
+    reference: str,
+    *,
+    repeats: int,
+    data: Path | None,
+    listener: Listener,
+    force: bool = False,
+    check: Check = ReloadedScores.of_file,
 ) -> Promotion:
     """Makes a model champion of its name, unless it is worse than the champion; registers it first if need be.
 
@@ -88,6 +94,7 @@ def promote(
         reference: a run's id, or `NAME/VERSION` or `NAME@ALIAS` of the registry; a study's run stands for its best.
         repeats: how often to train its configuration again with fresh seeds, whose mean F1 must not be worse either.
         data: the folder of the patches, where they have moved.
+        force: only warn of values that look wrong.
         check: what loads and scores the file anew.
 
     Raises:
@@ -108,7 +115,7 @@ def promote(
         )
         if before == registered.version:
             return promotion
-        patches = RecordedData(challenger.scored_run.data.tags, data).prepare(listener.step)
+        patches, unusual = RecordedData(challenger.scored_run.data.tags, data, force).prepare(listener.step)
         reload = _reload(client, challenger, patches, check)
         again = _repeats(client, challenger, repeats, patches, data, listener)
         decision = _decide(client, challenger, again, model, before)
@@ -121,7 +128,7 @@ def promote(
             ahead=decision.ahead,
             repeats=decision.repeats,
         )
-        tags = _tags(promotion, challenger.scores.kind, decision.shortfall, repeats)
+        tags = _tags(promotion, challenger.scores.kind, decision.shortfall, repeats) | {**unusual}
         (model.set_champion if decision.not_worse else model.tag_version)(registered.version, tags=tags)
     return promotion
 

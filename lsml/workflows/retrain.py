@@ -166,7 +166,7 @@ def reproduce(run_id: str, function: TrialFunction, *, data: Path | None, listen
     run = find_run(open_client(), run_id)
     _check_trained(run)
     config = TrainConfig.from_parameters(run.data.params)
-    patches = RecordedData(run.data.tags, data).prepare(listener.step)
+    patches, _ = RecordedData(run.data.tags, data).prepare(listener.step)
     pruned_after = _reported_steps(run) if run.data.tags.get(Tag.STOPPED) == State.PRUNED else None
     load_keras()
 

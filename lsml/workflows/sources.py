@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lsml.config.schema import TrainConfig
 from lsml.config.space import Space
 from lsml.config.study import DataEntry, SyntheticData
+from lsml.data.holdout import training_splits
+from lsml.data.quality import admit, look_at_masks, look_at_split
 from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData
 from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, LsmlError, ModelError
@@ -64,6 +66,31 @@ SILENT = _Silent()
 """Shows nothing."""
 
 
+def admitted(data: StudyData, root: Path, *, force: bool) -> dict[str, str]:
+    """Warns of what is unusual about the patches of a training; gives it as tags of its run.
+
+    Args:
+        root: their folder.
+        force: warn of values that look wrong too.
+
+    Raises:
+        DataError: values look wrong, and it is not forced.
+    """
+    files = training_splits(root)
+    masks = [*files.train] if len(data.splits) == 1 else [*files.train, *files.validation]
+    tags = admit("masks", look_at_masks(masks, files.sensor), force=force)
+    for split in data.splits:
+        tags |= admit(f"{split.name} split", look_at_split(split), force=force)
+    return tags
+
+
+class _Admitted(NamedTuple):
+    """Patches that may be trained on, and what is unusual about them, as tags of a run."""
+
+    patches: StudyData
+    tags: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class ExperimentData:
     """The patches that an experiment names.
@@ -71,11 +98,13 @@ class ExperimentData:
     Attributes:
         given: their folder, instead of what the experiment names.
         progress: hears what is made or packed.
+        force: take patches whose values look wrong.
     """
 
     entry: DataEntry
     given: str | Path | None
     progress: Progress
+    force: bool = False
 
     @cached_property
     def root(self) -> Path:
@@ -93,21 +122,28 @@ class ExperimentData:
             )
         return root.resolve()
 
-    def prepare(self, cache: Path) -> StudyData:
+    def prepare(self, cache: Path) -> _Admitted:
         """The patches that the experiment's trials train and validate on, packed below `cache`.
 
         Raises:
             DataError: a dataset or file that cannot be used, or more folds than patches.
         """
-        return _prepare(self.root, cache, self.entry.folds, self.entry.repeats, self.progress)
+        patches = _prepare(self.root, cache, self.entry.folds, self.entry.repeats, self.progress)
+        return _Admitted(patches, admitted(patches, self.root, force=self.force))
 
 
 @dataclass(frozen=True)
 class RecordedData:
-    """The patches that a run with these tags was trained on; `given` is their folder, where they have moved."""
+    """The patches that a run with these tags was trained on.
+
+    Attributes:
+        given: their folder, where they have moved.
+        force: take patches whose values look wrong, as a command does that only repeats what was done with them.
+    """
 
     tags: Mapping[str, str]
     given: str | Path | None
+    force: bool = True
 
     @property
     def root(self) -> Path:
@@ -121,7 +157,7 @@ class RecordedData:
             raise DataError(f"dataset {root}", "no such folder", "give its path with --data DIR")
         return root.resolve()
 
-    def prepare(self, progress: Progress) -> StudyData:
+    def prepare(self, progress: Progress) -> _Admitted:
         """The patches, packed.
 
         Raises:
@@ -138,7 +174,7 @@ class RecordedData:
             raise DataError(
                 f"dataset {root}", f"its {names} patches are not those of the run", "give them with --data DIR"
             )
-        return patches
+        return _Admitted(patches, admitted(patches, root, force=self.force))
 
 
 def _prepare(root: Path, cache: Path, folds: int | None, repeats: int, progress: Progress) -> StudyData:
@@ -242,7 +278,7 @@ def _check(group: list[TrainConfig]) -> None:
     raise next((error for error in errors if isinstance(error, ModelError)), errors[0])
 
 
-def open_dataset(folder: str | Path, *, progress: Progress = SILENT.step) -> TrainingData:
+def open_dataset(folder: str | Path, *, force: bool = False, progress: Progress = SILENT.step) -> TrainingData:
     """Opens a dataset as training sees it: its train and validation patches, packed on first use, never its test split.
 
     `dataset.train.batch([0, 1])` gives stored values float32 `(2, H, W, C)` and masks `(2, H, W, 1)` of 0 and 1;
@@ -250,6 +286,7 @@ def open_dataset(folder: str | Path, *, progress: Progress = SILENT.step) -> Tra
 
     Args:
         folder: of the patches, in one of the layouts of `docs/data.md`.
+        force: only warn of values that look wrong.
         progress: hears how many patches are packed.
 
     Raises:
@@ -260,4 +297,6 @@ def open_dataset(folder: str | Path, *, progress: Progress = SILENT.step) -> Tra
         >>> images, masks = dataset.train.batch([0, 1])
         >>> network = lsml.build_model(experiment.base, dataset.statistics)
     """
-    return TrainingData.prepare(Path(folder), pack_cache(), progress)
+    data = TrainingData.prepare(Path(folder), pack_cache(), progress)
+    admitted(data, Path(folder), force=force)
+    return data

@@ -42,6 +42,7 @@ def train(
     data: str | Path | None = None,
     listener: Listener = SILENT,
     require_gpu: bool = False,
+    force: bool = False,
 ) -> TrainResult:
     """Trains the experiment's base configuration once and logs it to MLflow; nothing is registered.
 
@@ -53,6 +54,7 @@ def train(
         data: the folder of the patches, instead of what the experiment names.
         listener: told of each epoch or fold.
         require_gpu: refuse to train on a CPU.
+        force: only warn of values that look wrong.
 
     Raises:
         ConfigError: there is no GPU where one is required.
@@ -68,8 +70,8 @@ def train(
     if require_gpu:
         _check_gpu()
     config = experiment.base if seed is None else experiment.base.model_copy(update={"seed": seed})
-    source = ExperimentData(experiment.data, data, listener.step)
-    patches = source.prepare(pack_cache())
+    source = ExperimentData(experiment.data, data, listener.step, force)
+    patches, unusual = source.prepare(pack_cache())
 
     run = TrainingRun(
         open_client(),
@@ -77,7 +79,7 @@ def train(
         params=flatten(config),
         data=patches,
         root=str(source.root),
-        tags={Tag.EXPERIMENT: experiment.name},
+        tags={Tag.EXPERIMENT: experiment.name, **unusual},
     )
     with run.closing():
         load_keras()
@@ -146,7 +148,7 @@ class _RefitResult:
     earned_f1: float
 
 
-def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> _RefitResult:
+def refit(run_id: str, *, on: On, data: Path | None, listener: Listener, force: bool = False) -> _RefitResult:
     """Trains the configuration of a run on all patches that it was trained and validated on, and registers the model.
 
     A study's run speaks for its best trial. It trains for as many epochs as the run's best one, with the whole
@@ -154,6 +156,7 @@ def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> _Ref
 
     Args:
         data: the folder of the patches, where they have moved.
+        force: only warn of values that look wrong.
 
     Raises:
         ConfigError: the run is not a complete training, or was cross-validated.
@@ -166,8 +169,8 @@ def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> _Ref
     _check_refittable(run)
     run_id = run.info.run_id
     # Checks that the patches are those of the run.
-    recorded = RecordedData(run.data.tags, data)
-    recorded.prepare(listener.step)
+    recorded = RecordedData(run.data.tags, data, force)
+    _, unusual = recorded.prepare(listener.step)
     root = recorded.root
     whole = WholeData.prepare(root, pack_cache(), listener.step)
     summary = _scores_of(run)
@@ -186,7 +189,7 @@ def refit(run_id: str, *, on: On, data: Path | None, listener: Listener) -> _Ref
         config=TrainConfig.from_parameters(run.data.params),
         data=whole,
         root=root,
-        tags={Tag.TRAINED_ON: on, Tag.NOTE: _note(run_id, on, patches, summary)},
+        tags={Tag.TRAINED_ON: on, Tag.NOTE: _note(run_id, on, patches, summary), **unusual},
         scores={"threshold": summary.exported_threshold, Metric.EARNED_F1: summary.value},
     )
     done = training.run(client, function, steps=Steps("epoch", summary.epochs), listener=listener)

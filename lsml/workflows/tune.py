@@ -1,6 +1,7 @@
 """Tuning: one study from its experiment to the registered model."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def tune(
     storage: str = DEFAULT_STORAGE,
     listener: Listener = SILENT,
     require_gpu: bool = False,
+    force: bool = False,
     functions: TrialFunctions = FUNCTIONS,
 ) -> TuneResult:
     """Starts or resumes the study, runs it until each of its trials has ended, and registers the best model.
@@ -48,6 +50,7 @@ def tune(
         storage: SQLAlchemy URL of the study's database.
         listener: told of each trial and each of its epochs or folds.
         require_gpu: refuse workers that would train on a CPU.
+        force: only warn of values that look wrong.
         functions: what workers run.
 
     Raises:
@@ -65,7 +68,7 @@ def tune(
     study = check_name("study", study or experiment.name)
     experiment = experiment.for_engine()
     weights = check_weights(experiment.space, experiment.base)
-    source = ExperimentData(experiment.data, data, listener.step)
+    source = ExperimentData(experiment.data, data, listener.step, force)
     root = source.root
     folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
     folder = folder.resolve()
@@ -74,7 +77,7 @@ def tune(
         f"study '{study}'",
         fix="wait until it has ended, or choose another --study NAME",
     ):
-        patches = source.prepare(pack_cache().resolve())
+        patches, unusual = source.prepare(pack_cache().resolve())
         asked, experiment = experiment, experiment.for_data(patches.splits[0].sensor.without_effect)
         idle = tuple(sorted(asked.space.dimensions.keys() - experiment.space.dimensions.keys()))
         queue = SearchQueue(
@@ -90,7 +93,7 @@ def tune(
         chosen = result and result.get("limit") == experiment.study.max_cost and "baselines" in result
         if result and chosen and queue.ended() >= len(queue.wanted()):
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
-        run = _Study(experiment, study, storage, queue, patches, root, folder, listener, functions, idle)
+        run = _Study(experiment, study, storage, queue, patches, unusual, root, folder, listener, functions, idle)
         return run.run(require_gpu)
 
 
@@ -107,6 +110,7 @@ class _Study:
     storage: str
     queue: SearchQueue
     data: StudyData
+    unusual: Mapping[str, str]
     root: Path
     folder: Path
     listener: Listener
@@ -185,6 +189,7 @@ class _Study:
             data=self.data,
             root=str(self.root),
             note=f"**{self.name}**: {self.experiment.description}".strip(),
+            unusual=self.unusual,
         )
         self.queue.parent_run_id = opened.run.info.run_id
         return opened

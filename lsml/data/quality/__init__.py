@@ -1,0 +1,162 @@
+"""What is wrong with the values of patches, as `lsml data check` and every door ask it.
+
+`lsml data check` looks at every file and lists what the rules say. The doors (tune, train, refit, promote, pack,
+evaluate, predict) look at a few patches, evenly over all: `admit` refuses what cannot be learnt from or would be
+mistaken for something else, and warns of what is only unusual.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lsml.data.formats import read_image, read_mask
+from lsml.data.layout import PatchFiles
+from lsml.data.listing import Finding
+from lsml.data.pack import PackedSplit
+from lsml.data.quality.look import Look
+from lsml.data.quality.rules import HOLES, REPLACED, RULES, Seen
+from lsml.data.sensor import Sensor
+from lsml.data.tiles import evenly
+from lsml.errors import DataError, DataWarning
+from lsml.names import Tag
+
+_LOOKED_AT = 16
+
+_FEW_LANDSLIDES, _MANY_LANDSLIDES = 0.001, 0.5
+"""Landslide shares of a split that are worth a word: about .02 is what the published train split has."""
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def examine(looks: Sequence[Look], sensor: Sensor, *, trained: bool = False) -> list[Finding]:
+    """What is wrong with the patches, together or some of them alone, whose names are the findings' files.
+
+    Args:
+        trained: whether the sensor's typical values are those of the patches that a model was trained on.
+    """
+    found: dict[str, Finding] = {}
+    left = list(looks)
+    for rule in RULES:
+        if not left or rule.kind in found:
+            continue
+        together = rule.says(Seen(left, sensor, trained))
+        alone = [look for look in left if rule.says(Seen([look], sensor, trained))]
+        if not (together or alone):
+            continue
+        severity = rule.together if together else rule.alone
+        text = together or rule.says(Seen(alone, sensor, trained)) or rule.says(Seen(alone[:1], sensor, trained))
+        names = tuple(look.name for look in alone or left)
+        found[rule.kind] = Finding(severity, rule.kind, names, text)
+        if severity == "error":
+            left = [look for look in left if look.name not in names]
+    return list(found.values())
+
+
+def examine_masks(folder: str, fractions: Sequence[float] | np.ndarray) -> list[Finding]:
+    """What is wrong with the shares of landslide in the masks of a split, whose folder or name is given; 0..1 each."""
+    if not len(fractions):
+        return []
+    share = float(np.mean(fractions))
+    if share in (0.0, 1.0):
+        why = "not one landslide pixel" if share == 0 else "every pixel is landslide"
+        fix = "add patches with and without landslide, or look at the masks: lsml data check DIR"
+        return [Finding("error", "one class", (folder,), f"{why}: nothing to learn from or to score; {fix}")]
+    if _FEW_LANDSLIDES <= share <= _MANY_LANDSLIDES:
+        return []
+    few = f"only {share:.3%} of the pixels are landslide; give more patches with landslides"
+    many = f"{share:.1%} of the pixels are landslide; are the masks inverted?"
+    return [Finding("warning", "imbalance", (folder,), few if share < _FEW_LANDSLIDES else many)]
+
+
+def examine_forms(forms: Mapping[str, str]) -> list[Finding]:
+    """Whether masks with landslide, by their names, mark it in the same form, as `form_of` tells it."""
+    often = Counter(form for form in forms.values() if form)
+    if len(often) < 2:
+        return []
+    usual = often.most_common(1)[0][0]
+    files = tuple(name for name, form in forms.items() if form not in ("", usual))
+    why = f"masks are in several forms: {', '.join(f'{n} {form}' for form, n in often.most_common())}"
+    return [Finding("warning", "forms of masks", files, f"{why}; do they all mean the same?")]
+
+
+def form_of(mask: np.ndarray, notes: set[str]) -> str:
+    """How a mask marks landslide, by what `read_mask` noted of it; empty where it marks none."""
+    said = [note.removeprefix("masks ") for note in notes if note.startswith("masks of")]
+    return (said[0] if said else "of 0 and 1") if mask.any() else ""
+
+
+def require_usable(*splits: PackedSplit) -> None:
+    """Whether each split can be learnt from and scored, whatever its values are.
+
+    Raises:
+        DataError: a split has no landslide, or nothing else.
+    """
+    for split in splits:
+        for finding in examine_masks(split.name, split.landslide_fractions):
+            if finding.severity == "error":
+                raise _error(f"{split.name} split", finding)
+
+
+def look_at_split(split: PackedSplit) -> list[Finding]:
+    """What is wrong with a few patches of a split, and with all of its masks."""
+    chosen = evenly(len(split), _LOOKED_AT)
+    looks = [Look.of(split.ids[n], split.image(n), split.sensor, split.mask(n)) for n in chosen]
+    # A pack has replaced them.
+    lacking = ", ".join(f"{count} in {band}" for band, count in split.nonfinite.items() if count)
+    holes = [Finding("warning", "not finite", (split.name,), f"{HOLES}: {lacking}; {REPLACED}")] if lacking else []
+    return [*examine(looks, split.sensor), *holes, *examine_masks(split.name, split.landslide_fractions)]
+
+
+def look_at_masks(files: Sequence[PatchFiles], sensor: Sensor) -> list[Finding]:
+    """Whether a few masks mark landslide in the same form.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
+    forms = {}
+    for patch in [files[n] for n in evenly(len(files), _LOOKED_AT)]:
+        if patch.mask:
+            notes: set[str] = set()
+            forms[str(patch.mask)] = form_of(read_mask(patch.mask, sensor, notes), notes)
+    return examine_forms(forms)
+
+
+def look_at_files(files: Sequence[PatchFiles], sensor: Sensor) -> list[Finding]:
+    """What is wrong with a few files that a model is to predict, whose sensor's typical values it was trained on.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
+    chosen = [files[n] for n in evenly(len(files), _LOOKED_AT)]
+    looks = [
+        Look.of(
+            patch.id, read_image(patch.image, sensor), sensor, read_mask(patch.mask, sensor) if patch.mask else None
+        )
+        for patch in chosen
+    ]
+    return examine(looks, sensor, trained=True)
+
+
+def admit(what: str, findings: Sequence[Finding], *, force: bool) -> dict[str, str]:
+    """Warns of what is wrong with patches, which `what` names; gives it as tags of a run.
+
+    Args:
+        force: warn of errors too.
+
+    Raises:
+        DataError: the first error, unless it is forced.
+    """
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors and not force:
+        raise _error(what, errors[0], "; --force takes them as they are")
+    for finding in findings:
+        warnings.warn(DataWarning(str(_error(what, finding))), stacklevel=2)
+    split = what.removesuffix(" split")
+    said = {Tag.FORCED: errors, Tag.WARNING: [finding for finding in findings if finding not in errors]}
+    return {f"{tag}{split}": " | ".join(finding.text for finding in each) for tag, each in said.items() if each}
+
+
+def _error(what: str, finding: Finding, otherwise: str = "") -> DataError:
+    why, _, fix = finding.text.partition("; ")
+    return DataError(what, why, fix + otherwise)
