@@ -104,6 +104,10 @@ def _describe(folder: Folder) -> None:
     from lsml.workflows.data import describe as job
 
     path = job(folder)
+    if path is None:
+        typer.echo("these are Landslide4Sense's 14 bands, by their values: no dataset.yaml is needed")
+        typer.echo(f"next: lsml data check {folder}")
+        return
     typer.echo(f"wrote {path}")
     typer.echo(f"next: fill in roles, units and scales in it, then lsml data check {folder}")
 

@@ -74,8 +74,8 @@ def provenance(identity: str) -> dict[str, str]:
     return {} if identity in ("none", "imagenet") else {"weights_sha256": identity}
 
 
-def check_suits(config: TrainConfig) -> None:
-    """Whether the rest of a configuration suits its pretrained weights, whatever is in their file.
+def check_suits(config: TrainConfig, sensor: Sensor) -> None:
+    """Whether the rest of a configuration and the sensor suit its pretrained weights, whatever is in their file.
 
     Raises:
         ConfigError: it does not.
@@ -111,6 +111,9 @@ def check_suits(config: TrainConfig) -> None:
             "inflate carries filters to blue, green and red, and input.visible is false",
             "set input.visible=true or model.stem=project",
         )
+    if model.stem == "inflate" and not sensor.has(*_CHANNELS):
+        why = f"inflate carries filters to blue, green and red, which {sensor.name} lacks"
+        raise ConfigError("model.stem", why, "set model.stem=project")
 
 
 def stem_input(
@@ -128,11 +131,8 @@ def stem_input(
 
     from lsml.models.inputs import bands_seen, scaled_moments
 
-    check_suits(config)
     sensor = statistics.sensor
-    if config.model.stem == "inflate" and not sensor.has(*_CHANNELS):
-        why = f"inflate carries filters to blue, green and red, which {sensor.name} lacks"
-        raise ConfigError("model.stem", why, "set model.stem=project")
+    check_suits(config, sensor)
     bands, n_features = bands_seen(config.input, sensor), features.shape[-1]
     mean, std = np.zeros(n_features), np.ones(n_features)
     mean[: len(bands)], std[: len(bands)] = (moment[bands] for moment in scaled_moments(config.input, statistics))

@@ -38,7 +38,7 @@ _DELETED = re.compile("The (run|experiment) ([0-9a-f]+) must be in the 'active' 
 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or the database file in the current folder that a bare `mlflow ui` shows."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_TRACKING_URI
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _DEFAULT_TRACKING_URI
 
 
 def open_client() -> Client:
@@ -57,17 +57,39 @@ def open_client() -> Client:
     # It says at length what is in the exception that it raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = tracking_uri()
+    registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+    _check_scheme("MLFLOW_TRACKING_URI", uri)
+    _check_scheme("MLFLOW_REGISTRY_URI", registry)
     _check_can_be_made(database_file(uri))
     # Two processes that open a fresh database race in its schema migration and can leave it unusable.
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
-        client = Client(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+        client = Client(tracking_uri=uri, registry_uri=registry)
         client.search_experiments(max_results=1)
         _follow_moved_folder(uri)
     return client
 
 
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
+
+
+def _check_scheme(variable: str, uri: str) -> None:
+    """Refuses what is no database and no server, a folder too, where MLflow is not told to keep runs in one."""
+    scheme, colon, _ = uri.partition(":")
+    folders = bool(os.environ.get("MLFLOW_ALLOW_FILE_STORE"))
+    if scheme.partition("+")[0] in _SCHEMES or (folders and (scheme == "file" or not colon)):
+        return
+    # It may hold a password.
+    shown = scheme if "@" in uri else uri
+    example = f"sqlite:///{Path(shown).name or 'mlflow'}".removesuffix(".db") + ".db"
+    fix = f"give the URL of one, such as {example if not colon else _DEFAULT_TRACKING_URI}"
+    raise StorageError(f"{variable} {shown}", "names no database and no server", fix)
+
+
 def _check_can_be_made(database: Path | None) -> None:
     """Refuses at once a database file that is not there and cannot be made, which MLflow would try for two minutes."""
+    if database and database.is_dir():
+        fix = f"give a file in it, such as sqlite:///{database / 'mlflow.db'}"
+        raise StorageError(f"MLflow store {database}", "is a folder, not a database file", fix)
     if database and not database.exists() and not os.access(database.parent, os.W_OK):
         raise StorageError(
             f"MLflow store {database}",

@@ -16,10 +16,11 @@ from lsml.data.augment import Augmentation
 from lsml.data.description import draft, regions_alone
 from lsml.data.formats import read_image, read_mask
 from lsml.data.holdout import training_splits
-from lsml.data.layout import DESCRIPTION, PatchFiles
+from lsml.data.layout import DESCRIPTION, HDF5, PatchFiles
 from lsml.data.pack import PackedSplit
+from lsml.data.quality import look_at_files
 from lsml.data.scan import Scan
-from lsml.data.sensor import Sensor
+from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.splits import TrainingData
 from lsml.data.tiles import cut, evenly
 from lsml.errors import DataError
@@ -61,8 +62,11 @@ def pack(root: Path, *, out: Path | None, force: bool, progress: Progress) -> tu
     return packs
 
 
-def describe(root: Path) -> Path:
+def describe(root: Path) -> Path | None:
     """Writes a `dataset.yaml` to be filled in into the dataset's folder, by looking at its train images.
+
+    Returns:
+        Its path; None where it is not needed, as the images are Landslide4Sense's by their values.
 
     Raises:
         ConfigError: there is such a file, and it has a mistake.
@@ -70,12 +74,26 @@ def describe(root: Path) -> Path:
     """
     scan = Scan.of(root, ("train", "validation"))
     path, told = scan.root / DESCRIPTION, regions_alone(scan.root)
-    scan.require("train")
+    files = scan.require("train")
+    if _of_landslide4sense(files):
+        return None
     try:
         path.write_text(draft(scan.images) + told, encoding="utf-8")
     except OSError as error:
         raise DataError(f"description {path}", f"cannot be written: {error.strerror}", "check the folder") from None
     return path
+
+
+def _of_landslide4sense(files: Sequence[PatchFiles]) -> bool:
+    """Whether images are what their format is taken for without a description."""
+    if files[0].image.suffix.lower() not in HDF5:
+        return False
+    try:
+        found = look_at_files([patch._replace(mask=None) for patch in files], LANDSLIDE4SENSE)
+    except DataError:
+        # Other bands, or a file that the draft will not get over either.
+        return False
+    return not any(finding.severity == "error" for finding in found)
 
 
 EPOCHS = 5

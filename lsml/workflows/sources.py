@@ -15,6 +15,7 @@ from lsml.config.space import Space
 from lsml.config.study import DataEntry, SyntheticData
 from lsml.data.holdout import training_splits
 from lsml.data.quality import admit, look_at_masks, look_at_split
+from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData
 from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, LsmlError, ModelError
@@ -122,6 +123,17 @@ class ExperimentData:
             )
         return root.resolve()
 
+    @property
+    def sensor(self) -> Sensor:
+        """What their bands are; a synthetic dataset is not made for that.
+
+        Raises:
+            DataError: the folder does not exist, or what its bands are is not known.
+        """
+        if self.given is None and self.entry.synthetic is not None:
+            return LANDSLIDE4SENSE
+        return training_splits(self.root).sensor
+
     def prepare(self, cache: Path) -> _Admitted:
         """The patches that the experiment's trials train and validate on, packed below `cache`.
 
@@ -200,16 +212,20 @@ def _synthetic(settings: SyntheticData, progress: Progress) -> Path:
     return root.resolve()
 
 
-def check_weights(space: Space, base: TrainConfig) -> dict[str, str]:
+def check_weights(space: Space, base: TrainConfig, data: ExperimentData) -> dict[str, str]:
     """SHA-256 of every file of weights that the search can choose, by its name in the configuration.
 
     The base configuration, with which a study starts, has to be one that can start from its weights; of all others
     that the search can choose, each source of weights needs one. Where there is any source, Keras reads them all, in
     a process of its own: this one, which is to coordinate, loads none of it.
 
+    Args:
+        data: the patches, whose bands have to suit them too.
+
     Raises:
+        DataError: what the bands are is not known.
         ModelError: weights cannot be had, or fit no encoder that the search can choose with them.
-        ConfigError: the rest of the configuration does not suit them.
+        ConfigError: the rest of the configuration, or the bands, do not suit them.
     """
     configs = [config for config in space.combinations(base, FIELDS) if config.model.pretrained]
     if not configs:
@@ -222,16 +238,16 @@ def check_weights(space: Space, base: TrainConfig) -> dict[str, str]:
     }
     if base.model.pretrained:
         sources[base.model.weights] = [base]
-    _in_own_process(list(sources.values()))
+    _in_own_process(list(sources.values()), data.sensor)
     return digests
 
 
-def _in_own_process(groups: list[list[TrainConfig]]) -> None:
+def _in_own_process(groups: list[list[TrainConfig]], sensor: Sensor) -> None:
     """Runs `_check` on each group in a process of its own, and raises what it raised."""
     prepare_process()
     context = multiprocessing.get_context("spawn")
     answer, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, groups), daemon=True)
+    process = context.Process(target=_answer, args=(sender, groups, sensor), daemon=True)
     process.start()
     sender.close()
     try:
@@ -245,28 +261,28 @@ def _in_own_process(groups: list[list[TrainConfig]]) -> None:
         raise error
 
 
-def _answer(sender: Connection, groups: list[list[TrainConfig]]) -> None:
+def _answer(sender: Connection, groups: list[list[TrainConfig]], sensor: Sensor) -> None:
     """Runs in the other process; sends the first error, or None."""
     # A terminal interrupts both; this one is killed by the other.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         load_keras()
         for group in groups:
-            _check(group)
+            _check(group, sensor)
     except LsmlError as error:
         sender.send(error)
     else:
         sender.send(None)
 
 
-def _check(group: list[TrainConfig]) -> None:
+def _check(group: list[TrainConfig], sensor: Sensor) -> None:
     """Raises why no configuration of the group can start from its weights, unless one can."""
     errors: list[LsmlError] = []
     tried: set[tuple[str, int]] = set()
     for config in group:
         encoder = config.model.encoder, config.model.filters
         try:
-            check_suits(config)
+            check_suits(config, sensor)
             if encoder in tried:
                 continue
             tried.add(encoder)

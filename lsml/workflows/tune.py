@@ -67,8 +67,8 @@ def tune(
     """
     study = check_name("study", study or experiment.name)
     experiment = experiment.for_engine()
-    weights = check_weights(experiment.space, experiment.base)
     source = ExperimentData(experiment.data, data, listener.step, force)
+    weights = check_weights(experiment.space, experiment.base, source)
     root = source.root
     folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
     folder = folder.resolve()

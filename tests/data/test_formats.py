@@ -462,14 +462,23 @@ def test_100_gib_are_refused_before_they_are_read(tmp_path: Path) -> None:
     with rasterio.open(path, "w", driver="GTiff", height=330_000, width=330_000, count=1, dtype="uint8", **blocks):
         pass
     assert path.stat().st_size < 10**6
-    # 330,000 ** 2.
-    line = refusal(path, read_array)
-    assert "declares 108,900,000,000 bytes, limit 1,073,741,824; cut it into patches" in line
+    # 330,000 ** 2, and eight times as many bytes.
+    says = "declares 108,900,000,000 values, which take 871,200,000,000 bytes in memory, limit 4,294,967,296; cut it"
+    assert says in refusal(path, read_array)
     long = tmp_path / "a.npy"
     with long.open("wb") as file:
         file.write(header("{'descr': '|u1', 'fortran_order': False, 'shape': (330000, 330000)}"))
         file.truncate(108_900_000_000 + 200)
-    assert "declares 108,900,000,000 bytes, limit 1,073,741,824" in refusal(long, read_array)
+    assert says in refusal(long, read_array)
+
+
+def test_a_small_type_is_counted_as_what_it_takes_in_memory(tmp_path: Path) -> None:
+    """13,400 ** 2 pixels of three bytes are 539 million values: .5 GiB in the file, and 4.01 as float64."""
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        file.write(header("{'descr': '|u1', 'fortran_order': False, 'shape': (13400, 13400, 3)}"))
+        file.truncate(13_400**2 * 3 + 200)
+    assert "declares 538,680,000 values, which take 4,309,440,000 bytes in memory" in refusal(path, read_array)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex_int16"])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lsml.config.schema import TrainConfig, with_values
@@ -70,6 +71,22 @@ def test_weights_that_no_trial_could_use_end_the_study_before_it_begins(
     assert line.startswith(f"lsml: error: model.weights {weights}: ")
     assert says in line
     assert done.returncode == 5
+    assert sorted(folder.iterdir()) == before
+
+
+def test_weights_that_the_bands_do_not_suit_end_the_study_before_it_begins(folder: Path, tmp_path: Path) -> None:
+    """`inflate` on a sensor without blue, green and red: told before anything is packed, without a worker."""
+    for kind in ("images", "masks"):
+        (tmp_path / "data/train" / kind).mkdir(parents=True)
+        for number in range(4):
+            value = np.full((32, 32), number + 1.0) if kind == "images" else np.eye(32, dtype=np.uint8)
+            np.save(tmp_path / "data/train" / kind / f"{number}.npy", value)
+    (tmp_path / "data/dataset.yaml").write_text("name: radar\nbands: [{name: VV, unit: decibels}]\n")
+    _weights(folder / "tiny.weights.h5", seed=1)
+    _choose(folder, weights="tiny.weights.h5", encoders="resnet18")
+    before = sorted(folder.iterdir())
+    with pytest.raises(ConfigError, match="inflate carries filters to blue, green and red, which radar lacks"):
+        run(tmp_path / "data", sleeping, Listener(), trials=1)
     assert sorted(folder.iterdir()) == before
 
 

@@ -38,7 +38,8 @@ _OPTIONS = {
 }
 
 _NUMPY_MAGIC = b"\x93NUMPY"
-_MAX_BYTES = 2**30
+_MAX_VALUES = 2**29
+"""Of one file; as float64, in which images are read, they take 4 GiB, of whatever type they lie there."""
 _REPLACE = "replace it by an intact copy"
 _NUMBERS = "write it as integers or floats"
 _DESCRIBE = "describe it in dataset.yaml: lsml data describe DIR writes a draft"
@@ -74,7 +75,7 @@ def read_array(path: Path) -> np.ndarray:
     """What a raster or NumPy file holds, `(H, W, C)` or `(C, H, W)` as it lies there, of its own type.
 
     Raises:
-        DataError: the file cannot be read, is larger than 1 GiB, or holds no numbers.
+        DataError: the file cannot be read, has more than 2**29 values, or holds no numbers.
     """
     return _read(path).colours
 
@@ -97,7 +98,7 @@ def _read_raster(path: Path) -> _Raster:
     with _opened(path) as file:
         if file.dtypes[0].startswith("complex"):
             raise DataError(f"file {path}", f"holds {file.dtypes[0]}, not numbers", _NUMBERS)
-        _check_size(path, (file.count, file.height, file.width), file.dtypes[0])
+        _check_size(path, (file.count, file.height, file.width))
         array = np.moveaxis(file.read(), 0, -1)
         alpha = file.count > 1 and file.colorinterp[-1].name == "alpha" and array.dtype.kind == "u"
         return _Raster(array, _palette(file), file.nodata, alpha, file.driver == "JPEG")
@@ -219,15 +220,16 @@ def _read_numpy(path: Path) -> np.ndarray:
         raise _unreadable(path, error) from None
     except Exception:  # noqa: BLE001 - what else NumPy's parser raises of a header says nothing to anybody
         raise DataError(f"file {path}", "has a damaged header", _REPLACE) from None
-    _check_size(path, array.shape, array.dtype)
+    _check_size(path, array.shape)
     return np.array(array)
 
 
-def _check_size(path: Path, shape: tuple[int, ...], dtype: str | np.dtype) -> None:
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size > _MAX_BYTES:
-        raise DataError(f"file {path}", f"declares {size:,} bytes, limit {_MAX_BYTES:,}", "cut it into patches")
-    if size == 0:
+def _check_size(path: Path, shape: tuple[int, ...]) -> None:
+    values = math.prod(shape)
+    if values > _MAX_VALUES:
+        why = f"declares {values:,} values, which take {8 * values:,} bytes in memory, limit {8 * _MAX_VALUES:,}"
+        raise DataError(f"file {path}", why, "cut it into patches")
+    if values == 0:
         raise DataError(f"file {path}", f"holds nothing: shape {shape}", _REPLACE)
 
 

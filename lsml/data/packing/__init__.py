@@ -185,7 +185,7 @@ class _Source:
         return DataError(
             f"pack {target}",
             f"{error.strerror or error} (a pack of {len(self)} patches takes {size:,} bytes or more)",
-            "free space there, or choose another folder",
+            "free space there, or choose another folder that can be written to",
         )
 
 
@@ -213,7 +213,7 @@ def _build(target: Path, source: _Source, progress: Progress | None) -> None:
     """Writes the pack beside `target` and renames it; what a killed process left there is removed first."""
     unfinished = target.with_name(target.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
+    unfinished.mkdir(parents=True)
     try:
         content = write_arrays(unfinished / IMAGES, unfinished / MASKS, source, progress)
         ids, digests = source.ids, content.digests
