@@ -1,5 +1,6 @@
 """What a dataset's patches are: read from its `dataset.yaml`, or told by looking at the first image of train."""
 
+import os
 import textwrap
 import warnings
 from collections.abc import Iterable, Sequence
@@ -130,6 +131,8 @@ class _DatasetFields(Section):
             raise ConfigError(what, "none are listed", "list each band of the files, in their order")
         if "" in names:
             raise ConfigError(what, "one has no name", own_name)
+        if not all(name.isprintable() for name in names):
+            raise ConfigError(what, "a name has a line break or another control character", own_name)
         for values, fix in ((names, own_name), (roles, "give each role to one band")):
             for twice in (value for value in values if value and values.count(value) > 1):
                 raise ConfigError(what, f"'{twice}' is there twice", fix)
@@ -171,7 +174,7 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
     """
     for folder in folders:
         file = folder / DESCRIPTION
-        if file.is_file() and (sensor := _read(file).sensor(f"description {file}")):
+        if os.path.lexists(file) and (sensor := _read(file).sensor(f"description {file}")):
             return sensor
     if not images or images[0].suffix.lower() in HDF5:
         return LANDSLIDE4SENSE
@@ -193,7 +196,7 @@ def regions_alone(folder: Path) -> str:
         DataError: it describes bands.
     """
     file = folder / DESCRIPTION
-    if not file.exists():
+    if not os.path.lexists(file):
         return ""
     if _read(file).sensor(f"description {file}"):
         raise DataError(f"description {file}", "already exists", "edit it, or remove it first")
@@ -202,6 +205,8 @@ def regions_alone(folder: Path) -> str:
 
 def _read(file: Path) -> _DatasetFields:
     what = f"description {file}"
+    if not file.is_file():
+        raise ConfigError(what, "not a regular file, nor a link to one", "write it anew: lsml data describe DIR")
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -88,7 +88,7 @@ def _check_scheme(variable: str, uri: str) -> None:
 def _check_can_be_made(database: Path | None) -> None:
     """Refuses at once a database file that is not there and cannot be made, which MLflow would try for two minutes."""
     if database and database.is_dir():
-        fix = f"give a file in it, such as sqlite:///{database / 'mlflow.db'}"
+        fix = f"give a file in it, such as sqlite:///{database}/runs.db"
         raise StorageError(f"MLflow store {database}", "is a folder, not a database file", fix)
     if database and not database.exists() and not os.access(database.parent, os.W_OK):
         raise StorageError(

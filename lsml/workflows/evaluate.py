@@ -95,7 +95,7 @@ def evaluate(
     predict, threshold, digest = loaded.predict, loaded.threshold, hashlib.sha256()
     ledger = Ledger.of_run(client, run) if split == "test" else None
     opening = ledger.record(run, model_sha256=loaded.sha256, data=str(root)) if ledger else None
-    unusual = admit(f"{split} split", look_at_files(files, loaded.sensor), force=force)
+    unusual = admit({f"{split} split": look_at_files(files, loaded.sensor)}, force=force)
     evaluation = evaluate_predictions(predictions(predict, patches.hashed(digest)), threshold)
     fingerprint, openings = digest.hexdigest(), None
     if ledger and opening:
@@ -240,7 +240,7 @@ def predict(
     client = open_client()
     source = str(model_run(client, named_run(client, run_id, model)).info.run_id)
     loaded = RunModel(client, source).load()
-    admit(f"folder {folder}", look_at_files(patches, loaded.sensor), force=force)
+    admit({f"folder {folder}": look_at_files(patches, loaded.sensor)}, force=force)
     predictions = predict_patches(
         loaded.predict,
         patches,

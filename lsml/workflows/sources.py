@@ -78,11 +78,9 @@ def admitted(data: StudyData, root: Path, *, force: bool) -> dict[str, str]:
         DataError: values look wrong, and it is not forced.
     """
     files = training_splits(root)
-    masks = [*files.train] if len(data.splits) == 1 else [*files.train, *files.validation]
-    tags = admit("masks", look_at_masks(masks, files.sensor), force=force)
-    for split in data.splits:
-        tags |= admit(f"{split.name} split", look_at_split(split), force=force)
-    return tags
+    masks = (*files.train, *(files.validation if len(data.splits) > 1 else ()))
+    of_splits = {f"{split.name} split": look_at_split(split) for split in data.splits}
+    return admit({"masks": look_at_masks(masks, files.sensor), **of_splits}, force=force)
 
 
 class _Admitted(NamedTuple):
@@ -130,9 +128,8 @@ class ExperimentData:
         Raises:
             DataError: the folder does not exist, or what its bands are is not known.
         """
-        if self.given is None and self.entry.synthetic is not None:
-            return LANDSLIDE4SENSE
-        return training_splits(self.root).sensor
+        made = self.given is None and self.entry.synthetic is not None
+        return LANDSLIDE4SENSE if made else training_splits(self.root).sensor
 
     def prepare(self, cache: Path) -> _Admitted:
         """The patches that the experiment's trials train and validate on, packed below `cache`.

@@ -1,7 +1,9 @@
 """What a dataset's patches are: by its `dataset.yaml`, each mistake in one line, or told by looking at them."""
 
 import itertools
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -77,6 +79,7 @@ def test_the_first_folder_with_a_description_counts(tmp_path: Path) -> None:
         ("bands: [{role: red}]", "bands.0.name: is required; add it"),
         ("bands: [{name: 8}]", "bands.0.name: must be text, not 8"),
         ("bands: [{name: ' '}]", "bands: one has no name; give each band a name of its own"),
+        ('bands: [{name: "a\\nb"}]', "bands: a name has a line break or another control character; give each"),
         ("bands: [{name: a}, {name: a}]", "bands: 'a' is there twice; give each band a name of its own"),
         (
             "bands: [{name: a, role: red}, {name: b, role: red}]",
@@ -201,6 +204,14 @@ def test_other_bands_have_to_be_described(array: np.ndarray, shown: str, tmp_pat
             describe([tmp_path], [path])
         assert f"file {path}: {shown}: " in str(refused.value)
         assert "describe them in dataset.yaml: lsml data describe DIR writes a draft" in str(refused.value)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("gone")])
+def test_a_description_that_is_no_file_is_not_overlooked(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """A folder, a pipe, from which nothing would ever come, and a link that leads nowhere."""
+    make(tmp_path / "dataset.yaml")
+    with pytest.raises(ConfigError, match="not a regular file, nor a link to one; write it anew"):
+        describe([tmp_path], [])
 
 
 @pytest.mark.parametrize("ending", [".npy", ".tif", ".h5"])

@@ -65,7 +65,7 @@ def _files(folder: Path) -> list[PatchFiles]:
 
 def _require_known(files: list[PatchFiles], sensor: Sensor) -> None:
     """What predict and evaluate ask of files."""
-    admit("folder x", look_at_files(files, sensor), force=False)
+    admit({"folder x": look_at_files(files, sensor)}, force=False)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -138,23 +138,26 @@ def look_at_files(files: Sequence[PatchFiles], sensor: Sensor) -> list[Finding]:
     return examine(looks, sensor, trained=True)
 
 
-def admit(what: str, findings: Sequence[Finding], *, force: bool) -> dict[str, str]:
-    """Warns of what is wrong with patches, which `what` names; gives it as tags of a run.
+def admit(found: Mapping[str, Sequence[Finding]], *, force: bool) -> dict[str, str]:
+    """Warns of what is wrong with patches; gives it as tags of a run.
 
     Args:
+        found: what was found, by what it is said of, such as `train split`.
         force: warn of errors too.
 
     Raises:
         DataError: the first error, unless it is forced.
     """
-    errors = [finding for finding in findings if finding.severity == "error"]
+    each = [(what, finding) for what, findings in found.items() for finding in findings]
+    errors = [(what, finding) for what, finding in each if finding.severity == "error"]
     if errors and not force:
-        raise _error(what, errors[0], "; --force takes them as they are")
-    for finding in findings:
+        raise _error(*errors[0], otherwise="; --force takes them as they are")
+    tags: dict[str, str] = {}
+    for what, finding in each:
         warnings.warn(DataWarning(str(_error(what, finding))), stacklevel=2)
-    split = what.removesuffix(" split")
-    said = {Tag.FORCED: errors, Tag.WARNING: [finding for finding in findings if finding not in errors]}
-    return {f"{tag}{split}": " | ".join(finding.text for finding in each) for tag, each in said.items() if each}
+        tag = f"{Tag.FORCED if finding.severity == 'error' else Tag.WARNING}{what.removesuffix(' split')}"
+        tags[tag] = " | ".join([*filter(None, [tags.get(tag)]), finding.text])
+    return tags
 
 
 def _error(what: str, finding: Finding, otherwise: str = "") -> DataError:
