@@ -22,8 +22,17 @@ def _optional(convert: Callable[[str], Any], name: str) -> Any:
     return parse
 
 
+def _natural(text: str) -> int:
+    """Raises BadParameter where it is below 0, ValueError where it is no integer."""
+    number = int(text)
+    if number < 0:
+        raise typer.BadParameter(f"{number} is below 0")
+    return number
+
+
 text = _optional(str, "text")
 integer = _optional(int, "integer")
+natural = _optional(_natural, "integer")
 path = _optional(Path, "path")
 
 Experiment = Annotated[str, typer.Argument(help="The experiment's YAML file.", metavar="EXPERIMENT", show_default=True)]
@@ -35,7 +44,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Set a hyperparameter, such as model.depth=4.", metavar="FIELD=VALUE"),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.", parser=integer, metavar="N")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.", parser=natural, metavar="N")]
 Study = Annotated[
     str | None,
     typer.Option("--study", help="Name of the study, instead of the experiment's.", parser=text, metavar="NAME"),

@@ -2,9 +2,11 @@
 
 import contextlib
 import getpass
+import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +61,8 @@ _COLOURS = (
 _BASELINE_COLOURS = ("#000000", "#555555", "#8a8a8a", "#b8b8b8")
 SAME_PATCHES, OTHER_PATCHES = "best F1 on these patches", "best F1 on other patches"
 _SHOWN_DIGEST = 32
+_NOT_IN_KEYS = re.compile(r"[^\w\-./ ]", re.ASCII)
+"""What a patch may be called and a picture in MLflow may not."""
 _MAX_TAG = 4900
 
 
@@ -239,7 +243,7 @@ class RunWriter:
         """Logs pictures where MLflow's image grid lays the same patch of several runs side by side."""
         with storage_errors(f"panels of run {self.id}"):
             for panel in panels:
-                self._client.log_image(self.id, panel.image, key=panel.key, step=0)
+                self._client.log_image(self.id, panel.image, key=_image_key(panel.key), step=0)
 
     def closed(self, state: EndState, reason: str) -> None:
         """Ends a run with MLflow's status for `state`; the reason becomes a tag."""
@@ -247,6 +251,12 @@ class RunWriter:
         with storage_errors(f"run {self.id}"):
             self._client.log_batch(self.id, tags=_run_tags(tags))
             self._client.set_terminated(self.id, _STATUS[state])
+
+
+def _image_key(key: str) -> str:
+    """One that MLflow takes, the same for the same patch; two patches keep two."""
+    allowed = _NOT_IN_KEYS.sub("_", key)
+    return key if allowed == key else f"{allowed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 def _split_metrics(prefix: str, evaluation: "Evaluation") -> dict[str, float]:

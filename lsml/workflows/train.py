@@ -6,7 +6,7 @@ from typing import Literal
 
 from lsml.config.experiment import Experiment
 from lsml.config.fields import flatten
-from lsml.config.schema import TrainConfig
+from lsml.config.schema import TrainConfig, with_values
 from lsml.data.splits import Steps, StudyData, WholeData
 from lsml.errors import ConfigError
 from lsml.names import Metric, Role, State, Tag
@@ -57,7 +57,7 @@ def train(
         force: only warn of values that look wrong.
 
     Raises:
-        ConfigError: there is no GPU where one is required.
+        ConfigError: there is no GPU where one is required, or the seed is not one.
         DataError: the patches cannot be used.
         StorageError: MLflow cannot be used.
         OutOfMemory: the configuration does not fit.
@@ -69,7 +69,7 @@ def train(
     """
     if require_gpu:
         _check_gpu()
-    config = experiment.base if seed is None else experiment.base.model_copy(update={"seed": seed})
+    config = experiment.base if seed is None else with_values(experiment.base, {"seed": seed})
     source = ExperimentData(experiment.data, data, listener.step, force)
     patches, unusual = source.prepare(pack_cache())
 

@@ -97,6 +97,12 @@ def _fill(value: str) -> Callable[[Path], None]:
     return lambda path: path.write_text(value)
 
 
+@pytest.mark.parametrize("command", [TRAIN, ("tune", *TRAIN[1:]), ("data", "synth", "made"), ("data", "audit", "data")])
+def test_a_negative_seed_is_a_usage_error(command: tuple[str, ...], folder: Path) -> None:
+    """At every command that takes one."""
+    assert "Invalid value for '--seed': -1 is below 0" in _line(folder, *command, "--seed", "-1", code=2)
+
+
 @pytest.mark.parametrize(
     ("name", "make", "command", "code", "says"),
     [
@@ -129,8 +135,9 @@ def test_what_stands_in_the_way_is_named(
         (np.zeros((0, 64, 3)), "holds nothing"),
         (np.full((64, 64, 3), np.nan), "no finite value"),
         (np.full((64, 64, 2), 1.0), "expected 3 bands"),
+        (np.full((64, 64, 3), -3.4028234e38), "say so in dataset.yaml: nodata: -3.4028234"),
     ],
-    ids=["records", "dates", "objects", "empty", "nothing measured", "another number of bands"],
+    ids=["records", "dates", "objects", "empty", "nothing measured", "another number of bands", "undeclared nodata"],
 )
 def test_arrays_that_are_no_images_are_refused(array: np.ndarray, says: str, tmp_path: Path) -> None:
     """Each as all images of a described dataset."""

@@ -24,6 +24,9 @@ from lsml.names import Tag
 
 _LOOKED_AT = 16
 
+_LARGEST = 1e18
+"""Its square is still a float32, 3.4e38 at most."""
+
 _FEW_LANDSLIDES, _MANY_LANDSLIDES = 0.001, 0.5
 """Landslide shares of a split that are worth a word: about .02 is what the published train split has."""
 
@@ -87,15 +90,26 @@ def form_of(mask: np.ndarray, notes: set[str]) -> str:
 
 
 def require_usable(*splits: PackedSplit) -> None:
-    """Whether each split can be learnt from and scored, whatever its values are.
+    """Whether each split can be learnt from and scored, and its values be computed with, whatever they are.
 
     Raises:
-        DataError: a split has no landslide, or nothing else.
+        DataError: a split has no landslide, or nothing else; or its values are too large for float32.
     """
     for split in splits:
+        _require_computable(split)
         for finding in examine_masks(split.name, split.landslide_fractions):
             if finding.severity == "error":
                 raise _error(f"{split.name} split", finding)
+
+
+def _require_computable(split: PackedSplit) -> None:
+    """Whether variances of a split's values are finite in float32; what stands for no value may be as large as that."""
+    for band, *ends in zip(split.sensor.bands, split.statistics.minimum, split.statistics.maximum, strict=True):
+        largest = max(ends, key=abs)
+        if abs(largest) > _LARGEST:
+            why = f"{band.name} reaches {largest:.3g}, which is beyond what can be computed with"
+            fix = f"where that stands for no value, say so in dataset.yaml: nodata: {largest:.9g}"
+            raise DataError(f"{split.name} split", why, fix)
 
 
 def look_at_split(split: PackedSplit) -> list[Finding]:
