@@ -176,13 +176,12 @@ class RecordedData:
         folds = int(tags[Tag.DATA_FOLDS]) if Tag.DATA_FOLDS in tags else None
         patches = _prepare(root, pack_cache(), folds, int(tags.get(Tag.DATA_REPEATS, 1)), progress)
         now = {f"{Tag.DATA}{name}": str(value) for name, value in patches.identity.items()}
-        told = (Tag.DATA_TRAIN, Tag.DATA_VALIDATION, Tag.DATA_REGIONS)
-        others = [name for name in told if tags.get(name) != now.get(name)]
+        others = [
+            tag for tag in (Tag.DATA_TRAIN, Tag.DATA_VALIDATION, Tag.DATA_REGIONS) if tags.get(tag) != now.get(tag)
+        ]
         if others:
-            names = " and ".join(name.rpartition(".")[2] for name in others)
-            raise DataError(
-                f"dataset {root}", f"its {names} patches are not those of the run", "give them with --data DIR"
-            )
+            why = f"its {' and '.join(others)} patches are not those of the run"
+            raise DataError(f"dataset {root}", why, "give them with --data DIR")
         return _Admitted(patches, admitted(patches, root, force=self.force))
 
 
