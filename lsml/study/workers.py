@@ -1,6 +1,7 @@
 """The workers of a study: processes of a local dask cluster, bound to loopback, one trial each, and what they use."""
 
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -75,12 +76,17 @@ def _gpu_figures(position: int, gpu: str) -> dict[str, float]:
 # A trial that takes its worker down must not be given to the next one: the coordinator decides.
 # A daemonic worker may not start processes of its own. Trials are placed by the coordinator alone.
 # A busy machine takes longer than dask's 15 seconds to bring up the successor of a worker that died.
+# dask has glibc give memory back so eagerly that a tenth of a training step is spent on getting it again; and it looks
+# a hundred times a second at what a worker is doing, which nobody asks for.
 _DASK_SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "60s",
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,
     "distributed.worker.daemon": False,
     "distributed.admin.tick.limit": "1h",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    "distributed.worker.profile.enabled": False,
 }
 
 
@@ -172,6 +178,8 @@ class Workers:
         self._client = Client(self._cluster, security=security, set_as_default=False)
         self._client.register_plugin(_LogFile(scratch / "workers.log"))
         self._client.subscribe_topic(self._topic, self._receive)
+        # While this process has other things to do; a trial that comes meanwhile waits for it on its worker.
+        self._loading = [self._client.submit(_load, workers=[address], pure=False) for address in self.free()]
 
     def _nanny(self, index: int, gpus: list[str], security: Security) -> dict[str, Any]:
         # Two networks that each spread over all cores are slower than two that share them out.
@@ -305,9 +313,15 @@ class Workers:
         return Failed(attempt, in_one_line(raised), out_of_memory=isinstance(raised, OutOfMemory))
 
 
+@functools.cache
+def _load() -> None:
+    """Runs on the worker, once; its next process, where it has died, comes to it with its first trial."""
+    load_keras()
+
+
 def _device() -> tuple[str, str]:
     """Runs on the worker."""
-    load_keras()
+    _load()
     device = Device.current()
     return device.kind, device.name
 
@@ -326,6 +340,7 @@ class _LogFile(WorkerPlugin):
 
 def _work(function: TrialFunction, task: TrialTask, attempt: int, topic: str, name: str) -> TrialOutcome:
     """Runs on the worker: trains, sends an event a step, and waits for each answer on the queue of that name."""
+    _load()
     worker = get_worker()
     answers = Queue(name, client=get_client())
     probe = _SystemProbe()

@@ -1,6 +1,7 @@
 """The workers themselves: what becomes of a trial whose worker is gone before it began."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -49,6 +50,35 @@ def test_a_worker_whose_successor_takes_too_long_is_started_anew(
             found = workers.pids()
         assert workers.free()
         assert found not in ([], [before])
+
+
+def _describe_process(task: TrialTask, report: Report) -> TrialOutcome:
+    """How many pages of memory 100 arrays of a megabyte cost that are made and dropped in turn; Keras's settings."""
+    import keras
+    import numpy as np
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.ones(2**20, np.uint8)
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    raise StudyError("pages", "kept" if pages < 100 * 256 / 4 else f"{pages}", keras.config.floatx())
+
+
+def test_a_worker_keeps_memory_and_the_settings_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dask would have 256 pages of 4 kB fetched anew for each array; Keras's own file, other sums.
+
+    The worker has loaded Keras before its trial comes, or does so then.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "keras.json").write_text('{"floatx": "float64"}')
+    with Workers(1, scratch=tmp_path) as workers:
+        workers.submit(0, _describe_process, TrialTask(TrainConfig(), None, None), workers.free()[0])  # type: ignore[arg-type]
+        message, end = None, time.monotonic() + 60
+        while message is None and time.monotonic() < end:
+            message = workers.next(0.2)
+    assert message == Failed(0, "pages: kept; float32")
 
 
 def _draw(task: TrialTask, report: Report) -> TrialOutcome:
