@@ -1,9 +1,8 @@
 """A seeded synthetic dataset in exactly the Landslide4Sense format, where only context tells a landslide.
 
 Every patch starts from terrain: valleys, slope, rivers, sunlight and the paths of landslides all follow from it. Bare
-ground has one distribution of spectra, whatever laid it bare: a landslide, a field, a road, a river bar. So a
-single pixel cannot tell which it was; shape and place can: landslides alone are tongues that start on steep
-ground and run downhill.
+ground has one distribution of spectra, whatever laid it bare: a landslide, a field, a road, a river bar. So a single
+pixel cannot tell which; shape and place can: landslides alone are tongues that start on steep ground and run downhill.
 
 The spectra are round figures in the range of Sentinel-2 top-of-atmosphere reflectance over forested mountains, of no
 particular place. A patch is drawn on a larger canvas and cut out, so that objects cross its edges; lengths are pixels.
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 from scipy import fft, ndimage
+from threadpoolctl import threadpool_limits
 
 from lsml.data.domains import Domain, domains, region_table
 from lsml.data.layout import DESCRIPTION, MARK
@@ -123,7 +123,8 @@ def synthesize(
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
             unfinished = Path(staging) / "dataset"
-            _write_splits(unfinished, of_patches, seed, progress)
+            with threadpool_limits(1, "blas"):  # a second thread gets in the way of products as small as these
+                _write_splits(unfinished, of_patches, seed, progress)
             if regions:
                 (unfinished / "patches.csv").write_text(region_table(of_patches), encoding="utf-8")
                 (unfinished / DESCRIPTION).write_text("patches: patches.csv\n", encoding="utf-8")
@@ -143,8 +144,7 @@ def synthetic_patch(
     """One patch, a function of its arguments alone; without `domain`, of that of its split.
 
     Returns:
-        Stored values, float64 (128, 128, 14): integers divided by the band constants; and the mask, uint8
-        (128, 128), 1 where there is a landslide.
+        Stored values float64 (128, 128, 14), integers over the band constants; mask uint8 (128, 128), 1 for landslide.
     """
     domain = domain or domains({split: 1})[split][0]
     rng = np.random.default_rng([seed, _SPLITS.index(split), number])

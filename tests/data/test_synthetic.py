@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lsml.data.domains import domains
 from lsml.data.sealed import test_split as sealed_test_split
@@ -99,6 +100,19 @@ def test_a_patch_depends_on_no_other(tmp_path: Path) -> None:
     image, mask = synthetic_patch("train", 2, seed=3)
     np.testing.assert_array_equal(image, stored["TrainData/img/image_2.h5:img"])
     np.testing.assert_array_equal(mask, stored["TrainData/mask/mask_2.h5:mask"])
+
+
+def test_patches_are_made_by_one_thread(tmp_path: Path) -> None:
+    """Two threads take twice the time of one for matrices of 16,384 x 6 and 6 x 12; their number is given back."""
+    counts: list[int] = []
+
+    def count(_done: int = 0, _total: int = 0) -> None:
+        counts.append(max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
+
+    with threadpool_limits(2, "blas"):
+        synthesize(tmp_path / "out", train=1, validation=1, test=1, progress=count)
+        count()
+    assert counts == [1, 1, 1, 2]
 
 
 def test_slope_follows_from_elevation(splits: dict) -> None:
