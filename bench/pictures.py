@@ -21,10 +21,11 @@ from lsml.config.experiment import load_experiment
 from lsml.config.schema import TrainConfig, with_values
 from lsml.config.study import DataEntry
 from lsml.data.formats import read_image, read_mask
+from lsml.data.holdout import training_splits
 from lsml.data.layout import PatchFiles
 from lsml.data.sealed import test_split
 from lsml.data.sensor import Sensor
-from lsml.data.splits import TrainingData, training_splits
+from lsml.data.splits import TrainingData
 from lsml.evaluation.evaluate import (
     Evaluation,
     Patch,
@@ -66,7 +67,11 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     if given.smoke:
         given.data, given.seeds = draw_pictures(folder / "drawn"), 1
         config = with_values(config, {"training.epochs": 1, "model.filters": 4, "model.depth": 1})
-    data = ExperimentData(DataEntry(path=str(given.data)), None, lambda what, done, total: None).prepare(pack_cache())
+    data = (
+        ExperimentData(DataEntry(path=str(given.data)), None, lambda what, done, total: None)
+        .prepare(pack_cache())
+        .patches
+    )
     assert isinstance(data, TrainingData)
     splits = training_splits(given.data)
     whole = {

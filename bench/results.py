@@ -87,7 +87,7 @@ def demo(given: argparse.Namespace) -> None:
     load_keras()
     experiment = load_experiment(EXPERIMENTS / "demo.yaml")
     source = ExperimentData(TINY_DATA if given.smoke else experiment.data, None, _progress)
-    data = source.prepare(pack_cache())
+    data = source.prepare(pack_cache()).patches
     assert isinstance(data, TrainingData)
     files, sensor = test_split(source.root), LANDSLIDE4SENSE
     test = [
@@ -117,7 +117,7 @@ def few_patches(given: argparse.Namespace) -> None:
 
     experiment = load_experiment(EXPERIMENTS / "few_patches.yaml")
     entry = TINY_FOLDS if given.smoke else experiment.data
-    data = ExperimentData(entry, given.data, _progress).prepare(pack_cache())
+    data = ExperimentData(entry, given.data, _progress).prepare(pack_cache()).patches
     assert isinstance(data, FoldedData)
     config, recipe = _configuration(given.run) if given.run else experiment.base, PUBLIC_RECIPE
     if given.smoke:
