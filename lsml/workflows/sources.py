@@ -176,9 +176,8 @@ class RecordedData:
         folds = int(tags[Tag.DATA_FOLDS]) if Tag.DATA_FOLDS in tags else None
         patches = _prepare(root, pack_cache(), folds, int(tags.get(Tag.DATA_REPEATS, 1)), progress)
         now = {f"{Tag.DATA}{name}": str(value) for name, value in patches.identity.items()}
-        others = [
-            tag for tag in (Tag.DATA_TRAIN, Tag.DATA_VALIDATION, Tag.DATA_REGIONS) if tags.get(tag) != now.get(tag)
-        ]
+        told = (Tag.DATA_TRAIN, Tag.DATA_VALIDATION, Tag.DATA_REGIONS)
+        others = [name.rpartition(".")[2] for name in told if tags.get(name) != now.get(name)]
         if others:
             why = f"its {' and '.join(others)} patches are not those of the run"
             raise DataError(f"dataset {root}", why, "give them with --data DIR")
