@@ -47,7 +47,7 @@ class House(NamedTuple):
     lines: int
 
 
-LIMITS = House(136, 5, 19, 500, 18, 8, 24, 400, 22_367)
+LIMITS = House(137, 5, 19, 502, 18, 8, 24, 400, 22_367)
 """At most. The lines are those of lsml before its modules moved into rooms (6ca4805)."""
 
 

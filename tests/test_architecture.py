@@ -344,7 +344,7 @@ NO_SENSOR = {
     ): "points of a font",
     (
         "lsml/plots/patches.py",
-        "self._paint(np.full((10, 14, 3), colour, np.uint8), left + start, top)",
+        "self._paint(np.full((10, 14, 3), colour, np.uint8), left, top)",
     ): "pixels of a legend",
 }
 """Lines that have such a number of another meaning, and which."""

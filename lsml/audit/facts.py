@@ -17,7 +17,7 @@ from lsml.data.formats import read_image, read_mask
 from lsml.data.layout import PatchFiles, below
 from lsml.data.listing import SPLITS
 from lsml.data.scan import Scan
-from lsml.data.sensor import ELEVATION, GREEN, NEAR_INFRARED, RED, SHORT_WAVE_INFRARED_2, SLOPE, Sensor
+from lsml.data.sensor import ELEVATION, GREEN, IGNORED, NEAR_INFRARED, RED, SHORT_WAVE_INFRARED_2, SLOPE, Sensor
 from lsml.errors import DataError
 from lsml.workspace import Progress
 
@@ -98,10 +98,12 @@ class Facts(NamedTuple):
             image, facts = _facts(scan.root, split, patch, sensor)
             patches.append(facts)
             if split == "train" and patch.mask is not None:
+                mask = read_mask(patch.mask, sensor).reshape(-1)
                 random = np.random.default_rng([seed, len(labels)])
-                drawn = random.choice(image[..., 0].size, count, replace=False)
-                features.append(_in_context(image, drawn))
-                labels.append(read_mask(patch.mask, sensor).reshape(-1)[drawn] == 1)
+                if (known := np.flatnonzero(mask != IGNORED)).size:
+                    drawn = known[random.choice(known.size, count, replace=known.size < count)]
+                    features.append(_in_context(image, drawn))
+                    labels.append(mask[drawn] == 1)
             progress("patches", done, len(listed))
         pixels = TrainPixels(_stacked(features, np.float32), _stacked(labels, np.bool_))
         return cls(scan.root, sensor, tuple(patches), pixels)

@@ -21,7 +21,7 @@ from lsml.data.listing import SPLITS, Finding, SplitFiles
 from lsml.data.quality import examine, examine_forms, examine_masks, form_of
 from lsml.data.quality.look import Look
 from lsml.data.scan import Scan
-from lsml.data.sensor import Sensor
+from lsml.data.sensor import Sensor, landslide_share
 from lsml.errors import DataError
 from lsml.workspace import Progress
 
@@ -165,7 +165,7 @@ class _Read(NamedTuple):
         except DataError as error:
             self._refuse("mask", path, error)
             return None
-        fractions.append(float(mask.mean()))
+        fractions.append(landslide_share(mask))
         self.marks[below(self.root, path)] = form_of(mask, notes)
         self.forms.update(notes)
         return mask

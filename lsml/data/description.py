@@ -41,7 +41,7 @@ name: my sensor
 # valid: [least, most] in that unit and nodata: VALUE may be added to a band.
 bands:
 {bands}
-# mask: {{landslide: [255]}}  # values or colours; without it, the only one beside 0
+# mask: {{landslide: [255]}}  # values or colours; without it, the only one beside 0; ignore: [VALUE] where nobody knows
 # regions: folders  # or position; or patches: FILE.csv with columns patch, split, region
 """
 
@@ -85,6 +85,24 @@ class _MaskFields(Section):
     landslide: tuple[int | tuple[int, int, int], ...] = field(
         (), "the values or colours that mean landslide; none: the only one beside 0"
     )
+    ignore: tuple[int | tuple[int, int, int], ...] = field(
+        (), "the values or colours of pixels of which nobody knows: they count neither in training nor in any score"
+    )
+
+    def applied_to(self, sensor: Sensor, what: str) -> Sensor:
+        """The same bands with masks of this meaning.
+
+        Raises:
+            ConfigError: a value has two meanings.
+        """
+        landslide, ignore = (
+            tuple((colour,) if isinstance(colour, int) else colour for colour in colours)
+            for colours in (self.landslide, self.ignore)
+        )
+        for colour in set(landslide) & set(ignore):
+            shown = list(colour) if len(colour) > 1 else colour[0]
+            raise ConfigError(what, f"{shown} is in landslide and in ignore", "leave it in one of them")
+        return replace(sensor, landslide=landslide, ignore=ignore)
 
 
 class _DatasetFields(Section):
@@ -92,7 +110,7 @@ class _DatasetFields(Section):
 
     name: str = field("described", "what people call the sensor")
     bands: tuple[_BandFields, ...] = field(
-        (), "the bands in their order in the files; beside patches and regions alone, none: as without dataset.yaml"
+        (), "the bands in their order in the files; beside patches, regions and mask, none: as without dataset.yaml"
     )
     pixel_metres: float | None = field(
         None, "the side of a pixel on the ground, above 0; without it areas are told in pixels", unit="m", gt=0.0
@@ -110,18 +128,18 @@ class _DatasetFields(Section):
     )
 
     def sensor(self, what: str) -> Sensor | None:
-        """It as lsml has it; None where nothing is said but regions.
+        """It as lsml has it; None where nothing is said of bands, but of regions or masks alone.
 
         Raises:
             ConfigError: no bands, two of one name or role, or numbers of a band that contradict each other.
         """
-        if self.model_fields_set and self.model_fields_set <= _OF_REGIONS:
+        if self.model_fields_set and self.model_fields_set <= _WITHOUT_BANDS:
             return None
         if "bands" not in self.model_fields_set:
             raise ConfigError(f"{what}: bands", "is required", "add it")
         self._check(f"{what}: bands")
-        colours = tuple((colour,) if isinstance(colour, int) else colour for colour in self.mask.landslide)
-        return Sensor(self.name, tuple(band.band() for band in self.bands), self.pixel_metres, self.tile, colours)
+        bands = tuple(band.band() for band in self.bands)
+        return self.mask.applied_to(Sensor(self.name, bands, self.pixel_metres, self.tile), f"{what}: mask")
 
     def _check(self, what: str) -> None:
         """What no field can tell by itself."""
@@ -145,7 +163,7 @@ class _DatasetFields(Section):
                 raise ConfigError(what, why, "give the least value first")
 
 
-_OF_REGIONS = {"patches", "regions", "region_metres"}
+_WITHOUT_BANDS = {"patches", "regions", "region_metres", "mask"}
 
 
 def grouping(folder: Path | None) -> Grouping:
@@ -166,16 +184,22 @@ def grouping(folder: Path | None) -> Grouping:
 def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
     """What the patches of a dataset are, by the `dataset.yaml` in the first of the folders that has one.
 
-    Without one, the first image is read, and of pictures the sizes of all.
+    Without one, or where it says nothing of bands, the first image is read, and of pictures the sizes of all.
 
     Raises:
         ConfigError: `dataset.yaml` has a mistake.
         DataError: an image cannot be read, or its bands are not known.
     """
-    for folder in folders:
-        file = folder / DESCRIPTION
-        if os.path.lexists(file) and (sensor := _read(file).sensor(f"description {file}")):
+    files = [folder / DESCRIPTION for folder in folders if os.path.lexists(folder / DESCRIPTION)]
+    for file in files:
+        if sensor := _read(file).sensor(f"description {file}"):
             return sensor
+    guessed = _guessed(images)
+    return _read(files[0]).mask.applied_to(guessed, f"description {files[0]}: mask") if files else guessed
+
+
+def _guessed(images: Sequence[Path]) -> Sensor:
+    """What patches are without a word on their bands."""
     if not images or images[0].suffix.lower() in HDF5:
         return LANDSLIDE4SENSE
     array = read_array(images[0])
@@ -189,7 +213,7 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
 
 
 def regions_alone(folder: Path) -> str:
-    """The content of the `dataset.yaml` in a folder where it says nothing but regions; empty without one.
+    """The content of the `dataset.yaml` in a folder where it says nothing of bands; empty without one.
 
     Raises:
         ConfigError: it has a mistake.

@@ -9,6 +9,7 @@ import numpy as np
 
 from lsml.config.schema import AugmentConfig
 from lsml.data.augment import Augmentation
+from lsml.data.sensor import IGNORED
 from lsml.data.splits import Split
 
 _ORDER_STREAM = 1
@@ -185,7 +186,10 @@ DRAWN_PIXELS = 200_000
 
 
 def draw_pixels(train: Split, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Bands (P, C) and classes (P,) of at most 200,000 pixels drawn evenly without replacement, one patch at a time."""
+    """Bands (P, C) and classes (P,) of at most 200,000 pixels drawn evenly without replacement, one patch at a time.
+
+    Of those drawn, the ones whose truth is `lsml.data.sensor.IGNORED` are left out.
+    """
     first, _ = train.batch([0])
     size = first.shape[1] * first.shape[2]
     total = len(train) * size
@@ -194,4 +198,6 @@ def draw_pixels(train: Split, rng: np.random.Generator) -> Iterator[tuple[np.nda
     for index in np.unique(patches):
         image, mask = train.batch([int(index)])
         here = pixels[patches == index]
-        yield image.reshape(size, -1)[here], mask.reshape(size)[here] > 0
+        truth = mask.reshape(size)[here]
+        known = truth != IGNORED
+        yield image.reshape(size, -1)[here[known]], truth[known] > 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lsml.data.sensor import Sensor
+from lsml.data.sensor import Sensor, landslide_share
 from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
 
@@ -97,7 +97,7 @@ class PackedSplit:
         return self.sensor.as_stored(self._images[index])
 
     def mask(self, index: int) -> np.ndarray:
-        """uint8 `(H, W)`, 0 or 1."""
+        """uint8 `(H, W)`, 0, 1 or `lsml.data.sensor.IGNORED`."""
         return np.array(self._masks[index])
 
     def region(self, index: int) -> str:
@@ -112,7 +112,7 @@ class PackedSplit:
     @cached_property
     def landslide_fractions(self) -> np.ndarray:
         """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
-        return np.array([mask.mean() for mask in self._masks])
+        return np.array([landslide_share(mask) for mask in self._masks])
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

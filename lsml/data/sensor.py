@@ -17,6 +17,9 @@ BLUE, GREEN, RED, RED_EDGE, NEAR_INFRARED = "blue", "green", "red", "red_edge_70
 SHORT_WAVE_INFRARED_1, SHORT_WAVE_INFRARED_2 = "short_wave_infrared_1", "short_wave_infrared_2"
 """Roles that something is computed of."""
 
+IGNORED = 2
+"""In a mask: nobody knows whether that pixel is landslide. It counts neither in training nor in any score."""
+
 GROUPS = {
     "visible": (BLUE, GREEN, RED),
     "red_edge": (RED_EDGE, "red_edge_740", "red_edge_783"),
@@ -78,6 +81,7 @@ class Sensor:
         pixel_metres: the side of a pixel on the ground, in metres; None where it is not known.
         tile: the side of the squares that images are cut into to train on, in pixels; None where they are not cut.
         landslide: the values or colours of a mask that mean landslide; empty: the only one beside 0.
+        ignore: those of pixels of which nobody knows; only masks of a sensor with such hold `IGNORED`.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Sensor:
     pixel_metres: float | None = None
     tile: int | None = None
     landslide: tuple[tuple[int, ...], ...] = ()
+    ignore: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -166,7 +171,7 @@ class Sensor:
 
         Of Landslide4Sense the divisors alone, as packs have always had it in their fingerprint.
         """
-        return list(self.divisors) if self.published else self.to_dict()
+        return list(self.divisors) if self.published and not (self.landslide or self.ignore) else self.to_dict()
 
     @property
     def published(self) -> bool:
@@ -227,8 +232,8 @@ class Sensor:
         return replace(self, bands=tuple(replace(band, typical=abs(value) or band.typical) for band, value in pairs))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
+        """Plain data, for JSON; what packs and models of before did not know is left out where it says nothing."""
+        return {name: value for name, value in asdict(self).items() if value or name != "ignore"}
 
     @classmethod
     def from_dict(cls, tree: Any) -> "Sensor":
@@ -241,8 +246,14 @@ class Sensor:
             {**band, "unit": Unit(band["unit"]), "valid": band["valid"] and tuple(band["valid"])}
             for band in tree["bands"]
         )
-        landslide = tuple(tuple(colour) for colour in tree["landslide"])
-        return cls(tree["name"], tuple(Band(**band) for band in bands), tree["pixel_metres"], tree["tile"], landslide)
+        landslide, ignore = (tuple(map(tuple, tree.get(name, ()))) for name in ("landslide", "ignore"))
+        described = tuple(Band(**band) for band in bands)
+        return cls(tree["name"], described, tree["pixel_metres"], tree["tile"], landslide, ignore)
+
+
+def landslide_share(mask: np.ndarray) -> float:
+    """The share of landslide among the pixels of a mask, of any shape, of which it is known; 0 where there are none."""
+    return int((mask == 1).sum()) / max(int((mask != IGNORED).sum()), 1)
 
 
 _POSSIBLE = {Unit.REFLECTANCE: (0.0, 65_535.0), Unit.DEGREES: (0.0, 90.0), Unit.METRES: (-430.0, 8_850.0)}

@@ -52,7 +52,7 @@ class Patch(NamedTuple):
 
     Attributes:
         image: stored bands, float32 `(H, W, C)`.
-        mask: uint8 `(H, W)`, 0 or 1.
+        mask: uint8 `(H, W)`, 0, 1 or `lsml.data.sensor.IGNORED`.
         sensor: what the bands are.
         region: where it comes from; empty where that is not known.
     """
@@ -81,7 +81,7 @@ class PredictedPatch(NamedTuple):
     """A patch's truth, and what was predicted for it.
 
     Attributes:
-        mask: uint8 `(H, W)`, 0 or 1.
+        mask: uint8 `(H, W)`, 0, 1 or `lsml.data.sensor.IGNORED`.
         probability: of landslide, float32 `(H, W)`, or `(R, H, W)` where it was predicted R times.
         region: where it comes from; empty where that is not known.
     """

@@ -4,7 +4,7 @@ The sums run over the whole batch and not over each patch, because most patches 
 and the score, too, pools all pixels.
 """
 
-from functools import partial
+from collections.abc import Callable
 
 import keras
 from keras import KerasTensor, ops
@@ -149,12 +149,17 @@ def _steps(truth: KerasTensor) -> KerasTensor:
     return ops.where(whole, 1.0 / union, found / (union * ops.maximum(union - 1.0, 1.0)))
 
 
+def _term(loss: Callable[..., KerasTensor], **parameters: float) -> Callable[..., KerasTensor]:
+    """A loss that needs no word of what is known: certain background adds nothing to its sums."""
+    return lambda truth, logits, known=None: loss(truth, logits, **parameters)
+
+
 TERMS = {
-    "lovasz": lambda config: _lovasz_hinge,
-    "dice": lambda config: dice,
-    "tversky": lambda config: partial(tversky, alpha=config.tversky_alpha, beta=config.tversky_beta),
-    "jaccard": lambda config: soft_jaccard,
-    "focal_tversky": lambda config: partial(
+    "lovasz": lambda config: _term(_lovasz_hinge),
+    "dice": lambda config: _term(dice),
+    "tversky": lambda config: _term(tversky, alpha=config.tversky_alpha, beta=config.tversky_beta),
+    "jaccard": lambda config: _term(soft_jaccard),
+    "focal_tversky": lambda config: _term(
         _focal_tversky, alpha=config.tversky_alpha, beta=config.tversky_beta, gamma=config.focal_tversky_gamma
     ),
 }

@@ -13,13 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage, imread
 from matplotlib.patches import Patch
 
-from lsml.data.sensor import BLUE, GREEN, NEAR_INFRARED, RED, SLOPE, Sensor, Unit
-from lsml.plots import OUTCOMES, png
+from lsml.data.sensor import BLUE, GREEN, IGNORED, NEAR_INFRARED, RED, SLOPE, Sensor, Unit, landslide_share
+from lsml.plots import GREY, OUTCOMES, png
 
 HIT, MISS, FALSE_ALARM = (
     tuple(round(255 * part) for part in to_rgb(OUTCOMES[outcome])) for outcome in ("hit", "miss", "false alarm")
 )
 """uint8 red, green and blue."""
+_UNKNOWN = tuple(round(255 * part) for part in to_rgb(GREY))
+"""Of pixels of which nobody knows whether they are landslide."""
 
 # Reflectance x 10,000 shown as black and as white. Black is what hazy air alone scatters over dark ground (most in the
 # blue), white is bare soil in the sun: so colours are true to each other and comparable from patch to patch.
@@ -61,17 +63,20 @@ def _outcome_map(
 ) -> np.ndarray:
     """Hits, misses and false alarms, uint8 (H, W, 3), in the colours `HIT`, `MISS`, `FALSE_ALARM` on dark grey.
 
+    Pixels whose truth is `IGNORED` are light grey.
+
     Args:
         image: stored bands (H, W, C).
-        truth: (H, W), landslide where above 0.
+        truth: (H, W), landslide where 1.
         probability: (H, W) in 0..1; from `threshold` on a pixel counts as landslide.
     """
     grey = 30 + 0.45 * true_colour(image, sensor).mean(-1, keepdims=True)
     outcome = np.repeat(grey, 3, axis=-1).astype(np.uint8)
-    landslide, predicted = truth > 0, probability >= threshold
+    landslide, predicted = truth == 1, probability >= threshold
     outcome[landslide & predicted] = HIT
     outcome[landslide & ~predicted] = MISS
     outcome[~landslide & predicted] = FALSE_ALARM
+    outcome[truth == IGNORED] = _UNKNOWN
     return outcome
 
 
@@ -85,7 +90,7 @@ def draw_patches(
 
     Args:
         images: of each, stored bands (H, W, C).
-        masks: of each, (H, W), landslide where above 0.
+        masks: of each, (H, W), landslide where 1, grey where `IGNORED`.
         ids: a name each, for its row's title.
     """
     columns = 2 + sensor.has(*_FALSE_COLOUR) + sensor.has(SLOPE)
@@ -99,7 +104,7 @@ def draw_patches(
             show_picture(next(axes), _composite(image, _FALSE_COLOUR, sensor), _short(f"false colour ({letters})"))
         if sensor.has(SLOPE):
             _show_slope(next(axes), sensor.physical(np.nan_to_num(image), SLOPE)[..., 0])
-        show_picture(next(axes), _overlay(image, mask, sensor), f"mask: {(mask > 0).mean():.1%} landslide")
+        show_picture(next(axes), _overlay(image, mask, sensor), f"mask: {landslide_share(mask):.1%} landslide")
     return png(figure)
 
 
@@ -114,7 +119,7 @@ def draw_augmented(
     """One PNG with a row a patch and a column a version: true colour, and landslides' outlines in orange.
 
     Args:
-        versions: of each, stored bands (N, H, W, C) and masks (N, H, W), landslide where above 0.
+        versions: of each, stored bands (N, H, W, C) and masks (N, H, W), landslide where 1.
         ids: N names, one for each row.
         titles: one for each version.
     """
@@ -127,16 +132,17 @@ def draw_augmented(
 
 
 def _outlined(image: np.ndarray, mask: np.ndarray, sensor: Sensor) -> np.ndarray:
-    """True colour, uint8 (H, W, 3), with the edges of landslides in `FALSE_ALARM`'s colour.
+    """True colour, uint8 (H, W, 3), with the edges of landslides in `FALSE_ALARM`'s colour, grey where nobody knows.
 
     Args:
         image: stored bands (H, W, C).
-        mask: (H, W), landslide where above 0.
+        mask: (H, W), landslide where 1.
     """
-    padded = np.pad(mask > 0, 1)
+    padded = np.pad(mask == 1, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     colour = true_colour(image, sensor)
-    colour[(mask > 0) & ~inner] = FALSE_ALARM
+    colour[(mask == 1) & ~inner] = FALSE_ALARM
+    colour[mask == IGNORED] = _UNKNOWN
     return colour
 
 
@@ -161,11 +167,16 @@ class _Sheet:
         for number in (0, 0.25, 0.5, 0.75, 1):
             self.write(f"{number:.2f}", left + 10 + number * (_SIDE - 20), top + 18, size=9)
 
-    def legend(self, *, left: int, top: int) -> None:
-        """What hits, misses and false alarms are painted in, below a picture."""
+    def legend(self, *, left: int, top: int, unknown: bool) -> None:
+        """What hits, misses, false alarms and, where there are any, pixels that nobody knows are painted in."""
         for name, colour, start in (("hit", HIT, 20), ("miss", MISS, 80), ("false alarm", FALSE_ALARM, 145)):
-            self._paint(np.full((10, 14, 3), colour, np.uint8), left + start, top)
-            self.write(name, left + start + 20, top + 5, size=10, align="left")
+            self._entry(name, colour, left + start, top)
+        if unknown:
+            self._entry("ignored", _UNKNOWN, left + 20, top + 16)
+
+    def _entry(self, name: str, colour: tuple[int, ...], left: int, top: int) -> None:
+        self._paint(np.full((10, 14, 3), colour, np.uint8), left, top)
+        self.write(name, left + 20, top + 5, size=10, align="left")
 
     def write(self, text: str, x: float, y: float, *, size: int, align: str = "center") -> None:
         """A line of text, `y` pixels below the top in its middle."""
@@ -220,20 +231,21 @@ def panel(
 
     Args:
         image: stored bands (H, W, C).
-        truth: (H, W), landslide where above 0.
+        truth: (H, W), landslide where 1, grey where `IGNORED`.
         probability: (H, W) in 0..1.
         threshold: probability from which a pixel counts as landslide.
     """
     sheet = _Sheet(2 * (_SIDE + _GAP) + _GAP, 2 * (_SIDE + _TITLE) + _FOOT)
     (left, right), (top, below) = (_GAP, 2 * _GAP + _SIDE), (_TITLE, 2 * _TITLE + _SIDE)
-    white = np.repeat(np.uint8(255) * (truth > 0).astype(np.uint8)[..., None], 3, axis=-1)
+    white = np.repeat(np.uint8(255) * (truth == 1).astype(np.uint8)[..., None], 3, axis=-1)
+    white[truth == IGNORED] = _UNKNOWN
     sheet.show(true_colour(image, sensor), _title(sensor), left=left, top=top)
-    sheet.show(white, f"truth: {(truth > 0).mean():.1%} landslide", left=right, top=top)
+    sheet.show(white, f"truth: {landslide_share(truth):.1%} landslide", left=right, top=top)
     sheet.show(_probability_colours(probability), "probability", left=left, top=below)
     outcome = _outcome_map(image, truth, probability, threshold, sensor)
     sheet.show(outcome, f"landslide from {threshold:.2f} on", left=right, top=below)
     sheet.bar(left=left, top=below + _SIDE + 9)
-    sheet.legend(left=right, top=below + _SIDE + 12)
+    sheet.legend(left=right, top=below + _SIDE + 12, unknown=IGNORED in truth)
     return sheet.pixels()
 
 
@@ -302,5 +314,6 @@ def _stretched(values: np.ndarray, black: np.ndarray, white: np.ndarray, *, gamm
 
 def _overlay(image: np.ndarray, mask: np.ndarray, sensor: Sensor) -> np.ndarray:
     colour = true_colour(image, sensor)
-    colour[mask > 0] = 0.4 * colour[mask > 0] + 0.6 * np.array(FALSE_ALARM)
+    colour[mask == 1] = 0.4 * colour[mask == 1] + 0.6 * np.array(FALSE_ALARM)
+    colour[mask == IGNORED] = _UNKNOWN
     return colour

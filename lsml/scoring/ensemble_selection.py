@@ -18,6 +18,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from lsml.config.fields import Scalar
+from lsml.data.sensor import IGNORED
 from lsml.errors import StudyError
 from lsml.scoring.metrics import f1
 
@@ -135,7 +136,7 @@ def _select(levels: Sequence[np.ndarray], masks: np.ndarray, *, max_members: int
 
     Args:
         levels: of each model, as `lsml.scoring.ensemble_selection.quantise` gives them, uint8 `(N, H, W)`.
-        masks: 0 or 1, `(N, H, W)`.
+        masks: 0, 1 or `IGNORED`, `(N, H, W)`.
         max_members: members at max_members, each counted as often as it was taken.
 
     Raises:
@@ -171,7 +172,7 @@ def _split_half_f1(levels: Sequence[np.ndarray], masks: np.ndarray, *, max_membe
     """
     middle = len(masks) // 2
     halves = (slice(None, middle), slice(middle, None))
-    if not all(masks[half].any() for half in halves):
+    if not all(1 in masks[half] for half in halves):
         return None
     scores = []
     for limit in (max_members, 1):
@@ -213,20 +214,21 @@ def _best_few(
 
 def _confusion(masks: np.ndarray, called: np.ndarray) -> np.ndarray:
     """TP, FP and FN in pixels."""
-    landslide = masks == 1
-    return np.array([(landslide & called).sum(), (~landslide & called).sum(), (landslide & ~called).sum()])
+    landslide, background = masks == 1, masks == 0
+    return np.array([(landslide & called).sum(), (background & called).sum(), (landslide & ~called).sum()])
 
 
 class _Pixels:
-    """The truth of all pixels, to hold mean probabilities against."""
+    """The truth of all pixels of which it is known, to hold mean probabilities against."""
 
     def __init__(self, masks: np.ndarray) -> None:
-        self._offset = (masks.ravel() == 1) * (_STEPS + 1)
+        self._known = masks != IGNORED
+        self._offset = (masks[self._known] == 1) * (_STEPS + 1)
         self._landslide = int((masks == 1).sum())
 
     def best(self, probability: np.ndarray) -> tuple[float, float]:
         """The highest F1 of the landslide class over all thresholds, and the highest threshold that has it."""
-        place = (probability.ravel() * _STEPS).astype(np.int64) + self._offset
+        place = (probability[self._known] * _STEPS).astype(np.int64) + self._offset
         counts = np.bincount(place, minlength=2 * (_STEPS + 1)).reshape(2, -1)
         alarms, hits = np.cumsum(counts[:, ::-1], axis=1)
         scores = f1(np.stack([hits, alarms, self._landslide - hits], axis=-1))

@@ -12,13 +12,13 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lsml.data.sensor import IGNORED, landslide_share
 from lsml.names import OBJECTIVE, Metric
 
 Metrics = dict[str, float]
 """Metrics of an epoch or a fold, by name."""
 
-_LOGIT_LIMIT = 16.0
-_LOGIT_STEP = 0.01
+_LOGIT_LIMIT, _LOGIT_STEP = 16.0, 0.01
 _COARSE = 4
 
 
@@ -109,11 +109,11 @@ def coarse_counts(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
     Few enough numbers to keep those of every patch, and average precision of their sums is within .002 of the pixels'.
 
     Args:
-        truth: 0 or 1.
+        truth: 0 or 1; where it is `IGNORED`, a pixel is left out.
         probability: 0..1, of the same shape.
     """
-    length = len(THRESHOLDS) // _COARSE + 1
-    index = grid_index(probability.ravel()) // _COARSE + (truth.ravel() == 1) * length
+    length, known = len(THRESHOLDS) // _COARSE + 1, truth != IGNORED
+    index = grid_index(probability[known]) // _COARSE + (truth[known] == 1) * length
     return np.bincount(index, minlength=2 * length)
 
 
@@ -137,14 +137,14 @@ class PatchScore(NamedTuple):
 
         Args:
             name: the patch's id.
-            truth: 0 or 1, `(H, W)`, or `(R, H, W)` where it was predicted several times; pixels of all are summed.
+            truth: 0, 1 or `IGNORED`, `(H, W)`, or `(R, H, W)` where it was predicted several times; pixels are summed.
             probability: 0..1, of the same shape.
         """
-        landslide, called = truth == 1, probability >= threshold
+        landslide, called = truth == 1, (probability >= threshold) & (truth != IGNORED)
         hits = int((landslide & called).sum())
         misses, false_alarms = int((landslide & ~called).sum()), int((~landslide & called).sum())
         score = float(f1((hits, false_alarms, misses))) if hits or misses or false_alarms else None
-        return cls(name, float(landslide.mean()), hits, misses, false_alarms, score, region)
+        return cls(name, landslide_share(truth), hits, misses, false_alarms, score, region)
 
 
 def per_image_mean_f1(scores: Sequence[PatchScore]) -> float:
@@ -261,10 +261,10 @@ class PooledCounts:
         self.pixels = np.zeros((2, len(THRESHOLDS)), np.int64)
 
     def update(self, truth: np.ndarray, probability: np.ndarray) -> None:
-        """Takes in pixels: truth 0 or 1, landslide probability 0..1, two arrays of one shape, any shape.
+        """Takes in pixels: truth 0, 1 or `IGNORED`, which counts nowhere, probability 0..1, arrays of one shape.
 
         Raises:
-            ValueError: shapes differ, truth is not 0 or 1, or a probability is NaN or outside 0..1.
+            ValueError: shapes differ, truth is none of these, or a probability is NaN or outside 0..1.
         """
         truth, probability = np.asarray(truth), np.asarray(probability)
         if truth.shape != probability.shape:
@@ -274,8 +274,8 @@ class PooledCounts:
         if not (probability.min() >= 0 and probability.max() <= 1):
             raise ValueError("probabilities must lie in 0..1")
         background, landslide = truth == 0, truth == 1
-        if not np.all(background | landslide):
-            raise ValueError("truth must be 0 or 1")
+        if not np.all(background | landslide | (truth == IGNORED)):
+            raise ValueError(f"truth must be 0, 1 or {IGNORED}")
         for pixels, kind in zip(self.pixels, (background, landslide), strict=True):
             # Looking up thresholds among sorted pixels is faster than each pixel among thresholds.
             below = np.searchsorted(np.sort(probability[kind]), THRESHOLDS, side="left")

@@ -5,6 +5,8 @@ from typing import Self
 
 import numpy as np
 
+from lsml.data.sensor import IGNORED
+
 SIZE_LIMITS = (10, 100)
 """Pixels up to which a landslide is small and medium; beyond it is large.
 
@@ -44,13 +46,14 @@ class ObjectCounts:
         depend on what its mask itself is not sure of.
 
         Args:
-            truth: `(H, W)`, landslide where above 0.
+            truth: `(H, W)`, 0, 1 or `IGNORED`; no object is there, and what reaches into it ends at its edge.
             predicted: `(H, W)`, called landslide where above 0.
         """
         # Here, because the command line must not wait for it.
         from scipy.ndimage import label
 
-        true, called = np.asarray(truth) > 0, np.asarray(predicted) > 0
+        true, known = np.asarray(truth) == 1, np.asarray(truth) != IGNORED
+        called = (np.asarray(predicted) > 0) & known
         (landslides, n_landslides), (objects, n_objects) = label(true, _TOUCHING), label(called, _TOUCHING)
         pixels = np.bincount(landslides.ravel(), minlength=n_landslides + 1)[1:]
         covered = np.bincount(landslides[called], minlength=n_landslides + 1)[1:]
@@ -63,7 +66,7 @@ class ObjectCounts:
             predicted=int(n_objects),
             false_alarms=false_alarms,
             empty_false_alarms=false_alarms if empty else 0,
-            empty_pixels=true.size if empty else 0,
+            empty_pixels=int(known.sum()) if empty else 0,
         )
 
     def __add__(self, other: "ObjectCounts") -> "ObjectCounts":

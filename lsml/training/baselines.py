@@ -215,7 +215,7 @@ def _drawn(train: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
     bands = np.concatenate([pixels for pixels, _ in drawn])
     labels = np.concatenate([classes for _, classes in drawn])
     if len(np.unique(labels)) < 2:
-        kind = "landslide" if labels[0] else "background"
+        kind = "landslide" if labels.any() else "background"
         raise DataError(
             "pixel baseline",
             f"all {len(labels)} pixels drawn from the train split are {kind}",

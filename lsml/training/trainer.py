@@ -95,7 +95,7 @@ class Trainer:
         self._statistics, self._keep = statistics, keep
         self._path, self._pause, self._saved = checkpoint, checkpoint_seconds, time.monotonic()
         self.arithmetic = Arithmetic.choose(config.training)
-        self._loss = CompoundLoss(config.loss)
+        self._loss = CompoundLoss(config.loss, ignores=bool(train.sensor.ignore))
         networks = build_networks(config, statistics, precision=self.arithmetic.precision)
         self.network, self._trained = networks.inference_model, networks.training_model
         pretrained = _load_pretrained(config, networks, statistics.sensor)

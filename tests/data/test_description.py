@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -35,11 +36,11 @@ mask: {landslide: [255, [255, 0, 0]]}
 """
 
 
-def described(folder: Path, text: str | bytes) -> Sensor:
-    """What a `dataset.yaml` of that content says."""
+def described(folder: Path, text: str | bytes, *images: Path) -> Sensor:
+    """What a `dataset.yaml` of that content says of images."""
     content = text if isinstance(text, bytes) else text.encode()
     (folder / "dataset.yaml").write_bytes(content)
-    return describe([folder], [])
+    return describe([folder], images)
 
 
 def test_a_description_is_read_as_it_stands(tmp_path: Path) -> None:
@@ -134,9 +135,11 @@ def test_the_page_has_every_field_of_a_description() -> None:
 def test_the_examples_of_the_page_are_right(tmp_path: Path) -> None:
     """Taken as they stand: colours, four bands of reflectance, radar."""
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    drone, planet, radar = (described(tmp_path, text) for text in re.findall("```yaml\n(.*?)```", page, re.DOTALL))
-    assert drone.bands == RGB.bands
-    assert drone.landslide == ((255, 255, 0),)
+    image = picture(tmp_path / "image.png", noise(32, 32, 3))
+    drone, planet, radar = (
+        described(tmp_path, text, image) for text in re.findall("```yaml\n(.*?)```", page, re.DOTALL)
+    )
+    assert drone == replace(RGB, landslide=((255, 255, 0),), ignore=((128, 128, 128),))
     # .0001 times 10,000.
     assert [(band.scale, band.nodata) for band in planet.bands] == [(1.0, 0.0)] * 4
     assert planet.has("blue", "green", "red", "near_infrared")

@@ -11,12 +11,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 from scipy.special import expit
 from sklearn.metrics import f1_score, fbeta_score, jaccard_score, log_loss
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import LOSS_COMPONENTS, LossConfig, TrainConfig, with_values
+from lsml.data.sensor import IGNORED
 from lsml.errors import ConfigError
 from lsml.losses import CompoundLoss, components
 from lsml.losses.pixelwise import focal
@@ -337,3 +339,40 @@ def test_gradients_are_those_of_the_definitions(gradients: Path) -> None:
 def test_every_weight_has_its_component() -> None:
     """The weights that `LossConfig` declares and the components are the same, in name and number."""
     assert set(components(LossConfig())) == set(LOSS_COMPONENTS)
+
+
+def _with_gradient(loss: CompoundLoss, truth: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
+    """The loss, and its gradient in the shape of the logits, with TensorFlow's tape."""
+    variable = tf.Variable(logits, dtype="float32")
+    with tf.GradientTape() as tape:
+        value = loss(truth.astype("float32"), variable.value())
+    return float(value), tape.gradient(value, variable).numpy()
+
+
+@pytest.mark.parametrize("name", LOSS_COMPONENTS)
+@pytest.mark.parametrize("parameters", [{}, {"ohem_fraction": 0.25, "landslide_weight": 3.0}])
+def test_pixels_that_nobody_knows_have_neither_loss_nor_gradient(name: str, parameters: dict[str, float]) -> None:
+    """Value and gradient are those of a batch without them, to rounding, whatever the network says there.
+
+    Of 2 x 6 x 8 pixels a third is ignored: the 64 that are known, in one row, are what the loss has to be of.
+    """
+    truth, logits = _random(2, 6, 8, landslide=0.3)
+    unknown = np.zeros(truth.shape, bool)
+    unknown[:, :2] = True
+    loss = CompoundLoss(_only(name, **parameters), ignores=True)
+    known = [side[~unknown].reshape(1, 1, 64, 1) for side in (truth, logits)]
+    expected = _with_gradient(CompoundLoss(_only(name, **parameters)), *known)
+    for said in (-50.0, 0.0, 50.0):
+        value, gradient = _with_gradient(loss, np.where(unknown, IGNORED, truth), np.where(unknown, said, logits))
+        assert value == pytest.approx(expected[0], rel=1e-5)
+        assert not gradient[unknown].any()
+        np.testing.assert_allclose(gradient[~unknown], expected[1].ravel(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", LOSS_COMPONENTS)
+def test_a_batch_that_nobody_knows_moves_nothing(name: str) -> None:
+    """Its gradient is 0 and its loss next to it, not NaN."""
+    truth = np.full((1, 4, 4, 1), IGNORED, np.float32)
+    value, gradient = _with_gradient(CompoundLoss(_only(name), ignores=True), truth, np.ones(truth.shape, np.float32))
+    assert value == pytest.approx(0, abs=1e-5)
+    assert not gradient.any()

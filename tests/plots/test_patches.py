@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from lsml.data.sensor import IGNORED
 from lsml.plots import curves, png
 from lsml.plots import patches as figures
 from lsml.scoring.metrics import PooledCounts
@@ -119,6 +120,26 @@ def test_panel_shows_four_pictures(four_outcomes: tuple[np.ndarray, np.ndarray])
     assert at("outcome", *miss) == figures.MISS
     # Viridis runs from dark violet to yellow: .9 is brighter than 0.
     assert sum(map(int, at("probability", *hit))) > sum(map(int, at("probability", *miss)))
+
+
+def test_what_nobody_knows_is_grey_in_every_picture_and_in_the_legend(
+    four_outcomes: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Whatever is predicted there; without such pixels the legend does not speak of them."""
+    truth, probability = four_outcomes
+    grey = np.array([154, 163, 173])  # #9AA3AD
+    some = np.where(probability == probability.max(), IGNORED, truth)
+    image = stored(red=900)
+    for drawn in (
+        figures._outcome_map(image, some, probability, 0.5, SENSOR),
+        figures._overlay(image, some, SENSOR),
+        figures._outlined(image, some, SENSOR),
+    ):
+        np.testing.assert_array_equal((drawn == grey).all(-1), some == IGNORED)
+    legend = np.s_[-42:, 272:]
+    with_legend, without = (figures.panel(image, mask, probability, 0.5, SENSOR)[legend] for mask in (some, truth))
+    assert (with_legend == grey).all(-1).sum() >= 140  # a square of 10 x 14
+    assert not (without == grey).all(-1).any()
 
 
 def test_panel_is_deterministic(four_outcomes: tuple[np.ndarray, np.ndarray]) -> None:

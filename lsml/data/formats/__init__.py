@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lsml.data.formats import hdf5
+from lsml.data.formats.masks import mask_of
 from lsml.data.layout import HDF5, NUMPY, RASTERS
 from lsml.data.sensor import Sensor
 from lsml.errors import DataError
@@ -44,8 +45,6 @@ _REPLACE = "replace it by an intact copy"
 _NUMBERS = "write it as integers or floats"
 _DESCRIBE = "describe it in dataset.yaml: lsml data describe DIR writes a draft"
 _PLACE = "write GeoTIFF with a coordinate system, or name regions in a CSV file: patches in dataset.yaml"
-_ONE_BAND = "write one band: 1 where a landslide is, 0 elsewhere"
-_NAME_COLOUR = "name it in dataset.yaml, such as mask: {landslide: [[255, 0, 0]]}"
 
 
 class _Raster(NamedTuple):
@@ -281,7 +280,7 @@ def _bands_last(path: Path, raster: _Raster, bands: int, notes: set[str] | None)
 
 
 def read_mask(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.ndarray:
-    """The mask of a patch: 1 where a landslide is, 0 elsewhere.
+    """The mask of a patch: 1 where a landslide is, `IGNORED` where nobody knows, 0 elsewhere.
 
     Args:
         notes: gets what was taken otherwise than usual, such as "masks of 0 and 255".
@@ -293,97 +292,9 @@ def read_mask(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.n
         DataError: the file cannot be read, or its values or colours have more than one meaning.
     """
     if path.suffix.lower() in HDF5:
-        return _of_colours(path, hdf5.read_labels(path, notes)[..., None], sensor.landslide, notes)
+        return mask_of(path, hdf5.read_labels(path, notes), sensor, notes)
     raster = _read(path)
     # A number means what is stored, three of them a colour.
-    numbers = any(len(colour) == 1 for colour in sensor.landslide)
-    array = _channels_last(path, raster.array if numbers else raster.colours)
-    if raster.alpha:
-        array = array[..., :-1] * (array[..., -1:] > 0)
-    if array.shape[-1] not in (1, 3):
-        raise DataError(f"mask {path}", f"has {array.shape[-1]} channels, expected 1, or 3 of a colour", _ONE_BAND)
-    if raster.blurred:
-        return _of_blurred(path, array, sensor.landslide)
-    return _of_colours(path, array, sensor.landslide, notes)
-
-
-def _channels_last(path: Path, array: np.ndarray) -> np.ndarray:
-    """A mask as `(H, W, C)`, C from 1 to 4, whatever axes of length 1 it has besides."""
-    while array.ndim > 2 and 1 in array.shape:
-        array = array.squeeze(array.shape.index(1))
-    if array.ndim == 3 and array.shape[-1] > 4 and array.shape[0] <= 4:
-        array = np.moveaxis(array, 0, -1)
-    if array.ndim == 2:
-        return array[..., None]
-    if array.ndim != 3 or array.shape[-1] > 4:
-        raise DataError(f"mask {path}", f"has shape {array.shape}, expected (H, W)", _ONE_BAND)
-    return array
-
-
-def _of_blurred(path: Path, array: np.ndarray, landslide: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """Where what compression blurred, `(H, W, C)`, is nearer to a colour of `landslide` than halfway to black.
-
-    Where none is given, it is that of the lighter half of the greys.
-
-    Raises:
-        DataError: it has other colours than grey, and `landslide` is empty.
-    """
-    most = np.iinfo(array.dtype).max
-    if not landslide and np.ptp(array, axis=-1).max() > most // 4:
-        raise DataError(f"mask {path}", "a JPEG of colours: which of them is landslide?", _NAME_COLOUR)
-    known = np.array(_colours_of(path, landslide or ((most,),), array.shape[-1]), float)
-    near = [np.linalg.norm(array - colour, axis=-1) < np.linalg.norm(colour) / 2 for colour in known]
-    return np.any(near, axis=0).astype(np.uint8)
-
-
-def _colours_of(path: Path, landslide: tuple[tuple[int, ...], ...], channels: int) -> list[tuple[int, ...]]:
-    """The colours that mean landslide, each with so many channels; a single number is grey."""
-    if any(channels < len(colour) for colour in landslide):
-        fix = "name its value there, such as mask: {landslide: [255]}"
-        raise DataError(f"mask {path}", "has one channel, where dataset.yaml names a colour of three", fix)
-    return [colour if len(colour) == channels else colour * channels for colour in landslide]
-
-
-def _of_colours(
-    path: Path, array: np.ndarray, landslide: tuple[tuple[int, ...], ...], notes: set[str] | None
-) -> np.ndarray:
-    """Where `(H, W, C)` has one of the colours `landslide`, or the only one beside black where none is given."""
-    if landslide:
-        wanted = _colours_of(path, landslide, array.shape[-1])
-        marked: np.ndarray = np.isin(_as_keys(array), _as_keys(np.array(wanted)))
-        return marked.astype(np.uint8)
-    colours = _distinct(array.reshape(-1, array.shape[-1]))
-    marks = colours[(colours != 0).any(axis=1)]
-    if len(marks) > 1 or not (np.isfinite(marks.astype(np.float64)).all() and (marks >= 0).all()):
-        shown = ", ".join(str(_plain(colour)) for colour in colours[:6]) + (", ..." if len(colours) > 6 else "")
-        raise DataError(f"mask {path}", f"values {{{shown}}}: which of them are landslide?", _name(marks[-1]))
-    if notes is not None:
-        notes.update(f"masks of 0 and {_plain(mark)}" for mark in marks if _plain(mark) != 1)
-    return (array != 0).max(axis=-1).astype(np.uint8)
-
-
-def _distinct(pixels: np.ndarray) -> np.ndarray:
-    """The colours of pixels `(N, C)`, N at least 1, each once and in order."""
-    # Sorting rows is slow, and next to most pixels of a mask is one like it.
-    borders = (pixels[1:] != pixels[:-1]).any(axis=1)
-    firsts = pixels[np.concatenate([[True], borders])]
-    return np.unique(firsts, axis=0) if firsts.shape[1] > 1 else np.unique(firsts)[:, None]
-
-
-def _name(mark: np.ndarray) -> str:
-    """What to write into dataset.yaml, by the example of a colour that is there."""
-    example = str(_plain(mark)).replace("(", "[").replace(")", "]")
-    return f"name them in dataset.yaml, such as mask: {{landslide: [{example}]}}"
-
-
-def _as_keys(colours: np.ndarray) -> np.ndarray:
-    """`(..., C)` as one number each."""
-    keys = np.zeros(colours.shape[:-1])
-    for channel in np.moveaxis(colours, -1, 0):
-        keys = keys * 65536 + channel
-    return keys
-
-
-def _plain(colour: np.ndarray) -> object:
-    values = tuple(int(value) if float(value).is_integer() else float(value) for value in colour)
-    return values[0] if len(values) == 1 else values
+    numbers = any(len(colour) == 1 for colour in (*sensor.landslide, *sensor.ignore))
+    array = raster.array if numbers else raster.colours
+    return mask_of(path, array, sensor, notes, alpha=raster.alpha, blurred=raster.blurred)

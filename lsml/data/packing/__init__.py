@@ -252,7 +252,7 @@ def describe_content(files: Sequence[Sequence[PatchFiles]], packs: Sequence[Pack
     notes: set[str] = set()
     for patches in files:
         read_image(patches[0].image, packs[0].sensor, notes)
-        any(patch.mask and read_mask(patch.mask, packs[0].sensor, notes).any() for patch in patches)
+        any(patch.mask and 1 in read_mask(patch.mask, packs[0].sensor, notes) for patch in patches)
     counts = {band: sum(pack.nonfinite[band] for pack in packs) for band in packs[0].nonfinite}
     named = ", ".join(f"{count} in {band}" for band, count in counts.items() if count)
     replaced = [f"NaN or infinite values replaced by train medians: {named}"] if named else []

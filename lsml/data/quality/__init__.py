@@ -86,7 +86,7 @@ def examine_forms(forms: Mapping[str, str]) -> list[Finding]:
 def form_of(mask: np.ndarray, notes: set[str]) -> str:
     """How a mask marks landslide, by what `read_mask` noted of it; empty where it marks none."""
     said = [note.removeprefix("masks ") for note in notes if note.startswith("masks of")]
-    return (said[0] if said else "of 0 and 1") if mask.any() else ""
+    return (said[0] if said else "of 0 and 1") if (mask == 1).any() else ""
 
 
 def require_usable(*splits: PackedSplit) -> None:

@@ -91,8 +91,8 @@ def _redness(stored: np.ndarray, sensor: Sensor, mask: np.ndarray | None) -> tup
     redder, level = red - blue, bright[seen].mean()
     dark = seen & (bright <= np.percentile(bright[seen], 10))
     bare = np.nan
-    if mask is not None and mask.shape == seen.shape and (seen & (mask > 0)).any() and (seen & (mask == 0)).any():
-        bare = (redder[seen & (mask > 0)].mean() - redder[seen & (mask == 0)].mean()) / level
+    if mask is not None and mask.shape == seen.shape and (seen & (mask == 1)).any() and (seen & (mask == 0)).any():
+        bare = (redder[seen & (mask == 1)].mean() - redder[seen & (mask == 0)].mean()) / level
     return float(np.median(redder[dark]) / level), float(bare)
 
 
