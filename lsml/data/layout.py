@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
+from lsml.data.arrays import NUMPY, is_stack, patches_in
+from lsml.data.words import KIND_WORDS, Stem, meaning
 from lsml.errors import DataError
 
 _ONE_PAIR = ("img", "mask")
@@ -41,25 +43,13 @@ EXPECTED = (
 MARK, CHECKSUMS, DESCRIPTION = "synthetic.json", "checksums.json", "dataset.yaml"
 """Files beside the splits: the first tells that a dataset was made, not measured, the last says what its bands are."""
 
-SPLIT_WORDS = {"train": "train(?:ing)?", "validation": "val(?:id(?:ation)?)?", "test": "test(?:ing)?"}
-KIND_WORDS = {"image": "images?|imgs?", "mask": "masks?|labels?|annotations?|gt"}
-"""How a name says a split, and a kind of file; in capitals too."""
-
-_WORDS = SPLIT_WORDS | KIND_WORDS | {"nothing": "data(?:set)?|set|split"}
-_WORD = re.compile("|".join(f"(?P<{meaning}>{words})" for meaning, words in _WORDS.items()), re.IGNORECASE)
-_FOLDER = re.compile(rf"(?:{'|'.join(_WORDS.values())}|[ _.-])+", re.IGNORECASE)
-_KIND = "|".join(KIND_WORDS.values())
-_BEFORE, _AFTER = rf"(?:(?:{_KIND})(?:[ _.-]+|(?=[0-9]|$)))*", rf"(?:(?:[ _.-]+|(?<=[0-9]))(?:{_KIND}))*"
-_STEM = re.compile(f"({_BEFORE})(.*?)({_AFTER})", re.IGNORECASE | re.DOTALL)
-HDF5, RASTERS, NUMPY = (".h5", ".hdf5", ".he5"), (".tif", ".tiff", ".png", ".jpg", ".jpeg"), (".npy",)
+HDF5, RASTERS = (".h5", ".hdf5", ".he5"), (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """Endings of the files that are read, in small letters."""
 
 _PATCH = re.compile(rf"(?:{'|'.join(map(re.escape, (*HDF5, *RASTERS, *NUMPY)))})$", re.IGNORECASE)
 _HIDDEN = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini|\$RECYCLE\.BIN|lost\+found", re.IGNORECASE | re.DOTALL)
 _DEEPEST = 3
 """So many levels of folders are looked through below one whose name says nothing."""
-
-Key = tuple[str | int, ...]
 
 
 class PatchFiles(NamedTuple):
@@ -90,50 +80,6 @@ class Grouping(NamedTuple):
     table: Path | None = None
     regions: Literal["", "folders", "position"] = ""
     metres: float = 0.0
-
-
-class Stem(NamedTuple):
-    """A file's name without its ending: what image and mask of a patch share, between words for the kind of file."""
-
-    before: str
-    core: str
-    after: str
-
-    @classmethod
-    def of(cls, path: Path) -> "Stem":
-        """`image_07.h5` is `image_`, `07` and nothing; `7_mask.h5` nothing, `7` and `_mask`."""
-        match = _STEM.fullmatch(unicodedata.normalize("NFC", path.stem))
-        assert match is not None, "any text fits"
-        return cls(*match.groups())
-
-    @property
-    def kind(self) -> str:
-        """`image` or `mask`, which may also say of what image it is one; empty where the name says neither."""
-        said = {str(word.lastgroup) for word in _WORD.finditer(f"{self.before} {self.after}")}
-        return "mask" if "mask" in said else "".join(said)
-
-    @property
-    def key(self) -> Key:
-        """Text and numbers in turn, such as `("", 7, "")`: equal for the two files of a patch."""
-        parts = re.split("([0-9]+)", self.core)
-        return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
-
-    @staticmethod
-    def in_order(keys: Collection[Key]) -> list[Key]:
-        """By the numbers in the names where every name has one, else by text and numbers in turn."""
-        if all(len(key) > 1 for key in keys):
-            return sorted(keys, key=lambda key: (key[1::2], key))
-        return sorted(keys)
-
-
-def _meaning(name: str) -> tuple[str, str]:
-    """The split and the kind of file that a folder's name says; empty where it says none, or two.
-
-    `TrainData` is train, `labels` are masks, `val_images` images of validation; `nepal` says nothing.
-    """
-    said = {word.lastgroup for word in _WORD.finditer(name)} if _FOLDER.fullmatch(name) else set()
-    split, kind = ([meaning for meaning in words if meaning in said] for words in (SPLIT_WORDS, KIND_WORDS))
-    return ("".join(split), "".join(kind)) if max(len(split), len(kind)) == 1 else ("", "")
 
 
 def below(root: Path, path: Path) -> str:
@@ -199,6 +145,7 @@ class Layout:
         self.folders: dict[str, tuple[Path, Path]] = {}
         self.places: tuple[_Place, ...] = ()
         self._listed: dict[Path, list[str]] = {}
+        self._stacked: dict[Path, list[Path]] = {}
 
     def find(self) -> Self:
         """Fills the attributes.
@@ -214,10 +161,10 @@ class Layout:
             shown = ", ".join(below(self.root, self.root / name) for name in self.names(self.root)[:6]) or "nothing"
             raise DataError(f"dataset {self.root}", f"no known layout (found: {shown})", EXPECTED)
         parts = self.places[0].path.relative_to(self.root).parts
-        above = itertools.takewhile(lambda part: not any(_meaning(part)), parts)
+        above = itertools.takewhile(lambda part: not any(meaning(part)), parts)
         self.base = (self.by_region and self.grouping.folder) or self.root.joinpath(*above)
         way = self.places[0].path.relative_to(self.base).parts
-        self.name = "bare" if self.one_folder else "official" if way and _meaning(way[0])[0] else "hugging-face"
+        self.name = "bare" if self.one_folder else "official" if way and meaning(way[0])[0] else "hugging-face"
         there, published = self._unambiguous(), set()
         for split, pair in LAYOUTS[self.name].items():
             images, masks = (self.base / folder for folder in pair)
@@ -234,7 +181,7 @@ class Layout:
         folder = self.root
         while not (folder / DESCRIPTION).is_file():
             names = self.names(folder)
-            if len(names) != 1 or any(_meaning(names[0])):
+            if len(names) != 1 or any(meaning(names[0])):
                 return None
             folder /= names[0]
         return folder
@@ -291,10 +238,14 @@ class Layout:
         return self._listed[folder]
 
     def patches(self, folder: Path) -> list[Path]:
-        """The files of patches in a folder: those of the format that most of them have."""
+        """The files of patches in a folder, of the format that most of them have; in a NumPy file of many, these."""
+        if folder.suffix.lower() in NUMPY and folder.is_file():
+            return [] if any(fault.path == folder for fault in self.faults) else patches_in(folder)
+        stacks = set(self._stacks(folder))
         formats: dict[tuple[str, ...], list[Path]] = {HDF5: [], RASTERS: [], NUMPY: []}
         for path in (folder / name for name in self.names(folder) if _PATCH.search(name)):
-            next(files for endings, files in formats.items() if path.suffix.lower() in endings).append(path)
+            if path not in stacks:
+                next(files for endings, files in formats.items() if path.suffix.lower() in endings).append(path)
         return max(formats.values(), key=len)
 
     def search(self, folder: Path, split: str = "", kind: str = "", above: tuple[str, ...] = ()) -> list[_Place]:
@@ -310,7 +261,7 @@ class Layout:
         if split and split not in self.opened:
             return [_Place(split, kind, folder)]
         above = (*above, os.path.realpath(folder))
-        said = {path: _meaning(path.name) for path in self._folders(folder, above)}
+        said = {path: meaning(path.name) for path in self._folders(folder, above)}
         fitting = {
             path: (own[0] or split, own[1] or kind)
             for path, own in said.items()
@@ -342,7 +293,7 @@ class Layout:
         kinds = [kind] if kind and stems else [*KIND_WORDS] if stems == {*KIND_WORDS} else []
         found = [_Place(split, each, folder, region) for each in kinds]
         for path in self._folders(folder, above):
-            own_split, own_kind = _meaning(path.name)
+            own_split, own_kind = meaning(path.name)
             if split in ("", own_split or split) and kind in ("", own_kind or kind):
                 named = region if own_split or own_kind else _as_region(path.name)
                 found += self._search_regions(path, own_split or split, own_kind or kind, named, above)
@@ -362,9 +313,13 @@ class Layout:
         return next(iter(likely.values()), [])
 
     def _folders(self, folder: Path, above: Sequence[str]) -> Iterator[Path]:
-        """The folders in a folder, also by links; one whose name says something has to lead somewhere new."""
+        """The folders in a folder, also by links; one whose name says something has to lead somewhere new.
+
+        A NumPy file of many patches is one.
+        """
+        yield from self._stacks(folder)
         for path in (folder / name for name in self.names(folder) if not _PATCH.search(name)):
-            split, kind = _meaning(path.name)
+            split, kind = meaning(path.name)
             try:
                 if not stat.S_ISDIR(path.stat().st_mode):
                     continue
@@ -378,6 +333,25 @@ class Layout:
             elif split or kind:
                 fix = "put the files themselves there"
                 self.faults.append(_Fault("link", path, "is a link to a folder that it lies in", fix))
+
+    def _stacks(self, folder: Path) -> list[Path]:
+        """The NumPy files of many patches in a folder; of a split that is not opened, what the name says is enough."""
+        if folder not in self._stacked:
+            named = [
+                folder / name for name in self.names(folder) if Path(name).suffix.lower() in NUMPY and meaning(name)[1]
+            ]
+            self._stacked[folder] = [path for path in named if self._is_stack(path)]
+        return self._stacked[folder]
+
+    def _is_stack(self, path: Path) -> bool:
+        split, kind = meaning(path.name)
+        if split and split not in self.opened:
+            return True
+        try:
+            return is_stack(path, kind)
+        except DataError as error:
+            self.faults.append(_Fault("unusable file", path, error.why, error.fix))
+            return True
 
     @staticmethod
     def broken(path: Path, error: OSError) -> _Fault:

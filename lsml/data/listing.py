@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from lsml.data.layout import FOLDS, KIND_WORDS, SPLIT_WORDS, Key, Layout, Stem, below
+from lsml.data.arrays import file_of
+from lsml.data.layout import FOLDS, Layout, below
 from lsml.data.regions import PatchRow, PatchTable, regions_by_position, regions_near, straddling
+from lsml.data.words import KIND_WORDS, SPLIT_WORDS, Key, Stem
 from lsml.errors import DataError
 
 SPLITS = tuple(SPLIT_WORDS)
@@ -212,6 +214,14 @@ def _list_pair(layout: Layout, pair: tuple[Path, Path], faults: list[Finding]) -
     """The files of a folder of images and one of masks."""
     kinds = zip(pair, KIND_WORDS, strict=True)
     images, masks = (_list_files(layout, folder, kind, faults) for folder, kind in kinds)
+    if images and masks and len(images) != len(masks) and all(file_of(folder / "0") == folder for folder in pair):
+        names = below(layout.root, pair[0]), below(layout.root, pair[1])
+        text = (
+            f"{names[0]} holds {len(images)} images, {names[1]} {len(masks)} masks; write one for each, in their order"
+        )
+        faults.append(Finding("error", "numbers of patches", names, text))
+        shared = images.keys() & masks.keys()
+        images, masks = ({key: path for key, path in paths.items() if key in shared} for paths in (images, masks))
     places = {key: place for place, key in enumerate(Stem.in_order(images.keys() | masks.keys()))}
     return SplitFiles(*({places[key]: path for key, path in listed.items()} for listed in (images, masks)))
 
@@ -238,7 +248,7 @@ def _reachable(layout: Layout, paths: dict[int, Path], faults: list[Finding]) ->
     reachable = {}
     for number, path in paths.items():
         try:
-            path.stat()
+            file_of(path).stat()
             reachable[number] = path
         except OSError as error:
             faults.append(_fault(layout, *layout.broken(path, error)))

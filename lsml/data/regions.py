@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from lsml.data.formats import raster_centre
-from lsml.data.layout import SPLIT_WORDS
+from lsml.data.words import SPLIT_WORDS
 from lsml.errors import DataError
 
 _EARTH_METRES = 6_371_008.8

@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lsml.data.arrays import file_of
 from lsml.data.description import grouping
-from lsml.data.layout import DESCRIPTION, EXPECTED, FOLDS, KIND_WORDS, Grouping, Layout, PatchFiles, below
+from lsml.data.layout import DESCRIPTION, EXPECTED, FOLDS, Grouping, Layout, PatchFiles, below
 from lsml.data.listing import LISTED, SPLITS, Finding, Listing, SplitFiles, some
 from lsml.data.regions import PatchTable
+from lsml.data.words import KIND_WORDS
 from lsml.errors import ConfigError, DataError
 
 _INSTEAD = {
@@ -232,14 +234,15 @@ def _sealed(layout: Layout, listed: Mapping[str, SplitFiles]) -> Iterator[Findin
 
 def _repeated(root: Path, listed: Mapping[str, SplitFiles]) -> Iterator[Finding]:
     """Files that are in two splits, or image and mask at once, by links of any kind: told by device and inode."""
-    owners: dict[tuple[int, int], tuple[str, Path]] = {}
+    owners: dict[tuple[int, int, str], tuple[str, Path]] = {}
     twice: dict[tuple[str, str], list[str]] = {}
     for split, files in listed.items():
         for kind, path in [
             (kind, path) for kind, paths in zip(KIND_WORDS, files, strict=True) for path in paths.values()
         ]:
-            status, mine = path.stat(), f"{kind} of {split}"
-            owner, other = owners.setdefault((status.st_dev, status.st_ino), (mine, path))
+            file, mine = file_of(path), f"{kind} of {split}"
+            status, patch = file.stat(), "" if file == path else path.name
+            owner, other = owners.setdefault((status.st_dev, status.st_ino, patch), (mine, path))
             if owner != mine:
                 twice.setdefault((owner, mine), []).extend((below(root, path), below(root, other)))
     for (owner, mine), names in twice.items():

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lsml.data.arrays import NUMPY, beginning, file_of, mapped, unreadable
 from lsml.data.formats import hdf5
 from lsml.data.formats.masks import mask_of
-from lsml.data.layout import HDF5, NUMPY, RASTERS
+from lsml.data.layout import HDF5, RASTERS
 from lsml.data.sensor import Sensor
 from lsml.errors import DataError
 
@@ -38,7 +39,6 @@ _OPTIONS = {
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
 }
 
-_NUMPY_MAGIC = b"\x93NUMPY"
 _MAX_VALUES = 2**29
 """Of one file; as float64, in which images are read, they take 4 GiB, of whatever type they lie there."""
 _REPLACE = "replace it by an intact copy"
@@ -80,17 +80,10 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def _read(path: Path) -> _Raster:
-    raster = _Raster(_read_numpy(path)) if path.suffix.lower() in NUMPY else _read_raster(path)
+    raster = _Raster(_read_numpy(path)) if file_of(path).suffix.lower() in NUMPY else _read_raster(path)
     if raster.array.dtype.kind not in "biuf":
         raise DataError(f"file {path}", f"holds {raster.array.dtype}, not numbers", _NUMBERS)
     return raster
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    # Libraries name the file again, some over several lines.
-    said = getattr(error, "strerror", None) or next(iter(str(error.__cause__ or error).splitlines()), "damaged")
-    why = said.removeprefix(f"{path}").strip(" :,")[:200]
-    return DataError(f"file {path}", f"cannot be read: {why}", _REPLACE)
 
 
 def _read_raster(path: Path) -> _Raster:
@@ -104,11 +97,16 @@ def _read_raster(path: Path) -> _Raster:
 
 
 def raster_size(path: Path) -> tuple[int, int]:
-    """Height and width that the header of a TIFF, PNG or JPEG file declares.
+    """Height and width that the header of a file declares; of a NumPy file all axes but the shortest.
 
     Raises:
         DataError: it cannot be read.
     """
+    if file_of(path).suffix.lower() in NUMPY:
+        shape = list(mapped(path).shape)
+        shape.remove(min(shape))
+        height, width = shape
+        return height, width
     with _opened(path) as file:
         return file.height, file.width
 
@@ -179,21 +177,13 @@ def _opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
             with rasterio.open(path, driver=driver, sharing=False) as file:
                 yield file
     except (OSError, RasterioError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _beginning(path: Path) -> bytes:
-    """The first bytes of a file; of a pipe or a device they might never come."""
-    if path.exists() and not path.is_file():
-        raise DataError(f"file {path}", "not a regular file", "give a folder of patches")
-    with path.open("rb") as file:
-        return file.read(len(_NUMPY_MAGIC))
+        raise unreadable(path, error) from None
 
 
 def _driver(path: Path) -> str:
-    beginning = _beginning(path)
-    for signature, driver in _DRIVERS.items():
-        if beginning.startswith(signature):
+    signature = beginning(path)
+    for known, driver in _DRIVERS.items():
+        if signature.startswith(known):
             return driver
     raise DataError(f"file {path}", "neither TIFF, PNG nor JPEG", _REPLACE)
 
@@ -209,16 +199,7 @@ def _palette(file: "rasterio.DatasetReader") -> np.ndarray | None:
 
 
 def _read_numpy(path: Path) -> np.ndarray:
-    try:
-        if _beginning(path) != _NUMPY_MAGIC:
-            raise DataError(f"file {path}", "not an array as numpy.save writes it", _REPLACE)
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise _unreadable(path, error) from None
-    except Exception:  # noqa: BLE001 - what else NumPy's parser raises of a header says nothing to anybody
-        raise DataError(f"file {path}", "has a damaged header", _REPLACE) from None
+    array = mapped(path)
     _check_size(path, array.shape)
     return np.array(array)
 

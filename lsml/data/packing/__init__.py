@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lsml.data.arrays import file_of
 from lsml.data.formats import raster_size, read_image, read_mask
 from lsml.data.layout import RASTERS, PatchFiles
 from lsml.data.pack import IMAGES, MANIFEST, MASKS, PackedSplit, digest_of
@@ -137,7 +138,7 @@ class _Source:
         entries = []
         for path in paths:
             try:
-                status = path.stat()
+                status = file_of(path).stat()
             except OSError as error:
                 raise DataError(f"file {path}", f"cannot be read: {error.strerror}", "check the dataset") from None
             entries.append([os.path.relpath(path, common), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
