@@ -89,12 +89,18 @@ class _MaskFields(Section):
         (), "the values or colours of pixels of which nobody knows: they count neither in training nor in any score"
     )
 
+    at_least: float | None = field(
+        None, "the value from which on a mask of probabilities, shares or greys means landslide", gt=0.0
+    )
+
     def applied_to(self, sensor: Sensor, what: str) -> Sensor:
         """The same bands with masks of this meaning.
 
         Raises:
             ConfigError: a value has two meanings.
         """
+        if self.landslide and self.at_least is not None:
+            raise ConfigError(what, "has landslide and at_least", "leave one of them out")
         landslide, ignore = (
             tuple((colour,) if isinstance(colour, int) else colour for colour in colours)
             for colours in (self.landslide, self.ignore)
@@ -102,7 +108,7 @@ class _MaskFields(Section):
         for colour in set(landslide) & set(ignore):
             shown = list(colour) if len(colour) > 1 else colour[0]
             raise ConfigError(what, f"{shown} is in landslide and in ignore", "leave it in one of them")
-        return replace(sensor, landslide=landslide, ignore=ignore)
+        return replace(sensor, landslide=landslide, ignore=ignore, at_least=self.at_least)
 
 
 class _DatasetFields(Section):

@@ -71,6 +71,10 @@ class Band:
     nodata: float | None = None
 
 
+_LATER = ("ignore", "at_least")
+"""Fields of a sensor that packs and models of before do not have."""
+
+
 @dataclass(frozen=True)
 class Sensor:
     """The bands of a patch, in their order.
@@ -82,6 +86,7 @@ class Sensor:
         tile: the side of the squares that images are cut into to train on, in pixels; None where they are not cut.
         landslide: the values or colours of a mask that mean landslide; empty: the only one beside 0.
         ignore: those of pixels of which nobody knows; only masks of a sensor with such hold `IGNORED`.
+        at_least: the value from which on a mask means landslide, above 0; None: by `landslide`.
     """
 
     name: str
@@ -90,6 +95,7 @@ class Sensor:
     tile: int | None = None
     landslide: tuple[tuple[int, ...], ...] = ()
     ignore: tuple[tuple[int, ...], ...] = ()
+    at_least: float | None = None
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -171,7 +177,11 @@ class Sensor:
 
         Of Landslide4Sense the divisors alone, as packs have always had it in their fingerprint.
         """
-        return list(self.divisors) if self.published and not (self.landslide or self.ignore) else self.to_dict()
+        return (
+            list(self.divisors)
+            if self.published and not (self.landslide or self.ignore or self.at_least)
+            else self.to_dict()
+        )
 
     @property
     def published(self) -> bool:
@@ -233,7 +243,7 @@ class Sensor:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; what packs and models of before did not know is left out where it says nothing."""
-        return {name: value for name, value in asdict(self).items() if value or name != "ignore"}
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER}
 
     @classmethod
     def from_dict(cls, tree: Any) -> "Sensor":
@@ -248,7 +258,8 @@ class Sensor:
         )
         landslide, ignore = (tuple(map(tuple, tree.get(name, ()))) for name in ("landslide", "ignore"))
         described = tuple(Band(**band) for band in bands)
-        return cls(tree["name"], described, tree["pixel_metres"], tree["tile"], landslide, ignore)
+        at_least = tree.get("at_least")
+        return cls(tree["name"], described, tree["pixel_metres"], tree["tile"], landslide, ignore, at_least)
 
 
 def landslide_share(mask: np.ndarray) -> float:

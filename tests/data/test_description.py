@@ -99,6 +99,8 @@ def test_the_first_folder_with_a_description_counts(tmp_path: Path) -> None:
         ("bands: [{name: a}]\npixel_metres: 0", "pixel_metres: must be above 0, not 0"),
         ("bands: [{name: a}]\nmask: {landslide: [red]}", "mask.landslide.0: must be a number, not 'red'"),
         ("bands: [{name: a}]\nmask: {landslide: [[1, 2]]}", "mask.landslide.0: must be a number, not"),
+        ("mask: {landslide: [1], at_least: 0.5}", "mask: has landslide and at_least; leave one of them out"),
+        ("mask: {at_least: 0}", "mask.at_least: must be above 0, not 0"),
         ("bands: [{name: a}]\nbands: [{name: b}]", "line 2: key 'bands' is repeated; correct the YAML"),
         ("bands: [{name: a", "line 1: .*; correct the YAML"),
         ("bands: &a [*a]", "line 1: aliases are not allowed"),

@@ -6,6 +6,7 @@ import pickle
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -502,3 +503,28 @@ def test_look_takes_the_shortest_axis_for_the_bands(tmp_path: Path) -> None:
     for shape in ((5,), (), (2, 3, 4, 5)):
         line = refusal(array_file(tmp_path / "e.npy", np.zeros(shape)), look)
         assert f"has shape {shape}, expected (H, W, C)" in line
+
+
+def test_a_mask_of_shares_means_landslide_from_a_value_on(tmp_path: Path) -> None:
+    """At the value too, of floating point and of greys, in one channel or three alike; other values may be ignored."""
+    shares = np.array([[0, 0.25, 0.49], [0.5, 0.75, 1]], np.float32)
+    halves = replace(GREY, at_least=0.5)
+    for path in (array_file(tmp_path / "m.npy", shares), raster(tmp_path / "m.tif", shares[..., None])):
+        np.testing.assert_array_equal(read_mask(path, halves), [[0, 0, 0], [1, 1, 1]])
+    greys = np.array([[0, 127, 255], [128, 1, 200]], np.uint8)
+    for array in (greys, np.repeat(greys[..., None], 3, axis=-1)):
+        path = picture(tmp_path / "m.png", array)
+        np.testing.assert_array_equal(read_mask(path, replace(GREY, at_least=128)), [[0, 0, 1], [1, 0, 1]])
+        ignoring = replace(GREY, at_least=128, ignore=((255,),))
+        np.testing.assert_array_equal(read_mask(path, ignoring), [[0, 0, 2], [1, 0, 1]])
+        assert Sensor.from_dict(ignoring.to_dict()) == ignoring
+
+
+def test_a_mask_of_shares_has_no_colours_and_no_holes(tmp_path: Path) -> None:
+    """Nobody could say on which side of the value they are."""
+    halves = replace(GREY, at_least=0.5)
+    red = picture(tmp_path / "red.png", marked((slice(8), RED), channels=3))
+    assert "has colours, where dataset.yaml says at_least" in refusal(red, lambda path: read_mask(path, halves))
+    holes = array_file(tmp_path / "holes.npy", np.array([[0.1, np.nan], [np.nan, 0.9]]))
+    line = refusal(holes, lambda path: read_mask(path, halves))
+    assert "has 2 values that are not finite, where dataset.yaml says at_least; write numbers alone" in line

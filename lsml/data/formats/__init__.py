@@ -276,6 +276,6 @@ def read_mask(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.n
         return mask_of(path, hdf5.read_labels(path, notes), sensor, notes)
     raster = _read(path)
     # A number means what is stored, three of them a colour.
-    numbers = any(len(colour) == 1 for colour in (*sensor.landslide, *sensor.ignore))
+    numbers = bool(sensor.at_least) or any(len(colour) == 1 for colour in (*sensor.landslide, *sensor.ignore))
     array = raster.array if numbers else raster.colours
     return mask_of(path, array, sensor, notes, alpha=raster.alpha, blurred=raster.blurred)

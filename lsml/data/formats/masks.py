@@ -53,9 +53,25 @@ def mask_of(
 
 def _meaning(path: Path, array: np.ndarray, sensor: Sensor, notes: set[str] | None, *, blurred: bool) -> np.ndarray:
     """Where `(H, W, C)`, C 1 or 3, means landslide, uint8 `(H, W)` of 0 and 1."""
+    if sensor.at_least is not None:
+        return _from(path, array, sensor.at_least)
     if blurred:
         return _of_blurred(path, array, sensor.landslide)
     return _of_colours(path, array, sensor.landslide, notes)
+
+
+def _from(path: Path, array: np.ndarray, least: float) -> np.ndarray:
+    """Where the greys `(H, W, C)` are `least` or more.
+
+    Raises:
+        DataError: it has colours, or values that are not finite.
+    """
+    if (array != array[..., :1]).any():
+        unknown = f"{np.count_nonzero(~np.isfinite(array))} values that are not finite" if array.shape[-1] == 1 else ""
+        why = f"has {unknown or 'colours'}, where dataset.yaml says at_least"
+        fix = "write numbers alone: those that nobody knows as one that ignore names" if unknown else _NAME_COLOUR
+        raise DataError(f"mask {path}", why, fix)
+    return np.asarray(array[..., 0] >= least, np.uint8)
 
 
 def _channels_last(path: Path, array: np.ndarray) -> np.ndarray:
