@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-jax tune test test-all lint format lock audit bench-peers bench-smoke clean
+.PHONY: help .venv .venv-jax tune test test-all test-sensors lint format lock audit bench-peers bench-smoke clean
 
 PYTHON = python3
 EXPERIMENT = experiments/demo.yaml
@@ -59,6 +59,13 @@ test: .venv .venv-jax ## the tests; ARGS goes to pytest
 
 test-all: .venv .venv-jax ## what `make test` leaves out: networks in every combination and under JAX, the longest others
 	$(PYTEST) -m full $(ARGS)
+
+# What trains on patches, scores them and keeps the models.
+SENSOR_TESTS = $(addprefix tests/,evaluation training workflows study/test_trial.py) \
+	$(addprefix tests/end_to_end/test_,evaluate.py predict.py promote.py report.py study.py)
+
+test-sensors: .venv .venv-jax ## tests of training, scores and studies, on five bands of 96 x 96 pixels
+	LSML_TEST_SENSOR=five $(PYTEST) -m "not full" $(SENSOR_TESTS) $(ARGS)
 
 lint: .venv ## style, formatting and types
 	.venv/bin/ruff check .

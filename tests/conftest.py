@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lsml.data.statistics import PERCENTS, BandStatistics
-from tests.bands import SENSOR
+from tests.bands import LANDSLIDE4SENSE, N_BANDS, SENSOR, SENSOR_NAME
 
 _LONGEST = (
     "end_to_end/test_few_patches.py",
@@ -29,8 +29,11 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first; within a file the order stays."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what holds of Landslide4Sense alone, if patches are others; puts the longest files first."""
+    if SENSOR_NAME != LANDSLIDE4SENSE:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(LANDSLIDE4SENSE)])
+        items[:] = [item for item in items if not item.get_closest_marker(LANDSLIDE4SENSE)]
 
     def rank(item: pytest.Item) -> int:
         places = (place for place, start in enumerate(_LONGEST) if f"/tests/{start}" in item.path.as_posix())
@@ -47,14 +50,15 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def statistics() -> BandStatistics:
-    """Bands with means 1..2.3 and standard deviation .5, from 0 to 4, but a last one that is always 3."""
-    bands = np.arange(14)
+    """Bands with means 1, 1.1, 1.2..., standard deviation .5, from 0 to 4, but a last one that is always 3."""
+    others = N_BANDS - 1
+    tenths = np.arange(others) / 10
     return BandStatistics(
         SENSOR,
-        mean=(*(1 + bands[:13] / 10).tolist(), 3.0),
-        std=(*[0.5] * 13, 0.0),
-        minimum=(*[0.0] * 13, 3.0),
-        maximum=(*[4.0] * 13, 3.0),
-        median=(*(0.9 + bands[:13] / 10).tolist(), 3.0),
-        quantiles=tuple((*[percent / 25] * 13, 3.0) for percent in PERCENTS),
+        mean=(*(1 + tenths).tolist(), 3.0),
+        std=(*[0.5] * others, 0.0),
+        minimum=(*[0.0] * others, 3.0),
+        maximum=(*[4.0] * others, 3.0),
+        median=(*(0.9 + tenths).tolist(), 3.0),
+        quantiles=tuple((*[percent / 25] * others, 3.0) for percent in PERCENTS),
     )

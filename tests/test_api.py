@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import lsml
-from lsml.data.synthetic import synthesize
 from tests import warm
+from tests.patches import make_patches
 
 EXPERIMENT = """
 name: api
@@ -51,7 +51,7 @@ def test_from_an_experiment_to_predictions(tmp_path: Path, monkeypatch: pytest.M
     """As in a notebook: paths are text, nothing but what matters is given, and tables are data frames."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    synthesize(Path("patches"), train=6, validation=3, test=3, seed=1)
+    make_patches(Path("patches"), train=6, validation=3, test=3, seed=1)
     Path("experiment.yaml").write_text(EXPERIMENT)
     experiment = lsml.load_experiment("experiment.yaml")
     with warm.warm_workers():

@@ -200,3 +200,27 @@ def test_make_refuses_a_python_that_does_not_fit(target: str, tmp_path: Path) ->
     assert made.startswith("make: ***")
     assert done.returncode == 2
     assert not (tmp_path / target).exists()
+
+
+LANDSLIDE4SENSE = {
+    "config/test_recipe.py": "the public notebooks' six inputs are of its bands",
+    "data/test_synthetic.py": "synthetic patches have its published format",
+    "end_to_end/test_evaluate.py": "a script without lsml reads its HDF5 files",
+    "end_to_end/test_predict.py": "predictions of its HDF5 files are HDF5 files",
+    "models/test_inputs.py": "indices and inputs are worked out by hand from its roles",
+    "models/test_pretrained.py": "pretrained filters are carried to its blue, green and red",
+    "models/test_trees.py": "trees are worked out by hand on its green band and its integers",
+    "plots/test_patches.py": "colours are worked out by hand from its visible bands",
+}
+"""Files with tests of that mark, and why."""
+
+
+def test_few_tests_hold_of_one_sensor_alone() -> None:
+    """Those that are listed here, each with one reason; `make test-sensors` runs the others with another sensor."""
+    mark = re.compile(r'^(?:@|pytestmark = )pytest\.mark\.landslide4sense\("(.*)"\)$', re.MULTILINE)
+    found = {
+        (path.relative_to(ROOT / "tests").as_posix(), reason)
+        for path in (ROOT / "tests").rglob("*.py")
+        for reason in mark.findall(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(LANDSLIDE4SENSE.items())

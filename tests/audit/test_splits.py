@@ -4,16 +4,15 @@ import csv
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from lsml.audit.facts import Facts
 from lsml.audit.splits import NEAR, ORIENTATIONS, Pair, closest_pairs
 from lsml.data.formats import read_image, read_mask
-from lsml.data.synthetic import synthesize
 from lsml.errors import DataError
-from tests.bands import CONSTANTS, ELEVATION, SENSOR
+from tests.bands import N_BANDS, PATCH_SIZE, SENSOR
+from tests.patches import SUFFIX, make_patches, write_array
 from tests.processes import lsml
 
 
@@ -23,28 +22,26 @@ def silent(what: str, done: int, total: int) -> None:
 
 def plant(source: Path, target: Path, edit) -> None:  # type: ignore[no-untyped-def]
     """Puts an edited copy of one image in the place of another."""
-    stored = edit(read_image(source, SENSOR))
-    with h5py.File(target, "w") as file:
-        file["img"] = stored
+    write_array(target, edit(read_image(source, SENSOR)))
 
 
 def noisy(stored: np.ndarray) -> np.ndarray:
-    """Noise of a tenth of each band's standard deviation, on the grid of integers as published values are."""
+    """Noise of a tenth of each band's standard deviation."""
     noise = np.random.default_rng(0).normal(0, 0.1, stored.shape) * stored.std(axis=(0, 1))
-    return np.rint(np.maximum(stored + noise, 0) * CONSTANTS) / CONSTANTS
+    return np.maximum(stored + noise, 0).astype(stored.dtype)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 train, 6 validation and 6 test patches, of which four are copies of train patches in other forms."""
     root = tmp_path_factory.mktemp("splits") / "data"
-    synthesize(root, train=12, validation=6, test=6, seed=2)
+    make_patches(root, train=12, validation=6, test=6, seed=2)
     train, valid, test = (root / f"{name}/img" for name in ("TrainData", "ValidData", "TestData"))
-    plant(train / "image_3.h5", valid / "image_2.h5", lambda stored: stored)
-    plant(train / "image_5.h5", valid / "image_4.h5", noisy)
-    plant(train / "image_6.h5", test / "image_1.h5", lambda stored: np.rot90(stored, -1))
+    plant(train / f"image_3{SUFFIX}", valid / f"image_2{SUFFIX}", lambda stored: stored)
+    plant(train / f"image_5{SUFFIX}", valid / f"image_4{SUFFIX}", noisy)
+    plant(train / f"image_6{SUFFIX}", test / f"image_1{SUFFIX}", lambda stored: np.rot90(stored, -1))
     # Turned by half and then mirrored: undone by mirroring first.
-    plant(train / "image_7.h5", test / "image_3.h5", lambda stored: noisy(np.rot90(stored, 2)[:, ::-1]))
+    plant(train / f"image_7{SUFFIX}", test / f"image_3{SUFFIX}", lambda stored: noisy(np.rot90(stored, 2)[:, ::-1]))
     return root
 
 
@@ -61,10 +58,10 @@ def test_planted_duplicates_are_found_and_no_others(facts: Facts) -> None:
     assert len(pairs) == 18
     found = {(p.file, p.match): (p.kind, p.orientation) for p in pairs if p.kind != "apart"}
     assert found == {
-        ("ValidData/img/image_2.h5", "TrainData/img/image_3.h5"): ("exact", "as it is"),
-        ("ValidData/img/image_4.h5", "TrainData/img/image_5.h5"): ("near", "as it is"),
-        ("TestData/img/image_1.h5", "TrainData/img/image_6.h5"): ("near", "turned 90"),
-        ("TestData/img/image_3.h5", "TrainData/img/image_7.h5"): ("near", "mirrored, turned 180"),
+        (f"ValidData/img/image_2{SUFFIX}", f"TrainData/img/image_3{SUFFIX}"): ("exact", "as it is"),
+        (f"ValidData/img/image_4{SUFFIX}", f"TrainData/img/image_5{SUFFIX}"): ("near", "as it is"),
+        (f"TestData/img/image_1{SUFFIX}", f"TrainData/img/image_6{SUFFIX}"): ("near", "turned 90"),
+        (f"TestData/img/image_3{SUFFIX}", f"TrainData/img/image_7{SUFFIX}"): ("near", "mirrored, turned 180"),
     }
     assert [pair.kind for pair in pairs[:5]] == ["exact", "near", "near", "near", "apart"]
     correlations = [pair.correlation for pair in pairs]
@@ -75,7 +72,9 @@ def test_planted_duplicates_are_found_and_no_others(facts: Facts) -> None:
 
 def test_an_orientation_is_what_makes_the_pictures_alike(data: Path) -> None:
     """A picture turned by the orientation of its pair lies over the other's."""
-    pair = Pair("TestData/img/image_1.h5", "test", "TrainData/img/image_6.h5", "train", 1.0, "turned 90", "near")
+    pair = Pair(
+        f"TestData/img/image_1{SUFFIX}", "test", f"TrainData/img/image_6{SUFFIX}", "train", 1.0, "turned 90", "near"
+    )
     picture, match = (read_image(data / file, SENSOR)[..., :3] for file in (pair.file, pair.match))
     np.testing.assert_array_equal(pair.turned(picture), match)
     assert len({pair._replace(orientation=name).turned(picture).tobytes() for name in ORIENTATIONS}) == 8
@@ -85,35 +84,38 @@ def test_pixels_are_drawn_with_their_surroundings(facts: Facts, data: Path) -> N
     """Each train patch gives as many pixels; the 9 x 9 and 33 x 33 means are those of the pixels that there are."""
     pixels = facts.pixels
     # An eighth of each: 100,000 over 12 patches would be more.
-    assert pixels.features.shape == (12, 2048, 42)
+    share = PATCH_SIZE**2 // 8
+    assert pixels.features.shape == (12, share, 3 * N_BANDS)
     image, mask = (
-        read_image(data / "TrainData/img/image_4.h5", SENSOR),
-        read_mask(data / "TrainData/mask/mask_4.h5", SENSOR),
+        read_image(data / f"TrainData/img/image_4{SUFFIX}", SENSOR),
+        read_mask(data / f"TrainData/mask/mask_4{SUFFIX}", SENSOR),
     )
-    drawn = np.random.default_rng([0, 3]).choice(16384, 2048, replace=False)
+    drawn = np.random.default_rng([0, 3]).choice(PATCH_SIZE**2, share, replace=False)
     np.testing.assert_array_equal(pixels.labels[3], mask.ravel()[drawn] == 1)
-    edges = [drawn.argmin(), drawn.argmax(), np.argmax(drawn % 128 == 127), 100]
+    edges = [drawn.argmin(), drawn.argmax(), np.argmax(drawn % PATCH_SIZE == PATCH_SIZE - 1), 100]
     for place in edges:
-        (row, column), found = divmod(drawn[place], 128), pixels.features[3][place]
+        (row, column), found = divmod(drawn[place], PATCH_SIZE), pixels.features[3][place]
         windows = [image[max(row - r, 0) : row + r + 1, max(column - r, 0) : column + r + 1] for r in (0, 4, 16)]
         np.testing.assert_allclose(found, np.concatenate([w.mean(axis=(0, 1)) for w in windows]), rtol=1e-5)
 
 
 def test_holes_and_constant_bands_are_no_obstacle(data: Path, tmp_path: Path) -> None:
-    """A patch with NaN in one band and one elevation everywhere has finite numbers, and is still itself."""
+    """A patch with NaN in one band and one value everywhere in the last has finite numbers, and is still itself."""
     root = tmp_path / "holes"
     for name in ("TrainData/img", "TrainData/mask"):
         (root / name).mkdir(parents=True)
     for number in (1, 2):
-        (root / f"TrainData/mask/mask_{number}.h5").write_bytes((data / "TrainData/mask/mask_1.h5").read_bytes())
+        (root / f"TrainData/mask/mask_{number}{SUFFIX}").write_bytes(
+            (data / f"TrainData/mask/mask_1{SUFFIX}").read_bytes()
+        )
 
     def damage(stored: np.ndarray) -> np.ndarray:
         stored[10:20, 10:20, 0] = np.nan
-        stored[..., ELEVATION] = 1.0
+        stored[..., -1] = 1.0
         return stored
 
     for number in (1, 2):
-        plant(data / "TrainData/img/image_1.h5", root / f"TrainData/img/image_{number}.h5", damage)
+        plant(data / f"TrainData/img/image_1{SUFFIX}", root / f"TrainData/img/image_{number}{SUFFIX}", damage)
     first, _ = Facts.read(root, seed=0, progress=silent).patches
     assert np.isfinite(first.thumbnail).all()
     assert np.isfinite(first.summary).all()
@@ -124,14 +126,17 @@ def test_the_command_prints_writes_and_says_what_it_means(data: Path, tmp_path: 
     """One table a question, a sentence on the hold-out, leakage by name, three figures or more and a table of pairs."""
     done = lsml(tmp_path, "data", "audit", str(data), "--output", "found")
     assert done.returncode == 0, done.stderr
-    assert "leakage: ValidData/img/image_2.h5 equals TrainData/img/image_3.h5" in done.stdout
-    assert "leakage: TestData/img/image_1.h5 is nearly (1.000, turned 90) TrainData/img/image_6.h5" in done.stdout
+    assert f"leakage: ValidData/img/image_2{SUFFIX} equals TrainData/img/image_3{SUFFIX}" in done.stdout
+    assert (
+        f"leakage: TestData/img/image_1{SUFFIX} is nearly (1.000, turned 90) TrainData/img/image_6{SUFFIX}"
+        in done.stdout
+    )
     assert "the test split was read for distances and this guess alone: no model of yours has seen it" in done.stdout
     assert "(95 % interval" in done.stdout
     assert "train (12) and validation (6)" in done.stdout
     with (tmp_path / "found/closest_pairs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert (len(rows), rows[0]["kind"], rows[0]["match"]) == (18, "exact", "TrainData/img/image_3.h5")
+    assert (len(rows), rows[0]["kind"], rows[0]["match"]) == (18, "exact", f"TrainData/img/image_3{SUFFIX}")
     names = ("closest_pairs", "similarity", "separability", "random_holdout")
     assert all((tmp_path / f"found/{name}.png").read_bytes().startswith(b"\x89PNG") for name in names)
 
@@ -142,7 +147,7 @@ def test_json_says_what_could_not_be_measured(data: Path, tmp_path: Path) -> Non
         for kind, name in (("img", "image"), ("mask", "mask")):
             (tmp_path / "few" / folder / kind).mkdir(parents=True)
             for number in range(1, 7):
-                file = f"{folder}/{kind}/{name}_{number}.h5"
+                file = f"{folder}/{kind}/{name}_{number}{SUFFIX}"
                 (tmp_path / "few" / file).write_bytes((data / file).read_bytes())
     done = lsml(tmp_path, "data", "audit", "few", "--json")
     assert done.returncode == 0, done.stderr
@@ -151,7 +156,7 @@ def test_json_says_what_could_not_be_measured(data: Path, tmp_path: Path) -> Non
     assert [pair["kind"] for pair in record["closest_pairs"]] == ["exact", "near", *["apart"] * 4]
     (separability,) = record["separability"]
     assert (separability["first"], separability["second"], separability["n_second"]) == ("train", "validation", 6)
-    assert len(separability["bands"]) == 14
+    assert len(separability["bands"]) == N_BANDS
     low, high = separability["interval"]
     assert 0 <= low <= separability["auc"] <= high <= 1
     assert len(record["files"]) == 4

@@ -12,10 +12,10 @@ from tests.processes import environment, lsml
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic dataset; nobody may change it."""
-    from lsml.data.synthetic import synthesize
+    from tests.patches import make_patches
 
     root = tmp_path_factory.mktemp("patches") / "data"
-    synthesize(root, train=4, validation=2, test=2, seed=1)
+    make_patches(root, train=4, validation=2, test=2, seed=1)
     return root
 
 

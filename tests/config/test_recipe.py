@@ -10,6 +10,9 @@ from lsml.config.experiment import load_experiment
 from lsml.config.schema import PUBLIC_RECIPE
 from lsml.data.statistics import BandStatistics
 from lsml.models.unet import build_network
+from tests.bands import N_BANDS
+
+pytestmark = pytest.mark.landslide4sense("the public notebooks' six inputs are of its bands")
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +41,7 @@ def test_the_network_has_the_size_of_the_notebooks(statistics: BandStatistics) -
 def test_it_sees_six_inputs_alone(statistics: BandStatistics) -> None:
     """A red edge that is twice as bright changes no logit; another red does."""
     network = build_network(PUBLIC_RECIPE, statistics)
-    stored = np.random.default_rng(0).uniform(0.5, 1.5, (1, 32, 32, 14)).astype("float32")
+    stored = np.random.default_rng(0).uniform(0.5, 1.5, (1, 32, 32, N_BANDS)).astype("float32")
     red_edge, red = stored.copy(), stored.copy()
     red_edge[..., 4] *= 2
     red[..., 3] = red[:, ::-1, :, 3]

@@ -13,6 +13,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.models.encoders import encoder_of
 from lsml.models.pretrained import CHANNEL_STD
 from lsml.models.unet import build_model, build_networks
+from tests.bands import N_BANDS
 from tests.contracts.test_models import DECLARED, ENCODERS, PRETRAINED
 
 DECODER = ("model.normalization", "model.upsampling", "model.attention", "model.deep_supervision")
@@ -74,7 +75,7 @@ def _expect_probabilities(values: Values, statistics: BandStatistics, *sizes: tu
     for network, levels in _networks(config, statistics):
         levels_found.append(levels)
         for size in sizes:
-            bands = np.random.default_rng(0).uniform(0, 4, (*size, 14)).astype("float32")
+            bands = np.random.default_rng(0).uniform(0, 4, (*size, N_BANDS)).astype("float32")
             probability = np.asarray(network(bands))
             assert probability.shape == (*size, levels)
             assert probability.dtype == np.float32

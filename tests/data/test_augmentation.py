@@ -25,11 +25,10 @@ from lsml.data.augment import (
     _Photometric,
 )
 from lsml.data.augment.warp import Patch, Warp, _Elastic
-from tests.bands import ELEVATION, SENSOR, SLOPE
+from tests.bands import N_BANDS, SENSOR
 
 SIZE = (32, 32)
-TERRAIN = [SLOPE, ELEVATION]
-OPTICAL = list(range(12))
+OPTICAL, TERRAIN = (np.flatnonzero(bands).tolist() for bands in (SENSOR.optical, ~SENSOR.optical))
 FIRST = {"flips": 1.0, "rotation": 1.0, "crop": 1.0, "light": 1.0, "gain": 1.0, "noise": 1.0}
 LATER = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
 NEVER = dict.fromkeys(FIRST | LATER, 0.0)
@@ -37,7 +36,7 @@ NEVER = dict.fromkeys(FIRST | LATER, 0.0)
 
 def _patch(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
-    image = (random.random((*SIZE, 14)) * 14).astype("float32")
+    image = (random.random((*SIZE, N_BANDS)) * 14).astype("float32")
     return image, (random.random(SIZE) < 0.3).astype("uint8")
 
 
@@ -123,7 +122,7 @@ def test_one_warp_is_what_albumentations_does_one_by_one(strength: float) -> Non
 
 def test_a_mix_that_has_no_chance_copies_nothing() -> None:
     """The batch comes back as it is."""
-    batch, truth = np.zeros((2, 4, 4, 14), "float32"), np.zeros((2, 4, 4, 1), "float32")
+    batch, truth = np.zeros((2, 4, 4, N_BANDS), "float32"), np.zeros((2, 4, 4, 1), "float32")
     assert (
         Augmentation(AugmentConfig(strength=0.5), SIZE, SENSOR).mix(batch, truth, seed=0, epoch=1, step=0)[0] is batch
     )
@@ -189,13 +188,13 @@ def test_image_and_mask_move_together() -> None:
     """Where the image holds the mask's own pattern in every band, it still does after every change."""
     rows, columns = np.indices(SIZE)
     mask = ((rows < 18) & (columns < 13)).astype("uint8")
-    image = np.repeat(mask[..., None] * 10.0, 14, axis=2).astype("float32")
+    image = np.repeat(mask[..., None] * 10.0, N_BANDS, axis=2).astype("float32")
     changes = 0
     for index in range(60):
         moved, moved_mask = Augmentation(AugmentConfig(strength=1.0), SIZE, SENSOR)(
             image, mask, seed=3, epoch=1, index=index
         )
-        np.testing.assert_allclose(moved[..., SLOPE], moved[..., ELEVATION], atol=1e-5)
+        np.testing.assert_allclose(moved[..., TERRAIN[0]], moved[..., TERRAIN[-1]], atol=1e-5)
         # The image is interpolated and the mask is not, so they differ along the edge: 31 pixels long or, with
         # its mirror image and a zoom of 2, some 120 of the 1,024. Light and gain leave 7.6 to 12.6 of the 10.
         assert (((moved > 5) != moved_mask[..., None]).mean((0, 1)) < 0.12).all()
@@ -242,7 +241,7 @@ CHANGES = pytest.mark.parametrize(
 def test_photometric_changes_leave_terrain_alone(change: _Change, largest: float) -> None:
     """Slope and elevation keep every bit, also below sea level; all optical bands change."""
     before, _ = _patch()
-    before[..., ELEVATION] -= 7
+    before[..., TERRAIN[-1]] -= 7
     operation = _Photometric(change, largest, SENSOR, p=1.0)
     for seed in range(20):
         image = before.copy()
@@ -255,7 +254,7 @@ def test_photometric_changes_leave_terrain_alone(change: _Change, largest: float
 @CHANGES
 def test_photometric_changes_happen_by_their_chance(change: _Change, largest: float) -> None:
     """Of 400 patches at a chance of .4 about 160 change; four standard deviations of the share are .098."""
-    before = np.arange(224, dtype="float32").reshape(4, 4, 14)
+    before = np.arange(16 * N_BANDS, dtype="float32").reshape(4, 4, N_BANDS)
     operation = _Photometric(change, largest, SENSOR, p=0.4)
     changed = []
     for seed in range(400):
@@ -282,7 +281,7 @@ def test_optical_values_stay_within_bounds(strength: float, gain: float, added: 
     elevation come out as they went in, but for the rounding of the interpolation.
     """
     least = (0.975 * 0.9 if strength == 0.5 else 0.95 * 0.8) * value
-    image, mask = np.full((*SIZE, 14), value, "float32"), np.zeros(SIZE, "uint8")
+    image, mask = np.full((*SIZE, N_BANDS), value, "float32"), np.zeros(SIZE, "uint8")
     augment = Augmentation(AugmentConfig(strength=strength), SIZE, SENSOR)
     seen = []
     for index in range(100):
@@ -301,13 +300,15 @@ def test_gaps_hold_the_means_of_their_patch() -> None:
 
     On 40 by 20 pixels at .25, sides are up to 10 and 5, so that 8 gaps hide 400 of the 800 at most.
     """
-    image = (np.random.default_rng(0).random((40, 20, 14)) * 14).astype("float32")
+    image = (np.random.default_rng(0).random((40, 20, N_BANDS)) * 14).astype("float32")
     means = image.mean((0, 1), dtype="float64").astype("float32")
     hidden = []
     for seed in range(300):
         changed = _changed(_gaps, image, 0.25, seed)
         inside = (changed != image).any(-1)
-        np.testing.assert_array_equal(changed[inside][:, OPTICAL], np.broadcast_to(means[:12], (inside.sum(), 12)))
+        np.testing.assert_array_equal(
+            changed[inside][:, OPTICAL], np.broadcast_to(means[OPTICAL], (inside.sum(), len(OPTICAL)))
+        )
         np.testing.assert_array_equal(changed[~inside], image[~inside])
         hidden.append(inside.mean())
     # 4.5 gaps of 5.5 by 3 pixels on average: 74 of 800, some less for overlaps. The deviation is
@@ -320,7 +321,7 @@ def test_gaps_hold_the_means_of_their_patch() -> None:
 @pytest.mark.parametrize("largest", [0.001, 0.02])
 def test_the_smallest_gap_is_a_pixel(largest: float) -> None:
     """A gap of less than a pixel is one."""
-    image = np.arange(32 * 32 * 14, dtype="float32").reshape(32, 32, 14)
+    image = np.arange(32 * 32 * N_BANDS, dtype="float32").reshape(32, 32, N_BANDS)
     sizes = {int((_changed(_gaps, image, largest, seed) != image).any(-1).sum()) for seed in range(50)}
     assert min(sizes) == 1
     assert max(sizes) <= 8
@@ -332,7 +333,7 @@ def test_elastic_distortion_displaces_by_its_deviation() -> None:
     At the grid's points, of which one is the centre, the standard deviation is 2.56; neighbours move together.
     """
     rows, columns = np.indices((128, 128), dtype="float32")
-    image = np.repeat(rows[..., None], 14, axis=2)
+    image = np.repeat(rows[..., None], N_BANDS, axis=2)
     image[..., 1] = columns
     mask, elastic, moved = (columns < 60).astype("uint8"), _Elastic(0.02, p=1.0), []
     for seed in range(300):
@@ -354,7 +355,9 @@ def test_elastic_distortion_displaces_by_its_deviation() -> None:
 def _batch(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Patches 16 by 16 whose every pixel says which patch it is from, and where it was; truth is their parity."""
     place = np.arange(256, dtype="float32").reshape(16, 16)
-    images = np.stack([np.stack([np.full((16, 16), patch, "float32")] * 13 + [place], -1) for patch in range(count)])
+    images = np.stack(
+        [np.stack([np.full((16, 16), patch, "float32")] * (N_BANDS - 1) + [place], -1) for patch in range(count)]
+    )
     return images, (images[..., :1] + place[..., None]) % 2
 
 
@@ -366,11 +369,11 @@ def test_cutmix_takes_image_and_truth_from_one_patch_at_one_place() -> None:
     for seed in range(200):
         mixed, truth = _cut_mix(images, masks, largest=1.0, chance=1.0, random=np.random.default_rng(seed))
         assert (mixed.shape, mixed.dtype, truth.shape, truth.dtype) == (images.shape, "float32", masks.shape, "float32")
-        np.testing.assert_array_equal(mixed[..., 13], images[..., 13])
-        np.testing.assert_array_equal(truth, (mixed[..., :1] + mixed[..., 13:]) % 2)
+        np.testing.assert_array_equal(mixed[..., -1], images[..., -1])
+        np.testing.assert_array_equal(truth, (mixed[..., :1] + mixed[..., -1:]) % 2)
         for patch in range(6):
             foreign = mixed[patch, ..., 0] != patch
-            assert len(set(mixed[patch][foreign][:, :13].ravel())) == int(foreign.any())
+            assert len(set(mixed[patch][foreign][:, :-1].ravel())) == int(foreign.any())
             inside = np.ix_(foreign.any(1), foreign.any(0))
             assert foreign[inside].all()
             areas.append(foreign.mean())
@@ -405,7 +408,7 @@ def test_mixup_lays_one_other_patch_over_all_of_a_patch() -> None:
 
     The patch keeps .5 or more, one other patch has the rest, in every pixel alike, in slope and elevation too.
     """
-    images = np.broadcast_to(np.eye(6, 14, 8, "float32")[:, None, None], (6, 8, 8, 14)).copy()
+    images = np.broadcast_to(np.eye(6, N_BANDS, N_BANDS - 6, "float32")[:, None, None], (6, 8, 8, N_BANDS)).copy()
     before, veils, partners = images.copy(), [], set()
     for seed in range(200):
         mixed = _mix_up(images, largest=0.5, chance=1.0, random=np.random.default_rng(seed))
@@ -426,7 +429,7 @@ def test_mixup_lays_one_other_patch_over_all_of_a_patch() -> None:
 
 def test_mixup_happens_by_its_chance_and_up_to_half_its_strength() -> None:
     """At strength .8 and share .5 some .4 of the patches change, each by up to .4 of another; truth keeps every bit."""
-    images = np.stack([np.full((4, 4, 14), patch, "float32") for patch in (0.0, 1.0)])
+    images = np.stack([np.full((4, 4, N_BANDS), patch, "float32") for patch in (0.0, 1.0)])
     masks = np.arange(32, dtype="float32").reshape(2, 4, 4, 1) % 2
     augment = Augmentation(AugmentConfig(strength=0.8, mixup=0.5), (4, 4), SENSOR)
     batches = [augment.mix(images, masks, seed=0, epoch=1, step=step) for step in range(400)]
@@ -469,25 +472,25 @@ def test_a_batch_of_one_is_not_mixed() -> None:
 
 
 def _gains(change: _Change, largest: float, draws: int) -> np.ndarray:
-    """What one change makes of ones: `(draws, 14)` at the first pixel."""
-    ones = np.ones((2, 2, 14), "float32")
+    """What one change makes of ones: `(draws, C)` at the first pixel."""
+    ones = np.ones((2, 2, N_BANDS), "float32")
     return np.stack([_changed(change, ones, largest, seed)[0, 0] for seed in range(draws)])
 
 
 def test_bands_share_the_light_and_nothing_else() -> None:
     """Light multiplies all optical bands alike; gains and noise of two bands have nothing to do with each other."""
     light = _gains(_illumination, 0.2, 50)[:, OPTICAL]
-    np.testing.assert_array_equal(light, np.repeat(light[:, :1], 12, axis=1))
+    np.testing.assert_array_equal(light, np.repeat(light[:, :1], len(OPTICAL), axis=1))
     assert np.unique(light).size == 50
     # Of 1,000 independent draws a correlation has a standard deviation of 1 / sqrt(1,000) = .032; five are .16.
     for change, largest in ((_band_gain, 0.05), (_noise, 0.03)):
         correlation = np.corrcoef(_gains(change, largest, 1000)[:, OPTICAL], rowvar=False)
-        assert np.abs(correlation - np.eye(12)).max() < 0.16
+        assert np.abs(correlation - np.eye(len(OPTICAL))).max() < 0.16
 
 
 def test_gains_are_the_same_everywhere_and_noise_nowhere() -> None:
     """A gain is one number a band; noise in a pixel says nothing of its neighbours, nor of its other bands."""
-    image = np.ones((64, 64, 14), "float32")
+    image = np.ones((64, 64, N_BANDS), "float32")
     for change, largest in ((_illumination, 0.2), (_band_gain, 0.05)):
         changed = _changed(change, image, largest, 0)
         np.testing.assert_array_equal(changed, np.broadcast_to(changed[0, 0], changed.shape))
@@ -503,7 +506,7 @@ def test_gains_are_the_same_everywhere_and_noise_nowhere() -> None:
 def test_photometric_changes_keep_the_mean() -> None:
     """Over many draws a value is on average what it was, at full strength and close to 0 too."""
     for value in (0.02, 1.0, 14.0):
-        image = np.full((8, 8, 14), value, "float32")
+        image = np.full((8, 8, N_BANDS), value, "float32")
         means = {
             change: np.mean([_changed(change, image, largest, seed)[..., OPTICAL] for seed in range(1000)])
             for change, largest in ((_illumination, 0.2), (_band_gain, 0.05), (_noise, 0.03))
@@ -562,7 +565,7 @@ def test_every_part_of_the_key_counts(other: dict[str, int]) -> None:
     """Another seed, epoch or index gives another patch, in its optical bands and in its terrain."""
     image, changed = _augment(1.0)[0], _augment(1.0, **other)[0]
     assert not np.array_equal(image[..., TERRAIN], changed[..., TERRAIN])
-    constant = np.ones((*SIZE, 14), "float32"), np.zeros(SIZE, "uint8")
+    constant = np.ones((*SIZE, N_BANDS), "float32"), np.zeros(SIZE, "uint8")
     augment, key = Augmentation(AugmentConfig(strength=1.0), SIZE, SENSOR), {"seed": 0, "epoch": 1, "index": 0}
     assert not np.array_equal(augment(*constant, **key)[0], augment(*constant, **key | other)[0])
 

@@ -18,9 +18,9 @@ from lsml.data.listing import SPLITS, Finding
 from lsml.data.scan import Scan
 from lsml.data.sealed import test_split as sealed_split
 from lsml.data.splits import TrainingData
-from lsml.data.synthetic import synthesize
 from lsml.errors import DataError
 from tests.bands import CONSTANTS, PATCH_SHAPE, SENSOR, SLOPE
+from tests.patches import make_patches
 from tests.processes import ROOT, lsml
 from tests.test_architecture import imported_names, module_of, modules
 
@@ -32,7 +32,7 @@ BAND = np.array(CONSTANTS)
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset without a fault: 4 train, 2 validation and 2 test patches."""
     folder = tmp_path_factory.mktemp("sound") / "data"
-    synthesize(folder, train=4, validation=2, test=2, seed=3)
+    make_patches(folder, train=4, validation=2, test=2, seed=3)
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 from lsml.config.schema import AugmentConfig
 from lsml.data.loader import EpochLoader, SideBySideLoader
 from lsml.data.sensor import Sensor
-from tests.bands import ELEVATION, SENSOR
+from tests.bands import N_BANDS, SENSOR, SLOPE
 
 EVERY = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
 
@@ -23,7 +23,7 @@ class Patches:
         return self.count
 
     def image(self, index: int) -> np.ndarray:
-        return np.full((16, 16, 14), index, "float32")
+        return np.full((16, 16, N_BANDS), index, "float32")
 
     @property
     def sensor(self) -> Sensor:
@@ -67,7 +67,7 @@ def _loader(
 
 def _order(loader: EpochLoader) -> list[int]:
     """Which patches come, as their elevation tells, which no change of light touches."""
-    return [round(float(value)) for step in range(len(loader)) for value in loader[step][0][:, 0, 0, ELEVATION]]
+    return [round(float(value)) for step in range(len(loader)) for value in loader[step][0][:, 0, 0, SLOPE]]
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])
@@ -78,9 +78,9 @@ def test_batches_have_one_shape_and_no_patch_twice(strength: float) -> None:
     assert loader.n_patches == 8
     for step in range(2):
         images, masks = loader[step]
-        assert (images.shape, images.dtype) == ((4, 16, 16, 14), np.float32)
+        assert (images.shape, images.dtype) == ((4, 16, 16, N_BANDS), np.float32)
         assert (masks.shape, masks.dtype) == ((4, 16, 16, 1), np.float32)
-        np.testing.assert_array_equal(masks[:, 0, 0, 0], np.rint(images[:, 0, 0, ELEVATION]) % 2)
+        np.testing.assert_array_equal(masks[:, 0, 0, 0], np.rint(images[:, 0, 0, SLOPE]) % 2)
     assert len(set(_order(loader))) == 8
 
 
@@ -132,7 +132,7 @@ def test_a_patch_that_comes_again_in_an_epoch_is_augmented_anew() -> None:
     versions: dict[int, list[bytes]] = {0: [], 1: []}
     for images, _ in loader:
         for image in images:
-            versions[round(float(image[0, 0, ELEVATION]))].append(image.tobytes())
+            versions[round(float(image[0, 0, SLOPE]))].append(image.tobytes())
     assert [len(found) for found in versions.values()] == [3, 3]
     # Patch 0 holds zeros, in which only a few changes leave a trace; patch 1 shows each light.
     assert len(set(versions[1])) == 3
@@ -186,11 +186,11 @@ def test_cutmix_is_between_the_patches_of_a_batch() -> None:
     mixed = 0
     plain, loader = _loader(40, strength=0.0, cutmix=1.0), _loader(40, strength=1.0, cutmix=1.0)
     for step in range(len(loader)):
-        batch = set(plain[step][0][..., ELEVATION].ravel())
+        batch = set(plain[step][0][..., SLOPE].ravel())
         assert len(batch) == 4
         images, masks = loader[step]
         # Interpolation rounds the one value that a patch has, and no change of light touches elevation.
-        patches = np.rint(images[..., ELEVATION])
+        patches = np.rint(images[..., SLOPE])
         assert set(patches.ravel()) <= batch
         np.testing.assert_array_equal(masks[..., 0], patches % 2)
         mixed += sum(len(np.unique(patch)) > 1 for patch in patches)

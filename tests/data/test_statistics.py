@@ -12,20 +12,22 @@ from lsml.data.layout import PatchFiles
 from lsml.data.packing import pack_split
 from lsml.data.statistics import PERCENTS, BandStatistics, IntegerCounts
 from lsml.errors import DataError
-from tests.bands import BANDS, CONSTANTS, SENSOR
+from tests.bands import BANDS, CONSTANTS, N_BANDS, SENSOR, SLOPE
 from tests.data.conftest import WritePatch
 
 
 def test_agrees_with_numpy_on_concatenated_patches() -> None:
     """Values of both signs and many magnitudes, with NaN and inf that must not count."""
     rng = np.random.default_rng(0)
-    patches = [(rng.normal(size=(16, 16, 14)) * 10.0 ** rng.integers(-3, 4, 14)).astype(np.float32) for _ in range(5)]
+    patches = [
+        (rng.normal(size=(16, 16, N_BANDS)) * 10.0 ** rng.integers(-3, 4, N_BANDS)).astype(np.float32) for _ in range(5)
+    ]
     patches[0][:3, :, 2] = np.nan
     patches[1][5, 5, :] = np.inf
     patches[4][..., 7] = -np.inf
     statistics = BandStatistics.of(lambda: iter(patches), SENSOR)
-    together = np.concatenate(patches).reshape(-1, 14).astype(np.float64)
-    for band in range(14):
+    together = np.concatenate(patches).reshape(-1, N_BANDS).astype(np.float64)
+    for band in range(N_BANDS):
         values = together[np.isfinite(together[:, band]), band]
         assert statistics.mean[band] == pytest.approx(values.mean(), rel=1e-9, abs=1e-12 * np.abs(values).max())
         assert statistics.std[band] == pytest.approx(values.std(), rel=1e-9)
@@ -38,31 +40,31 @@ def test_median_is_the_lower_one() -> None:
     """Of 1, 2, 3, 4 the two middle values are 2 and 3: 2 occurs, 2.5 does not."""
     patch = np.repeat(np.array([4, 1, 3, 2], np.float32).reshape(2, 2, 1), 14, axis=2)
     statistics = BandStatistics.of(lambda: iter([patch]), SENSOR)
-    assert statistics.median == (2.0,) * 14
-    assert statistics.mean == (2.5,) * 14
-    assert statistics.std == pytest.approx((1.25**0.5,) * 14)  # ((1.5² + .5²) * 2) / 4 = 1.25
+    assert statistics.median == (2.0,) * N_BANDS
+    assert statistics.mean == (2.5,) * N_BANDS
+    assert statistics.std == pytest.approx((1.25**0.5,) * N_BANDS)  # ((1.5² + .5²) * 2) / 4 = 1.25
 
 
 def test_large_offset_costs_no_precision() -> None:
     """Sums of squares would lose the spread of values near 1e6; in float32 1e6 + 0 and 1e6 + 1 have std .5."""
-    patch = np.full((2, 2, 14), 1e6, np.float32)
+    patch = np.full((2, 2, N_BANDS), 1e6, np.float32)
     patch[0] += 1
     statistics = BandStatistics.of(lambda: iter([patch] * 50), SENSOR)
-    assert statistics.std == pytest.approx((0.5,) * 14, rel=1e-9)
-    assert statistics.mean == pytest.approx((1e6 + 0.5,) * 14, rel=1e-12)
+    assert statistics.std == pytest.approx((0.5,) * N_BANDS, rel=1e-9)
+    assert statistics.mean == pytest.approx((1e6 + 0.5,) * N_BANDS, rel=1e-12)
 
 
 def test_quantiles_agree_with_numpy() -> None:
     """To 1/128 of a value in both tails and between, of either sign; the extremes are exact, NaN does not count."""
     rng = np.random.default_rng(3)
-    patches = [(rng.gamma(0.5, size=(32, 32, 14)) - np.arange(14)).astype(np.float32) for _ in range(8)]
+    patches = [(rng.gamma(0.5, size=(32, 32, N_BANDS)) - np.arange(N_BANDS)).astype(np.float32) for _ in range(8)]
     patches[2][:5, :, 3] = np.nan
     quantiles = np.array(BandStatistics.of(lambda: iter(patches), SENSOR).quantiles)
     assert PERCENTS[0] == 0
     assert PERCENTS[-1] == 100
     assert list(PERCENTS) == sorted(set(PERCENTS))
-    together = np.concatenate(patches).reshape(-1, 14).astype(np.float64)
-    for band in range(14):
+    together = np.concatenate(patches).reshape(-1, N_BANDS).astype(np.float64)
+    for band in range(N_BANDS):
         values = together[np.isfinite(together[:, band]), band]
         # Between neighbours in rank numpy takes the lower one, as the selection here does.
         expected = np.percentile(values, PERCENTS, method="lower")
@@ -73,12 +75,12 @@ def test_quantiles_agree_with_numpy() -> None:
 
 def test_clipped_statistics_are_those_of_clipped_values() -> None:
     """A tail of a thousandth that is a hundred times too bright does not widen the scale; a constant band stays one."""
-    patch = np.random.default_rng(4).normal(10, 2, (100, 100, 14)).astype(np.float32)
+    patch = np.random.default_rng(4).normal(10, 2, (100, 100, N_BANDS)).astype(np.float32)
     patch[0, :10] = 1000.0
     patch[..., 13] = 3.0
     statistics = BandStatistics.of(lambda: iter([patch]), SENSOR)
     clipped = statistics.clipped(0.5)
-    values = patch.reshape(-1, 14)[:, :13].astype(np.float64)
+    values = patch.reshape(-1, N_BANDS)[:, :13].astype(np.float64)
     cut = np.clip(values, *np.percentile(values, [0.5, 99.5], axis=0))
     np.testing.assert_allclose(clipped.mean[:13], cut.mean(axis=0), rtol=0.01)
     np.testing.assert_allclose(clipped.std[:13], cut.std(axis=0), rtol=0.03)
@@ -89,8 +91,8 @@ def test_clipped_statistics_are_those_of_clipped_values() -> None:
 
 def test_clipping_by_hand() -> None:
     """Quantiles on a line from 0 to 100, where a percentile is its number."""
-    line = (0.0,) * 14, (0.0,) * 14, (0.0,) * 14, (100.0,) * 14, (50.0,) * 14
-    clipped = BandStatistics(SENSOR, *line, quantiles=tuple((percent,) * 14 for percent in PERCENTS)).clipped(10)
+    line = (0.0,) * N_BANDS, (0.0,) * N_BANDS, (0.0,) * N_BANDS, (100.0,) * N_BANDS, (50.0,) * N_BANDS
+    clipped = BandStatistics(SENSOR, *line, quantiles=tuple((percent,) * N_BANDS for percent in PERCENTS)).clipped(10)
     assert (clipped.minimum[0], clipped.maximum[0], clipped.median[0]) == (10, 90, 50)
     assert clipped.mean[0] == pytest.approx(50)
     # .8 of the values lie evenly in 50 -+ 40, mean square 1600 / 3; .1 at each end, 1600: .8 * 1600 / 3 + .2 * 1600
@@ -117,16 +119,16 @@ def test_one_patch_is_held_at_a_time() -> None:
 
     def patches() -> Iterator[np.ndarray]:
         passes.append(1)
-        yield from (np.full((2, 2, 14), value, np.float32) for value in range(3))
+        yield from (np.full((2, 2, N_BANDS), value, np.float32) for value in range(3))
 
-    assert BandStatistics.of(patches, SENSOR).maximum == (2.0,) * 14
+    assert BandStatistics.of(patches, SENSOR).maximum == (2.0,) * N_BANDS
     assert len(passes) == 2
 
 
 def test_band_without_a_finite_value_is_named() -> None:
     """There is no median to replace anything with."""
-    patch = np.ones((2, 2, 14), np.float32)
-    patch[..., 12] = np.nan
+    patch = np.ones((2, 2, N_BANDS), np.float32)
+    patch[..., SLOPE] = np.nan
     with pytest.raises(DataError, match="band slope: no finite value"):
         BandStatistics.of(lambda: iter([patch]), SENSOR)
 
@@ -141,7 +143,7 @@ def test_survives_json() -> None:
     with pytest.raises(ValueError, match=f"not {len(PERCENTS)} quantiles"):
         BandStatistics.from_dict(shorter, SENSOR)
     tree["std"].pop()
-    with pytest.raises(ValueError, match="not 14 values"):
+    with pytest.raises(ValueError, match=f"not {N_BANDS} values"):
         BandStatistics.from_dict(tree, SENSOR)
 
 
@@ -153,7 +155,7 @@ def test_every_integer_is_decoded_to_the_float32_nearest_to_the_quotient() -> No
 
 def test_integers_over_constants_are_recognised() -> None:
     """Exact products and products that went through float32 count as integers; others do not."""
-    integers = np.random.default_rng(2).integers(0, 65536, (32, 32, 14))
+    integers = np.random.default_rng(2).integers(0, 65536, (32, 32, N_BANDS))
     stored = SENSOR.as_stored(integers.astype(np.uint16))
     np.testing.assert_array_equal(SENSOR.as_integers(stored), integers)
     np.testing.assert_array_equal(SENSOR.as_integers(stored.astype(np.float64)), integers)
@@ -169,17 +171,19 @@ def test_integers_are_counted_exactly() -> None:
     Zeros that stand for values that were not finite are left out: 40 of 64 in band 3, where 24 are left.
     """
     rng = np.random.default_rng(5)
-    patches = [rng.integers(0, 1 + 3 ** np.arange(14) % 60000, (8, 8, 14)).astype(np.uint16) for _ in range(3)]
+    patches = [
+        rng.integers(0, 1 + 3 ** np.arange(N_BANDS) % 60000, (8, 8, N_BANDS)).astype(np.uint16) for _ in range(3)
+    ]
     patches[0][:5, :, 3] = 0
     patches[1][0, 0] = 65535
-    absent = np.zeros(14, np.int64)
+    absent = np.zeros(N_BANDS, np.int64)
     absent[3] = 40
     counts = IntegerCounts(len(SENSOR))
     for patch in patches:
         counts.add(patch)
     statistics = BandStatistics.of_integers(counts.less_zeros(absent), SENSOR)
-    stored = np.concatenate([SENSOR.as_stored(patch).reshape(-1, 14) for patch in patches]).astype(np.float64)
-    for band in range(14):
+    stored = np.concatenate([SENSOR.as_stored(patch).reshape(-1, N_BANDS) for patch in patches]).astype(np.float64)
+    for band in range(N_BANDS):
         values = stored[40:, band] if band == 3 else stored[:, band]
         assert statistics.mean[band] == pytest.approx(values.mean(), rel=1e-12)
         assert statistics.std[band] == pytest.approx(values.std(), rel=1e-12)
@@ -192,8 +196,8 @@ def test_integers_are_counted_exactly() -> None:
 def test_integers_of_which_none_is_left_are_named() -> None:
     """A band of nothing but zeros that stand for NaN."""
     counts = IntegerCounts(len(SENSOR))
-    counts.add(np.zeros((2, 2, 14), np.uint16))
-    absent = np.zeros(14, np.int64)
+    counts.add(np.zeros((2, 2, N_BANDS), np.uint16))
+    absent = np.zeros(N_BANDS, np.int64)
     absent[12] = 4
     with pytest.raises(DataError, match="band slope: no finite value"):
         BandStatistics.of_integers(counts.less_zeros(absent), SENSOR)

@@ -28,6 +28,8 @@ from tests.bands import (
     SLOPE,
 )
 
+pytestmark = pytest.mark.landslide4sense("synthetic patches have its published format")
+
 SIZES = {"train": 48, "validation": 16, "test": 16}
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from filelock import FileLock
 
+from tests.patches import make_patches
 from tests.processes import environment, lsml
 
 EXPERIMENT = """
@@ -73,12 +74,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(shared: Path) -> Path:
-    """A small synthetic dataset, made once by the command; nobody may change it."""
-    size = ("--train", "6", "--validation", "3", "--test", "3", "--seed", "5")
+    """A small synthetic dataset, made once; nobody may change it."""
     with FileLock(shared / "dataset.lock"):
         if not (shared / "made").exists():
-            done = lsml(shared, "data", "synth", "made", *size, python=sys.executable)
-            assert done.returncode == 0, done.stderr
+            make_patches(shared / "made", train=6, validation=3, test=3, seed=5)
     return shared / "made"
 
 

@@ -173,6 +173,7 @@ def _openings(folder: Path) -> list[dict]:
     return list(json.loads(shown.stdout)["test_openings"])
 
 
+@pytest.mark.landslide4sense("a script without lsml reads its HDF5 files")
 def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
     study: Study, evaluation: dict, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ def written(study: Study) -> Path:
     return study.folder / "maps"
 
 
+@pytest.mark.landslide4sense("predictions of its HDF5 files are HDF5 files")
 def test_masks_have_the_format_of_a_submission(written: Path) -> None:
     """One `mask_N.h5` an image, dataset `mask`, uint8 (128, 128): 1 where the probability reaches the threshold."""
     assert sorted(path.name for path in (written / "mask").iterdir()) == [f"mask_{n}.h5" for n in (1, 2, 3)]
@@ -46,6 +47,7 @@ def test_a_run_and_its_registered_model_say_the_same(study: Study, written: Path
             np.testing.assert_array_equal(one["probability"][:], other["probability"][:])
 
 
+@pytest.mark.landslide4sense("predictions of its HDF5 files are HDF5 files")
 def test_pictures_are_drawn_of_the_patches_with_most_landslide(study: Study, written: Path) -> None:
     """One of three on request, in place of those of an earlier call, whatever their names; then none. Masks stay."""
     shares, scenes = {}, study.folder / "scenes"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.bands import PATCH_SIZE
 from tests.end_to_end.conftest import AUDIT, Study, client, runs
 from tests.processes import environment
 
@@ -75,7 +76,8 @@ def test_the_registered_file_is_scored_in_a_fresh_process(done: dict[str, Any]) 
     assert done["first"]["code"] == 0, done["first"]["complaint"]
     found = json.loads(done["first"]["said"])
     assert (found["model"], found["version"], found["verdict"]) == ("tiny", "1", "promoted")
-    assert found["reload"].startswith("loads, and classifies 0 of 49152 validation pixels otherwise (tensorflow, ")
+    pixels = 3 * PATCH_SIZE**2
+    assert found["reload"].startswith(f"loads, and classifies 0 of {pixels} validation pixels otherwise (tensorflow, ")
 
 
 def test_a_model_that_learnt_nothing_is_refused(done: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from lsml.data.synthetic import synthesize
 from tests.end_to_end.conftest import Study, client, copy_study, runs
+from tests.patches import make_patches
 from tests.processes import lsml
 
 
@@ -41,7 +41,7 @@ def test_what_cannot_be_reproduced_says_why(study: Study) -> None:
     assert "not a complete or pruned training: its role is study" in no_training.stderr
     other = study.folder / "other"
     if not other.exists():
-        synthesize(other, train=2, validation=1, test=1, seed=9)
+        make_patches(other, train=2, validation=1, test=1, seed=9)
     strange = lsml(study.folder, "reproduce", study.best_run, "--data", str(other))
     assert strange.returncode == 3
     assert "its train and validation patches are not those of the run" in strange.stderr

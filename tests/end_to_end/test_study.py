@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.models import Model
 
+from tests.bands import N_BANDS
 from tests.end_to_end.conftest import Study, client, runs
 from tests.processes import lsml
 
@@ -123,7 +124,7 @@ def test_the_best_trial_is_registered_once_with_its_signature_and_threshold(stud
     (output,) = store.get_run(study.best_run).outputs.model_outputs
     model = Model.load(store.get_logged_model(output.model_id).artifact_location)
     (entry,) = model.signature.inputs.to_dict()
-    assert entry["tensor-spec"] == {"dtype": "float32", "shape": (-1, -1, -1, 14)}
+    assert entry["tensor-spec"] == {"dtype": "float32", "shape": (-1, -1, -1, N_BANDS)}
     assert 0 < model.metadata["lsml.threshold"] < 1
 
 

@@ -9,12 +9,12 @@ from lsml.evaluation.evaluate import Evaluation, Patch, evaluate_predictions, pr
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import METRICS
 from lsml.scoring.objects import ObjectCounts
-from tests.bands import SENSOR
+from tests.bands import N_BANDS, SENSOR
 
 
 def _patch(number: int, landslides: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> Patch:
     """40 x 40 pixels; `landslides` are columns of the first row, and what is `found` there gets .8, all else .1."""
-    mask, image = np.zeros((40, 40), "uint8"), np.full((40, 40, 14), 0.1, "float32")
+    mask, image = np.zeros((40, 40), "uint8"), np.full((40, 40, N_BANDS), 0.1, "float32")
     for start, stop in landslides:
         mask[0, start:stop] = 1
     for start, stop in found:

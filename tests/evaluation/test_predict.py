@@ -7,7 +7,7 @@ import pytest
 
 from lsml.errors import DataError
 from lsml.evaluation.predict import over_symmetries, predict_patches
-from tests.bands import SENSOR
+from tests.bands import N_BANDS, SENSOR
 
 
 def _left_neighbour(images: np.ndarray) -> np.ndarray:
@@ -19,7 +19,7 @@ def _left_neighbour(images: np.ndarray) -> np.ndarray:
 
 def test_looking_left_becomes_looking_all_ways() -> None:
     """Of the eight orientations two each look left, right, up and down: a quarter of each neighbour's value."""
-    images = np.zeros((1, 3, 3, 14), np.float32)
+    images = np.zeros((1, 3, 3, N_BANDS), np.float32)
     images[0, 1, 1, 0] = 1.0
     found = over_symmetries(_left_neighbour)(images)
     assert found.dtype == np.float32
@@ -28,7 +28,7 @@ def test_looking_left_becomes_looking_all_ways() -> None:
 
 def test_a_turned_patch_gives_the_turned_mean() -> None:
     """Whatever the predictor, the mean follows the patch through all eight symmetries; without it, it does not."""
-    images = np.random.default_rng(0).random((2, 8, 8, 14)).astype(np.float32)
+    images = np.random.default_rng(0).random((2, 8, 8, N_BANDS)).astype(np.float32)
     mean = over_symmetries(_left_neighbour)
     for mirrored in (False, True):
         for quarters in range(4):
@@ -42,7 +42,7 @@ def test_a_turned_patch_gives_the_turned_mean() -> None:
 
 def test_a_predictor_without_orientation_stays_as_it_is() -> None:
     """Pixels scored by themselves come back at their own places, of patches that are not square too."""
-    images = np.random.default_rng(1).random((3, 4, 6, 14)).astype(np.float32)
+    images = np.random.default_rng(1).random((3, 4, 6, N_BANDS)).astype(np.float32)
     np.testing.assert_allclose(over_symmetries(lambda batch: batch[..., :1])(images), images[..., :1], atol=1e-7)
 
 

@@ -11,6 +11,7 @@ from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
 from lsml.models.unet import _excite as excite
 from lsml.models.unet import _gate as gate
+from tests.bands import N_BANDS
 
 
 def _blocks() -> Blocks:
@@ -36,7 +37,7 @@ def test_a_gate_weighs_pixels() -> None:
 
 def test_a_gate_starts_open() -> None:
     """Before any training the bias alone lets .95 of the skip through: sigmoid(3) = .9526."""
-    skip, decoded = keras.Input((None, None, 14)), keras.Input((None, None, 8))
+    skip, decoded = keras.Input((None, None, N_BANDS)), keras.Input((None, None, 8))
     model = keras.Model([skip, decoded], gate(skip, decoded, _blocks(), "gate"))
     weight = model.get_layer("gate_psi")(np.zeros((1, 2, 2, 4), "float32"))
     np.testing.assert_allclose(weight, 0.9526, atol=1e-4)

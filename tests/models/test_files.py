@@ -16,7 +16,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.errors import ModelError
 from lsml.models.export import export, load_bytes, load_file
 from lsml.models.unet import build_model
-from tests.bands import SENSOR
+from tests.bands import N_BANDS, SENSOR
 
 SMALL = {"model.filters": 4, "model.depth": 1}
 
@@ -37,7 +37,7 @@ def test_an_exported_file_is_uncompiled_and_loads_back(exported: bytes, model: k
     """From bytes and from a file comes the same network, without a loss or an optimizer."""
     path = tmp_path / "model.keras"
     path.write_bytes(exported)
-    bands = np.random.default_rng(0).uniform(0, 4, (1, 8, 8, 14)).astype("float32")
+    bands = np.random.default_rng(0).uniform(0, 4, (1, 8, 8, N_BANDS)).astype("float32")
     for loaded in (load_bytes(exported, SENSOR), load_file(path, SENSOR)):
         assert not loaded.compiled
         np.testing.assert_allclose(loaded(bands), model(bands), rtol=0, atol=1e-6)
@@ -102,7 +102,7 @@ def test_truncated_and_damaged_files_are_refused(exported: bytes) -> None:
 
 def test_layers_that_can_run_code_are_refused(exported: bytes, tmp_path: Path) -> None:
     """A Lambda layer, a class of another module and a function by name are refused before keras sees them."""
-    bands = keras.Input((None, None, 14))
+    bands = keras.Input((None, None, N_BANDS))
     with_lambda = keras.Model(bands, keras.layers.Lambda(lambda x: x[..., :1])(bands))
     with pytest.raises(ModelError, match="layer Lambda can run code"):
         load_bytes(_saved(with_lambda, tmp_path / "lambda.keras"), SENSOR)
@@ -119,10 +119,12 @@ def test_layers_that_can_run_code_are_refused(exported: bytes, tmp_path: Path) -
 
 def test_networks_of_other_shapes_are_refused(tmp_path: Path) -> None:
     """Six input bands, two classes and two outputs are said to be what they are."""
-    six, bands = keras.Input((None, None, 6)), keras.Input((None, None, 14))
+    six, bands = keras.Input((None, None, 6)), keras.Input((None, None, N_BANDS))
     one, two = keras.layers.Conv2D(1, 1), keras.layers.Conv2D(2, 1)
     refused = {
-        r"input \(None, None, None, 6\), expected \(B, H, W, 14\)": keras.Model(six, keras.layers.Conv2D(1, 1)(six)),
+        rf"input \(None, None, None, 6\), expected \(B, H, W, {N_BANDS}\)": keras.Model(
+            six, keras.layers.Conv2D(1, 1)(six)
+        ),
         r"output \(None, None, None, 2\)": keras.Model(bands, two(bands)),
         "1 inputs and 2 outputs": keras.Model(bands, [one(bands), two(bands)]),
     }

@@ -16,11 +16,13 @@ from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import ConfigError
 from lsml.models.inputs import NDVI, SETS, features_of, reflectance, replace_nonfinite, scale, spectral_index
 from lsml.models.inputs import _six_inputs as six_inputs
-from tests.bands import BANDS, BLUE, CONSTANTS, ELEVATION, GREEN, NEAR_INFRARED, RED, SENSOR, SLOPE
+from tests.bands import BANDS, BLUE, CONSTANTS, ELEVATION, GREEN, N_BANDS, NEAR_INFRARED, RED, SENSOR, SLOPE
+
+pytestmark = pytest.mark.landslide4sense("indices and inputs are worked out by hand from its roles")
 
 
 def _scaled(stored: np.ndarray, scaling: str, statistics: BandStatistics) -> np.ndarray:
-    bands = keras.Input((None, None, 14))
+    bands = keras.Input((None, None, N_BANDS))
     finite = replace_nonfinite(bands, statistics.median)
     model = keras.Model(bands, scale(finite, InputConfig(scaling=scaling), statistics))
     return np.asarray(model(stored[None, None, None].astype("float32")))[0, 0, 0]
@@ -42,8 +44,8 @@ def test_minmax_scaling_runs_from_0_to_1(statistics: BandStatistics) -> None:
 @pytest.mark.parametrize(("scaling", "limits"), [("standard", (-10, 10)), ("minmax", (-1, 2))])
 def test_far_values_are_cut_off(scaling: str, limits: tuple[int, int], statistics: BandStatistics) -> None:
     """A damaged value of a million counts as far out, and no further."""
-    np.testing.assert_array_equal(_scaled(np.full(14, -1e6), scaling, statistics), [limits[0]] * 14)
-    np.testing.assert_array_equal(_scaled(np.full(14, 1e6), scaling, statistics), [limits[1]] * 14)
+    np.testing.assert_array_equal(_scaled(np.full(N_BANDS, -1e6), scaling, statistics), [limits[0]] * N_BANDS)
+    np.testing.assert_array_equal(_scaled(np.full(N_BANDS, 1e6), scaling, statistics), [limits[1]] * N_BANDS)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -52,12 +54,12 @@ def test_nonfinite_values_become_the_median(value: float, statistics: BandStatis
     expected = _scaled(np.array(statistics.median), "standard", statistics)
     # (median - mean) / std = -.1 / .5; the last band's median is its mean
     np.testing.assert_allclose(expected, [-0.2] * 13 + [0.0], atol=1e-6)
-    np.testing.assert_array_equal(_scaled(np.full(14, value), "standard", statistics), expected)
+    np.testing.assert_array_equal(_scaled(np.full(N_BANDS, value), "standard", statistics), expected)
 
 
 def _features(stored: np.ndarray, statistics: BandStatistics, **values: object) -> np.ndarray:
     """Of stored bands (14,), as the encoder gets them."""
-    bands = keras.Input((None, None, 14))
+    bands = keras.Input((None, None, N_BANDS))
     model = keras.Model(bands, features_of(bands, InputConfig.model_validate(values), statistics))
     return np.asarray(model(stored[None, None, None].astype("float32")))[0, 0, 0]
 
@@ -76,10 +78,10 @@ def test_every_band_is_in_one_group() -> None:
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_turned_off_leaves_the_others_as_they_were(group: str, statistics: BandStatistics) -> None:
     """The bands of all other groups stay in their order; with it alone turned on there is nothing but its bands."""
-    stored = np.array(statistics.mean) + np.arange(14) / 20
+    stored = np.array(statistics.mean) + np.arange(N_BANDS) / 20
     everything = _scaled(stored, "standard", statistics)
     own = [SENSOR.place(role) for role in GROUPS[group]]
-    rest = [band for band in range(14) if band not in own]
+    rest = [band for band in range(N_BANDS) if band not in own]
     np.testing.assert_array_equal(_features(stored, statistics), everything)
     np.testing.assert_array_equal(_features(stored, statistics, **{group: False}), everything[rest])
     np.testing.assert_array_equal(_features(stored, statistics, **(OFF | {group: True})), everything[own])
@@ -88,14 +90,14 @@ def test_a_group_turned_off_leaves_the_others_as_they_were(group: str, statistic
 def test_with_nothing_to_look_at_there_is_no_network(statistics: BandStatistics) -> None:
     """All bands off and no index is one line that says what to set; an index alone will do."""
     with pytest.raises(ConfigError, match="all bands and indices are off") as caught:
-        _features(np.ones(14), statistics, **OFF)
+        _features(np.ones(N_BANDS), statistics, **OFF)
     assert "\n" not in str(caught.value)
-    assert _features(np.ones(14), statistics, **OFF, indices="vegetation").shape == (2,)
+    assert _features(np.ones(N_BANDS), statistics, **OFF, indices="vegetation").shape == (2,)
 
 
 def _stored(**reflectances: float) -> np.ndarray:
     """Stored bands of the given reflectances x 10,000, `B1` to `B12`; the others are 0."""
-    physical = np.zeros(14)
+    physical = np.zeros(N_BANDS)
     for name, value in reflectances.items():
         physical[int(name[1:]) - 1] = value
     return physical / np.array(CONSTANTS)
@@ -122,7 +124,7 @@ def test_indices_by_hand(statistics: BandStatistics) -> None:
 @pytest.mark.parametrize("value", [0.0, -5.0, 1e-30, 3e38, np.nan, np.inf])
 def test_indices_are_finite_whatever_is_stored(value: float, statistics: BandStatistics) -> None:
     """Dark, negative, damaged and missing pixels give indices in -1..1; two bands of 0 give 0."""
-    found = _features(np.full(14, value), statistics, indices="all", **OFF)
+    found = _features(np.full(N_BANDS, value), statistics, indices="all", **OFF)
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= 1
     if value <= 0:
@@ -135,7 +137,7 @@ def test_ndvi_of_the_real_patches() -> None:
     folder = Path(os.environ["LSML_REAL_DATA"]) / "landslide4sense" / "img"
     stored = np.stack([read_image(path, SENSOR) for path in sorted(folder.glob("*.h5"))]).astype("float32")
     assert len(stored) == 12
-    bands = keras.Input((None, None, 14))
+    bands = keras.Input((None, None, N_BANDS))
     found = np.asarray(keras.Model(bands, spectral_index(reflectance(bands, SENSOR), NDVI, SENSOR))(stored))
     red, near_infrared = stored[..., RED], stored[..., NEAR_INFRARED]
     assert found.mean(dtype=float) == pytest.approx(0.595, abs=0.001)
@@ -150,24 +152,24 @@ def test_values_beyond_the_percentiles_count_as_the_percentiles(
     row = [min(percent / 100, 0.99) for percent in PERCENTS[:-1]] + [1000.0]
     tailed = replace(
         statistics,
-        mean=(0.6,) * 14,
-        std=(10.0,) * 14,
-        minimum=(0.0,) * 14,
-        maximum=(1000.0,) * 14,
-        quantiles=tuple((value,) * 14 for value in row),
+        mean=(0.6,) * N_BANDS,
+        std=(10.0,) * N_BANDS,
+        minimum=(0.0,) * N_BANDS,
+        maximum=(1000.0,) * N_BANDS,
+        quantiles=tuple((value,) * N_BANDS for value in row),
     )
     # Mean .5; .98 of the values lie evenly in .5 -+ .49, .01 at either end:
     # variance .98 * .49^2 / 3 + .02 * .49^2 = .08324, and .49 / sqrt(.08324) = 1.698
     for value, expected in ((1000.0, high), (0.99, high), (0.01, low), (-3.0, low)):
-        found = _features(np.full(14, value), tailed, scaling=scaling, clip_percentile=1)
-        np.testing.assert_allclose(found, np.full(14, expected), atol=0.005)
+        found = _features(np.full(N_BANDS, value), tailed, scaling=scaling, clip_percentile=1)
+        np.testing.assert_allclose(found, np.full(N_BANDS, expected), atol=0.005)
     # Without clipping the tail makes .99 an average value: (.99 - .6) / 10
-    np.testing.assert_allclose(_features(np.full(14, 0.99), tailed), np.full(14, 0.039), atol=1e-6)
+    np.testing.assert_allclose(_features(np.full(N_BANDS, 0.99), tailed), np.full(N_BANDS, 0.039), atol=1e-6)
 
 
 def _patch() -> np.ndarray:
     """A 2 x 2 patch `(1, 2, 2, 14)`; bands that are not among the six inputs are 9 and would stand out."""
-    bands = np.full((1, 2, 2, 14), 9, np.float32)
+    bands = np.full((1, 2, 2, N_BANDS), 9, np.float32)
     bands[0, ..., BLUE] = [[1, 0], [2, 3]]
     bands[0, ..., GREEN] = [[2, 1], [1, 4]]
     bands[0, ..., RED] = [[1, 3], [2, 0]]
@@ -201,5 +203,5 @@ def test_every_patch_is_scaled_by_itself() -> None:
 
 def test_a_patch_of_zeros_has_finite_inputs() -> None:
     """Nothing is divided by zero: 1 - 0 for all but NDVI, which is 0."""
-    inputs = ops.convert_to_numpy(six_inputs(ops.zeros((1, 2, 2, 14)), SENSOR))
+    inputs = ops.convert_to_numpy(six_inputs(ops.zeros((1, 2, 2, N_BANDS)), SENSOR))
     np.testing.assert_array_equal(inputs, np.broadcast_to([1, 1, 1, 0, 1, 1], (1, 2, 2, 6)))

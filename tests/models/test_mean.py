@@ -17,7 +17,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.models.ensemble import weighted_mean
 from lsml.models.export import export, load_bytes
 from lsml.models.unet import build_model
-from tests.bands import SENSOR
+from tests.bands import N_BANDS, SENSOR
 from tests.processes import WITHOUT_LSML
 
 STRANGER = """
@@ -31,14 +31,14 @@ assert "lsml" not in sys.modules
 
 def _constant(probability: float) -> keras.Model:
     """A network with 15 weights that says `probability` everywhere, under the name that all of them have."""
-    bands = keras.Input((None, None, 14))
+    bands = keras.Input((None, None, N_BANDS))
     bias = keras.initializers.Constant(probability)
     said = keras.layers.Conv2D(1, 1, kernel_initializer="zeros", bias_initializer=bias)(bands)
     return keras.Model(bands, said, name="unet")
 
 
 def _bands(*size: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(0, 4, (*size, 14)).astype("float32")
+    return np.random.default_rng(0).uniform(0, 4, (*size, N_BANDS)).astype("float32")
 
 
 def test_shares_are_the_weights_over_their_sum() -> None:
@@ -64,9 +64,9 @@ def test_the_mean_never_exceeds_one() -> None:
 
 
 def test_a_member_that_counts_twice_is_in_the_file_once(tmp_path: Path) -> None:
-    """Two members with weights 2 and 1 have 2 * 15 weights, and the file names two nested networks."""
+    """Two members with weights 2 and 1 have the weights of two, and the file names two nested networks."""
     mean = weighted_mean([_constant(0.3), _constant(0.9)], [2, 1])
-    assert mean.count_params() == 30
+    assert mean.count_params() == 2 * (N_BANDS + 1)
     np.testing.assert_allclose(np.asarray(mean(_bands(1, 1, 1))), 0.5, rtol=0, atol=1e-6)
     with zipfile.ZipFile(BytesIO(export(mean, SENSOR).content)) as archive:
         layers = json.loads(archive.read("config.json"))["config"]["layers"]

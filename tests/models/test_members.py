@@ -9,6 +9,7 @@ from lsml.data.statistics import BandStatistics
 from lsml.losses import CompoundLoss
 from lsml.models.ensemble import MembersLoss, mean_logits, member_seeds
 from lsml.models.unet import build_model, build_network, build_networks
+from tests.bands import N_BANDS
 
 
 def _config(members: int, **model: Scalar) -> TrainConfig:
@@ -17,7 +18,7 @@ def _config(members: int, **model: Scalar) -> TrainConfig:
 
 
 def _bands() -> np.ndarray:
-    return np.random.default_rng(0).uniform(0, 4, (2, 16, 24, 14)).astype("float32")
+    return np.random.default_rng(0).uniform(0, 4, (2, 16, 24, N_BANDS)).astype("float32")
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -70,7 +71,7 @@ def test_the_network_is_the_mean_of_its_members(supervised: bool, statistics: Ba
     np.testing.assert_allclose(_sigmoid(inference(_bands())), np.mean(single, axis=0), rtol=0, atol=1e-6)
     # Depth 2: two levels with deep supervision.
     random = np.random.default_rng(1)
-    batches = [random.uniform(0, 4, (2, 16, 24, 14)).astype("float32") for _ in members]
+    batches = [random.uniform(0, 4, (2, 16, 24, N_BANDS)).astype("float32") for _ in members]
     logits = np.asarray(trained(batches))
     assert logits.shape == (6, 16, 24, 2 if supervised else 1)
     for number, (member, own) in enumerate(zip(members, batches, strict=True)):

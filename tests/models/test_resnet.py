@@ -9,6 +9,7 @@ import pytest
 from lsml.config.schema import ModelConfig
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import encoder_of
+from tests.bands import N_BANDS
 
 PUBLISHED = 64
 """Filters of the stem in the paper."""
@@ -35,9 +36,9 @@ def test_at_64_filters_they_have_the_published_parameters(encoder: str, publishe
 
 def test_resnet50_takes_the_weights_of_keras_applications() -> None:
     """With the weights of keras.applications' ResNet-50, found by name, the features of every level are the same."""
-    bands = keras.Input((None, None, 14))
+    bands = keras.Input((None, None, N_BANDS))
     theirs = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=bands)
-    ours = _encoder(14, encoder="resnet50", filters=PUBLISHED)
+    ours = _encoder(N_BANDS, encoder="resnet50", filters=PUBLISHED)
     generator = np.random.default_rng(0)
     for layer in theirs.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -51,7 +52,7 @@ def test_resnet50_takes_the_weights_of_keras_applications() -> None:
     _transfer(theirs, ours)
 
     last = ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
-    patch = generator.normal(size=(1, 32, 64, 14)).astype("float32")
+    patch = generator.normal(size=(1, 32, 64, N_BANDS)).astype("float32")
     expected = keras.Model(bands, [theirs.get_layer(name).output for name in last])(patch)
     for found, features in zip(ours(patch)[1:], map(np.asarray, expected), strict=True):
         np.testing.assert_allclose(found, features, rtol=0, atol=1e-4 * features.max())
@@ -71,10 +72,10 @@ def _transfer(theirs: keras.Model, ours: keras.Model) -> None:
 @pytest.mark.parametrize(("encoder", "expansion"), [("resnet18", 1), ("resnet34", 1), ("resnet50", 4)])
 def test_depth_takes_that_many_levels(encoder: str, expansion: int) -> None:
     """Depth 4 ends with conv4 at a sixteenth of the resolution; level 0 is the bands themselves."""
-    model = _encoder(14, encoder=encoder, filters=8, depth=4)
-    features = model(np.ones((1, 32, 64, 14), "float32"))
+    model = _encoder(N_BANDS, encoder=encoder, filters=8, depth=4)
+    features = model(np.ones((1, 32, 64, N_BANDS), "float32"))
     # stem 8 filters, conv2 8, conv3 16, conv4 32; a bottleneck gives four times as many
-    channels = [14, 8, 8 * expansion, 16 * expansion, 32 * expansion]
+    channels = [N_BANDS, 8, 8 * expansion, 16 * expansion, 32 * expansion]
     assert [tuple(level.shape) for level in features] == [
         (1, 32 // 2**k, 64 // 2**k, count) for k, count in enumerate(channels)
     ]
@@ -84,9 +85,9 @@ def test_depth_takes_that_many_levels(encoder: str, expansion: int) -> None:
 @pytest.mark.parametrize("encoder", ["resnet34", "resnet50"])
 def test_without_normalisation_a_block_starts_as_its_shortcut(encoder: str) -> None:
     """Before any training the second block of conv2 gives what the first gives it."""
-    model = _encoder(14, encoder=encoder, filters=8, depth=2, normalization="none")
+    model = _encoder(N_BANDS, encoder=encoder, filters=8, depth=2, normalization="none")
     outputs = [model.get_layer(f"conv2_block{number}_out").output for number in (1, 2)]
-    patch = np.random.default_rng(0).normal(size=(1, 16, 16, 14)).astype("float32")
+    patch = np.random.default_rng(0).normal(size=(1, 16, 16, N_BANDS)).astype("float32")
     first, second = map(np.asarray, keras.Model(model.input, outputs)(patch))
     assert first.any()
     np.testing.assert_array_equal(second, first)

@@ -14,7 +14,7 @@ from lsml.losses import CompoundLoss
 from lsml.models.export import export
 from lsml.models.unet import SupervisedLoss, build_model, build_networks
 from lsml.models.unet import _level_weights as level_weights
-from tests.bands import SENSOR
+from tests.bands import N_BANDS, SENSOR
 
 SMALL = {"model.filters": 4, "model.depth": 3}
 
@@ -41,7 +41,7 @@ def test_the_loss_is_the_weighted_mean_over_levels() -> None:
 def test_coarse_logits_stand_for_all_pixels_below(statistics: BandStatistics) -> None:
     """Besides the logits of inference come those of levels 1 and 2, equal over 2 x 2 and 4 x 4 pixels."""
     inference, trained, *_ = build_networks(_config(deep_supervision=True), statistics)
-    bands = np.random.default_rng(0).uniform(0, 4, (1, 16, 24, 14)).astype("float32")
+    bands = np.random.default_rng(0).uniform(0, 4, (1, 16, 24, N_BANDS)).astype("float32")
     logits = np.asarray(trained(bands))
     assert logits.shape == (1, 16, 24, 3)
     np.testing.assert_array_equal(logits[..., :1], inference(bands))

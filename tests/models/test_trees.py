@@ -12,7 +12,7 @@ from lsml.models.trees import _grown as grown
 from lsml.models.trees import _pixel_features as pixel_features
 from lsml.models.trees import fit_trees, tree_network
 from lsml.models.unet import Networks, build_model, build_networks
-from tests.bands import CONSTANTS, GREEN, NEAR_INFRARED, RED
+from tests.bands import CONSTANTS, GREEN, N_BANDS, NEAR_INFRARED, RED
 from tests.training.test_trainer import Squares
 
 NODE = np.dtype(
@@ -34,9 +34,10 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 
 def _stored(*size: int) -> np.ndarray:
     """Stored bands whose physical values are integers, as published."""
-    return (np.random.default_rng(3).integers(0, 5000, (*size, 14)) / np.asarray(CONSTANTS)).astype("float32")
+    return (np.random.default_rng(3).integers(0, 5000, (*size, N_BANDS)) / np.asarray(CONSTANTS)).astype("float32")
 
 
+@pytest.mark.landslide4sense("trees are worked out by hand on its green band and its integers")
 def test_two_trees_by_hand(statistics: BandStatistics) -> None:
     """Each pixel gets the baseline and the value of the leaf that it reaches in each tree."""
     # Green above 100.5? no: 1; yes: green above 200? no: 2; yes: 4.
@@ -52,7 +53,7 @@ def test_two_trees_by_hand(statistics: BandStatistics) -> None:
     )
     # NDVI above .25, which is step (.25 + 1) * 32768 = 40960? no: 10; yes: 20.
     second = np.array([(0, 14, 40960.0, 1, 2, 0), (10, 0, 0, 0, 0, 1), (20, 0, 0, 0, 0, 1)], NODE)
-    physical = np.zeros((1, 2, 3, 14))
+    physical = np.zeros((1, 2, 3, N_BANDS))
     physical[..., GREEN] = [[100, 101, 200], [201, 30000, 0]]
     # NDVI 0 (all dark), 1, -1; 1/3, .25 and just above .25: (12504 - 7500) / 20004 is .25015.
     physical[..., NEAR_INFRARED] = [[0, 500, 0], [1000, 12500, 12504]]
@@ -66,6 +67,7 @@ def test_two_trees_by_hand(statistics: BandStatistics) -> None:
     assert not network.trainable_variables
 
 
+@pytest.mark.landslide4sense("trees are worked out by hand on its green band and its integers")
 def test_the_network_says_what_scikit_learn_says(statistics: BandStatistics) -> None:
     """Of the pixels that the trees grew on, and of others, some of them broken, to 1e-6 in probability."""
     stored = _stored(4, 32, 32)

@@ -12,6 +12,8 @@ from lsml.plots import patches as figures
 from lsml.scoring.metrics import PooledCounts
 from tests.bands import BLUE, CONSTANTS, GREEN, NEAR_INFRARED, RED, SENSOR
 
+pytestmark = pytest.mark.landslide4sense("colours are worked out by hand from its visible bands")
+
 
 def stored(**reflectances: float) -> np.ndarray:
     """A patch (128, 128, 14) of one colour, from reflectances x 10,000."""

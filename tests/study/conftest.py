@@ -58,10 +58,10 @@ def folder(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic dataset."""
-    from lsml.data.synthetic import synthesize
+    from tests.patches import make_patches
 
     root = tmp_path_factory.mktemp("patches") / "data"
-    synthesize(root, train=6, validation=3, test=3, seed=1)
+    make_patches(root, train=6, validation=3, test=3, seed=1)
     return root
 
 

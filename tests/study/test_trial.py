@@ -10,13 +10,13 @@ from scipy.ndimage import label
 
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import FoldedData, TrainingData
-from lsml.data.synthetic import synthesize
 from lsml.names import Artifact
 from lsml.scoring.metrics import PooledCounts
 from lsml.study.trial import _pixel_baseline_trial
 from lsml.training.baselines import Kind, PixelLearner
 from lsml.training.crossval import CrossValidation, cross_validate
 from lsml.training.outcome import StepEvent, TrialOutcome, TrialTask
+from tests.patches import make_patches
 
 Stop = Callable[[int], bool]
 
@@ -25,7 +25,7 @@ Stop = Callable[[int], bool]
 def data(tmp_path_factory: pytest.TempPathFactory) -> FoldedData:
     """Four patches, with and without landslides, scored twice in two folds."""
     root = tmp_path_factory.mktemp("patches") / "data"
-    synthesize(root, train=4, validation=1, test=1, seed=4)
+    make_patches(root, train=4, validation=1, test=1, seed=4)
     return FoldedData.prepare(root, root.parent / "cache", folds=2, repeats=2)
 
 
@@ -87,7 +87,7 @@ def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
 def split(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     """Six patches to train on, three to validate on."""
     root = tmp_path_factory.mktemp("split") / "data"
-    synthesize(root, train=6, validation=3, test=1, seed=4)
+    make_patches(root, train=6, validation=3, test=1, seed=4)
     return TrainingData.prepare(root, root.parent / "cache")
 
 

@@ -210,10 +210,10 @@ def test_a_study_without_a_complete_trial_has_failed(folder: Path, patches: Path
 
 def test_other_data_under_the_same_study_is_refused(folder: Path, patches: Path, tmp_path: Path) -> None:
     """A study goes on only with the patches that it began with."""
-    from lsml.data.synthetic import synthesize
+    from tests.patches import make_patches
 
     run(patches, sleeping, Listener(), trials=1)
-    synthesize(tmp_path / "other", train=4, validation=2, test=1, seed=9)
+    make_patches(tmp_path / "other", train=4, validation=2, test=1, seed=9)
     with pytest.raises(ConfigError, match="was started with another data"):
         run(tmp_path / "other", sleeping, Listener(), trials=2)
 

@@ -1,6 +1,7 @@
 """Cross-validation: the same rule for every learner, honest, prunable, and the same whether or not it was killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
 from lsml.config.schema import PUBLIC_RECIPE, TrainConfig, with_values
+from lsml.data.formats import read_mask
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import FoldData, FoldedData
-from lsml.data.synthetic import synthesize
 from lsml.models.export import load_bytes
 from lsml.scoring.metrics import THRESHOLDS, Metrics
 from lsml.training import network as networks
@@ -24,7 +24,8 @@ from lsml.training.baselines import PixelLearner
 from lsml.training.crossval import UNSEEN, CrossValidation, Learner, _mean_best_length, cross_validate
 from lsml.training.network import Network, _RefittedNetwork, refit
 from lsml.training.outcome import StepEvent
-from tests.bands import SENSOR
+from tests.bands import PATCH_SIZE, SENSOR
+from tests.patches import SUFFIX, make_patches, write_array
 from tests.training.listening import Listener
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
@@ -96,7 +97,7 @@ def untimed(metrics: Sequence[Metrics]) -> list[Metrics]:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven synthetic patches to train on."""
     root = tmp_path_factory.mktemp("crossval") / "data"
-    synthesize(root, train=7, validation=1, test=1, seed=3)
+    make_patches(root, train=7, validation=1, test=1, seed=3)
     return root
 
 
@@ -169,14 +170,10 @@ def test_what_is_held_out_has_no_say_in_its_own_prediction(
 ) -> None:
     """With other masks in fold 1, its scores change and its probabilities do not, to the last bit."""
     changed = tmp_path / "data"
-    (changed / "TrainData").mkdir(parents=True)
-    for kind in ("img", "mask"):
-        (changed / "TrainData" / kind).mkdir()
-        for file in (dataset / "TrainData" / kind).iterdir():
-            (changed / "TrainData" / kind / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(dataset, changed)
     for number in (1, 2, 3):
-        with h5py.File(changed / "TrainData" / "mask" / f"mask_{number}.h5", "r+") as file:
-            file["mask"][...] = 1 - file["mask"][...]
+        mask = changed / "TrainData" / "mask" / f"mask_{number}{SUFFIX}"
+        write_array(mask, 1 - read_mask(mask, SENSOR))
     result, listener = whole
     once = Listener(last=1)
     other = validate(FoldedData.prepare(changed, tmp_path / "cache", folds=FOLDS, repeats=REPEATS).train, once, None)
@@ -284,7 +281,7 @@ def test_a_refitted_model_takes_stored_bands(refitted: tuple[_RefittedNetwork, P
     """The exported file loads, and gives probabilities of the patches that it was trained on."""
     images, _ = pack.batch([0, 6])
     probability = np.asarray(load_bytes(refitted[0].model.content, SENSOR)(images))
-    assert probability.shape == (2, 128, 128, 1)
+    assert probability.shape == (2, PATCH_SIZE, PATCH_SIZE, 1)
     assert 0 <= probability.min() < probability.max() <= 1
 
 
@@ -358,7 +355,7 @@ def cross_validated(
 def four(tmp_path_factory: pytest.TempPathFactory) -> PackedSplit:
     """Four packed patches."""
     root = tmp_path_factory.mktemp("four") / "data"
-    synthesize(root, train=4, validation=1, test=1, seed=4)
+    make_patches(root, train=4, validation=1, test=1, seed=4)
     return FoldedData.prepare(root, root.parent / "cache", folds=2, repeats=1).train
 
 

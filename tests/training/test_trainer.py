@@ -25,7 +25,7 @@ from lsml.training.device import Device, _choose_precision, _choose_xla
 from lsml.training.fit import FitResult, fit
 from lsml.training.outcome import Checkpoint, StepEvent
 from lsml.training.trainer import Trainer, TrainingDiverged, last_epoch
-from tests.bands import SENSOR
+from tests.bands import N_BANDS, SENSOR
 from tests.training.listening import Listener
 
 SIZE = 32
@@ -36,12 +36,12 @@ METRICS = {
 } | TIMES
 STATISTICS = BandStatistics(
     SENSOR,
-    mean=(1.0,) * 14,
-    std=(0.5,) * 14,
-    minimum=(0.0,) * 14,
-    maximum=(4.0,) * 14,
-    median=(1.0,) * 14,
-    quantiles=tuple((percent / 25,) * 14 for percent in PERCENTS),
+    mean=(1.0,) * N_BANDS,
+    std=(0.5,) * N_BANDS,
+    minimum=(0.0,) * N_BANDS,
+    maximum=(4.0,) * N_BANDS,
+    median=(1.0,) * N_BANDS,
+    quantiles=tuple((percent / 25,) * N_BANDS for percent in PERCENTS),
 )
 
 
@@ -50,7 +50,7 @@ class Squares:
 
     def __init__(self, name: str, count: int) -> None:
         random = np.random.default_rng([count, len(name)])
-        self.images = random.normal(1, 0.4, (count, SIZE, SIZE, 14)).astype("float32")
+        self.images = random.normal(1, 0.4, (count, SIZE, SIZE, N_BANDS)).astype("float32")
         self.masks = np.zeros((count, SIZE, SIZE), "uint8")
         for image, mask in zip(self.images, self.masks, strict=True):
             row, column = random.integers(0, SIZE - 10, 2)
@@ -406,7 +406,7 @@ def test_training_stops_early() -> None:
 def test_a_diverged_loss_is_an_error(tmp_path: Path) -> None:
     """NaN in the loss ends the run with the epoch and the value, and leaves no checkpoint of it."""
     path = tmp_path / "diverged.checkpoint"
-    data = toy_data()._replace(statistics=replace(STATISTICS, mean=(math.nan,) * 14))
+    data = toy_data()._replace(statistics=replace(STATISTICS, mean=(math.nan,) * N_BANDS))
     with pytest.raises(TrainingDiverged, match="loss became nan in epoch 1") as diverged:
         fit(toy_config(model__depth=1), data, Listener(), checkpoint=path)
     assert not path.exists()

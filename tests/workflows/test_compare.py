@@ -14,7 +14,6 @@ from lsml.cli import models as cli
 from lsml.config.schema import TrainConfig
 from lsml.data.holdout import SYNTHETIC
 from lsml.data.splits import FoldedData, ScoredPatches, Steps, StudyData, TrainingData
-from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, LsmlError
 from lsml.names import OWN, POOLED, Artifact, Tag
 from lsml.plots.patches import panel
@@ -33,6 +32,7 @@ from lsml.tracking.study import StudyRun
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
 from lsml.workflows.compare import Comparison, compare, leaderboard
 from tests.bands import SENSOR
+from tests.patches import SUFFIX, make_patches
 from tests.processes import lsml
 from tests.scoring.patch_tables import GOOD, POOR, Row, table
 
@@ -82,7 +82,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
-        synthesize(folder / "made", train=3, validation=2, test=1, seed=3)
+        make_patches(folder / "made", train=3, validation=2, test=1, seed=3)
         shuffle(folder / "made", folder / "shuffled")
         data = TrainingData.prepare(folder / "made", folder / "packs")
         yield Store(folder, open_client(), data, TrainingData.prepare(folder / "shuffled", folder / "packs"))
@@ -93,7 +93,7 @@ def shuffle(made: Path, out: Path) -> None:
     shutil.copytree(made, out)
     (out / "synthetic.json").unlink()
     for kind in ("img/image", "mask/mask"):
-        one, other = out / "TrainData" / f"{kind}_2.h5", out / "ValidData" / f"{kind}_1.h5"
+        one, other = out / "TrainData" / f"{kind}_2{SUFFIX}", out / "ValidData" / f"{kind}_1{SUFFIX}"
         for source, target in ((one, out / "held"), (other, one), (out / "held", other)):
             source.rename(target)
 

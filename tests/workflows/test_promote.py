@@ -16,7 +16,6 @@ import pytest
 from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData, WholeData
-from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import Alias, Artifact, Tag
@@ -26,7 +25,8 @@ from lsml.training.outcome import Report, StepEvent, TrialOutcome, TrialTask
 from lsml.workflows.promote import Promotion, promote, rollback
 from lsml.workflows.retrain import Retraining
 from lsml.workflows.train import refit
-from tests.bands import SENSOR
+from tests.bands import PATCH_SIZE, SENSOR
+from tests.patches import make_patches
 from tests.processes import environment
 from tests.scoring.patch_tables import GOOD, POOR, Row, table
 from tests.workflows.run_promoted import Silent, state, unmoved
@@ -99,7 +99,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.chdir(folder)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        synthesize(folder / "made", train=3, validation=2, test=1, seed=3)
+        make_patches(folder / "made", train=3, validation=2, test=1, seed=3)
         yield Store(folder, open_client(), TrainingData.prepare(folder / "made", Path(".lsml/packs")))
 
 
@@ -141,9 +141,9 @@ def test_a_worse_model_is_refused_and_a_better_one_is_not(store: Store) -> None:
 
 
 def test_a_file_that_gives_something_else_is_refused(store: Store) -> None:
-    """A fresh process that finds one hit less on 32,768 pixels: the model does not become champion."""
+    """A fresh process that finds one hit less on two patches: the model does not become champion."""
     run = store.trained("changed", GOOD)
-    with pytest.raises(ModelError, match="classifies 1 of 32768 validation pixels otherwise than its run says"):
+    with pytest.raises(ModelError, match=f"classifies 1 of {2 * PATCH_SIZE**2} validation pixels otherwise"):
         promoted(run, [(3, 1, 0), (2, 2, 2)])
     assert store.champion("changed") is None
     bare = store.trained("bare", GOOD, model=False)
