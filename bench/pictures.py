@@ -20,16 +20,14 @@ from timing import machine
 from lsml.config.experiment import load_experiment
 from lsml.config.schema import TrainConfig, with_values
 from lsml.config.study import DataEntry
-from lsml.data.formats import read_image, read_mask
 from lsml.data.holdout import training_splits
-from lsml.data.layout import PatchFiles
 from lsml.data.sealed import test_split
-from lsml.data.sensor import Sensor
 from lsml.data.splits import TrainingData
 from lsml.evaluation.evaluate import (
     Evaluation,
     Patch,
     PredictedPatch,
+    StoredPatches,
     choose_threshold,
     evaluate_predictions,
     predictions,
@@ -75,9 +73,12 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     assert isinstance(data, TrainingData)
     splits = training_splits(given.data)
     whole = {
-        "train": read(splits.train, splits.sensor),
-        "validation": read(splits.validation, splits.sensor),
-        "test": read(test_split(given.data), splits.sensor),
+        split: [*StoredPatches(files, "valid", splits.sensor, lambda what, done, total: None)]
+        for split, files in (
+            ("train", splits.train),
+            ("validation", splits.validation),
+            ("test", test_split(given.data)),
+        )
     }
     np.savez(folder / "pictures.npz", **arrays(whole))
     print(f"{', '.join(f'{len(found)} {split}' for split, found in whole.items())} pictures; {machine()}\n")
@@ -127,15 +128,6 @@ def theirs(out: Path, split: str, patches: list[Patch]) -> list[PredictedPatch]:
     """What the other side predicted."""
     stored = np.load(out)
     return [PredictedPatch(patch.id, patch.mask, stored[f"{split}_{n}"]) for n, patch in enumerate(patches)]
-
-
-def read(files: tuple[PatchFiles, ...], sensor: Sensor) -> list[Patch]:
-    """Whole pictures with their masks."""
-    return [
-        Patch(file.id, read_image(file.image, sensor).astype(np.float32), read_mask(file.mask, sensor), sensor)
-        for file in files
-        if file.mask
-    ]
 
 
 def arrays(whole: dict[str, list[Patch]]) -> dict[str, np.ndarray]:

@@ -26,17 +26,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from lsml.config.experiment import load_experiment
 from lsml.config.fields import Scalar
 from lsml.config.schema import LOSS_COMPONENTS, PUBLIC_RECIPE, TrainConfig, with_values
 from lsml.config.study import DataEntry, SyntheticData
-from lsml.data.formats import read_image, read_mask
 from lsml.data.sealed import test_split
 from lsml.data.sensor import LANDSLIDE4SENSE
 from lsml.data.splits import FoldedData, TrainingData
-from lsml.evaluation.evaluate import Patch, Predict, choose_threshold, evaluate_predictions, predictions
+from lsml.evaluation.evaluate import Patch, Predict, StoredPatches, choose_threshold, evaluate_predictions, predictions
 from lsml.tracking.store import find_run, open_client
 from lsml.training.crossval import Learner, cross_validate
 from lsml.training.device import load_keras
@@ -89,12 +86,7 @@ def demo(given: argparse.Namespace) -> None:
     source = ExperimentData(TINY_DATA if given.smoke else experiment.data, None, _progress)
     data = source.prepare(pack_cache()).patches
     assert isinstance(data, TrainingData)
-    files, sensor = test_split(source.root), LANDSLIDE4SENSE
-    test = [
-        Patch(p.id, read_image(p.image, sensor).astype(np.float32), read_mask(p.mask, sensor), sensor)
-        for p in files
-        if p.mask
-    ]
+    test = [*StoredPatches(test_split(source.root), "test", LANDSLIDE4SENSE, _progress)]
     rows: dict[str, Callable[[int], float]] = {}
     for title, run_id, architecture in (
         ("U-Net", given.unet, "unet"),

@@ -37,9 +37,13 @@ class Finding(NamedTuple):
     text: str
 
     def as_error(self, root: Path) -> DataError:
-        """The finding as the error that ends a command."""
+        """The finding, of its first file, as the error that ends a command."""
+        return self.error_of(f"path {root / self.files[0]}")
+
+    def error_of(self, what: str, otherwise: str = "") -> DataError:
+        """The finding as an error of `what`; `otherwise` follows what to do."""
         why, _, fix = self.text.partition("; ")
-        return DataError(f"path {root / self.files[0]}", why, fix)
+        return DataError(what, why, fix + otherwise)
 
 
 class SplitFiles(NamedTuple):

@@ -8,9 +8,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from lsml.scoring.bootstrap import intervals, with_interval
-from lsml.scoring.comparison import PooledScore
-from lsml.scoring.metrics import METRICS, PatchScore
+from lsml.scoring.bootstrap import with_interval
+from lsml.scoring.comparison import PatchCounts, PooledScore
+from lsml.scoring.metrics import PatchScore
 
 _LONGEST_NAME = 150
 """Letters of a region in the name of a metric, for which MLflow takes 250 in all."""
@@ -67,8 +67,7 @@ class RegionScore(NamedTuple):
     @classmethod
     def _of(cls, region: str, patches: Sequence[PatchScore]) -> Self:
         counts = np.array([(patch.hits, patch.false_alarms, patch.misses) for patch in patches], np.int64)
-        ends, pooled = intervals(counts, METRICS), counts.sum(axis=0)
-        scores = {name: PooledScore(float(metric(pooled)), ends[name]) for name, metric in METRICS.items()}
+        scores = PatchCounts(tuple(patch.id for patch in patches), counts).scores()
         return cls(region, len(patches), float(np.mean([patch.landslide_share for patch in patches])), scores)
 
     @classmethod

@@ -99,7 +99,7 @@ def require_usable(*splits: PackedSplit) -> None:
         _require_computable(split)
         for finding in examine_masks(split.name, split.landslide_fractions):
             if finding.severity == "error":
-                raise _error(f"{split.name} split", finding)
+                raise finding.error_of(f"{split.name} split")
 
 
 def _require_computable(split: PackedSplit) -> None:
@@ -165,15 +165,11 @@ def admit(found: Mapping[str, Sequence[Finding]], *, force: bool) -> dict[str, s
     each = [(what, finding) for what, findings in found.items() for finding in findings]
     errors = [(what, finding) for what, finding in each if finding.severity == "error"]
     if errors and not force:
-        raise _error(*errors[0], otherwise="; --force takes them as they are")
+        what, first = errors[0]
+        raise first.error_of(what, otherwise="; --force takes them as they are")
     tags: dict[str, str] = {}
     for what, finding in each:
-        warnings.warn(DataWarning(str(_error(what, finding))), stacklevel=2)
+        warnings.warn(DataWarning(str(finding.error_of(what))), stacklevel=2)
         tag = f"{Tag.FORCED if finding.severity == 'error' else Tag.WARNING}{what.removesuffix(' split')}"
         tags[tag] = " | ".join([*filter(None, [tags.get(tag)]), finding.text])
     return tags
-
-
-def _error(what: str, finding: Finding, otherwise: str = "") -> DataError:
-    why, _, fix = finding.text.partition("; ")
-    return DataError(what, why, fix + otherwise)
