@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -188,15 +189,20 @@ def regions_near(regions: Iterable[str], patches: float, *, spare: int = 1) -> f
     return frozenset(chosen or [min(reversed(sizes), key=sizes.__getitem__)])
 
 
-def fold_indices(n: int, folds: int, regions: Sequence[str] = ()) -> list[np.ndarray]:
+def fold_indices(n: int, folds: int, regions: Sequence[str] = (), partition: int = 0) -> list[np.ndarray]:
     """The patches of 0..n-1 that each fold holds out, in rising order.
 
     Contiguous blocks whose sizes differ by at most one: numbering follows region, so a patch's nearest neighbours are
     held out with it. Where several regions are known, whole ones, of nearly as many patches in each fold; with no more
     regions than folds, one in each, in the order of their names.
 
+    Another `partition` has other folds of the same kind. Blocks then begin elsewhere, as if the last patch were
+    followed by the first: one fold holds out patches at both ends, every other is still one block. Regions are put
+    together otherwise, but for those that have a fold each.
+
     Args:
         regions: of each patch; empty where they are not known.
+        partition: which of all partitions, from 0. They differ from each other as long as there are so many.
 
     Raises:
         DataError: fewer than two folds, or more folds than patches.
@@ -205,18 +211,61 @@ def fold_indices(n: int, folds: int, regions: Sequence[str] = ()) -> list[np.nda
         raise DataError("folds", f"{folds} asked for", "give at least 2")
     if folds > n:
         raise DataError("folds", f"{n} patches cannot fill {folds} folds", f"set data.folds to at most {n}")
-    return _region_folds(regions, folds) if len(set(regions)) > 1 else np.array_split(np.arange(n), folds)
+    if len(set(regions)) > 1:
+        return _region_folds(regions, folds, partition)
+    moved = np.roll(np.arange(n), -_first_patch(n, folds, partition))
+    return [np.sort(block) for block in np.array_split(moved, folds)]
 
 
-def _region_folds(regions: Sequence[str], folds: int) -> list[np.ndarray]:
+_GOLDEN = (3 - math.sqrt(5)) / 2
+"""Multiples of this part of a block lie far from each other and from whole blocks, however many there are."""
+
+
+def _first_patch(n: int, folds: int, partition: int) -> int:
+    """The patch that the first block of a partition begins with.
+
+    Each partition begins about `_GOLDEN` of a block later than the one before, by a number of patches that comes to all
+    places at which the blocks are others before it comes back to one: blocks of one size are the same again after one.
+    """
+    places = n // folds if n % folds == 0 else n
+    steps = (step for step in range(1, places + 1) if math.gcd(step, places) == 1)
+    return partition * min(steps, key=lambda step: abs(step - _GOLDEN * n / folds)) % places
+
+
+_DRAWS = 200
+"""Ways to put regions together that are looked at before partitions begin to recur."""
+
+
+def _region_folds(regions: Sequence[str], folds: int, partition: int) -> list[np.ndarray]:
+    """Of the ways to put regions together, number `partition` of those that differ: first by size, then by chance.
+
+    Each region in turn goes to the fold with the fewest patches. The earlier the large ones have their turn, the less
+    the folds differ in size: so they come in order of size, and then in orders in which large ones tend to come early.
+    """
+    sizes = Counter(regions)
+    by_size = sorted(sizes, key=lambda name: (-sizes[name], name))
+    draw, shares = np.random.default_rng(0), [sizes[name] / len(regions) for name in by_size]
+    found: dict[frozenset[tuple[int, ...]], list[np.ndarray]] = {}
+    order = by_size
+    for _ in range(_DRAWS if len(sizes) > folds else 1):
+        held_out = _grouped(regions, order, folds)
+        found.setdefault(frozenset(tuple(fold.tolist()) for fold in held_out), held_out)
+        if len(found) > partition:
+            break
+        order = draw.choice(by_size, len(by_size), replace=False, p=shares).tolist()
+    return list(found.values())[partition % len(found)]
+
+
+def _grouped(regions: Sequence[str], order: Sequence[str], folds: int) -> list[np.ndarray]:
+    """Folds of whole regions, each of which in that order goes to the fold with the fewest patches."""
     # Here, because scikit-learn takes long to load, which most commands do not need.
     from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
-    sizes, none = Counter(regions), np.zeros(len(regions), int)
-    if len(sizes) <= folds:
+    none = np.zeros(len(regions), int)
+    if len(order) <= folds:
         return [held_out for _, held_out in LeaveOneGroupOut().split(none, none, np.array(regions))]
-    # Each region in turn goes to the fold with the fewest patches: the largest first. GroupKFold does so too, but which
-    # of several equally large ones comes first depends on the processor there.
-    ranks = {region: rank for rank, region in enumerate(sorted(sizes, key=lambda name: (-sizes[name], name)))}
+    # GroupKFold takes the largest region first too, but which of several equally large ones comes first depends on the
+    # processor there.
+    ranks = {region: rank for rank, region in enumerate(order)}
     splits = StratifiedGroupKFold(folds).split(none, none, np.array([ranks[region] for region in regions]))
     return [held_out for _, held_out in splits]

@@ -240,8 +240,8 @@ class FoldData(NamedTuple):
     statistics: BandStatistics
 
     @classmethod
-    def of(cls, pack: PackedSplit, fold: int, folds: int) -> Self:
-        """What fold number `fold` (from 0) trains on and what it holds out.
+    def of(cls, pack: PackedSplit, fold: int, folds: int, partition: int = 0) -> Self:
+        """What fold number `fold` (from 0) of a partition, see `fold_indices`, trains on and what it holds out.
 
         The pack has put the median of all its patches where a value was NaN or infinite; but for that, nothing that
         training sees depends on a patch that is held out.
@@ -249,7 +249,7 @@ class FoldData(NamedTuple):
         Raises:
             DataError: `folds` does not fit the pack.
         """
-        held_out = fold_indices(len(pack), folds, pack.regions)[fold]
+        held_out = fold_indices(len(pack), folds, pack.regions, partition)[fold]
         rest = np.setdiff1d(np.arange(len(pack)), held_out)
         train = _SplitView(pack, tuple(rest.tolist()), "train")
         return cls(train, _SplitView(pack, tuple(held_out.tolist()), "validation"), statistics_of(train))
@@ -263,13 +263,15 @@ def statistics_of(split: Split) -> BandStatistics:
 class FoldedData(NamedTuple):
     """All training patches of a dataset in one pack, to be scored in folds; `source` describes where they come from.
 
-    Where several regions are known, no fold cuts one in two.
+    Where several regions are known, no fold cuts one in two. `partition` says which folds they are, see `fold_indices`:
+    those of 0 are the same in every repeat, and from 1 on each repeat has the next ones.
     """
 
     train: PackedSplit
     folds: int
     repeats: int
     source: str
+    partition: int = 0
 
     @classmethod
     def prepare(cls, root: Path, cache: Path, *, folds: int, repeats: int, progress: Progress | None = None) -> Self:
@@ -298,12 +300,15 @@ class FoldedData(NamedTuple):
     def identity(self) -> dict[str, Scalar]:
         """The fingerprint of the pack, and how it is scored."""
         regions = {"regions": digest_of(self.train.regions)} if self._by_region else {}
-        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats, **regions}
+        partition = {"partition": self.partition} if self.partition else {}
+        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats, **regions, **partition}
 
     @property
     def scored_patches(self) -> ScoredPatches:
         """All patches, each held out once a repeat; by region their fingerprint is one of the regions too."""
         repeats = f"{self.repeats} {'repeat' if self.repeats == 1 else 'repeats'}"
+        if self.partition:
+            repeats += f" from partition {self.partition} on"
         if not self._by_region:
             return ScoredPatches(f"{self.folds} contiguous folds, {repeats}", self.train.fingerprint)
         one_each = self.folds == len(set(self.train.regions))

@@ -179,6 +179,7 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         folds=data.folds,
         repeats=data.repeats,
         report=report,
+        partition=data.partition,
         checkpoint=task.checkpoint,
     )
     evaluation = evaluate_predictions(_out_of_fold(result, data.train), result.threshold)

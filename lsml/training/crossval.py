@@ -115,6 +115,7 @@ def cross_validate(
     folds: int,
     repeats: int,
     report: Report,
+    partition: int = 0,
     checkpoint: Path | None = None,
 ) -> CrossValidation:
     """Lets `learner` learn once for each fold of each repeat, and predict every patch without having seen it.
@@ -129,6 +130,8 @@ def cross_validate(
             best by F1), `val_average_precision` and `val_calibration_error`, pooled over all out-of-fold pixels so far;
             of this fold alone `fold_f1` (at that threshold) and `fold_seconds`; and, of learners that have them, `loss`
             and `val_loss` of its last epoch and `fold_best_epoch`.
+        partition: which folds, see `lsml.data.regions.fold_indices`; from 1 on, repeat r has those of `partition` + r,
+            so that where the folds part plays no larger part in a score than the seeds do.
         checkpoint: a folder for the results of folds and for the fold under way; what is damaged there, or of
             another key, is ignored and replaced.
 
@@ -137,15 +140,17 @@ def cross_validate(
         TrainingDiverged: a network's loss or output became NaN or infinite.
         StorageError: the checkpoint cannot be written.
     """
-    data = [FoldData.of(pack, fold, folds) for fold in range(folds)]
+    partitions = [partition + repeat if partition else 0 for repeat in range(repeats)]
+    data = {part: [FoldData.of(pack, fold, folds, part) for fold in range(folds)] for part in sorted(set(partitions))}
     # Before all folds: what it reads may be gone after them.
     environment = learner.environment()
     tally = _Tally(pack, repeats)
     stopped: Literal["finished", "pruned"] = "finished"
     for repeat, fold in itertools.product(range(repeats), range(folds)):
         file = checkpoint / f"repeat-{repeat}-fold-{fold}.result" if checkpoint is not None else None
-        outcome, replayed = _fold(learner, data[fold], _seed(seed, repeat, fold), file)
-        metrics = tally.add(repeat, data[fold].validation.indices, outcome)
+        fold_data = data[partitions[repeat]][fold]
+        outcome, replayed = _fold(learner, fold_data, _seed(seed, repeat, fold), file)
+        metrics = tally.add(repeat, fold_data.validation.indices, outcome)
         go_on = report(StepEvent(len(tally.histories), metrics, replayed))
         if not go_on and len(tally.histories) < folds * repeats:
             stopped = "pruned"

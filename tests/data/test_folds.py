@@ -46,6 +46,53 @@ def test_folds_are_contiguous_blocks_of_nearly_one_size(n: int, folds: int, expe
     assert [block.tolist() for block in fold_indices(n, folds)] == expected
 
 
+@pytest.mark.parametrize(
+    ("n", "folds", "partition", "expected"),
+    [
+        # Blocks of 4 recur after 4 patches; .38 of 4 is 1.5, and 1 is the nearest number that shares no divisor with 4.
+        (12, 3, 1, [[1, 2, 3, 4], [5, 6, 7, 8], [0, 9, 10, 11]]),
+        (12, 3, 2, [[2, 3, 4, 5], [6, 7, 8, 9], [0, 1, 10, 11]]),
+        (12, 3, 3, [[3, 4, 5, 6], [7, 8, 9, 10], [0, 1, 2, 11]]),
+        # .38 of blocks of 5 is 1.9: 2 patches later each time, and so 4, 6 (which is 1) and 8 (3).
+        (10, 2, 1, [[2, 3, 4, 5, 6], [0, 1, 7, 8, 9]]),
+        (10, 2, 3, [[1, 2, 3, 4, 5], [0, 6, 7, 8, 9]]),
+        # .38 of 7 / 3 patches is .9: 1.
+        (7, 3, 1, [[1, 2, 3], [4, 5], [0, 6]]),
+        # Each patch by itself has no other partition.
+        (3, 3, 1, [[0], [1], [2]]),
+    ],
+)
+def test_blocks_of_another_partition_begin_elsewhere(
+    n: int, folds: int, partition: int, expected: list[list[int]]
+) -> None:
+    """The last block goes on with the first patches."""
+    assert [block.tolist() for block in fold_indices(n, folds, partition=partition)] == expected
+
+
+@pytest.mark.parametrize(("n", "folds", "different"), [(12, 3, 4), (12, 4, 3), (10, 3, 10), (40, 5, 8), (61, 4, 61)])
+def test_partitions_differ_as_long_as_there_are_others(n: int, folds: int, different: int) -> None:
+    """Blocks of n / folds patches can begin at that many places, those of two sizes at n.
+
+    Each patch is held out once, sizes differ by one at most, and but for one that goes on from the end to the
+    beginning all folds are blocks.
+    """
+    partitions = [fold_indices(n, folds, partition=partition) for partition in range(different)]
+    assert len({frozenset(map(tuple, held_out)) for held_out in partitions}) == different
+    for held_out in partitions:
+        assert sorted(np.concatenate(held_out).tolist()) == list(range(n))
+        assert {len(fold) for fold in held_out} <= {n // folds, -(-n // folds)}
+        assert all((np.diff(fold) > 0).all() for fold in held_out)
+        assert sum((np.diff(fold) > 1).any() for fold in held_out) <= 1
+
+
+def test_early_partitions_part_in_the_middle_of_blocks() -> None:
+    """Of blocks of 100 patches .38 are 38.2, and 39 is the nearest number that has no divisor in common with 100.
+
+    So those of partitions 0 to 4 begin at 0, 39, 78, 117 and 156: within a block at 0, 17, 39, 56 and 78.
+    """
+    assert [int(fold_indices(500, 5, partition=partition)[0][0]) for partition in range(5)] == [0, 39, 78, 17, 56]
+
+
 @pytest.mark.parametrize(("n", "folds", "says"), [(3, 4, "3 patches cannot fill 4 folds"), (3, 1, "1 asked for")])
 def test_folds_that_do_not_fit_are_refused(n: int, folds: int, says: str) -> None:
     """One fold holds out everything, and a fold without a patch nothing."""
@@ -58,6 +105,26 @@ def test_no_patch_is_in_the_fold_that_trains_on_it(pack: PackedSplit) -> None:
     first, second = FoldData.of(pack, 0, 2), FoldData.of(pack, 1, 2)
     assert first.validation.ids == second.train.ids == ("image_1", "image_2", "image_10")
     assert second.validation.ids == first.train.ids == ("image_20", "image_100")
+
+
+def test_folds_of_another_partition_are_other_data(pack: PackedSplit) -> None:
+    """What a checkpoint is known by differs; folds of 3 and 2 begin with the second patch, which nobody trains on."""
+    first, other = FoldData.of(pack, 0, 2), FoldData.of(pack, 0, 2, 1)
+    assert other.validation.ids == ("image_2", "image_10", "image_20")
+    assert other.train.ids == ("image_1", "image_100")
+    assert {first.train.fingerprint, first.validation.fingerprint}.isdisjoint(
+        {other.train.fingerprint, other.validation.fingerprint}
+    )
+
+
+def test_the_partition_is_part_of_what_a_score_is_of(pack: PackedSplit) -> None:
+    """Scores in other folds are not taken for those of a search; without a partition all is said as before."""
+    data = FoldedData(pack, 2, 3, "source")
+    assert "partition" not in data.identity
+    assert data.scored_patches.split == "2 contiguous folds, 3 repeats"
+    other = data._replace(partition=1)
+    assert other.identity == {**data.identity, "partition": 1}
+    assert other.scored_patches.split == "2 contiguous folds, 3 repeats from partition 1 on"
 
 
 def test_statistics_are_of_the_training_patches_alone(pack: PackedSplit) -> None:

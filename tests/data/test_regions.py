@@ -353,6 +353,46 @@ def test_no_region_is_on_both_sides_of_a_fold(seed: int) -> None:
             ]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_other_partitions_are_of_whole_regions_too(seed: int) -> None:
+    """Every patch is held out once, no region is on both sides, no fold is empty, and it is the same each time."""
+    regions = random_regions(seed)
+    for folds, partition in itertools.product((2, 3), (1, 2)):
+        if len(set(regions)) < 2:
+            continue
+        parts = fold_indices(len(regions), folds, regions, partition)
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(regions)))
+        assert len(parts) == min(folds, len(set(regions)))
+        assert sum(len({regions[index] for index in part}) for part in parts) == len(set(regions))
+        again = fold_indices(len(regions), folds, regions, partition)
+        assert [part.tolist() for part in parts] == [part.tolist() for part in again]
+
+
+def test_regions_are_put_together_in_every_way() -> None:
+    """Four regions of two patches each make two pairs in three ways, and then the first again.
+
+    Of regions of 4, 2 and 1 patches in two folds, those of 2 and 1 come together where the one of 4 has its turn before
+    the last of them; where it comes last, it goes to the one of 1. No order puts those of 4 and 2 together.
+    """
+    pairs = [_together("aabbccdd", 2, partition) for partition in range(4)]
+    assert set(pairs[:3]) == {frozenset({"ab", "cd"}), frozenset({"ac", "bd"}), frozenset({"ad", "bc"})}
+    assert pairs[3] == pairs[0]
+    unequal = [_together("aaaabbc", 2, partition) for partition in range(3)]
+    assert unequal == [frozenset({"a", "bc"}), frozenset({"ac", "b"}), frozenset({"a", "bc"})]
+
+
+def _together(regions: str, folds: int, partition: int) -> frozenset[str]:
+    """Which regions, of one letter each, are held out together."""
+    held_out = fold_indices(len(regions), folds, list(regions), partition)
+    return frozenset("".join(sorted({regions[index] for index in fold})) for fold in held_out)
+
+
+def test_a_fold_for_each_region_is_the_only_partition() -> None:
+    """Two regions in two folds are held out one after the other, whatever the partition."""
+    for partition in range(3):
+        assert [fold.tolist() for fold in fold_indices(4, 2, list("abba"), partition)] == [[0, 3], [1, 2]]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_no_region_is_on_both_sides_of_a_split(seed: int, tmp_path: Path) -> None:
     """Of one folder, three regions or more; of two, test is one by itself; of one, blocks as without regions."""

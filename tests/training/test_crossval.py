@@ -18,10 +18,10 @@ from lsml.data.formats import read_mask
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import FoldData, FoldedData
 from lsml.models.export import load_bytes
-from lsml.scoring.metrics import THRESHOLDS, Metrics
+from lsml.scoring.metrics import THRESHOLDS, Metrics, grid_index
 from lsml.training import network as networks
 from lsml.training.baselines import PixelLearner
-from lsml.training.crossval import UNSEEN, CrossValidation, Learner, _mean_best_length, cross_validate
+from lsml.training.crossval import UNSEEN, CrossValidation, FoldOutcome, Learner, _mean_best_length, cross_validate
 from lsml.training.network import Network, _RefittedNetwork, refit
 from lsml.training.outcome import StepEvent
 from tests.bands import PATCH_SIZE, SENSOR
@@ -235,6 +235,35 @@ def test_nothing_is_pruned_after_the_last_fold(pack: PackedSplit) -> None:
     listener = Listener(last=2)
     result = cross_validate(learner, pack, seed=0, folds=2, repeats=1, report=listener)
     assert (result.stopped, len(result.repeat_f1)) == ("finished", 1)
+
+
+def test_repeats_of_another_partition_have_folds_of_their_own(pack: PackedSplit) -> None:
+    """From partition 1 on, the folds of 7 patches begin with the second and then with the third; in 0 they stay."""
+    learner = _Listed([])
+    for partition in (0, 1):
+        cross_validate(learner, pack, seed=0, folds=3, repeats=2, partition=partition, report=Listener())
+    assert learner.held_out == [
+        *([(0, 1, 2), (3, 4), (5, 6)] * 2),
+        *((1, 2, 3), (4, 5), (0, 6)),
+        *((2, 3, 4), (5, 6), (0, 1)),
+    ]
+
+
+class _Listed(NamedTuple):
+    """A learner that notes which patches it is to predict, and says .5 of each."""
+
+    held_out: list[tuple[int, ...]]
+
+    def key(self, data: FoldData, seed: int) -> str:
+        return ""
+
+    def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
+        self.held_out.append(data.validation.indices)
+        masks = np.stack([data.validation.mask(index) for index in range(len(data.validation))])
+        return FoldOutcome([{"epoch_seconds": 0.0}], grid_index(np.full(masks.shape, 0.5, np.float32)))
+
+    def environment(self) -> dict[str, str]:
+        return {}
 
 
 def test_a_damaged_result_is_trained_again(
