@@ -16,7 +16,7 @@ from lsml.scoring.bootstrap import intervals
 from lsml.scoring.metrics import METRICS, PooledCounts, average_precision, coarse_counts
 from lsml.training.baselines import PixelBaseline, fit_pixel_baseline
 
-SIZES = (12, 60, 245, 800)
+SIZES = (12, 24, 60, 245, 800)
 
 
 class Memory:

@@ -70,7 +70,7 @@ METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "precision": _precision,
     "recall": _recall,
 }
-"""Every score of counts of pixels, by the name that it has in logs, tables and intervals: add a line to add one."""
+"""Every score of counts of pixels, 0..1, by its name in logs, tables and intervals: add a line to add one."""
 
 
 def average_precision(pixels: np.ndarray) -> np.ndarray:

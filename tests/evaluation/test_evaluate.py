@@ -100,10 +100,13 @@ def test_median_patches_are_the_middle_by_wrong_pixels() -> None:
 
 def test_a_metric_is_added_by_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registered once, it stands among the scores, with an interval, of an evaluation and of a table of patches."""
-    monkeypatch.setitem(METRICS, "hits", lambda counts: np.asarray(counts)[..., 0])
-    found = _evaluated([_patch(1, [(0, 10)], [(0, 4)])])
-    assert (found.metrics["hits"], found.intervals["hits"]) == (4, (4, 4))
-    assert PatchCounts(("image_1",), found.confusion).scores()["hits"] == (4, (4, 4))
+    monkeypatch.setitem(
+        METRICS, "hits", lambda counts: np.asarray(counts)[..., 0] / np.asarray(counts)[..., :3].sum(-1)
+    )
+    found = _evaluated([_patch(number, [(0, 10)], [(0, 4)]) for number in (1, 2)])
+    # 4 of 10 on both patches, so in every draw.
+    assert (found.metrics["hits"], found.intervals["hits"]) == (0.4, pytest.approx((0.4, 0.4)))
+    assert PatchCounts(("image_1", "image_2"), found.confusion).scores()["hits"] == (0.4, pytest.approx((0.4, 0.4)))
 
 
 def test_a_patch_predicted_twice_is_one_row_with_the_pixels_of_both() -> None:

@@ -83,18 +83,19 @@ def test_a_study_of_one_trial_has_no_figure_of_many() -> None:
 def test_the_answer_by_hand() -> None:
     """TP 5, FP 1, FN 1: F1 10/12; two patches are too few for an interval, and the difference is paired."""
     others = [scored("the base configuration", (2, 2, 2), (1, 0, 1)), scored("its double", (3, 1, 1), (2, 0, 0))]
-    others.append(scored("its better", (4, 0, 0), (2, 0, 0)))
+    others += [scored("its better", (4, 0, 0), (2, 0, 0)), scored("a blind one", (0, 0, 4), (0, 0, 2))]
     page = Page(study_page(replace(ONE, rivals=others)))
     answer = page.sections["answer"]
-    # Patch 0 alone: 6 / 8; patch 1 alone: 4 / 4.
-    assert "F1 0.8333, 95 % interval 0.7500 to 1.0000" in answer
+    # Patch 0 alone: 6 / 8, .0833 lower, stretched sqrt(2) x 12.706 / 1.960 = 9.168 times for two; patch 1: 4 / 4.
+    assert "F1 0.8333, 95 % interval 0.0693 to 1.0000" in answer
     assert "fewer than 60 patches it is unreliable" in answer
     assert "2 patches (the dataset's own split), by trial 1 at threshold 0.5" in answer
-    # TP 3, FP 2, FN 3: 6/11. Patch 0: 6/8 - 4/8; patch 1: 1 - 2/3.
+    # TP 3, FP 2, FN 3: 6/11. Patch 0: 6/8 - 4/8, .0379 lower; patch 1: 1 - 2/3, .0455 higher; both times 9.168.
     assert page.tables["answer"][0][1:] == [
-        ["the base configuration", "0.5455", "+0.2879", "+0.2500 to +0.3333", "ahead"],
+        ["the base configuration", "0.5455", "+0.2879", "-0.0594 to +0.7046", "no clear difference"],
         ["its double", "0.8333", "+0.0000", "+0.0000 to +0.0000", "no clear difference"],
-        ["its better", "1.0000", "-0.1667", "-0.2500 to +0.0000", "no clear difference"],
+        ["its better", "1.0000", "-0.1667", "-0.9307 to +1.0000", "no clear difference"],
+        ["a blind one", "0.0000", "+0.8333", "+0.0693 to +1.0000", "ahead"],
     ]
     assert "tiny/1" in answer
     # 3 of 4 landslide pixels and 1 of 6 others reach .5.
@@ -108,13 +109,13 @@ def test_a_study_in_folds_by_region_has_a_table_of_them() -> None:
     regions = RegionScore.of_patches(patches)
     data = ONE.data._replace(split_protocol="leave one region out, 2 regions, 1 repeat")
     page = Page(study_page(replace(ONE, data=data, best=replace(BEST, regions=regions))))
-    # 4 / 6, 2 / 4 and 2 / 2, 2 / 4.
+    # 4 / 6, 2 / 4 and 2 / 2, 2 / 4; one patch tells nothing of others.
     assert page.tables["regions"][0][1:] == [
-        ["hills", "1", "4.00%", *(f"{v} ({v} to {v})" for v in ("0.6667", "0.5000", "1.0000", "0.5000"))],
-        ["coast", "1", "2.00%", *["1.0000 (1.0000 to 1.0000)"] * 4],
+        ["hills", "1", "4.00%", *(f"{v} (0.0000 to 1.0000)" for v in ("0.6667", "0.5000", "1.0000", "0.5000"))],
+        ["coast", "1", "2.00%", *["1.0000 (0.0000 to 1.0000)"] * 4],
     ]
     assert page.sections["regions"].startswith("Leave one region out Of leave one region out, 2 regions, 1 repeat, by")
-    assert "The worst is hills, F1 0.6667 (0.6667 to 0.6667) over 1 patch." in page.sections["regions"]
+    assert "The worst is hills, F1 0.6667 (0.0000 to 1.0000) over 1 patch." in page.sections["regions"]
     one = Page(study_page(replace(ONE, best=replace(BEST, regions=regions[:1]))))
     assert "regions" not in one.sections
 
@@ -176,8 +177,8 @@ def test_an_ensemble_is_set_against_the_registered_run() -> None:
     page = Page(study_page(replace(ONE, tests=tests, best_run_id="run of x")))
     (table,) = page.tables["test"]
     # F1 12/13 less 10/12 is .0897. Drawn twice, patch a alone gives 8/9 less 6/8, .1389, and b alone 0, each in a
-    # quarter of the draws.
-    assert table[-2] == ["F1 above the registered one's", "", "+0.0897 (+0.0000 to +0.1389)", ""]
+    # quarter of the draws; they are .0897 and .0492 off, times 9.168 for two patches.
+    assert table[-2] == ["F1 above the registered one's", "", "+0.0897 (-0.7330 to +0.5403)", ""]
 
 
 def test_a_study_of_many_trials_has_every_part() -> None:

@@ -29,7 +29,9 @@ def test_draws_are_of_whole_patches_with_replacement() -> None:
     counts = random.poisson([30, 10, 12], size=(50, 3)) * random.integers(0, 5, size=(50, 1))
     slow = np.random.default_rng(4)
     scores = [f1(counts[slow.integers(0, 50, 50)].sum(axis=0, keepdims=True).astype(float))[0] for _ in range(4000)]
-    expected = np.quantile(scores, [0.025, 0.975])
+    value = f1(counts.sum(axis=0))
+    # Fifty patches: sqrt(50 / 49) x 2.0096 / 1.9600 = 1.0357 times as far from the score.
+    expected = value + 1.0357 * (np.quantile(scores, [0.025, 0.975]) - value)
     # An end of the interval is known to about 2 sqrt(.025 x .975 / 2000) / density, here some .003.
     np.testing.assert_allclose(intervals(counts, {"f1": f1})["f1"], expected, atol=0.01)
 
@@ -39,6 +41,25 @@ def test_the_seed_decides() -> None:
     counts = np.random.default_rng(0).integers(0, 99, (20, 3))
     first, again, other = (intervals(counts, {"f1": f1}, seed=seed)["f1"] for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_few_patches_widen_an_interval() -> None:
+    """Twelve patches, every second perfect: F1 .5 of draws that are binomial, and an interval 1.17 times as wide."""
+    counts = np.array([[10, 0, 0], [0, 10, 10]] * 6)
+    low, high = intervals(counts, {"f1": f1})["f1"]
+    # k of 12 perfect: F1 is k / 12. 3..9 have all but 2 x 1.9 % of the chance, so the percentiles are 3/12 and 9/12;
+    # sqrt(12 / 11) x 2.2010 / 1.9600 = 1.1729 times .25 on either side.
+    assert (low, high) == pytest.approx((0.5 - 0.2932, 0.5 + 0.2932), abs=1e-4)
+    # Of one patch nothing is known of others.
+    assert intervals(counts[:1], {"f1": f1})["f1"] == (0, 1)
+    assert difference(counts[:1], counts[:1], f1).interval == (-1, 1)
+
+
+def test_repeats_of_the_same_patches_are_no_more_patches() -> None:
+    """Two equal repeats have the interval of one of them; the score is of both."""
+    counts = np.random.default_rng(0).integers(0, 99, (20, 3))
+    twice, once = (intervals(table, {"f1": f1})["f1"] for table in (np.stack([counts] * 2), counts))
+    assert twice == pytest.approx(once)
 
 
 def test_no_landslide_scores_0_and_no_patch_is_refused() -> None:

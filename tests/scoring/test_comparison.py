@@ -17,22 +17,24 @@ GOOD = HEAD + "image_1,0.1,4,0,0,1.0\nimage_2,0.1,2,2,2,0.5\n"
 
 
 def test_pooled_scores_and_intervals_by_hand() -> None:
-    """Sums over both patches; with two patches the ends of an interval are those of one patch drawn twice."""
+    """Sums over both patches, of which two do not tell much of others."""
     scores = PatchCounts.read(POOR).scores()
     # TP 3 + 1 = 4, FP 0 + 2 = 2, FN 1 + 3 = 4: F1 8 / (8 + 2 + 4), IoU 4 / 10, precision 4 / 6, recall 4 / 8.
     assert {name: score.value for name, score in scores.items()} == pytest.approx(
         {"f1": 8 / 14, "iou": 0.4, "precision": 4 / 6, "recall": 0.5}
     )
-    # image_2 alone: 2 / (2 + 2 + 3); image_1 alone: 6 / (6 + 1). Each is a quarter of the draws.
-    assert scores["f1"].interval == pytest.approx((2 / 7, 6 / 7))
+    # image_2 alone: 2 / (2 + 2 + 3); image_1 alone: 6 / (6 + 1). Each is a quarter of the draws, so these are the ends,
+    # each 2 / 7 from 4 / 7; stretched for two patches, sqrt(2) x 12.706 / 1.960 = 9.17 times, they are out of 0..1.
+    assert scores["f1"].interval == (0, 1)
 
 
 def test_the_difference_is_paired_by_patch_whatever_the_order_of_the_tables() -> None:
     """Rows are matched by id: 12 / 16 less 8 / 14, and between the differences on either patch alone."""
     ahead = PatchCounts.read(GOOD).f1_above(PatchCounts.read(POOR))
     assert ahead.value == pytest.approx(3 / 4 - 4 / 7)
-    # image_1: 1 - 6/7; image_2: 4 / (4 + 2 + 2) - 2/7. Unpaired, the ends would be 1/2 - 6/7 and 1 - 2/7.
-    assert ahead.interval == pytest.approx((1 / 7, 3 / 14))
+    # image_1: 1 - 6/7; image_2: 4 / (4 + 2 + 2) - 2/7; both 1/28 from the difference. Unpaired, 1/2 - 6/7 and 1 - 2/7.
+    # Stretched for two patches: sqrt(2) x 12.7062 / 1.95996 = 9.1682 times.
+    assert ahead.interval == pytest.approx((5 / 28 - 9.1682 / 28, 5 / 28 + 9.1682 / 28), abs=1e-5)
     assert ahead.first_higher == 1
 
 

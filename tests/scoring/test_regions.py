@@ -28,12 +28,12 @@ def test_a_region_is_scored_by_its_own_patches() -> None:
     assert a.scores["f1"].value == pytest.approx(2 / 3)
     assert a.scores["f1"].interval == (0, 1)
     assert (a.scores["precision"].value, a.scores["recall"].value, a.landslide_share) == (0.5, 1.0, 0.02)
-    # b: 6 / 9, and IoU 3 / 6; each draw of one patch is that patch.
-    assert (b.scores["iou"].value, b.scores["iou"].interval) == (0.5, (0.5, 0.5))
+    # b: 6 / 9, and IoU 3 / 6; one patch tells nothing of others.
+    assert (b.scores["iou"].value, b.scores["iou"].interval) == (0.5, (0, 1))
     assert c.landslide_share == 0
     assert RegionScore.worst((a, b._replace(scores=b.scores | {"f1": a.scores["f1"]}), c)) is a
     assert RegionScore.worst((c,)) is None
-    assert b.describe() == "b, F1 0.6667 (0.6667 to 0.6667) over 1 patch"
+    assert b.describe() == "b, F1 0.6667 (0.0000 to 1.0000) over 1 patch"
 
 
 def test_a_table_of_patches_is_read_back() -> None:

@@ -128,11 +128,11 @@ def test_a_worse_model_is_refused_and_a_better_one_is_not(store: Store) -> None:
     assert better.ahead.value == pytest.approx(3 / 4 - 4 / 7)
     refused = promoted(poor, POOR)
     assert refused.verdict == "refused"
-    assert refused.why == "worse: the whole 95 % interval of the difference lies below 0"
+    assert refused.why == "worse: 0.1786 below the champion, more than the margin of 0.005"
     assert store.champion("ranked") == "2"
     one, two = (version["tags"] for version in state(store.client, "ranked")["versions"])
-    # 4/7 - 3/4 = -.178571; each patch alone 6/7 - 1 and 2/7 - 1/2, the ends of the interval the other way round.
-    assert one["lsml.promotion.f1_above"].startswith("-0.178571 (95 % interval -0.214286 to -0.142857)")
+    # 4/7 - 3/4 = -.178571; each patch alone 6/7 - 1 and 2/7 - 1/2, 1/28 off, which two patches stretch 9.1682 times.
+    assert one["lsml.promotion.f1_above"].startswith("-0.178571 (95 % interval -0.506006 to +0.148863)")
     assert (one["lsml.promotion.verdict"], two["lsml.promotion.verdict"]) == ("refused", "promoted")
     assert one["lsml.promotion.champion_before"] == "2"
     assert one["lsml.promotion.data_fingerprint"] == store.data.validation.fingerprint
