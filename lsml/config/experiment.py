@@ -1,13 +1,13 @@
 """Experiment files: the data, the base configuration, the search space and the budget of one study."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from lsml.config.fields import Scalar, Section
+from lsml.config.fields import Scalar, Section, UnknownKey
 from lsml.config.schema import TrainConfig, with_values
 from lsml.config.space import Dimension, Space
 from lsml.config.study import DataEntry, HyperbandTunerSettings, StudySettings
@@ -28,6 +28,13 @@ class Experiment(Section):
     base: TrainConfig = TrainConfig()
     space: Space
     study: StudySettings = StudySettings()
+
+    @classmethod
+    def unknown_keys(cls, tree: object) -> Iterator[UnknownKey]:
+        """Those of all its sections, and of the search space."""
+        yield from super().unknown_keys(tree)
+        if isinstance(tree, dict):
+            yield from (unknown.below("space") for unknown in Space.unknown_keys(tree.get("space")))
 
     @field_validator("name")
     @classmethod

@@ -125,14 +125,31 @@ class Section(BaseModel):
         Raises:
             ConfigError: the first mistake, be it pydantic's or a validator's own `ConfigError`.
         """
+        # A misspelt key first: what is missing, or does not fit together, may be only what follows from it.
+        for unknown in cls.unknown_keys(tree):
+            raise unknown.as_error(what)
         try:
             return cls.model_validate(tree)
         except ConfigError as error:
             raise ConfigError(f"{what}: {error.what}", error.why, error.fix) from None
         except ValidationError as error:
-            # A misspelt key first: that another one is missing is only what follows from it.
-            mistakes = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-            raise _first_mistake(cls, mistakes[0], what) from None
+            raise _first_mistake(error.errors()[0], what) from None
+
+    @classmethod
+    def unknown_keys(cls, tree: object) -> Iterator["UnknownKey"]:
+        """The keys of plain data that the section does not have, then those of the sections in it."""
+        if not isinstance(tree, dict):
+            return
+        yield from (UnknownKey((str(key),), tuple(cls.model_fields)) for key in tree if key not in cls.model_fields)
+        for name, info in cls.model_fields.items():
+            inner, entries = _without_none(info.annotation), {name: tree.get(name)}
+            if get_origin(inner) is tuple:
+                listed = tree.get(name)
+                places = enumerate(listed if isinstance(listed, list) else [])
+                inner, entries = get_args(inner)[0], {f"{name}.{place}": entry for place, entry in places}
+            if isinstance(inner, type) and issubclass(inner, Section):
+                for place, entry in entries.items():
+                    yield from (unknown.below(place) for unknown in inner.unknown_keys(entry))
 
     @classmethod
     def from_yaml(cls, text: str, what: str) -> Self:
@@ -164,6 +181,29 @@ class Section(BaseModel):
                 yield from inner.fields(f"{full}.")
 
 
+class UnknownKey(NamedTuple):
+    """A key that a section does not have.
+
+    Attributes:
+        path: the keys that lead to it, and itself.
+        known: those that its section has.
+    """
+
+    path: tuple[str, ...]
+    known: tuple[str, ...]
+
+    def below(self, place: str) -> "UnknownKey":
+        """The same key, of the section at `place` of another one."""
+        return self._replace(path=(place, *self.path))
+
+    def as_error(self, what: str) -> ConfigError:
+        """What to say of it, with the nearest known key."""
+        name = ".".join(self.path)
+        old = name.removeprefix("base.")
+        fix = suggestion(old if old in RENAMED else self.path[-1], self.known)
+        return ConfigError(what, f"unknown key '{name}'", fix)
+
+
 class Choice(Section):
     """A section of one of several kinds, each a subclass that `name` chooses.
 
@@ -179,6 +219,14 @@ class Choice(Section):
     def kinds(cls) -> dict[str, type[Self]]:
         """Every kind by its name, in the order of declaration."""
         return {str(kind.model_fields["name"].default): kind for kind in cls.__subclasses__()}
+
+    @classmethod
+    def unknown_keys(cls, tree: object) -> Iterator[UnknownKey]:
+        """Those of the kind that is chosen; none where none is."""
+        if not (kinds := cls.kinds()):
+            return super().unknown_keys(tree)
+        chosen = kinds.get(str(tree.get("name"))) if isinstance(tree, dict) else None
+        return chosen.unknown_keys(tree) if chosen else iter(())
 
     @model_validator(mode="wrap")
     @classmethod
@@ -298,13 +346,9 @@ _RULES = {
 """What a value breaks, by the type that pydantic gives its error."""
 
 
-def _first_mistake(model: type[BaseModel], error: ErrorDetails, what: str) -> ConfigError:
+def _first_mistake(error: ErrorDetails, what: str) -> ConfigError:
     path, rule = list(error["loc"]), _RULES.get(error["type"], error["msg"])
     name = ".".join(map(str, path))
-    if error["type"] == "extra_forbidden":
-        old = name.removeprefix("base.")
-        fix = suggestion(old if old in RENAMED else str(path[-1]), _keys_at(model, path[:-1]))
-        return ConfigError(what, f"unknown key '{name}'", fix)
     if path and path[-1] in ("bool", "int", "float", "str"):
         # One of several types that a value may have, of which pydantic names the first.
         rule, name = _NUMBER, ".".join(map(str, path[:-1]))
@@ -317,21 +361,6 @@ def _first_mistake(model: type[BaseModel], error: ErrorDetails, what: str) -> Co
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _keys_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
-    """The keys that are allowed at `path` below `model`; empty where a mapping is free in its keys."""
-    for part in path:
-        if isinstance(part, int):
-            # A place in a list, whose entries are of the model.
-            continue
-        info = model.model_fields.get(part)
-        inner = _without_none(info.annotation) if info else None
-        inner = get_args(inner)[0] if get_origin(inner) is tuple else inner
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
 
 
 def check_names(names: Iterable[str], what: str, fix: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 from pydantic import model_validator
 
-from lsml.config.fields import FieldSpec, Scalar, Section, flatten, format_value, suggestion
+from lsml.config.fields import FieldSpec, Scalar, Section, UnknownKey, flatten, format_value
 from lsml.config.schema import TrainConfig, with_values
 from lsml.errors import ConfigError
 
@@ -114,12 +114,12 @@ class Space:
         """
         if not isinstance(tree, dict) or not tree:
             raise ConfigError("space", "not a mapping of field names to values", "name at least one field")
+        for unknown in cls.unknown_keys(tree):
+            raise unknown.as_error("space")
         known = {spec.name: spec for spec in TrainConfig.fields()}
         dimensions: dict[str, Dimension] = {}
         for name, entry in tree.items():
             what = f"space: {name}"
-            if name not in known:
-                raise ConfigError(what, "no such field", suggestion(str(name), known))
             if name == "seed":
                 raise ConfigError(what, "cannot be searched", "set study.seed instead")
             dimension = Dimension.validated(entry, what)
@@ -127,6 +127,16 @@ class Space:
             _check_conditions(what, dimension, dimensions)
             dimensions[name] = dimension
         return cls(dimensions)
+
+    @staticmethod
+    def unknown_keys(tree: object) -> Iterator[UnknownKey]:
+        """The names in YAML's mapping that are no field's, then the keys of dimensions that these do not have."""
+        if not isinstance(tree, dict):
+            return
+        known = tuple(spec.name for spec in TrainConfig.fields())
+        yield from (UnknownKey((str(name),), known) for name in tree if name not in known)
+        for name, entry in tree.items():
+            yield from (unknown.below(str(name)) for unknown in Dimension.unknown_keys(entry))
 
     def pinned(self, names: set[str], base: TrainConfig) -> Self:
         """The space without the fields in `names`, whose values in `base` now decide the conditions on them."""

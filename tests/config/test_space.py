@@ -76,7 +76,8 @@ def test_grandchildren_of_a_dropped_dimension_are_dropped_too() -> None:
     [
         ({}, "name at least one field"),
         ([1], "not a mapping"),
-        ({"model.dpth": {"low": 1, "high": 2}}, "did you mean 'model.depth'?"),
+        ({"model.dpth": {"low": 1, "high": 2}}, "unknown key 'model.dpth'; did you mean 'model.depth'?"),
+        ({"model.depth": {"low": 9, "high": 1}, "model.dpth": {"low": 1}}, "unknown key 'model.dpth'"),
         ({"seed": {"low": 1, "high": 2}}, "cannot be searched; set study.seed instead"),
         ({"model.depth": {"low": 1}}, "low and high: must both be given"),
         ({"model.depth": {"low": 3, "high": 2}}, "the lower one first"),
@@ -86,7 +87,7 @@ def test_grandchildren_of_a_dropped_dimension_are_dropped_too() -> None:
         ({"model.depth": {"choices": [2, 2]}}, "none of them twice"),
         ({"model.depth": {"choices": [2], "low": 1}}, "needs either these, or low and high"),
         ({"model.depth": {"choices": [2], "log": True}}, "step and log: belong to low and high"),
-        ({"model.depth": {"choises": [2]}}, "unknown key 'choises'; did you mean 'choices'?"),
+        ({"model.depth": {"choises": [2]}}, "unknown key 'model.depth.choises'; did you mean 'choices'?"),
         ({"model.normalization": {"low": 0, "high": 1}}, "takes one of batch | group | none, not a range"),
         ({"model.dropout": {"low": 0, "high": 0.5, "log": True}}, "log: needs low above 0"),
         ({"model.dropout": {"low": 0, "high": 0.5, "step": 0}}, "step: must be above 0"),
