@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -140,6 +141,16 @@ def rename_durably(finished: Path, path: Path) -> None:
     """Gives a file or folder that is whole its name for good."""
     finished.replace(path)
     _sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, 64 hex digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_file(file: IO[bytes]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from lsml.data.sensor import Sensor, landslide_share
 from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
+from lsml.workspace import sha256_of
 
 IMAGES, MASKS, MANIFEST = "images.npy", "masks.npy", "manifest.json"
 _AGAIN = "remove that folder: it is made again at the next start"
@@ -86,11 +87,16 @@ class PackedSplit:
         """Reads all of the pack and compares it with the SHA-256 of its manifest.
 
         Raises:
-            DataError: a file differs from what was written.
+            DataError: a file cannot be read, or differs from what was written.
         """
         for name, recorded in self._files.items():
-            if _sha256_of(self.path / name) != recorded["sha256"]:
-                raise DataError(f"pack {self.path / name}", "checksum differs from the manifest", _AGAIN)
+            path = self.path / name
+            try:
+                found = sha256_of(path)
+            except OSError as error:
+                raise DataError(f"pack {path}", f"cannot be read: {error.strerror}", _AGAIN) from None
+            if found != recorded["sha256"]:
+                raise DataError(f"pack {path}", "checksum differs from the manifest", _AGAIN)
 
     def image(self, index: int) -> np.ndarray:
         """float32 `(H, W, C)`: stored values, always finite."""
@@ -132,16 +138,3 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def digest_of(value: object) -> str:
     """SHA-256 of plain data, 64 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256_of(path: Path) -> str:
-    """Of a file of a pack, 64 hex digits.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"pack {path}", f"cannot be read: {error.strerror}", _AGAIN) from None

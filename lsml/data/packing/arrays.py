@@ -15,7 +15,7 @@ import numpy as np
 from lsml.data.packing.processes import in_order
 from lsml.data.sensor import Sensor
 from lsml.data.statistics import BandStatistics, IntegerCounts
-from lsml.workspace import Progress, sync_file
+from lsml.workspace import Progress, sha256_of, sync_file
 
 _VALUES_A_PROCESS = 100_000_000
 """So many stored values, of 440 patches of Landslide4Sense, are worth the quarter of a second that a process takes to
@@ -89,7 +89,7 @@ def write_arrays(images: Path, masks: Path, source: Patches, progress: Progress 
             return written
         fill = written.statistics.median if source.fill is None else source.fill
         if _fill(images, source, written.nonfinite, fill):
-            return written._replace(digests=written.digests | {images.name: _sha256(images)})
+            return written._replace(digests=written.digests | {images.name: sha256_of(images)})
     raise AssertionError("float32 holds every finite value")
 
 
@@ -291,8 +291,3 @@ def _fill(path: Path, source: Patches, nonfinite: np.ndarray, fill: Sequence[flo
             file.write(packed.tobytes())
         sync_file(file)
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
