@@ -1,18 +1,26 @@
-"""NumPy files, opened without trusting them, and those of many patches, which act as folders of them.
+"""NumPy files and archives, opened without trusting them, and files of many patches, which act as folders of them.
 
 Of such a file the path `train_images.npy/00012` is the patch of that number, from 0.
 """
 
+import contextlib
+import io
+import itertools
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from lsml.errors import DataError
 
-NUMPY = (".npy",)
-"""Endings of the files that are read, in small letters."""
+NUMPY, NPZ = (".npy",), (".npz",)
+"""Endings of the files of one array and of several that are read, in small letters."""
 
-_MAGIC = b"\x93NUMPY"
+_MAGIC, _ZIPPED = b"\x93NUMPY", b"PK\x03\x04"
+_LONGEST_HEADER, _MOST_ARRAYS = 10_000, 64
+"""Bytes of an array's header, and arrays of an archive: so much is looked at."""
 _REPLACE = "replace it by an intact copy"
 
 
@@ -44,17 +52,66 @@ def mapped(path: Path) -> np.ndarray:
         DataError: it is no such file, cannot be read, or has no such patch.
     """
     file = file_of(path)
-    try:
+    with _understood(path):
         if beginning(file) != _MAGIC:
             raise DataError(f"file {file}", "not an array as numpy.save writes it", _REPLACE)
         array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
         return array if file == path else array[int(path.name)]
+
+
+@contextlib.contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Says in one line what is wrong with a file of NumPy's."""
+    try:
+        yield
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, OverflowError, IndexError) as error:
+    except (OSError, ValueError, EOFError, LookupError, ArithmeticError, RuntimeError) as error:
+        raise unreadable(path, error) from None
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise unreadable(path, error) from None
     except Exception:  # noqa: BLE001 - what else NumPy's parser raises of a header says nothing to anybody
-        raise DataError(f"file {file}", "has a damaged header", _REPLACE) from None
+        raise DataError(f"file {file_of(path)}", "has a damaged header", _REPLACE) from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with _understood(path):
+        if not beginning(path).startswith(_ZIPPED):
+            raise DataError(f"file {path}", "not an archive as numpy.savez writes it", _REPLACE)
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+
+
+def arrays_in(path: Path) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Type and shape of each array in an archive as `numpy.savez` writes it; but for headers nothing is read.
+
+    Raises:
+        DataError: it is no such file, or cannot be read.
+    """
+    with _opened(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(NUMPY)]
+        return {name[: -len(NUMPY[0])]: _header(archive, name) for name in itertools.islice(names, _MOST_ARRAYS)}
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[np.dtype, tuple[int, ...]]:
+    with archive.open(name) as file:
+        beginning = io.BytesIO(file.read(_LONGEST_HEADER))
+    version = np.lib.format.read_magic(beginning)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, _, dtype = read(beginning)
+    return dtype, shape
+
+
+def array_in(path: Path, name: str) -> np.ndarray:
+    """An array of an archive whose size and type, by its header, were found to be sound.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with _opened(path) as archive, archive.open(f"{name}{NUMPY[0]}") as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        return array
 
 
 def is_stack(file: Path, kind: str) -> bool:

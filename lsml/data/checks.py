@@ -116,13 +116,20 @@ def check(root: Path, progress: Progress | None = None) -> CheckResult:
     splits = tuple(_summary(name, scan.splits[name], images[name], masks[name], len(sensor)) for name in SPLITS)
     for name in SPLITS:
         findings += examine([facts.look for facts in images[name]], sensor)
-        findings += examine_masks(scan.folders[name][1], masks[name])
+        paths = [*scan.splits[name].masks.values()]
+        findings += examine_masks(scan.folders[name][1], masks[name], sensor, paths)
     findings += examine_forms(read.marks)
     if sensor.tile is None:
         findings += _sizes([facts for split in SPLITS for facts in images[split]])
     findings += _repetitions(images)
-    notes = (*_about_folders(scan), *scan.notes, *sorted(read.forms))
+    notes = (*_as_read(scan, sensor), *scan.notes, *sorted(read.forms))
     return CheckResult(scan.root, sensor, scan.layout, splits, _order(findings), notes)
+
+
+def _as_read(scan: Scan, sensor: Sensor) -> Iterator[str]:
+    """What the patches are taken for, and where they lie; in one line where they are not Landslide4Sense's."""
+    remarks, folders = sensor.remarks.removeprefix("; "), _about_folders(scan)
+    yield from ["; ".join((remarks, *folders))] if remarks else folders
 
 
 def _about_folders(scan: Scan) -> Iterator[str]:

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lsml.config.fields import Section, field
+from lsml.data.arrays import NPZ
 from lsml.data.formats import look, raster_size, read_array
 from lsml.data.layout import DESCRIPTION, HDF5, Grouping
 from lsml.data.sensor import GROUPS, LANDSLIDE4SENSE, RGB, Band, Sensor, Unit
 from lsml.data.tiles import evenly
+from lsml.data.words import Pattern
 from lsml.errors import ConfigError, DataError
 
 _TILE, _WHOLE = 256, 384
@@ -42,6 +44,9 @@ name: my sensor
 bands:
 {bands}
 # mask: {{landslide: [255]}}  # values or colours; without it, the only one beside 0; ignore: [VALUE] where nobody knows
+# images: "{{split}}/{{id}}_img.tif"  # what paths look like where lsml cannot read names, with {{region}} and * too
+# masks: "{{split}}/{{id}}_mask.tif"
+# arrays: {{image: img, mask: mask}}  # in files that hold both, where it cannot be told
 # regions: folders  # or position; or patches: FILE.csv with columns patch, split, region
 """
 
@@ -111,6 +116,13 @@ class _MaskFields(Section):
         return replace(sensor, landslide=landslide, ignore=ignore, at_least=self.at_least)
 
 
+class _ArrayFields(Section):
+    """Which array is what in HDF5 and NumPy files that hold both."""
+
+    image: str = field("", "the name of the image's, in files that hold a mask too")
+    mask: str = field("", "the name of the mask's")
+
+
 class _DatasetFields(Section):
     """The content of `dataset.yaml`."""
 
@@ -123,9 +135,14 @@ class _DatasetFields(Section):
     )
     tile: int | None = field(None, "cut images into squares of this side to train on", unit="pixels", ge=16, le=2048)
     mask: _MaskFields = field(_MaskFields(), "what the values of masks mean")
+    arrays: _ArrayFields = field(_ArrayFields(), "which array is what in files that hold image and mask")
     patches: str | None = field(
         None, "a CSV file beside this one: a row an image in column patch, with its split, its region or both"
     )
+    images: str = field(
+        "", "what the paths of images below this file's folder look like, with {id}, {split}, {region}, *"
+    )
+    masks: str = field("", "the same of masks; an image and a mask of one id, split and region are a pair")
     regions: Literal["", "folders", "position"] = field(
         "", "what tells each image's region: the folder that it lies in, or where a GeoTIFF lies on the ground"
     )
@@ -145,7 +162,41 @@ class _DatasetFields(Section):
             raise ConfigError(f"{what}: bands", "is required", "add it")
         self._check(f"{what}: bands")
         bands = tuple(band.band() for band in self.bands)
-        return self.mask.applied_to(Sensor(self.name, bands, self.pixel_metres, self.tile), f"{what}: mask")
+        return self.applied_to(Sensor(self.name, bands, self.pixel_metres, self.tile), what)
+
+    def applied_to(self, sensor: Sensor, what: str) -> Sensor:
+        """The same bands with what is said of masks, and of arrays in files of several.
+
+        Raises:
+            ConfigError: a value of masks has two meanings.
+        """
+        named = self.arrays.image, self.arrays.mask
+        return replace(self.mask.applied_to(sensor, f"{what}: mask"), arrays=named if any(named) else ())
+
+    def patterns(self, what: str) -> tuple[Pattern, ...]:
+        """Of images and of masks; none where nothing is said of paths.
+
+        Raises:
+            ConfigError: one is none, or the two do not go together, or with `regions`.
+        """
+        if not (self.images or self.masks):
+            return ()
+        for key, other, text in (("images", "masks", self.images), ("masks", "images", self.masks)):
+            if not text:
+                raise ConfigError(f"{what}: {key}", f"is required beside {other}", "add it")
+        images, masks = (Pattern.parse(getattr(self, key), f"{what}: {key}") for key in ("images", "masks"))
+        for holder in sorted(images.holders ^ masks.holders):
+            which = "images" if holder in masks.holders else "masks"
+            raise ConfigError(f"{what}: {which}", f"has no {{{holder}}}, as the other has", "write it into both")
+        if images == masks and not images.text.lower().endswith((*HDF5, *NPZ)):
+            why = f"'{images.text}' is that of images, whose files hold no mask"
+            raise ConfigError(f"{what}: masks", why, "give the paths of masks")
+        if self.regions == "folders" or (self.regions and "region" in images.holders):
+            why = f"{self.regions}, where images and masks say what paths look like"
+            raise ConfigError(
+                f"{what}: regions", why, "leave it out, and write {region} into both where paths name regions"
+            )
+        return images, masks
 
     def _check(self, what: str) -> None:
         """What no field can tell by itself."""
@@ -169,7 +220,7 @@ class _DatasetFields(Section):
                 raise ConfigError(what, why, "give the least value first")
 
 
-_WITHOUT_BANDS = {"patches", "regions", "region_metres", "mask"}
+_WITHOUT_BANDS = {"patches", "regions", "region_metres", "mask", "arrays", "images", "masks"}
 
 
 def grouping(folder: Path | None) -> Grouping:
@@ -184,7 +235,9 @@ def grouping(folder: Path | None) -> Grouping:
     if fields.patches and Path(fields.patches).name != fields.patches:
         why = f"'{fields.patches}' is no file's name"
         raise ConfigError(f"description {folder / DESCRIPTION}: patches", why, "put the file beside this one")
-    return Grouping(folder, folder / fields.patches if fields.patches else None, fields.regions, fields.region_metres)
+    table = folder / fields.patches if fields.patches else None
+    patterns = fields.patterns(f"description {folder / DESCRIPTION}")
+    return Grouping(folder, table, fields.regions, fields.region_metres, patterns)
 
 
 def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
@@ -200,20 +253,22 @@ def describe(folders: Iterable[Path], images: Sequence[Path]) -> Sensor:
     for file in files:
         if sensor := _read(file).sensor(f"description {file}"):
             return sensor
-    guessed = _guessed(images)
-    return _read(files[0]).mask.applied_to(guessed, f"description {files[0]}: mask") if files else guessed
+    if not files:
+        return _guessed(images, "")
+    fields = _read(files[0])
+    return fields.applied_to(_guessed(images, fields.arrays.image), f"description {files[0]}")
 
 
-def _guessed(images: Sequence[Path]) -> Sensor:
-    """What patches are without a word on their bands."""
+def _guessed(images: Sequence[Path], array: str) -> Sensor:
+    """What patches are without a word on their bands; `array` names the images' in files of several."""
     if not images or images[0].suffix.lower() in HDF5:
         return LANDSLIDE4SENSE
-    array = read_array(images[0])
-    if array.dtype == np.uint8 and array.ndim == 3 and min(array.shape) in (3, 4):
-        return replace(RGB, tile=_tile_of(raster_size(path) for path in images))
+    image = read_array(images[0], array)
+    if image.dtype == np.uint8 and image.ndim == 3 and min(image.shape) in (3, 4):
+        return replace(RGB, tile=_tile_of(raster_size(path, array) for path in images))
     raise DataError(
         f"file {images[0]}",
-        f"{array.dtype} of shape {array.shape}: what its bands are is not known",
+        f"{image.dtype} of shape {image.shape}: what its bands are is not known",
         f"describe them in {DESCRIPTION}: lsml data describe DIR writes a draft",
     )
 
@@ -267,23 +322,27 @@ class _Looks(NamedTuple):
     bands: np.ndarray
 
     @classmethod
-    def of(cls, path: Path) -> "_Looks":
-        array = look(path)
+    def of(cls, path: Path, named: str) -> "_Looks":
+        array = look(path, named)
         usual, low, high = np.nanmedian(np.abs(array), (0, 1)), np.nanmin(array, (0, 1)), np.nanmax(array, (0, 1))
         return cls(array.shape[:2], np.array([usual, low, high]))
 
 
-def draft(images: Sequence[Path]) -> str:
+def draft(images: Sequence[Path], told: str = "") -> str:
     """A `dataset.yaml` to be filled in, by looking at a few images of train: their bands, and a usual value of each.
+
+    Args:
+        told: what it says already, as `regions_alone` gives it; it ends with that.
 
     Raises:
         DataError: an image cannot be read, or has another number of bands than the first.
     """
     chosen = [images[place] for place in evenly(len(images), _LOOKED_AT)]
+    array = _DatasetFields.from_yaml(told, f"description {DESCRIPTION}").arrays.image if told else ""
     with warnings.catch_warnings():
         # A band may have no values in an image.
         warnings.simplefilter("ignore", RuntimeWarning)
-        looks = [_Looks.of(path) for path in chosen]
+        looks = [_Looks.of(path, array) for path in chosen]
         _check_bands(chosen, looks)
         each = np.array([found.bands for found in looks])
         usual, low, high = np.nanmedian(each[:, 0], 0), np.nanmin(each[:, 1], 0), np.nanmax(each[:, 2], 0)
@@ -294,7 +353,7 @@ def draft(images: Sequence[Path]) -> str:
     )
     roles = textwrap.fill(", ".join(_ROLES), 116, initial_indent="# ", subsequent_indent="# ")
     tile = f"{'#' * (_tile_of(found.size for found in looks) is None)} tile: {_TILE}".strip()
-    return _DRAFT.format(count=len(chosen), images=len(images), roles=roles, tile=tile, bands=bands)
+    return _DRAFT.format(count=len(chosen), images=len(images), roles=roles, tile=tile, bands=bands) + told
 
 
 def _check_bands(paths: Sequence[Path], looks: Sequence[_Looks]) -> None:

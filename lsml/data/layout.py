@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from lsml.data.arrays import NUMPY, is_stack, patches_in
-from lsml.data.words import KIND_WORDS, Stem, meaning
+from lsml.data.arrays import NPZ, NUMPY, is_stack, patches_in
+from lsml.data.words import KIND_WORDS, Pattern, Stem, meaning
 from lsml.errors import DataError
 
 _ONE_PAIR = ("img", "mask")
@@ -38,7 +38,7 @@ Splits that share their folders are contiguous blocks, or whole regions, of it: 
 """
 EXPECTED = (
     "expected TrainData/{img,mask} with ValidData and TestData beside it, images/ and annotations/ with folders "
-    "train, validation and test, or img/ and mask/"
+    "train, validation and test, or img/ and mask/; or say what paths look like, as images and masks in dataset.yaml"
 )
 MARK, CHECKSUMS, DESCRIPTION = "synthetic.json", "checksums.json", "dataset.yaml"
 """Files beside the splits: the first tells that a dataset was made, not measured, the last says what its bands are."""
@@ -46,7 +46,7 @@ MARK, CHECKSUMS, DESCRIPTION = "synthetic.json", "checksums.json", "dataset.yaml
 HDF5, RASTERS = (".h5", ".hdf5", ".he5"), (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """Endings of the files that are read, in small letters."""
 
-_PATCH = re.compile(rf"(?:{'|'.join(map(re.escape, (*HDF5, *RASTERS, *NUMPY)))})$", re.IGNORECASE)
+_PATCH = re.compile(rf"(?:{'|'.join(map(re.escape, (*HDF5, *RASTERS, *NUMPY, *NPZ)))})$", re.IGNORECASE)
 _HIDDEN = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini|\$RECYCLE\.BIN|lost\+found", re.IGNORECASE | re.DOTALL)
 _DEEPEST = 3
 """So many levels of folders are looked through below one whose name says nothing."""
@@ -74,12 +74,14 @@ class Grouping(NamedTuple):
         table: the CSV file that names the patches; None without one.
         regions: what else tells them.
         metres: scenes further apart than this are regions of their own, by position.
+        patterns: of the paths of images and of masks; empty where names are enough.
     """
 
     folder: Path | None = None
     table: Path | None = None
     regions: Literal["", "folders", "position"] = ""
     metres: float = 0.0
+    patterns: tuple[Pattern, ...] = ()
 
 
 def below(root: Path, path: Path) -> str:
@@ -91,7 +93,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """A folder, with the split, the kind of file (`image` or `mask`) and the region that its path says, if any."""
 
     split: str
@@ -116,7 +118,7 @@ def _as_region(name: str) -> str:
     return _printable(unicodedata.normalize("NFC", name))
 
 
-class _Fault(NamedTuple):
+class Fault(NamedTuple):
     """A folder that cannot be used: of what kind the fault is, why, and what to do."""
 
     kind: str
@@ -129,6 +131,7 @@ class Layout:
     """The folders of a dataset, by their names; looks into no split but `opened`.
 
     Attributes:
+        expected: what a dataset without train patches should have.
         root: the dataset's folder.
         faults: links that lead to nothing and folders that cannot be listed, among those that names lead to.
         name: a key of `LAYOUTS`, or one with `-like` where other names say the same; empty before `find`.
@@ -138,12 +141,14 @@ class Layout:
         grouping: how splits and regions are told; to be set before `find`.
     """
 
+    expected = EXPECTED
+
     def __init__(self, root: Path, opened: Collection[str]) -> None:
         self.root, self.opened, self.grouping = root, opened, Grouping()
-        self.faults: list[_Fault] = []
+        self.faults: list[Fault] = []
         self.name, self.base = "", root
         self.folders: dict[str, tuple[Path, Path]] = {}
-        self.places: tuple[_Place, ...] = ()
+        self.places: tuple[Place, ...] = ()
         self._listed: dict[Path, list[str]] = {}
         self._stacked: dict[Path, list[Path]] = {}
 
@@ -196,6 +201,15 @@ class Layout:
         """Whether no folder is one of a split."""
         return not self.places[0].split
 
+    def regions_of(self, images: Iterable[Path]) -> dict[Path, str]:
+        """The region that the folder of each image is of; empty where it is of none."""
+        regions = {place.path: place.region for place in self.places}
+        return {image: regions[image.parent] for image in images}
+
+    def id_of(self, image: Path, region: str) -> str:
+        """What the patch of an image is called: as its file, where folders name regions below that."""
+        return f"{region}/{image.stem}" if self.by_region else image.stem
+
     def _own(self, split: str) -> str:
         """What the path of a folder of this split says."""
         return "" if self.one_folder else "train" if split == FOLDS else split
@@ -233,7 +247,7 @@ class Layout:
                 pass  # as empty: what is lacking is said of the split
             except OSError as error:
                 why = f"cannot be listed: {error.strerror}"
-                self.faults.append(_Fault("unreadable folder", folder, why, "check its permissions"))
+                self.faults.append(Fault("unreadable folder", folder, why, "check its permissions"))
             self._listed[folder] = sorted(name for name in listed if not _HIDDEN.fullmatch(name))
         return self._listed[folder]
 
@@ -242,13 +256,13 @@ class Layout:
         if folder.suffix.lower() in NUMPY and folder.is_file():
             return [] if any(fault.path == folder for fault in self.faults) else patches_in(folder)
         stacks = set(self._stacks(folder))
-        formats: dict[tuple[str, ...], list[Path]] = {HDF5: [], RASTERS: [], NUMPY: []}
+        formats: dict[tuple[str, ...], list[Path]] = {HDF5: [], RASTERS: [], NUMPY: [], NPZ: []}
         for path in (folder / name for name in self.names(folder) if _PATCH.search(name)):
             if path not in stacks:
                 next(files for endings, files in formats.items() if path.suffix.lower() in endings).append(path)
         return max(formats.values(), key=len)
 
-    def search(self, folder: Path, split: str = "", kind: str = "", above: tuple[str, ...] = ()) -> list[_Place]:
+    def search(self, folder: Path, split: str = "", kind: str = "", above: tuple[str, ...] = ()) -> list[Place]:
         """The folders of patches in a folder whose own path says `split` and `kind`.
 
         Names that say more are followed, else, where no patch lies beside them, those that say the same again, such
@@ -259,7 +273,7 @@ class Layout:
             DataError: two folders have patches, of which neither's name says anything.
         """
         if split and split not in self.opened:
-            return [_Place(split, kind, folder)]
+            return [Place(split, kind, folder)]
         above = (*above, os.path.realpath(folder))
         said = {path: meaning(path.name) for path in self._folders(folder, above)}
         fitting = {
@@ -269,29 +283,31 @@ class Layout:
         }
         more = {path: both for path, both in fitting.items() if both != (split, kind)}
         if kind and not more and self.patches(folder):
-            return [_Place(split, kind, folder)]
-        if not fitting and {Stem.of(path).kind for path in self.patches(folder)} == {*KIND_WORDS}:
-            return [_Place(split, kind, folder) for kind in KIND_WORDS]
+            return [Place(split, kind, folder)]
+        if not fitting and self._kinds(folder) == {*KIND_WORDS}:
+            return [Place(split, kind, folder) for kind in KIND_WORDS]
         if not fitting and len(above) <= _DEEPEST:
-            return self._only((path for path, own in said.items() if not any(own)), split, kind, above)
-        found: list[_Place] = []
+            inner = self._only((path for path, own in said.items() if not any(own)), split, kind, above)
+            return inner or [Place(split, kind, folder) for kind in KIND_WORDS if self._holds_both(folder)]
+        found: list[Place] = []
         for path, both in (more or fitting).items():
-            found += self.search(path, *both, above) or ([_Place(*both, path)] if both[1] else [])
+            found += self.search(path, *both, above) or ([Place(*both, path)] if both[1] else [])
         return found
 
     def _search_regions(
         self, folder: Path, split: str = "", kind: str = "", region: str = "", above: tuple[str, ...] = ()
-    ) -> list[_Place]:
+    ) -> list[Place]:
         """As `search`, where the last folder on the way whose name says nothing else names a region.
 
         So `images/nepal` and `nepal/images` are both of nepal.
         """
         if split and split not in self.opened:
-            return [_Place(split, kind, folder, region)]
+            return [Place(split, kind, folder, region)]
         above = (*above, os.path.realpath(folder))
-        stems = {Stem.of(path).kind for path in self.patches(folder)}
-        kinds = [kind] if kind and stems else [*KIND_WORDS] if stems == {*KIND_WORDS} else []
-        found = [_Place(split, each, folder, region) for each in kinds]
+        stems = self._kinds(folder)
+        both = stems == {*KIND_WORDS} or self._holds_both(folder)
+        kinds = [kind] if kind and stems else [*KIND_WORDS] if both else []
+        found = [Place(split, each, folder, region) for each in kinds]
         for path in self._folders(folder, above):
             own_split, own_kind = meaning(path.name)
             if split in ("", own_split or split) and kind in ("", own_kind or kind):
@@ -299,9 +315,18 @@ class Layout:
                 found += self._search_regions(path, own_split or split, own_kind or kind, named, above)
         return found
 
-    def _only(self, folders: Iterable[Path], split: str, kind: str, above: tuple[str, ...]) -> list[_Place]:
+    def _kinds(self, folder: Path) -> set[str]:
+        """What the names of the files in a folder say that they are."""
+        return {Stem.of(path).kind for path in self.patches(folder)}
+
+    def _holds_both(self, folder: Path) -> bool:
+        """Whether each file in a folder may hold image and mask: of a format that can, and no name says otherwise."""
+        files = self.patches(folder)
+        return self._kinds(folder) == {""} and files[0].suffix.lower() in (*HDF5, *NPZ)
+
+    def _only(self, folders: Iterable[Path], split: str, kind: str, above: tuple[str, ...]) -> list[Place]:
         """What is in the only folder that has patches: of a split, or images and masks."""
-        likely: dict[Path, list[_Place]] = {}
+        likely: dict[Path, list[Place]] = {}
         for path in folders:
             places = self.search(path, split, kind, above)
             if any(place.split for place in places) or len({place.kind for place in places}) > (0 if kind else 1):
@@ -332,7 +357,7 @@ class Layout:
                 yield path
             elif split or kind:
                 fix = "put the files themselves there"
-                self.faults.append(_Fault("link", path, "is a link to a folder that it lies in", fix))
+                self.faults.append(Fault("link", path, "is a link to a folder that it lies in", fix))
 
     def _stacks(self, folder: Path) -> list[Path]:
         """The NumPy files of many patches in a folder; of a split that is not opened, what the name says is enough."""
@@ -350,14 +375,14 @@ class Layout:
         try:
             return is_stack(path, kind)
         except DataError as error:
-            self.faults.append(_Fault("unusable file", path, error.why, error.fix))
+            self.faults.append(Fault("unusable file", path, error.why, error.fix))
             return True
 
     @staticmethod
-    def broken(path: Path, error: OSError) -> _Fault:
+    def broken(path: Path, error: OSError) -> Fault:
         """A link, or anything else, that cannot be followed."""
         target = f"is a link to {_printable(str(path.readlink()))}" if path.is_symlink() else "cannot be reached"
-        return _Fault("link", path, f"{target}: {error.strerror}", "put the files themselves there, or mend the link")
+        return Fault("link", path, f"{target}: {error.strerror}", "put the files themselves there, or mend the link")
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -365,10 +390,11 @@ class Layout:
         ends = {place.path for place in self.places}
         own = {folder / name for folder in (self.root, self.base) for name in (MARK, CHECKSUMS, DESCRIPTION)}
         used = ends | own | {self.grouping.table} | {folder for path in ends for folder in path.parents}
+        used |= {path for folder in ends & self._listed.keys() for path in self.patches(folder)}
         return tuple(
             below(self.root, folder / name)
             for folder, names in sorted(self._listed.items())
             if folder in used
             for name in names
-            if folder / name not in used and not (folder in ends and folder / name in self.patches(folder))
+            if folder / name not in used
         )

@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 
 from lsml.data.arrays import file_of
 from lsml.data.layout import FOLDS, Layout, below
+from lsml.data.patterns import PatternLayout
 from lsml.data.regions import PatchRow, PatchTable, regions_by_position, regions_near, straddling
-from lsml.data.words import KIND_WORDS, SPLIT_WORDS, Key, Stem
+from lsml.data.words import KIND_WORDS, SPLIT_WORDS, Key, Match, Stem
 from lsml.errors import DataError
 
 SPLITS = tuple(SPLIT_WORDS)
@@ -109,8 +110,8 @@ class Listing:
         images = [image for files in listed.values() for image in files.images.values()]
         if told.regions == "position":
             self.regions = regions_by_position(images, told.metres)
-        elif told.regions == "folders":
-            self.regions = self._by_folder(images)
+        elif self._layout.by_region:
+            self.regions = self._by_path(images)
         else:
             self.regions = {image: row.region for image, row in rows.items() if row.region}
         own: dict[str, SplitFiles] = {}
@@ -141,9 +142,8 @@ class Listing:
             self.faults.append(Finding("error", "not in the table of patches", lacking, text))
         return rows
 
-    def _by_folder(self, images: Iterable[Path]) -> dict[Path, str]:
-        folders = {place.path: place.region for place in self._layout.places}
-        regions = {image: folders[image.parent] for image in images}
+    def _by_path(self, images: Iterable[Path]) -> dict[Path, str]:
+        regions = self._layout.regions_of(images)
         if nowhere := tuple(below(self._layout.root, image) for image, region in regions.items() if not region):
             text = "lies in no folder that names a region; put it into one, such as images/nepal"
             self.faults.append(Finding("error", "no region", nowhere, text))
@@ -202,6 +202,8 @@ class Listing:
 
 def _list_pairs(layout: Layout, split: str, faults: list[Finding]) -> SplitFiles:
     """The files of a split, region after region where folders name these, links that lead nowhere left out."""
+    if isinstance(layout, PatternLayout):
+        return SplitFiles(*(_reachable(layout, paths, faults) for paths in _list_fitting(layout, split, faults)))
     pairs = {pair: _list_pair(layout, pair, faults) for pair in layout.pairs(split).values()}
     files = SplitFiles({}, {})
     for part in pairs.values():
@@ -212,6 +214,29 @@ def _list_pairs(layout: Layout, split: str, faults: list[Finding]) -> SplitFiles
         for pair, part in pairs.items():
             faults += _partnerless(layout, pair, part, files)
     return SplitFiles(*(_reachable(layout, paths, faults) for paths in files))
+
+
+def _list_fitting(layout: PatternLayout, split: str, faults: list[Finding]) -> SplitFiles:
+    """The files of a split that fit patterns, region after region."""
+    kinds: list[dict[tuple[str, Key], Match]] = []
+    for matches in layout.fitting(split):
+        files: dict[tuple[str, Key], Match] = {}
+        for match in matches:
+            if (other := files.setdefault(match.pair, match)) is not match:
+                names = tuple(below(layout.root, path) for path in (other.path, match.path))
+                text = f"{names[0]} and {names[1]} have the same id; remove one of them, or correct the pattern"
+                faults.append(Finding("error", "id used twice", names, text))
+        kinds.append(files)
+    pairs = {pair for files in kinds for pair in files}
+    regions = sorted({region for region, _ in pairs})
+    order = [(of, key) for of in regions for key in Stem.in_order([key for region, key in pairs if region == of])]
+    for present, others, pattern in zip(kinds, kinds[::-1], layout.grouping.patterns[::-1], strict=True):
+        for pair in [pair for pair in order if kinds[1] and pair in present and pair not in others]:
+            partner = below(layout.root, layout.base / pattern.with_values(present[pair].values))
+            kind = "mask without image" if present is kinds[1] else "image without mask"
+            text = f"no {partner}; add it, or remove this file"
+            faults.append(Finding("error", kind, (below(layout.root, present[pair].path),), text))
+    return SplitFiles(*({n: files[pair].path for n, pair in enumerate(order) if pair in files} for files in kinds))
 
 
 def _list_pair(layout: Layout, pair: tuple[Path, Path], faults: list[Finding]) -> SplitFiles:
@@ -234,7 +259,8 @@ def _list_files(layout: Layout, folder: Path, kind: str, faults: list[Finding]) 
     """The files of a folder by what pairs them; copies in circulation have a few images among their masks."""
     stems = {path: Stem.of(path) for path in layout.patches(folder)}
     if {place.kind for place in layout.places if place.path == folder} == {*KIND_WORDS}:
-        stems = {path: stem for path, stem in stems.items() if stem.kind == kind}
+        # Where no name says a kind, each file holds image and mask.
+        stems = {path: stem for path, stem in stems.items() if stem.kind == kind} or stems
     strict = kind == "image" or any(stem.kind == kind for stem in stems.values())
     files: dict[Key, Path] = {}
     for path, stem in stems.items():

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from lsml.data.formats import raster_centre
-from lsml.data.words import SPLIT_WORDS
+from lsml.data.words import split_of
 from lsml.errors import DataError
 
 _EARTH_METRES = 6_371_008.8
@@ -127,7 +126,7 @@ def _rows(header: Sequence[str], lines: Iterable[tuple[int, list[str]]], faults:
             continue
         values = dict(zip(header, cells, strict=True))
         patch, word = _normal(values[_PATCH]), values.get(_SPLIT, "")
-        split = next((name for name, words in SPLIT_WORDS.items() if re.fullmatch(words, word, re.IGNORECASE)), "")
+        split = split_of(word)
         if empty := [name for name in (_PATCH, _SPLIT, _REGION) if not values.get(name, "-")]:
             faults.append(f"line {line}: no {empty[0]}; fill the cell in")
         elif word and not split:

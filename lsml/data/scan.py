@@ -3,7 +3,6 @@
 `lsml data check` lists all findings; training, evaluation and prediction raise the first error among them.
 """
 
-import itertools
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import NamedTuple
 
 from lsml.data.arrays import file_of
 from lsml.data.description import grouping
-from lsml.data.layout import DESCRIPTION, EXPECTED, FOLDS, Grouping, Layout, PatchFiles, below
+from lsml.data.layout import DESCRIPTION, FOLDS, Grouping, Layout, PatchFiles, below
 from lsml.data.listing import LISTED, SPLITS, Finding, Listing, SplitFiles, some
+from lsml.data.patterns import PatternLayout
 from lsml.data.regions import PatchTable
 from lsml.data.words import KIND_WORDS
 from lsml.errors import ConfigError, DataError
@@ -37,7 +37,8 @@ class Scan(NamedTuple):
         lacking: why a split cannot be used at all: no folder, no images, no masks.
         unused: what is there and belongs to no split, below `root`.
         notes: what was taken otherwise than published, and what regions there are.
-        regions: of each image, where they are known; `by_folder`: whether they are those of its path.
+        regions: of each image, where they are known.
+        ids: of the patch of each image.
     """
 
     root: Path
@@ -50,7 +51,7 @@ class Scan(NamedTuple):
     unused: tuple[str, ...]
     notes: tuple[str, ...]
     regions: Mapping[Path, str]
-    by_folder: bool
+    ids: Mapping[Path, str]
 
     @classmethod
     def of(cls, root: Path, splits: Sequence[str]) -> "Scan":
@@ -80,7 +81,11 @@ class Scan(NamedTuple):
             unused=layout.unused,
             notes=(*_notes(layout, listed), *listing.notes),
             regions=listing.regions,
-            by_folder=layout.by_region,
+            ids={
+                image: layout.id_of(image, listing.regions.get(image, ""))
+                for split in splits
+                for image in listed[split].images.values()
+            },
         )
 
     @property
@@ -116,12 +121,9 @@ class Scan(NamedTuple):
         """Every image of a split that was asked for with its mask, if it has one, in the split's order."""
         images, masks = self.splits[split]
         return tuple(
-            PatchFiles(self._id(images[k]), images[k], masks.get(k), self.regions.get(images[k], ""))
+            PatchFiles(self.ids[images[k]], images[k], masks.get(k), self.regions.get(images[k], ""))
             for k in sorted(images)
         )
-
-    def _id(self, image: Path) -> str:
-        return f"{self.regions[image]}/{image.stem}" if self.by_folder else image.stem
 
 
 def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
@@ -176,14 +178,17 @@ def _find(root: Path, opened: Collection[str]) -> tuple[Layout, PatchTable | Non
     """
     layout = Layout(_dataset_root(root), opened)
     layout.grouping = grouping(layout.described)
+    if layout.grouping.patterns:
+        layout = PatternLayout(layout.root, opened, layout.grouping)
     layout.find()
     deeper = layout.base / DESCRIPTION
     if layout.grouping.folder is None and deeper.is_file() and grouping(layout.base) != Grouping(layout.base):
         why = "says of which region or split patches are, and other folders lie beside its own"
         raise ConfigError(f"description {deeper}", why, f"give {layout.base} as the dataset")
     table = PatchTable.read(layout.grouping.table) if layout.grouping.table else None
-    if table and table.has_regions and layout.grouping.regions:
-        why = f"column region, and regions: {layout.grouping.regions} in dataset.yaml"
+    told = layout.grouping.regions or ("{region}" if layout.by_region else "")
+    if table and table.has_regions and told:
+        why = f"column region, and {'regions: ' * (told[0] != '{')}{told} in dataset.yaml"
         raise DataError(f"table of patches {table.path}", f"regions are told twice: {why}", "leave out one of them")
     if table and table.has_splits and layout.one_folder:
         layout.name = LISTED
@@ -216,18 +221,19 @@ def _lack(layout: Layout, split: str, listed: Mapping[str, SplitFiles]) -> Findi
     if images.is_dir():
         return Finding("error", "empty split", where, f"the {split} folder holds no image_<number>.h5; fill it")
     unused = f" (not used: {some(layout.unused)})" if layout.unused else ""
-    text = f"there is no {split} split{unused}; {_INSTEAD.get(split, EXPECTED)}"
+    text = f"there is no {split} split{unused}; {_INSTEAD.get(split, layout.expected)}"
     return Finding("error" if split == "train" else "warning", f"no {split} split", where, text)
 
 
 def _sealed(layout: Layout, listed: Mapping[str, SplitFiles]) -> Iterator[Finding]:
     """What leads into a split that is not opened, told by the paths that links resolve to."""
-    unopened = [place.path for place in layout.places if place.split and place.split not in layout.opened]
-    sealed = {path: os.path.realpath(path) for path in unopened}
-    folders = [place.path for place in layout.places if place.path not in sealed]
+    unopened = {place.path for place in layout.places if place.split and place.split not in layout.opened}
+    sealed = {Path(os.path.realpath(path)): path for path in sorted(unopened)}
+    folders = [place.path for place in layout.places if place.path not in unopened]
     files = [path for split in listed.values() for paths in split for path in paths.values() if path.is_symlink()]
-    for path, (other, real) in itertools.product([*folders, *files], sealed.items()):
-        if Path(os.path.realpath(path)).is_relative_to(real):
+    for path in dict.fromkeys((*folders, *files)):
+        real = Path(os.path.realpath(path))
+        for other in [sealed[place] for place in (real, *real.parents) if place in sealed]:
             text = f"leads into {below(layout.root, other)}: leakage; put the files themselves there, in one split each"
             yield Finding("error", "file used twice", (below(layout.root, path), below(layout.root, other)), text)
 
@@ -237,8 +243,8 @@ def _repeated(root: Path, listed: Mapping[str, SplitFiles]) -> Iterator[Finding]
     owners: dict[tuple[int, int, str], tuple[str, Path]] = {}
     twice: dict[tuple[str, str], list[str]] = {}
     for split, files in listed.items():
-        for kind, path in [
-            (kind, path) for kind, paths in zip(KIND_WORDS, files, strict=True) for path in paths.values()
+        for kind, path in [("image", path) for path in files.images.values()] + [
+            ("mask", path) for number, path in files.masks.items() if files.images.get(number) != path
         ]:
             file, mine = file_of(path), f"{kind} of {split}"
             status, patch = file.stat(), "" if file == path else path.name
@@ -259,5 +265,7 @@ def _notes(layout: Layout, listed: Mapping[str, SplitFiles]) -> Iterator[str]:
     kinds = [(kind, paths) for files in listed.values() for kind, paths in zip(KIND_WORDS, files, strict=True)]
     first = [(kind, next(iter(paths.values()))) for kind, paths in kinds if paths]
     odd = [path for kind, path in first if not re.fullmatch(rf"{kind}_(?:0|[1-9][0-9]*)\.h5", path.name)]
+    if any(files.images.get(number) == path for files in listed.values() for number, path in files.masks.items()):
+        yield "image and mask in one file"
     if odd:
         yield f"files named as {some(list(dict.fromkeys(below(path.parents[1], path) for path in odd)))}"

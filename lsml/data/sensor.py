@@ -71,7 +71,7 @@ class Band:
     nodata: float | None = None
 
 
-_LATER = ("ignore", "at_least")
+_LATER = ("ignore", "at_least", "arrays")
 """Fields of a sensor that packs and models of before do not have."""
 
 
@@ -87,6 +87,7 @@ class Sensor:
         landslide: the values or colours of a mask that mean landslide; empty: the only one beside 0.
         ignore: those of pixels of which nobody knows; only masks of a sensor with such hold `IGNORED`.
         at_least: the value from which on a mask means landslide, above 0; None: by `landslide`.
+        arrays: the names of image and mask in files that hold both, each empty where it need not be named; or none.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Sensor:
     landslide: tuple[tuple[int, ...], ...] = ()
     ignore: tuple[tuple[int, ...], ...] = ()
     at_least: float | None = None
+    arrays: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -175,13 +177,24 @@ class Sensor:
     def identity(self) -> Any:
         """Two sensors with the same one are the same; plain data.
 
-        Of Landslide4Sense the divisors alone, as packs have always had it in their fingerprint.
+        Of Landslide4Sense the divisors alone, as packs have always had it in their fingerprint. What arrays are called
+        in files changes nothing that they say.
         """
         return (
             list(self.divisors)
             if self.published and not (self.landslide or self.ignore or self.at_least)
-            else self.to_dict()
+            else replace(self, arrays=()).to_dict()
         )
+
+    @property
+    def image_array(self) -> str:
+        """The name of the image in files that hold a mask too; empty where it is not needed."""
+        return self.arrays[0] if self.arrays else ""
+
+    @property
+    def mask_array(self) -> str:
+        """The name of the mask there."""
+        return self.arrays[1] if self.arrays else ""
 
     @property
     def published(self) -> bool:
@@ -258,8 +271,8 @@ class Sensor:
         )
         landslide, ignore = (tuple(map(tuple, tree.get(name, ()))) for name in ("landslide", "ignore"))
         described = tuple(Band(**band) for band in bands)
-        at_least = tree.get("at_least")
-        return cls(tree["name"], described, tree["pixel_metres"], tree["tile"], landslide, ignore, at_least)
+        meaning = landslide, ignore, tree.get("at_least"), tuple(tree.get("arrays", ()))
+        return cls(tree["name"], described, tree["pixel_metres"], tree["tile"], *meaning)
 
 
 def landslide_share(mask: np.ndarray) -> float:

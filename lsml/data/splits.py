@@ -117,8 +117,9 @@ class TrainingData(NamedTuple):
         train = pack_split("train", splits.train, cache, splits.sensor, fill=None, progress=progress)
         medians = train.statistics.median
         validation = pack_split("validation", splits.validation, cache, splits.sensor, fill=medians, progress=progress)
-        require_usable(train, validation)
-        source = splits.source + describe_content((splits.train, splits.validation), (train, validation))
+        files, packs = (splits.train, splits.validation), (train, validation)
+        require_usable(files, packs)
+        source = splits.source + describe_content(files, packs)
         return cls(train, validation, train.statistics, source, splits.held_out)
 
     @property
@@ -159,7 +160,7 @@ class WholeData(NamedTuple):
         splits = training_splits(root)
         files = (*splits.train, *splits.validation)
         pack = pack_split("train-and-validation", files, cache, splits.sensor, fill=None, progress=progress)
-        require_usable(pack)
+        require_usable((files,), (pack,))
         return cls(pack, f"{splits.source}; trained on both{describe_content((files,), (pack,))}")
 
     @property
@@ -288,7 +289,7 @@ class FoldedData(NamedTuple):
         if made < folds:
             source += f"; {made} folds, not {folds}, as there are no more regions"
         train = pack_split("train", patches, cache, sensor, fill=None, progress=progress)
-        require_usable(train)
+        require_usable((patches,), (train,))
         return cls(train, made, repeats, source + describe_content((patches,), (train,)))
 
     @property

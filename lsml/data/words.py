@@ -2,9 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
+
+from lsml.errors import ConfigError
 
 SPLIT_WORDS = {"train": "train(?:ing)?", "validation": "val(?:id(?:ation)?)?", "test": "test(?:ing)?"}
 KIND_WORDS = {"image": "images?|imgs?", "mask": "masks?|labels?|annotations?|gt"}
@@ -55,6 +57,11 @@ class Stem(NamedTuple):
         return sorted(keys)
 
 
+def split_of(word: str) -> str:
+    """The split that a word means, such as `validation` of `Val`; empty where it means none."""
+    return next((split for split, words in SPLIT_WORDS.items() if re.fullmatch(words, word, re.IGNORECASE)), "")
+
+
 def meaning(name: str) -> tuple[str, str]:
     """The split and the kind of file that a folder's name says; empty where it says none, or two.
 
@@ -65,3 +72,125 @@ def meaning(name: str) -> tuple[str, str]:
     said = {word.lastgroup for word in _WORD.finditer(name)} if _FOLDER.fullmatch(name) else set()
     split, kind = ([meaning for meaning in words if meaning in said] for words in (SPLIT_WORDS, KIND_WORDS))
     return ("".join(split), "".join(kind)) if max(len(split), len(kind)) == 1 else ("", "")
+
+
+class Match(NamedTuple):
+    """A path that fits a pattern, and what it says.
+
+    Attributes:
+        split: empty where the pattern has none, or its word means none.
+        values: what stands for each placeholder.
+    """
+
+    path: Path
+    split: str
+    values: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        """Of the patch; empty of a folder."""
+        return self.values.get("id", "")
+
+    @property
+    def region(self) -> str:
+        """Empty where the pattern has none."""
+        return self.values.get("region", "")
+
+    @property
+    def pair(self) -> tuple[str, Key]:
+        """What image and mask of a patch share in a split: the region, and the id as `Stem.key` has it."""
+        return self.region, Stem("", self.id, "").key
+
+
+_HOLDER = re.compile(r"\{([^{}]*)\}|\*")
+_HOLDERS = ("id", "split", "region")
+_SPLIT = f"(?i:{'|'.join(SPLIT_WORDS.values())})"
+
+
+class Pattern(NamedTuple):
+    """What the paths of images, or of masks, below a folder look like, such as `{region}/{split}/{id}_img.tif`.
+
+    A placeholder stands for text within one name, `*` for any, also for none.
+    """
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str, what: str) -> Self:
+        """The pattern that `text` is.
+
+        Raises:
+            ConfigError: it leads out of the folder, or is none.
+        """
+        names, known = text.split("/"), " or ".join((", ".join(f"{{{name}}}" for name in _HOLDERS), "*"))
+        if text.startswith(("/", "~")) or "\\" in text or ".." in names:
+            raise ConfigError(what, f"'{text}' may lead out of the dataset", "give a path below dataset.yaml's folder")
+        if not {"", "."}.isdisjoint(names) or not text.isprintable():
+            raise ConfigError(what, f"'{text}' has a name that none is", "write names with a / between them")
+        for name in [match[1] for match in _HOLDER.finditer(text) if match[1] is not None]:
+            if name not in _HOLDERS:
+                raise ConfigError(what, f"'{{{name}}}' is no placeholder", f"write {known}")
+        if re.search("[{}]", _HOLDER.sub("", text)):
+            raise ConfigError(what, f"'{text}' has a brace without another", f"write {known}")
+        if re.search(r"[}*][{*]", text):
+            raise ConfigError(what, f"'{text}' has nothing between two placeholders", "write what parts them in names")
+        if "{id}" not in text:
+            raise ConfigError(what, f"'{text}' has no {{id}}", "put it where the names of patches differ")
+        return cls(text)
+
+    @property
+    def holders(self) -> frozenset[str]:
+        """The placeholders in it, but for `*`."""
+        return frozenset(name for name in _HOLDERS if f"{{{name}}}" in self.text)
+
+    @property
+    def letters(self) -> int:
+        """How many characters stand for themselves."""
+        return len(_HOLDER.sub("", self.text))
+
+    def with_values(self, values: Mapping[str, str]) -> str:
+        """The path of these values; placeholders without one stay."""
+        return _HOLDER.sub(lambda match: values.get(match[1], match[0]), self.text)
+
+    def find(self, folder: Path, names: Callable[[Path], list[str]], opened: Collection[str]) -> Iterator[Match]:
+        """The paths below a folder that fit; of a split that is not opened, the first part of them that says so."""
+        return _fitting(folder, self.text.split("/"), {}, names, opened)
+
+
+def _fitting(
+    folder: Path,
+    parts: list[str],
+    values: Mapping[str, str],
+    names: Callable[[Path], list[str]],
+    opened: Collection[str],
+) -> Iterator[Match]:
+    # First by the words for splits alone: a region before one may have any character that parts them.
+    expressions = [_expression(parts[0], values, split) for split in (_SPLIT, ".+?")]
+    for name in names(folder):
+        normal = unicodedata.normalize("NFC", name)
+        fit = next(filter(None, (expression.fullmatch(normal) for expression in expressions)), None)
+        if fit is None:
+            continue
+        said, path = {**values, **fit.groupdict()}, folder / name
+        split = split_of(said.get("split", ""))
+        if len(parts) == 1 or (split and split not in opened):
+            yield Match(path, split, said)
+        elif path.is_dir():
+            yield from _fitting(path, parts[1:], said, names, opened)
+
+
+def _expression(part: str, values: Mapping[str, str], split: str) -> re.Pattern[str]:
+    """What fits one name of a path, given what stands for placeholders before it."""
+    pieces, end, named = [], 0, set()
+    for match in _HOLDER.finditer(unicodedata.normalize("NFC", part)):
+        holder = match[1]
+        if holder is None:
+            fits = ".*"
+        elif holder in values:
+            fits = re.escape(values[holder])
+        else:
+            fits = f"(?P={holder})" if holder in named else f"(?P<{holder}>{split if holder == 'split' else '.+?'})"
+        named.add(holder)
+        pieces += [re.escape(match.string[end : match.start()]), fits]
+        end = match.end()
+    return re.compile("".join(pieces) + re.escape(unicodedata.normalize("NFC", part)[end:]), re.DOTALL)

@@ -78,7 +78,7 @@ def describe(root: Path) -> Path | None:
     if _of_landslide4sense(files):
         return None
     try:
-        path.write_text(draft(scan.images) + told, encoding="utf-8")
+        path.write_text(draft(scan.images, told), encoding="utf-8")
     except OSError as error:
         raise DataError(f"description {path}", f"cannot be written: {error.strerror}", "check the folder") from None
     return path

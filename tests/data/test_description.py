@@ -73,6 +73,8 @@ def test_the_first_folder_with_a_description_counts(tmp_path: Path) -> None:
     [
         ("band: []", r"unknown key 'band'; did you mean 'bands'\?"),
         ("bands: [{name: a, rol: red}]", r"unknown key 'bands.0.rol'; did you mean 'role'\?"),
+        ("bands: [{name: 8}, {nmae: b}]", r"unknown key 'bands.1.nmae'; did you mean 'name'\?"),
+        ("bands: []\nmask: {landslide: [1], ignroe: [2]}", r"unknown key 'mask.ignroe'; did you mean 'ignore'\?"),
         ("name: x", "bands: is required; add it"),
         ("", "must be a mapping, not None"),
         ("- a", "must be a mapping, not"),
@@ -135,12 +137,13 @@ def test_the_page_has_every_field_of_a_description() -> None:
 
 
 def test_the_examples_of_the_page_are_right(tmp_path: Path) -> None:
-    """Taken as they stand: colours, four bands of reflectance, radar."""
+    """Taken as they stand: names of arrays, patterns of paths, colours, four bands of reflectance, radar."""
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     image = picture(tmp_path / "image.png", noise(32, 32, 3))
-    drone, planet, radar = (
-        described(tmp_path, text, image) for text in re.findall("```yaml\n(.*?)```", page, re.DOTALL)
-    )
+    texts = re.findall("```yaml\n(.*?)```", page, re.DOTALL)
+    both, paths, drone, planet, radar = (described(tmp_path, text, image) for text in texts)
+    assert both == replace(RGB, arrays=("after", "landslides"))
+    assert paths == RGB
     assert drone == replace(RGB, landslide=((255, 255, 0),), ignore=((128, 128, 128),))
     # .0001 times 10,000.
     assert [(band.scale, band.nodata) for band in planet.bands] == [(1.0, 0.0)] * 4

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,32 @@ def test_a_split_of_one_class_is_refused(
     name = {"TrainData": "train", "ValidData": "validation"}[split]
     with pytest.raises(DataError, match=f"{name} split: {says}"):
         TrainingData.prepare(tmp_path / "data", tmp_path / "packs")
+
+
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        ("landslide: [-1]", "masks hold 0, 1, 255; dataset.yaml says landslide: [-1]"),
+        ("landslide: [[255, 0, 0], 7]", "dataset.yaml says landslide: [[255, 0, 0], 7]"),
+        ("at_least: 300", "masks hold 0, 1, 255; dataset.yaml says at_least: 300"),
+    ],
+)
+def test_where_no_mask_has_the_value_that_is_named_those_that_are_there_are_told(
+    said: str, held: str, tmp_path: Path
+) -> None:
+    """By a check, and by what packs them."""
+    data = tmp_path / "data"
+    for split, number in ((split, number) for split in ("train", "val") for number in (1, 2, 3)):
+        image = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
+        mask = np.repeat(np.array([0, 1, 0, 255], np.uint8), 64).reshape(16, 16)
+        for kind, array in (("images", image), ("masks", mask if "[[" not in said else np.stack([mask] * 3, -1))):
+            (data / split / kind).mkdir(parents=True, exist_ok=True)
+            np.save(data / split / kind / f"{number}.npy", array)
+    (data / "dataset.yaml").write_text(f"mask: {{{said}}}")
+    with pytest.raises(DataError, match=re.escape("train split: not one landslide pixel (masks hold")) as refused:
+        TrainingData.prepare(data, tmp_path / "packs")
+    assert held in str(refused.value)
+    assert [held in finding.text for finding in check(data).findings if finding.kind == "one class"] == [True] * 2
 
 
 def test_a_model_of_another_sensor_compares_with_what_it_was_trained_on(tmp_path: Path) -> None:

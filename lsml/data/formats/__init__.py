@@ -8,14 +8,16 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lsml.data.arrays import NUMPY, beginning, file_of, mapped, unreadable
+from lsml.data.arrays import NPZ, NUMPY, array_in, arrays_in, beginning, file_of, mapped, unreadable
 from lsml.data.formats import hdf5
-from lsml.data.formats.masks import mask_of
+from lsml.data.formats.masks import mask_of, values_in
+from lsml.data.formats.parts import Part, chosen, printable
 from lsml.data.layout import HDF5, RASTERS
 from lsml.data.sensor import Sensor
 from lsml.errors import DataError
@@ -70,19 +72,23 @@ class _Raster(NamedTuple):
         return self.array if self.palette is None else self.palette[self.array[..., 0]]
 
 
-def read_array(path: Path) -> np.ndarray:
-    """What a raster or NumPy file holds, `(H, W, C)` or `(C, H, W)` as it lies there, of its own type.
+def read_array(path: Path, named: str = "") -> np.ndarray:
+    """The image in a raster or NumPy file, `(H, W, C)` or `(C, H, W)` as it lies there, of its own type.
+
+    Args:
+        named: its array, where the file holds others too and it cannot be told.
 
     Raises:
         DataError: the file cannot be read, has more than 2**29 values, or holds no numbers.
     """
-    return _read(path).colours
+    return _read(path, "image", named).colours
 
 
-def _read(path: Path) -> _Raster:
+def _read(path: Path, part: Part, named: str, notes: set[str] | None = None) -> _Raster:
+    if path.suffix.lower() in NPZ:
+        return _Raster(_read_archived(path, part, named, notes))
     raster = _Raster(_read_numpy(path)) if file_of(path).suffix.lower() in NUMPY else _read_raster(path)
-    if raster.array.dtype.kind not in "biuf":
-        raise DataError(f"file {path}", f"holds {raster.array.dtype}, not numbers", _NUMBERS)
+    _check_numeric(path, raster.array.dtype)
     return raster
 
 
@@ -96,14 +102,17 @@ def _read_raster(path: Path) -> _Raster:
         return _Raster(array, _palette(file), file.nodata, alpha, file.driver == "JPEG")
 
 
-def raster_size(path: Path) -> tuple[int, int]:
-    """Height and width that the header of a file declares; of a NumPy file all axes but the shortest.
+def raster_size(path: Path, named: str = "") -> tuple[int, int]:
+    """Height and width of an image that the header of a file declares; of a NumPy file all axes but the shortest.
+
+    Args:
+        named: as of `read_array`.
 
     Raises:
         DataError: it cannot be read.
     """
-    if file_of(path).suffix.lower() in NUMPY:
-        shape = list(mapped(path).shape)
+    if (suffix := file_of(path).suffix.lower()) in (*NUMPY, *NPZ):
+        shape = list(_declared(path, "image", named)[2] if suffix in NPZ else mapped(path).shape)
         shape.remove(min(shape))
         height, width = shape
         return height, width
@@ -137,18 +146,21 @@ def raster_centre(path: Path) -> tuple[float, float]:
     return float(longitude), float(latitude)
 
 
-def look(path: Path) -> np.ndarray:
+def look(path: Path, named: str = "") -> np.ndarray:
     """An image of bands that are not known, float64 `(H, W, C)`: the shortest axis is taken for the bands.
 
     Values that are not finite, and those that the header says stand for none, are NaN.
+
+    Args:
+        named: as of `read_array`.
 
     Raises:
         DataError: it cannot be read, or is no image.
     """
     if path.suffix.lower() in HDF5:
-        array = hdf5.read_bands(path, None)
+        array = hdf5.read_bands(path, None, named=named)
     else:
-        raster = _read(path)
+        raster = _read(path, "image", named)
         array = _measured(raster.colours, raster.nodata)
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3:
@@ -204,6 +216,27 @@ def _read_numpy(path: Path) -> np.ndarray:
     return np.array(array)
 
 
+def _declared(path: Path, part: Part, named: str) -> tuple[str, np.dtype, tuple[int, ...]]:
+    """Name, type and shape of the image or the mask in an archive of arrays."""
+    arrays = arrays_in(path)
+    name = chosen(path, part, named, {name: partial(tuple, shape) for name, (_, shape) in arrays.items()})
+    return name, *arrays[name]
+
+
+def _read_archived(path: Path, part: Part, named: str, notes: set[str] | None) -> np.ndarray:
+    name, dtype, shape = _declared(path, part, named)
+    _check_numeric(path, dtype)
+    _check_size(path, shape)
+    if notes is not None:
+        notes.add(f"{part} from array '{printable(name, 40)}'")
+    return array_in(path, name)
+
+
+def _check_numeric(path: Path, dtype: np.dtype) -> None:
+    if dtype.kind not in "biuf":
+        raise DataError(f"file {path}", f"holds {dtype}, not numbers", _NUMBERS)
+
+
 def _check_size(path: Path, shape: tuple[int, ...]) -> None:
     values = math.prod(shape)
     if values > _MAX_VALUES:
@@ -229,9 +262,9 @@ def read_image(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.
         DataError: the file cannot be read, or has other bands.
     """
     if path.suffix.lower() in HDF5:
-        image = hdf5.read_bands(path, len(sensor), notes)
+        image = hdf5.read_bands(path, len(sensor), notes, sensor.image_array)
     else:
-        raster = _read(path)
+        raster = _read(path, "image", sensor.image_array, notes)
         image = _measured(_bands_last(path, raster, len(sensor), notes), raster.nodata)
         if raster.alpha and raster.array.shape[-1] == len(sensor) + 1:
             image[raster.array[..., -1] == 0] = np.nan
@@ -273,9 +306,23 @@ def read_mask(path: Path, sensor: Sensor, notes: set[str] | None = None) -> np.n
         DataError: the file cannot be read, or its values or colours have more than one meaning.
     """
     if path.suffix.lower() in HDF5:
-        return mask_of(path, hdf5.read_labels(path, notes), sensor, notes)
-    raster = _read(path)
-    # A number means what is stored, three of them a colour.
+        return mask_of(path, hdf5.read_labels(path, notes, sensor.mask_array), sensor, notes)
+    raster = _read(path, "mask", sensor.mask_array, notes)
+    return mask_of(path, _labels(raster, sensor), sensor, notes, alpha=raster.alpha, blurred=raster.blurred)
+
+
+def _labels(raster: _Raster, sensor: Sensor) -> np.ndarray:
+    """What `dataset.yaml` speaks of: a number means what is stored, three of them a colour."""
     numbers = bool(sensor.at_least) or any(len(colour) == 1 for colour in (*sensor.landslide, *sensor.ignore))
-    array = raster.array if numbers else raster.colours
-    return mask_of(path, array, sensor, notes, alpha=raster.alpha, blurred=raster.blurred)
+    return raster.array if numbers else raster.colours
+
+
+def mask_values(path: Path, sensor: Sensor) -> set[object]:
+    """The values, or colours, in the mask of a patch, whatever they mean.
+
+    Raises:
+        DataError: the file cannot be read, or is no mask.
+    """
+    if path.suffix.lower() in HDF5:
+        return values_in(path, hdf5.read_labels(path, named=sensor.mask_array))
+    return values_in(path, _labels(_read(path, "mask", sensor.mask_array), sensor))

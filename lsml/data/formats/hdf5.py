@@ -8,13 +8,15 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import h5py
 import numpy as np
 
+from lsml.data.formats.parts import NAMES, Part, chosen, printable
 from lsml.errors import DataError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -30,19 +32,17 @@ _REPLACE = "replace the file by an intact copy"
 _CONVERT = "write it as a plain dataset, as the published files are"
 _DESCRIBE = "describe its bands in dataset.yaml (lsml data describe DIR writes a draft), or leave the patch out"
 
-_IMAGE_NAMES = ("img", "image", "imgs", "images", "data")
-_MASK_NAMES = ("mask", "masks", "label", "labels", "annotation", "annotations", "gt")
-"""What a dataset is looked for as, the published name first."""
 _MOST_ENTRIES = 64
 """So many entries of a group are looked at; the published files have one."""
 
 
-def read_bands(path: Path, bands: int | None, notes: set[str] | None = None) -> np.ndarray:
+def read_bands(path: Path, bands: int | None, notes: set[str] | None = None, named: str = "") -> np.ndarray:
     """The stored bands of a patch, as they are: NaN and inf included.
 
     Args:
         bands: how many; None where that is not known.
         notes: gets what was taken in another form than the published one, such as "channels first".
+        named: the dataset's name, where its file holds others too and it cannot be told.
 
     Returns:
         float64 `(H, W, bands)`.
@@ -50,22 +50,23 @@ def read_bands(path: Path, bands: int | None, notes: set[str] | None = None) -> 
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    image, forms = _read(path, _IMAGE_NAMES, (None, None, bands))
+    image, forms = _read(path, "image", named, (None, None, bands))
     if notes is not None:
         notes.update(forms)
     return image.astype(np.float64, copy=False)
 
 
-def read_labels(path: Path, notes: set[str] | None = None) -> np.ndarray:
+def read_labels(path: Path, notes: set[str] | None = None, named: str = "") -> np.ndarray:
     """The mask of a patch as it lies in the file, `(H, W)`.
 
     Args:
         notes: gets what was taken in another form than the published one.
+        named: as of `read_bands`.
 
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    mask, forms = _read(path, _MASK_NAMES, (None, None))
+    mask, forms = _read(path, "mask", named, (None, None))
     if notes is not None:
         notes.update(forms)
     return mask
@@ -79,8 +80,8 @@ def encode(name: str, array: np.ndarray) -> bytes:
     return held.getvalue()
 
 
-def _read(path: Path, names: Sequence[str], shape: _Shape) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Reads the dataset of one of `names` as `shape` once everything that the file declares about it has been checked.
+def _read(path: Path, part: Part, named: str, shape: _Shape) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Reads the image or the mask as `shape` once everything that the file declares about it has been checked.
 
     Nothing outside the file is ever opened: links, virtual datasets and external storage are refused by what the
     file says of them. Nothing is allocated by a declared size before that size is known to be small.
@@ -91,13 +92,13 @@ def _read(path: Path, names: Sequence[str], shape: _Shape) -> tuple[np.ndarray, 
     _check_signature(path)
     try:
         with _opened(path) as file:
-            place = _find_dataset(path, file, names)
-            name = _printable(place.decode(errors="replace"), 40)
+            place = _find_dataset(path, file, part, named)
+            name = _shown(place)
             dataset = _open_dataset(path, file, place, name)
             _check_storage(path, dataset, name)
             order = _check_declaration(path, dataset, name, shape)
             _check_chunks(path, dataset, name)
-            forms = tuple(_describe_form(names[0], name, dataset.shape, order))
+            forms = tuple(_describe_form(NAMES[part][0], name, dataset.shape, order))
             array = np.empty(dataset.shape, dataset.dtype)
             dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
             return np.ascontiguousarray(_squeezed(array.transpose(order), len(shape))), forms
@@ -165,26 +166,24 @@ def _unreadable(path: Path, error: Exception) -> NoReturn:
     if truncated := re.search(r"truncated file: eof = (\d+),.*stored_eof = (\d+)", text):
         have, declared = truncated.groups()
         raise DataError(f"file {path}", f"truncated: {have} of {declared} bytes", _REPLACE) from None
-    raise DataError(f"file {path}", f"unreadable structure: {_printable(text)}", _REPLACE) from None
+    raise DataError(f"file {path}", f"unreadable structure: {printable(text)}", _REPLACE) from None
 
 
-def _printable(text: str, limit: int = 120) -> str:
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+def _find_dataset(path: Path, file: h5py.h5f.FileID, part: Part, named: str) -> bytes:
+    """The place in a file of the dataset that is the image, or the mask."""
+    places = {place.decode(errors="surrogateescape"): place for place in itertools.islice(_places(file), _MOST_ENTRIES)}
+    shapes = {name: partial(_shape_of, path, file, place) for name, place in places.items()}
+    return places[chosen(path, part, named, shapes)]
 
 
-def _find_dataset(path: Path, file: h5py.h5f.FileID, names: Sequence[str]) -> bytes:
-    """The place in a file of the dataset of the first of `names` that is there, or else of the only one."""
-    places = list(itertools.islice(_places(file), _MOST_ENTRIES))
-    for name in names:
-        fitting = [place for place in places if place.rpartition(b"/")[2].lower() == name.encode()]
-        if fitting and (len(fitting) == 1 or b"/" not in fitting[0]):
-            return fitting[0]
-    if len(places) == 1:
-        return places[0]
-    found = ", ".join(repr(_printable(place.decode(errors="replace"), 40)) for place in places[:8])
-    why = f"no dataset '{names[0]}' (found: {found or 'nothing'})"
-    raise DataError(f"file {path}", why, f"name the right one '{names[0]}', or leave only that one in the file")
+def _shape_of(path: Path, file: h5py.h5f.FileID, place: bytes) -> tuple[int, ...] | None:
+    dataset = _open_dataset(path, file, place, _shown(place))
+    _check_storage(path, dataset, _shown(place))
+    return dataset.shape
+
+
+def _shown(place: bytes) -> str:
+    return printable(place.decode(errors="replace"), 40)
 
 
 def _places(group: h5py.h5g.GroupID, above: bytes = b"") -> Iterator[bytes]:
@@ -242,7 +241,7 @@ def _check_declaration(path: Path, dataset: h5py.h5d.DatasetID, name: str, shape
     """The order of the dataset's axes in which it has `shape`, but for axes of length 1."""
     dtype, found = dataset.dtype, dataset.shape
     if dtype.kind not in "biuf":
-        why = f"'{name}' has dtype {_printable(str(dtype), 60)}, expected {_as_text(shape)} numeric"
+        why = f"'{name}' has dtype {printable(str(dtype), 60)}, expected {_as_text(shape)} numeric"
         raise DataError(f"file {path}", why, _CONVERT)
     _check_size(path, name, math.prod(found or ()) * dtype.itemsize)
     order = _order(found, shape)

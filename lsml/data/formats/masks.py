@@ -1,5 +1,6 @@
 """What the values or colours of a mask mean: landslide, none, or that nobody knows."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,22 @@ def _colours_of(path: Path, colours: tuple[tuple[int, ...], ...], channels: int)
     return [colour if len(colour) == channels else colour * channels for colour in colours]
 
 
+def values_in(path: Path, stored: np.ndarray) -> set[object]:
+    """The values, or colours, that a mask holds as it lies in its file.
+
+    Raises:
+        DataError: it has another shape than masks have.
+    """
+    array = _channels_last(path, stored)
+    return {_plain(colour) for colour in _distinct(array.reshape(-1, array.shape[-1]))}
+
+
+def shown(values: Iterable[object]) -> str:
+    """At most six of them."""
+    each = [str(value) for value in values]
+    return ", ".join(each[:6]) + (", ..." if len(each) > 6 else "")
+
+
 def _has(path: Path, array: np.ndarray, colours: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """Where `(H, W, C)` has one of the colours, bool `(H, W)`."""
     wanted = _colours_of(path, colours, array.shape[-1])
@@ -126,8 +143,9 @@ def _of_colours(
     colours = _distinct(array.reshape(-1, array.shape[-1]))
     marks = colours[(colours != 0).any(axis=1)]
     if len(marks) > 1 or not (np.isfinite(marks.astype(np.float64)).all() and (marks >= 0).all()):
-        shown = ", ".join(str(_plain(colour)) for colour in colours[:6]) + (", ..." if len(colours) > 6 else "")
-        raise DataError(f"mask {path}", f"values {{{shown}}}: which of them are landslide?", _name(marks[-1]))
+        raise DataError(
+            f"mask {path}", f"values {{{shown(map(_plain, colours))}}}: which of them are landslide?", _name(marks[-1])
+        )
     if notes is not None:
         notes.update(f"masks of 0 and {_plain(mark)}" for mark in marks if _plain(mark) != 1)
     return (array != 0).max(axis=-1).astype(np.uint8)

@@ -144,7 +144,7 @@ class _Source:
             entries.append([os.path.relpath(path, common), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
         content = [_FORMAT, _MANIFEST_FORMAT, self.name, self.sensor.identity, self.fill, entries]
         regions = [patch.region for patch in self.files]
-        return digest_of([*content, regions] if any(regions) else content)
+        return digest_of([*content, *([regions] if any(regions) else []), *self.sensor.arrays])
 
     @cached_property
     def size(self) -> tuple[int, int]:

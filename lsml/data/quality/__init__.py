@@ -5,13 +5,16 @@ evaluate, predict) look at a few patches, evenly over all: `admit` refuses what 
 mistaken for something else, and warns of what is only unusual.
 """
 
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from lsml.data.formats import read_image, read_mask
+from lsml.data.formats import mask_values, read_image, read_mask
+from lsml.data.formats.masks import shown
 from lsml.data.layout import PatchFiles
 from lsml.data.listing import Finding
 from lsml.data.pack import PackedSplit
@@ -56,13 +59,19 @@ def examine(looks: Sequence[Look], sensor: Sensor, *, trained: bool = False) -> 
     return list(found.values())
 
 
-def examine_masks(folder: str, fractions: Sequence[float] | np.ndarray) -> list[Finding]:
-    """What is wrong with the shares of landslide in the masks of a split, whose folder or name is given; 0..1 each."""
+def examine_masks(
+    folder: str, fractions: Sequence[float] | np.ndarray, sensor: Sensor, masks: Sequence[Path] = ()
+) -> list[Finding]:
+    """What is wrong with the shares of landslide in the masks of a split, whose folder or name is given; 0..1 each.
+
+    Args:
+        masks: where they lie, of which a few are looked into for what they hold instead.
+    """
     if not len(fractions):
         return []
     share = float(np.mean(fractions))
     if share in (0.0, 1.0):
-        why = "not one landslide pixel" if share == 0 else "every pixel is landslide"
+        why = f"not one landslide pixel{_held(masks, sensor)}" if share == 0 else "every pixel is landslide"
         fix = "add patches with and without landslide, or look at the masks: lsml data check DIR"
         return [Finding("error", "one class", (folder,), f"{why}: nothing to learn from or to score; {fix}")]
     if _FEW_LANDSLIDES <= share <= _MANY_LANDSLIDES:
@@ -70,6 +79,21 @@ def examine_masks(folder: str, fractions: Sequence[float] | np.ndarray) -> list[
     few = f"only {share:.3%} of the pixels are landslide; give more patches with landslides"
     many = f"{share:.1%} of the pixels are landslide; are the masks inverted?"
     return [Finding("warning", "imbalance", (folder,), few if share < _FEW_LANDSLIDES else many)]
+
+
+def _held(masks: Sequence[Path], sensor: Sensor) -> str:
+    """Which values a few masks hold, where `dataset.yaml` says which of them mean landslide."""
+    if not (masks and (sensor.landslide or sensor.at_least)):
+        return ""
+    values: set[object] = set()
+    for path in [masks[n] for n in evenly(len(masks), _LOOKED_AT)]:
+        # One that cannot be read is told by itself.
+        with contextlib.suppress(DataError):
+            values |= mask_values(path, sensor)
+    each = sorted(values, key=lambda value: (isinstance(value, tuple), value))
+    named = ", ".join(str(list(colour) if len(colour) > 1 else colour[0]) for colour in sensor.landslide)
+    meant = f"at_least: {sensor.at_least:g}" if sensor.at_least else f"landslide: [{named}]"
+    return f" (masks hold {shown(each)}; dataset.yaml says {meant})"
 
 
 def examine_forms(forms: Mapping[str, str]) -> list[Finding]:
@@ -89,15 +113,19 @@ def form_of(mask: np.ndarray, notes: set[str]) -> str:
     return (said[0] if said else "of 0 and 1") if (mask == 1).any() else ""
 
 
-def require_usable(*splits: PackedSplit) -> None:
+def require_usable(files: Sequence[Sequence[PatchFiles]], packs: Sequence[PackedSplit]) -> None:
     """Whether each split can be learnt from and scored, and its values be computed with, whatever they are.
+
+    Args:
+        files: what each pack was made of.
 
     Raises:
         DataError: a split has no landslide, or nothing else; or its values are too large for float32.
     """
-    for split in splits:
+    for patches, split in zip(files, packs, strict=True):
         _require_computable(split)
-        for finding in examine_masks(split.name, split.landslide_fractions):
+        masks = [patch.mask for patch in patches if patch.mask]
+        for finding in examine_masks(split.name, split.landslide_fractions, split.sensor, masks):
             if finding.severity == "error":
                 raise finding.error_of(f"{split.name} split")
 
@@ -119,7 +147,7 @@ def look_at_split(split: PackedSplit) -> list[Finding]:
     # A pack has replaced them.
     lacking = ", ".join(f"{count} in {band}" for band, count in split.nonfinite.items() if count)
     holes = [Finding("warning", "not finite", (split.name,), f"{HOLES}: {lacking}; {REPLACED}")] if lacking else []
-    return [*examine(looks, split.sensor), *holes, *examine_masks(split.name, split.landslide_fractions)]
+    return [*examine(looks, split.sensor), *holes, *examine_masks(split.name, split.landslide_fractions, split.sensor)]
 
 
 def look_at_masks(files: Sequence[PatchFiles], sensor: Sensor) -> list[Finding]:
