@@ -1,9 +1,13 @@
-"""What the process that `tests.warm` forks imports: Keras, MLflow and others that take seconds to load."""
+"""What the process that `tests.warm` forks imports: Keras, MLflow, all of lsml, and what that loads later."""
 
 import gc
+import importlib
 import os
+import pkgutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import lsml
 
 # MLflow's settings come first.
 from lsml.tracking import store  # noqa: F401
@@ -18,6 +22,12 @@ with device.quietly():
     import mlflow.store.model_registry.sqlalchemy_store
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
     import sqlalchemy.dialects.sqlite  # noqa: F401
+
+    for module in pkgutil.walk_packages(lsml.__path__, "lsml."):
+        if module.name != "lsml.__main__":
+            importlib.import_module(module.name)
+    for name in ("optuna.importance", "optuna.visualization", "rasterio", "sklearn.ensemble"):
+        importlib.import_module(name)
 
 # Forks then share these objects' memory, where the collector would write to each.
 gc.collect()
