@@ -1,7 +1,10 @@
 """What tests of several rooms share: their order, and statistics of made-up bands."""
 
 import gc
+import os
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +24,16 @@ _LONGEST = (
 )
 """What is run first, so that no process ends up alone with a long file."""
 
+_MEMORY, _ROOM = Path("/dev/shm"), 4e9
+
 
 def pytest_configure() -> None:
-    """Has signals act by default: what `nohup` has this process ignore, those that tests start would ignore too."""
+    """Has tests write into memory, if there is room, for databases wait for a disk longer than these tests compute.
+
+    Has signals act by default: what `nohup` has this process ignore, those that tests start would ignore too.
+    """
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
