@@ -89,6 +89,8 @@ class Metric:
     VAL_RAW_THRESHOLD: Final = "val_raw_threshold"
     VAL_TEMPERATURE: Final = "val_temperature"
     VAL_SCALED_CALIBRATION_ERROR: Final = "val_scaled_calibration_error"
+    VAL_REPEATS_THRESHOLD: Final = "val_repeats_threshold"
+    VAL_AVERAGED_F1: Final = "val_averaged_f1"
     VAL_F1_REPEAT: Final = "val_f1_repeat_"
 
     BEST: Final = "best_"
@@ -119,6 +121,7 @@ class Artifact:
 
     VALIDATION_PATCHES: Final = "validation_patches.csv"
     VALIDATION_PIXELS: Final = "validation_pixels.csv"
+    VALIDATION_REPEATS: Final = "validation_repeats.csv"
     TEST_PATCHES: Final = "test_patches.csv"
     PATCHES: Final = "_patches.csv"
     SHOWN_PATCHES: Final = "_patches.json"

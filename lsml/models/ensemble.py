@@ -73,6 +73,17 @@ def mean_logits(logits: Sequence[KerasTensor], weights: Sequence[float] | None =
     return landslide - background
 
 
+def mean_network(networks: Sequence[keras.Model], weights: Sequence[float] | None = None, *, name: str) -> keras.Model:
+    """One network that gives `mean_logits` of several, each a nested model of it under its own name.
+
+    Args:
+        networks: stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`.
+        weights: see `mean_logits`.
+    """
+    stored = keras.Input((None, None, networks[0].input_shape[-1]), dtype="float32", name="bands")
+    return keras.Model(stored, mean_logits([network(stored) for network in networks], weights), name=name)
+
+
 def side_by_side(members: Sequence[keras.Model]) -> keras.Model:
     """One network of all members, to train: each answers for patches of its own.
 

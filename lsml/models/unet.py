@@ -12,7 +12,7 @@ from lsml.config.schema import TrainConfig
 from lsml.data.statistics import BandStatistics
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import encoder_of
-from lsml.models.ensemble import mean_logits, member_seeds, side_by_side
+from lsml.models.ensemble import mean_network, member_seeds, side_by_side
 from lsml.models.inputs import features_of
 from lsml.models.kernels import FAST, OF_KERAS, Layers
 from lsml.models.pretrained import stem_input
@@ -183,8 +183,7 @@ def build_networks(
     if share:
         trees = tree_network(statistics)
         answers, weights = [*answers, trees], [(1 - share) / len(members)] * len(members) + [share]
-    stored = keras.Input((None, None, len(statistics.sensor)), dtype="float32", name="bands")
-    inference_model = keras.Model(stored, mean_logits([member(stored) for member in answers], weights), name=name)
+    inference_model = mean_network(answers, weights, name=name)
     training_model = (
         members[0].training_model if len(members) == 1 else side_by_side([member.training_model for member in members])
     )

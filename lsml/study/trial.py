@@ -12,7 +12,7 @@ import numpy as np
 
 from lsml.data.pack import PackedSplit
 from lsml.data.sensor import BLUE, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
-from lsml.data.splits import FoldedData, Split, Steps, TrainingData
+from lsml.data.splits import FoldedData, Split, Steps, StudyData, TrainingData
 from lsml.data.tiles import evenly
 from lsml.evaluation.evaluate import (
     Evaluation,
@@ -22,10 +22,11 @@ from lsml.evaluation.evaluate import (
     evaluate_predictions,
     predictions,
 )
+from lsml.models.export import costs, export
 from lsml.names import OBJECTIVE, Artifact, Metric
 from lsml.scoring.calibration import Calibration, calibrate
 from lsml.scoring.ensemble_selection import StoredProbabilities
-from lsml.scoring.metrics import to_csv
+from lsml.scoring.metrics import PatchScore, to_csv
 from lsml.training.device import within_memory
 from lsml.training.outcome import (
     CvSummary,
@@ -38,6 +39,8 @@ from lsml.training.outcome import (
 )
 
 if TYPE_CHECKING:
+    import keras
+
     from lsml.training.baselines import Kind, PixelLearner
     from lsml.training.crossval import CrossValidation, Learner
 
@@ -62,6 +65,28 @@ def _trained(task: TrialTask, report: Report) -> TrialOutcome:
         return replace(_cross_validated(network, task, report), costs=network.costs(task.data.train))
     assert isinstance(task.data, TrainingData)
     return _fitted(task.data, task, report)
+
+
+def confirm_trial(task: TrialTask, report: Report) -> TrialOutcome:
+    """Trains the task's configuration in folds as `train_trial` does; its model is the mean of all folds' networks.
+
+    `value` is F1 over the pixels of all repeats, as in `train_trial`, at a threshold of its own, which is that of the
+    table of repeats too: `val_repeats_threshold`. The model says the mean of several networks: so its threshold and
+    temperature, and the tables of patches and of pixels, are of each pixel's mean probability over repeats, by the
+    networks that did not train on it. That has the F1 `val_averaged_f1`, at the threshold `val_raw_threshold`.
+
+    Raises:
+        TrainingDiverged: the loss left the finite numbers.
+        OutOfMemory: the configuration does not fit.
+    """
+    return within_memory(lambda: _confirmed(task, report), task.config)
+
+
+def _confirmed(task: TrialTask, report: Report) -> TrialOutcome:
+    from lsml.training.network import KeptNetwork
+
+    learner = KeptNetwork(task.config)
+    return _with_model(learner, task, report, lambda result: learner.mean(result.networks))
 
 
 def refit_trial(task: TrialTask, report: Report, *, summary: CvSummary) -> TrialOutcome:
@@ -124,6 +149,7 @@ _RULE, _PUBLIC_RECIPE = "NDVI and slope threshold", "six-input U-Net of public n
 
 FUNCTIONS = TrialFunctions(
     search=train_trial,
+    confirm=confirm_trial,
     refit=refit_trial,
     baselines={
         "logistic regression on single pixels": _pixel_baseline_trial,
@@ -168,11 +194,15 @@ def _fitted(data: TrainingData, task: TrialTask, report: Report) -> TrialOutcome
 
 
 def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> TrialOutcome:
+    return _of_folds(_in_folds(learner, task, report), task.data)
+
+
+def _in_folds(learner: "Learner", task: TrialTask, report: Report) -> "CrossValidation":
     from lsml.training.crossval import cross_validate
 
     data = task.data
     assert isinstance(data, FoldedData)
-    result = cross_validate(
+    return cross_validate(
         learner,
         data.train,
         seed=task.config.seed,
@@ -182,6 +212,10 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         partition=data.partition,
         checkpoint=task.checkpoint,
     )
+
+
+def _of_folds(result: "CrossValidation", data: StudyData) -> TrialOutcome:
+    assert isinstance(data, FoldedData)
     evaluation = evaluate_predictions(_out_of_fold(result, data.train), result.threshold)
     calibration = calibrate(evaluation.counts, result.threshold)
     by_repeat = {f"{Metric.VAL_F1_REPEAT}{number}": f1 for number, f1 in enumerate(result.repeat_f1, start=1)}
@@ -195,7 +229,77 @@ def _cross_validated(learner: "Learner", task: TrialTask, report: Report) -> Tri
         metrics={**result.metrics, **_calibration(calibration), **_object_scores(evaluation), **by_repeat},
         environment=_versions(result.environment),
         panels=validation_panels(data.train, lambda index: result.probability(0, index), result.threshold),
-        tables={Artifact.FOLDS: _curves(result.histories, data.folds), **_tables(evaluation)},
+        tables={
+            Artifact.FOLDS: _curves(result.histories, data.folds),
+            Artifact.VALIDATION_REPEATS: _by_repeat(result, data.train),
+            **_tables(evaluation),
+        },
+    )
+
+
+def _with_model(
+    learner: "Learner", task: TrialTask, report: Report, network: Callable[["CrossValidation"], "keras.Model"]
+) -> TrialOutcome:
+    """As `_cross_validated`, and with a model of the threshold and temperature of the mean over repeats.
+
+    Args:
+        network: of the folds' result, stored bands `(B, H, W, C)` to logits `(B, H, W, 1)`; not asked for if pruned.
+    """
+    from lsml.models.unet import with_probability
+
+    result, (pack,) = _in_folds(learner, task, report), task.data.splits
+    outcome = _of_folds(result, task.data)
+    if result.stopped == "pruned":
+        return outcome
+    raw_threshold = choose_threshold(_averaged(result, pack))
+    evaluation = evaluate_predictions(_averaged(result, pack), raw_threshold)
+    calibration = calibrate(evaluation.counts, raw_threshold)
+    model = with_probability(network(result), calibration.temperature)
+    thresholds = {
+        Metric.VAL_THRESHOLD: calibration.threshold,
+        Metric.VAL_RAW_THRESHOLD: raw_threshold,
+        Metric.VAL_REPEATS_THRESHOLD: result.threshold,
+    }
+    averaged = {Metric.VAL_AVERAGED_F1: evaluation.metrics["f1"], **thresholds, **_calibration(calibration)}
+    return replace(
+        outcome,
+        threshold=calibration.threshold,
+        temperature=calibration.temperature,
+        metrics={**outcome.metrics, **averaged},
+        model=export(model, pack.sensor.with_typical(pack.statistics.median)),
+        costs=costs(model, pack.batch([0])[0]),
+        panels=validation_panels(pack, result.mean_probability, raw_threshold),
+        tables={**outcome.tables, **_tables(evaluation)},
+    )
+
+
+def _averaged(result: "CrossValidation", split: PackedSplit) -> Iterator[PredictedPatch]:
+    """Each patch with its mean out-of-fold probability over the repeats, all of which are whole."""
+    return PredictedPatch.of_split(split, map(result.mean_probability, range(len(split))))
+
+
+def _by_repeat(result: "CrossValidation", split: PackedSplit) -> str:
+    """Pixels of each patch in each repeat at the threshold of the folds, of those that were predicted.
+
+    Rows are sampled in pairs where two configurations are compared in the same folds.
+    """
+    scores = (
+        (repeat + 1, PatchScore.of(name, split.mask(index), probability, result.threshold))
+        for repeat in range(len(result.grid_indices))
+        for index, name in enumerate(split.ids)
+        if (probability := result.probability(repeat, index)) is not None
+    )
+    return to_csv(
+        [
+            {
+                "repeat": repeat,
+                "id": score.id,
+                "hits": score.hits,
+                "false_alarms": score.false_alarms,
+                "misses": score.misses,
+            }
+            for repeat, score in scores
+        ]
     )
 
 

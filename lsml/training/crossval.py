@@ -27,6 +27,7 @@ import numpy as np
 
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import FoldData
+from lsml.data.statistics import BandStatistics
 from lsml.names import OBJECTIVE, Metric
 from lsml.scoring.metrics import THRESHOLDS, Metrics, PooledCounts, best_epoch
 from lsml.training.outcome import Checkpoint, Report, StepEvent
@@ -46,10 +47,19 @@ class FoldOutcome(NamedTuple):
             where the held-out patches were scored after each epoch, `val_f1` are passed on if they are there.
         grid_indices: uint16 `(n, H, W)`, probabilities of the held-out patches in their order, see
             `lsml.scoring.metrics.grid_index`.
+        weights: of the network that predicted them, where the learner keeps it.
     """
 
     history: Sequence[Metrics]
     grid_indices: np.ndarray
+    weights: Sequence[np.ndarray] = ()
+
+
+class FoldNetwork(NamedTuple):
+    """What a fold's network is built from, beside its configuration: its patches' statistics, and its weights."""
+
+    statistics: BandStatistics
+    weights: Sequence[np.ndarray]
 
 
 class Learner(Protocol):
@@ -88,6 +98,7 @@ class CrossValidation:
             `lsml.scoring.metrics.grid_index`; `UNSEEN` where pruning came first.
         histories: each fold's metrics after each epoch, in the order of the steps.
         environment: the learner's.
+        networks: of each fold, in the order of the steps; none where the learner keeps none.
     """
 
     value: float
@@ -99,12 +110,17 @@ class CrossValidation:
     grid_indices: np.ndarray
     histories: tuple[tuple[Metrics, ...], ...]
     environment: dict[str, str]
+    networks: tuple[FoldNetwork, ...] = ()
 
     def probability(self, repeat: int, index: int) -> np.ndarray | None:
         """float32 `(H, W)`: the prediction for this patch by a fold that had not seen it; None where pruning
         came first."""
         indices = self.grid_indices[repeat, index]
         return None if indices.flat[0] == UNSEEN else THRESHOLDS[indices]
+
+    def mean_probability(self, index: int) -> np.ndarray:
+        """float32 `(H, W)`: the mean over the repeats, none of which may have been pruned."""
+        return THRESHOLDS[self.grid_indices[:, index]].mean(axis=0)
 
 
 def cross_validate(
@@ -144,13 +160,15 @@ def cross_validate(
     data = {part: [FoldData.of(pack, fold, folds, part) for fold in range(folds)] for part in sorted(set(partitions))}
     # Before all folds: what it reads may be gone after them.
     environment = learner.environment()
-    tally = _Tally(pack, repeats)
+    tally, networks = _Tally(pack, repeats), []
     stopped: Literal["finished", "pruned"] = "finished"
     for repeat, fold in itertools.product(range(repeats), range(folds)):
         file = checkpoint / f"repeat-{repeat}-fold-{fold}.result" if checkpoint is not None else None
         fold_data = data[partitions[repeat]][fold]
         outcome, replayed = _fold(learner, fold_data, _seed(seed, repeat, fold), file)
         metrics = tally.add(repeat, fold_data.validation.indices, outcome)
+        if outcome.weights:
+            networks.append(FoldNetwork(fold_data.statistics, outcome.weights))
         go_on = report(StepEvent(len(tally.histories), metrics, replayed))
         if not go_on and len(tally.histories) < folds * repeats:
             stopped = "pruned"
@@ -165,6 +183,7 @@ def cross_validate(
         grid_indices=tally.grid_indices,
         histories=tuple(tally.histories),
         environment=environment,
+        networks=tuple(networks),
     )
 
 
@@ -226,10 +245,11 @@ def _fold(learner: Learner, data: FoldData, seed: int, file: Path | None) -> tup
         return learner.learn(data, seed, None), False
     key = learner.key(data, seed)
     if saved := Checkpoint.load(file, key):
-        return FoldOutcome([dict(metrics) for metrics in saved.history], saved.arrays["places"][0]), True
+        history, weights = [dict(metrics) for metrics in saved.history], saved.arrays.get("weights", ())
+        return FoldOutcome(history, saved.arrays["places"][0], weights), True
     under_way = file.with_name("fold.checkpoint")
     outcome = learner.learn(data, seed, under_way)
-    Checkpoint(key, outcome.history, {"places": [outcome.grid_indices]}).save(file)
+    Checkpoint(key, outcome.history, {"places": [outcome.grid_indices], "weights": outcome.weights}).save(file)
     under_way.unlink(missing_ok=True)
     return outcome, False
 

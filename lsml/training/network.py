@@ -1,20 +1,22 @@
 """The network of a configuration as a learner for cross-validation, and its refit on all patches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 from keras import ops
 
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import FoldData, statistics_of
+from lsml.models.ensemble import mean_network
 from lsml.models.export import ModelFile, costs, export
 from lsml.models.pretrained import identity, provenance
-from lsml.models.unet import build_model
+from lsml.models.unet import build_model, build_network
 from lsml.scoring.metrics import Metrics, grid_index
-from lsml.training.crossval import FoldOutcome
+from lsml.training.crossval import FoldNetwork, FoldOutcome
 from lsml.training.device import Arithmetic
 from lsml.training.outcome import Report
 from lsml.training.trainer import Trainer, last_epoch
@@ -46,6 +48,9 @@ class Network:
             TrainingDiverged: a loss or an output became NaN or infinite.
             StorageError: the checkpoint cannot be written.
         """
+        return _outcome(self._trained(data, seed, checkpoint), data)
+
+    def _trained(self, data: FoldData, seed: int, checkpoint: Path | None) -> Trainer:
         run = Trainer(
             self._seeded(seed),
             data.train,
@@ -57,7 +62,7 @@ class Network:
         )
         while len(run.history) < self.config.training.epochs:
             run.epoch()
-        return FoldOutcome(run.history, np.concatenate(list(_places(run, data))))
+        return run
 
     def environment(self) -> dict[str, str]:
         """As that of `lsml.training.fit.FitResult`."""
@@ -69,6 +74,29 @@ class Network:
 
     def _seeded(self, seed: int) -> TrainConfig:
         return with_values(self.config, {"seed": seed})
+
+
+class KeptNetwork(Network):
+    """A `Network` whose outcomes have each fold's weights too, so that `mean` can be exported."""
+
+    def key(self, data: FoldData, seed: int) -> str:
+        """Another one, as results without weights are not to be resumed from."""
+        return f"{super().key(data, seed)} with weights"
+
+    def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
+        """As that of a `Network`."""
+        run = self._trained(data, seed, checkpoint)
+        return _outcome(run, data)._replace(weights=run.kept_weights)
+
+    def mean(self, networks: Sequence[FoldNetwork]) -> keras.Model:
+        """The mean of the folds' networks: stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`."""
+        members = []
+        for number, (statistics, weights) in enumerate(networks, start=1):
+            network = build_network(self.config, statistics)
+            network.set_weights(weights)
+            # Under a name of its own: all have the same.
+            members.append(keras.Model(network.input, network.output, name=f"network_{number}"))
+        return mean_network(members, name="mean_of_folds")
 
 
 @dataclass(frozen=True)
@@ -134,6 +162,10 @@ def refit(
         costs=costs(model, pack.batch([0])[0]),
         epoch_seconds=run.laps.summary(),
     )
+
+
+def _outcome(run: Trainer, data: FoldData) -> FoldOutcome:
+    return FoldOutcome(run.history, np.concatenate(list(_places(run, data))))
 
 
 def _places(run: Trainer, data: FoldData) -> Iterator[np.ndarray]:

@@ -90,7 +90,7 @@ class TrialOutcome:
         steps: epochs or folds that it reported, by that noun.
         best_epoch: the epoch of the best value, from 1; the mean over folds where there are folds.
         threshold: the probability from which a pixel counts as landslide, chosen on the same pixels as `value`: by
-            `model`, or where there is none, by the networks in folds.
+            `model`, in folds from their mean over repeats; or where there is none, by the networks in folds.
         temperature: what `model`'s logits are divided by; of folds, what those of a network trained on all patches
             are to be divided by.
         metrics: all metrics of the best epoch, or over all folds, and `val_object_hit_rate` and `val_object_precision`
@@ -193,7 +193,8 @@ class TrialFunctions:
     """The functions that workers run at each stage of a study.
 
     Attributes:
-        search: one configuration; also to confirm it.
+        search: one configuration.
+        confirm: the same configuration in folds, which leaves a model.
         refit: one configuration on all patches.
         baselines: simple models to compare networks with, by name.
         fold_baselines: more of them where there are folds.
@@ -201,6 +202,7 @@ class TrialFunctions:
     """
 
     search: TrialFunction
+    confirm: TrialFunction
     refit: Callable[..., TrialOutcome]
     baselines: Mapping[str, TrialFunction]
     fold_baselines: Mapping[str, TrialFunction]

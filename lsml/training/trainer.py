@@ -202,6 +202,11 @@ class Trainer:
             _assign(weights, _arrays(weights))
         return loss
 
+    @property
+    def kept_weights(self) -> list[np.ndarray]:
+        """The kept weights, in the order of those of `lsml.models.unet.build_network`."""
+        return self._kept
+
     def kept(self) -> keras.Model:
         """The kept weights in a float32 network that gives logits."""
         network = build_network(self._config, self._statistics)

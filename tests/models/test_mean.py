@@ -14,9 +14,9 @@ import pytest
 
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
-from lsml.models.ensemble import weighted_mean
+from lsml.models.ensemble import mean_network, weighted_mean
 from lsml.models.export import export, load_bytes
-from lsml.models.unet import build_model
+from lsml.models.unet import build_model, with_probability
 from tests.bands import N_BANDS, SENSOR
 from tests.processes import WITHOUT_LSML
 
@@ -24,7 +24,9 @@ STRANGER = """
 import sys
 import keras, numpy as np
 
-np.save("said.npy", np.asarray(keras.saving.load_model("mean.keras").predict_on_batch(np.load("bands.npy"))))
+for name in ("mean", "cooled"):
+    said = keras.saving.load_model(f"{name}.keras").predict_on_batch(np.load("bands.npy"))
+    np.save(f"{name}.npy", np.asarray(said))
 assert "lsml" not in sys.modules
 """
 
@@ -92,11 +94,17 @@ def test_the_file_loads_where_lsml_cannot_be_imported(backend: str, statistics: 
     content = export(weighted_mean(members, [3, 1]), SENSOR).content
     np.testing.assert_allclose(load_bytes(content, SENSOR).predict_on_batch(bands), expected, rtol=0, atol=1e-6)
 
+    # The same with a temperature of 2: the mean's odds become their square roots.
+    logits = [keras.Model(one.input, one.layers[-1].input, name=f"n{number}") for number, one in enumerate(members)]
+    cooled = with_probability(mean_network(logits, [3, 1], name="cooled"), 2.0)
+    (tmp_path / "cooled.keras").write_bytes(export(cooled, SENSOR).content)
     (tmp_path / "mean.keras").write_bytes(content)
     np.save(tmp_path / "bands.npy", bands)
     script = WITHOUT_LSML + STRANGER
     subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=200)
-    np.testing.assert_allclose(np.load(tmp_path / "said.npy"), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "mean.npy"), expected, rtol=0, atol=1e-5)
+    roots = np.sqrt(expected / (1 - expected))
+    np.testing.assert_allclose(np.load(tmp_path / "cooled.npy"), roots / (1 + roots), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,27 @@
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from lsml.config.schema import TrainConfig
-from lsml.data.splits import FoldedData, TrainingData
+from lsml.config.schema import TrainConfig, with_values
+from lsml.data.splits import FoldData, FoldedData, TrainingData
+from lsml.models.export import load_bytes
+from lsml.models.unet import build_network, with_probability
 from lsml.names import Artifact
+from lsml.scoring.calibration import calibrate
+from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import PooledCounts
-from lsml.study.trial import _pixel_baseline_trial
+from lsml.study.trial import _pixel_baseline_trial, confirm_trial
 from lsml.training.baselines import Kind, PixelLearner
 from lsml.training.crossval import CrossValidation, cross_validate
+from lsml.training.network import KeptNetwork, Network
 from lsml.training.outcome import StepEvent, TrialOutcome, TrialTask
+from tests.bands import SENSOR
 from tests.patches import make_patches
 
 Stop = Callable[[int], bool]
@@ -81,6 +89,132 @@ def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
     first = rows[0]
     pixels = 2 * int(first["hits"]) + int(first["misses"]) + int(first["false_alarms"])
     assert float(first["f1"]) == pytest.approx(2 * int(first["hits"]) / pixels)
+
+
+SMALL = {
+    "model.filters": 4,
+    "model.depth": 1,
+    "training.batch_size": 2,
+    "training.epochs": 2,
+    "training.precision": "float32",
+    "seed": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def task(data: FoldedData, tmp_path_factory: pytest.TempPathFactory) -> TrialTask:
+    """The smallest network in other folds than a search has."""
+    folder = tmp_path_factory.mktemp("confirmed")
+    return TrialTask(with_values(TrainConfig(), SMALL), data._replace(partition=1), checkpoint=folder)
+
+
+@pytest.fixture(scope="module")
+def confirmed(task: TrialTask) -> TrialOutcome:
+    """The configuration, confirmed."""
+    return confirm_trial(task, lambda event: True)
+
+
+def _predicted(task: TrialTask) -> CrossValidation:
+    """The cross-validation in a confirmed trial once more, out of its checkpoint."""
+    learner, data = KeptNetwork(task.config), task.data
+    found = cross_validate(
+        learner,
+        data.splits[0],
+        seed=3,
+        folds=2,
+        repeats=2,
+        partition=1,
+        report=lambda event: event.replayed,
+        checkpoint=task.checkpoint,
+    )
+    assert found.stopped == "finished"
+    return found
+
+
+def _f1(rows: list[dict[str, str]]) -> float:
+    hits, misses, alarms = (sum(int(row[name]) for row in rows) for name in ("hits", "misses", "false_alarms"))
+    return 2 * hits / (2 * hits + misses + alarms)
+
+
+def test_a_confirmed_configuration_is_scored_as_in_a_search(task: TrialTask, confirmed: TrialOutcome) -> None:
+    """Its value is F1 over both repeats at their threshold; a table has four patches of each."""
+    result = _predicted(task)
+    assert (confirmed.value, confirmed.metrics["val_repeats_threshold"]) == (result.value, result.threshold)
+    assert confirmed.metrics["val_f1"] == result.value
+    rows = list(csv.DictReader(io.StringIO(confirmed.tables[Artifact.VALIDATION_REPEATS])))
+    ids = task.data.splits[0].ids
+    assert [(row["repeat"], row["id"]) for row in rows] == [(repeat, name) for repeat in "12" for name in ids]
+    assert _f1(rows) == pytest.approx(result.value, abs=1e-12)
+    for repeat, f1 in zip("12", result.repeat_f1, strict=True):
+        assert _f1([row for row in rows if row["repeat"] == repeat]) == pytest.approx(f1, abs=1e-12)
+    assert PatchCounts.read(confirmed.tables[Artifact.VALIDATION_PATCHES]).ids == tuple(sorted(ids))
+
+
+def test_threshold_and_temperature_are_those_of_the_mean_over_repeats(task: TrialTask, confirmed: TrialOutcome) -> None:
+    """A pixel's two probabilities are averaged before the threshold is chosen, and every patch is counted once."""
+    result, pack = _predicted(task), task.data.splits[0]
+    counts = PooledCounts()
+    for index in range(4):
+        both = [result.probability(repeat, index) for repeat in range(2)]
+        counts.update(pack.mask(index), ((both[0].astype(float) + both[1]) / 2).astype(np.float32))
+    raw = counts.best_threshold()
+    assert confirmed.metrics["val_raw_threshold"] == raw
+    expected = calibrate(counts, raw)
+    assert confirmed.temperature == confirmed.metrics["val_temperature"] == expected.temperature
+    assert confirmed.threshold == confirmed.metrics["val_threshold"] == expected.threshold
+    rows = list(csv.DictReader(io.StringIO(confirmed.tables[Artifact.VALIDATION_PATCHES])))
+    assert _f1(rows) == pytest.approx(confirmed.metrics["val_averaged_f1"], abs=1e-12)
+    assert confirmed.metrics["val_averaged_f1"] == pytest.approx(counts.at(raw).f1, abs=1e-12)
+    assert sum(int(row["hits"]) + int(row["misses"]) for row in rows) == sum(int(pack.mask(i).sum()) for i in range(4))
+    assert len(confirmed.panels) == 4
+
+
+def test_the_model_is_the_mean_of_all_folds_networks(task: TrialTask, confirmed: TrialOutcome) -> None:
+    """Each fold's network says of its patches what it was scored by; the model's odds are those of the mean to 1/T."""
+    result, pack = _predicted(task), task.data.splits[0]
+    images, _ = pack.batch(range(4))
+    said = []
+    for number, network in enumerate(result.networks):
+        alone = with_probability(build_network(task.config, network.statistics))
+        alone.set_weights(network.weights)
+        said.append(np.asarray(alone(images))[..., 0])
+        held_out = FoldData.of(pack, number % 2, 2, 1 + number // 2).validation.indices
+        for index in held_out:
+            # The grid's steps are .01 in the logit, at most .0025 in the probability.
+            np.testing.assert_allclose(said[-1][index], result.probability(number // 2, index), atol=0.003)
+    assert len(said) == 4
+    assert confirmed.model
+    found = np.asarray(load_bytes(confirmed.model.content, SENSOR)(images))[..., 0]
+    mean = np.mean(said, axis=0, dtype=float)
+    expected = 1 / (1 + ((1 - mean) / mean) ** (1 / confirmed.temperature))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    parameters = sum(array.size for network in result.networks for array in network.weights)
+    assert confirmed.costs["parameters"] == parameters
+    assert confirmed.costs["latency_ms"] > 0
+    # Four networks' weights in float32, and what HDF5 and the graph take.
+    assert len(confirmed.model.content) < 4 * parameters + 4 * 100_000
+
+
+def test_a_confirmation_that_is_resumed_ends_with_the_same_model(
+    task: TrialTask, confirmed: TrialOutcome, tmp_path: Path
+) -> None:
+    """With the results of three of four folds the last one alone is trained, and the mean is the same."""
+    assert task.checkpoint
+    for file in task.checkpoint.iterdir():
+        if file.name != "repeat-1-fold-1.result":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    replayed: list[bool] = []
+    again = confirm_trial(replace(task, checkpoint=tmp_path), lambda event: replayed.append(event.replayed) is None)
+    assert replayed == [True, True, True, False]
+    assert again.threshold == confirmed.threshold
+    weights = [load_bytes(outcome.model.content, SENSOR).get_weights() for outcome in (again, confirmed)]
+    assert all(np.array_equal(one, two) for one, two in zip(*weights, strict=True))
+
+
+def test_results_without_networks_are_not_resumed_from(task: TrialTask) -> None:
+    """A search keeps none, so what it left tells a confirmation nothing."""
+    data = FoldData.of(task.data.splits[0], 0, 2)
+    assert Network(task.config).key(data, 1) != KeptNetwork(task.config).key(data, 1)
 
 
 @pytest.fixture(scope="module")
