@@ -27,6 +27,7 @@ _TRUSTED: dict[str, set[str] | None] = {
     "keras.src.models.functional": {"Functional"},
     "keras.initializers": None,
     "keras.layers": None,
+    "keras.src.ops.core": {"Cast"},
     "keras.src.ops.math": {"Logsumexp"},
     "keras.src.ops.numpy": None,
     "keras.src.ops.nn": None,

@@ -105,10 +105,10 @@ def fit_trees(network: keras.Model, train: Split, statistics: BandStatistics, *,
     # does in .7.
     with threadpool_limits(limits=1, user_api="openmp"):
         classifier.fit(features, landslide)
-    _assign(network, *_grown(classifier))
+    _assign(network, *grown(classifier))
 
 
-def _grown(classifier: "HistGradientBoostingClassifier") -> tuple[list[np.ndarray], float]:
+def grown(classifier: "HistGradientBoostingClassifier") -> tuple[list[np.ndarray], float]:
     """The nodes of each tree of a fitted binary classifier, and the logit that they start from."""
     # Private, but there is no other way to them, and the tests hold the network to `predict_proba`.
     nodes = [predictor.nodes for (predictor,) in classifier._predictors]

@@ -127,14 +127,19 @@ def _refitted(task: TrialTask, report: Report, summary: CvSummary) -> TrialOutco
 
 
 def _pixel_baseline_trial(task: TrialTask, report: Report, *, kind: "Kind" = "regression") -> TrialOutcome:
-    """Cross-validates a classifier of single pixels, or, where the data have a validation split, scores it there."""
+    """Cross-validates a classifier of single pixels, or, where the data have a validation split, scores it there.
+
+    Its model is the classifier of all patches that are trained on: in folds of all, by the threshold and temperature of
+    the mean over repeats, as that of `confirm_trial`.
+    """
     from lsml.training.baselines import PixelLearner
 
-    learner = PixelLearner(kind)
-    if isinstance(task.data, FoldedData):
-        return _cross_validated(learner, task, report)
-    assert isinstance(task.data, TrainingData)
-    return _validated(learner, task.data, task.config.seed, report)
+    learner, data, seed = PixelLearner(kind), task.data, task.config.seed
+    if isinstance(data, FoldedData):
+        pack = data.train
+        return _with_model(learner, task, report, lambda _: learner.fit(pack, seed).network(pack.statistics))
+    assert isinstance(data, TrainingData)
+    return _validated(learner, data, seed, report)
 
 
 def _public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
@@ -312,7 +317,9 @@ def _out_of_fold(result: "CrossValidation", split: PackedSplit) -> Iterator[Pred
 
 
 def _validated(learner: "PixelLearner", data: TrainingData, seed: int, report: Report) -> TrialOutcome:
-    """Fits to train once and scores on validation patches as a network is."""
+    """Fits to train once and scores on validation patches as a network is, but for temperature scaling."""
+    from lsml.models.unet import with_probability
+
     started, validation = time.perf_counter(), data.validation
     fitted = learner.fit(data.train, seed)
     seconds = time.perf_counter() - started
@@ -320,6 +327,7 @@ def _validated(learner: "PixelLearner", data: TrainingData, seed: int, report: R
     evaluation = evaluate_predictions(predicted, choose_threshold(predicted))
     metrics = evaluation.counts.validation_metrics()
     report(StepEvent(1, metrics | {"fit_seconds": seconds}))
+    model = with_probability(fitted.network(data.statistics))
     return TrialOutcome(
         value=metrics[OBJECTIVE],
         stopped="finished",
@@ -328,6 +336,8 @@ def _validated(learner: "PixelLearner", data: TrainingData, seed: int, report: R
         threshold=evaluation.threshold,
         metrics=metrics | _object_scores(evaluation),
         environment=_versions(learner.environment()),
+        model=export(model, data.statistics.sensor.with_typical(data.statistics.median)),
+        costs=costs(model, validation.batch([0])[0]),
         panels=validation_panels(validation, lambda index: predicted[index].probability, evaluation.threshold),
         tables=_tables(evaluation),
     )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import sklearn
@@ -19,9 +19,13 @@ from threadpoolctl import threadpool_limits
 from lsml.data.loader import DRAWN_PIXELS, draw_pixels
 from lsml.data.sensor import NEAR_INFRARED, RED, SLOPE, Sensor
 from lsml.data.splits import FoldData, Split
+from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
 from lsml.scoring.metrics import f1, grid_index
 from lsml.training.crossval import FoldOutcome, result_key
+
+if TYPE_CHECKING:
+    import keras
 
 _LIMITS = 201
 
@@ -54,6 +58,13 @@ class _NdviSlopeRule:
         index, slope = _ndvi_and_slope(images, self.sensor)
         inside = np.minimum((self.ndvi - index) / self.ndvi_spread, (slope - self.slope) / self.slope_spread)
         return expit(inside).astype(np.float32)[..., None]
+
+    def network(self, statistics: BandStatistics) -> "keras.Model":
+        """Logits of the scores; see `lsml.models.pixels.rule_network`."""
+        # Here, because it loads Keras, which the rule does without.
+        from lsml.models.pixels import rule_network
+
+        return rule_network((self.ndvi, self.slope), (self.ndvi_spread, self.slope_spread), statistics)
 
 
 def _fit_ndvi_slope(bands: np.ndarray, labels: np.ndarray, sensor: Sensor) -> _NdviSlopeRule:
@@ -110,6 +121,9 @@ class _PixelModel(Protocol):
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Scores 0..1, float32 (B, H, W, 1), of stored bands (B, H, W, C)."""
 
+    def network(self, statistics: BandStatistics) -> "keras.Model":
+        """Stored bands float32 (B, H, W, C), finite or not, to the logits of these scores (B, H, W, 1)."""
+
 
 @dataclass(frozen=True)
 class PixelBaseline:
@@ -123,6 +137,15 @@ class PixelBaseline:
         with _one_thread():
             probability = self.classifier.predict_proba(pixels)[:, 1]
         return probability.astype(np.float32).reshape(*images.shape[:-1], 1)
+
+    def network(self, statistics: BandStatistics) -> "keras.Model":
+        """Logits of the probabilities; see `lsml.models.pixels`."""
+        # Here, because it loads Keras, which the classifiers do without.
+        from lsml.models.pixels import boosting_network, regression_network
+
+        if isinstance(self.classifier, HistGradientBoostingClassifier):
+            return boosting_network(self.classifier, statistics)
+        return regression_network(self.classifier, statistics)
 
 
 def fit_pixel_baseline(train: Split, *, seed: int = 0) -> PixelBaseline:
@@ -198,8 +221,11 @@ class PixelLearner:
         return fitters[self.kind](train, seed=seed)
 
     def environment(self) -> dict[str, str]:
-        """`device` (always cpu) and `backend`."""
-        return {"device": "cpu", "backend": f"scikit-learn {sklearn.__version__}"}
+        """`device` (always cpu), `classifier`, and the `backend` of the network that is made of it."""
+        import keras
+
+        classifier = f"scikit-learn {sklearn.__version__}"
+        return {"device": "cpu", "classifier": classifier, "backend": keras.backend.backend()}
 
 
 def _one_thread() -> threadpool_limits:

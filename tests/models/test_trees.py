@@ -8,9 +8,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.models.trees import _assign as assign
-from lsml.models.trees import _grown as grown
 from lsml.models.trees import _pixel_features as pixel_features
-from lsml.models.trees import fit_trees, tree_network
+from lsml.models.trees import fit_trees, grown, tree_network
 from lsml.models.unet import Networks, build_model, build_networks
 from tests.bands import CONSTANTS, GREEN, N_BANDS, NEAR_INFRARED, RED
 from tests.training.test_trainer import Squares

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from scipy.ndimage import label
@@ -52,9 +53,8 @@ def _scored(data: FoldedData, go_on: Stop) -> tuple[TrialOutcome, CrossValidatio
     ("go_on", "scorings"), [(lambda step: True, 8), (lambda step: False, 2)], ids=["whole", "pruned"]
 )
 def test_objects_are_counted_where_patches_were_scored(data: FoldedData, go_on: Stop, scorings: int) -> None:
-    """Hit rate and precision at the trial's threshold, over every patch of every repeat that came to be scored."""
+    """Hit rate and precision at the folds' threshold, over every patch of every repeat that came to be scored."""
     outcome, again = _scored(data, go_on)
-    assert outcome.threshold == again.threshold
     landslides = hits = objects = right = scored = 0
     for repeat in range(2):
         for index in range(4):
@@ -62,7 +62,7 @@ def test_objects_are_counted_where_patches_were_scored(data: FoldedData, go_on: 
             if probability is None:
                 continue
             scored += 1
-            truth, called = data.train.mask(index) == 1, probability >= outcome.threshold
+            truth, called = data.train.mask(index) == 1, probability >= again.threshold
             (areas, n_areas), (alarms, n_alarms) = label(truth, np.ones((3, 3))), label(called, np.ones((3, 3)))
             landslides, objects = landslides + n_areas, objects + n_alarms
             hits += sum(called[areas == area].mean() >= 0.5 for area in range(1, n_areas + 1))
@@ -76,19 +76,39 @@ def test_objects_are_counted_where_patches_were_scored(data: FoldedData, go_on: 
 
 
 def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
-    """One row a patch, its two repeats summed: F1 of the columns' sums is the trial's."""
-    outcome, _ = _scored(data, lambda step: True)
+    """One row a patch, of its mean over both repeats: the F1 of the columns' sums is that of the mean."""
+    outcome, again = _scored(data, lambda step: True)
+    assert outcome.value == again.value
     rows = list(csv.DictReader(io.StringIO(outcome.tables[Artifact.VALIDATION_PATCHES])))
     assert [row["id"] for row in rows] == list(data.train.ids)
     hits, misses, alarms = (sum(int(row[name]) for row in rows) for name in ("hits", "misses", "false_alarms"))
-    assert 2 * hits / (2 * hits + misses + alarms) == pytest.approx(outcome.value, abs=1e-12)
-    # Every landslide pixel was scored twice.
-    assert hits + misses == 2 * sum(int(data.train.mask(index).sum()) for index in range(4))
-    by_probability = PooledCounts.read(outcome.tables[Artifact.VALIDATION_PIXELS]).at(outcome.threshold)
+    assert _f1(rows) == pytest.approx(outcome.metrics["val_averaged_f1"], abs=1e-12)
+    assert hits + misses == sum(int(data.train.mask(index).sum()) for index in range(4))
+    raw_threshold = outcome.metrics["val_raw_threshold"]
+    by_probability = PooledCounts.read(outcome.tables[Artifact.VALIDATION_PIXELS]).at(raw_threshold)
     assert (by_probability.true_positive, by_probability.false_positive) == (hits, alarms)
     first = rows[0]
     pixels = 2 * int(first["hits"]) + int(first["misses"]) + int(first["false_alarms"])
     assert float(first["f1"]) == pytest.approx(2 * int(first["hits"]) / pixels)
+
+
+@pytest.mark.parametrize("kind", ["regression", "boosting", "rule"])
+def test_a_baselines_model_is_fitted_to_all_patches(data: FoldedData, kind: Kind) -> None:
+    """Its odds are those of the fit to the power of 1 / T; only a whole cross-validation leaves a model."""
+    task = TrialTask(TrainConfig(seed=3), data, checkpoint=None)
+    outcome = _pixel_baseline_trial(task, lambda event: True, kind=kind)
+    images, _ = data.train.batch(range(4))
+    said = PixelLearner(kind).fit(data.train, 3).predict(images).astype(float)
+    assert outcome.model
+    found = np.asarray(load_bytes(outcome.model.content, SENSOR)(images))
+    expected = 1 / (1 + ((1 - said) / said) ** (1 / outcome.temperature))
+    # The lowest temperature, .1, makes ten times as much of the last digits.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert outcome.metrics["val_threshold"] == outcome.threshold
+    assert set(outcome.costs) == {"parameters", "latency_ms"}
+    assert outcome.environment["backend"] == keras.backend.backend()
+    assert Artifact.VALIDATION_REPEATS in outcome.tables
+    assert _pixel_baseline_trial(task, lambda event: False, kind=kind).model is None
 
 
 SMALL = {
@@ -244,4 +264,10 @@ def test_a_baseline_is_validated_as_a_network_is(split: TrainingData, kind: Kind
     rows = list(csv.DictReader(io.StringIO(outcome.tables[Artifact.VALIDATION_PATCHES])))
     assert [row["id"] for row in rows] == list(split.validation.ids)
     assert sum(int(row["hits"]) for row in rows) == counts.at(outcome.threshold).true_positive
-    assert (outcome.steps, outcome.model, len(outcome.panels)) == (("fit", 1), None, 3)
+    assert (outcome.steps, len(outcome.panels)) == (("fit", 1), 3)
+    assert outcome.model
+    images, _ = split.validation.batch(range(3))
+    said = np.asarray(load_bytes(outcome.model.content, SENSOR)(images))
+    # Both are sums of float32.
+    np.testing.assert_allclose(said, fitted.predict(images), rtol=0, atol=2e-6)
+    assert set(outcome.costs) == {"parameters", "latency_ms"}

@@ -7,6 +7,7 @@ import pytest
 
 from lsml.data.sensor import Sensor
 from lsml.data.splits import FoldData
+from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
 from lsml.scoring.metrics import THRESHOLDS
 from lsml.training.baselines import Kind, PixelLearner, _fit_boosting, _fit_ndvi_slope, _fit_rule, fit_pixel_baseline
@@ -132,7 +133,7 @@ def test_the_rule_has_the_limits_of_the_best_f1() -> None:
     assert (rule.ndvi_spread, rule.slope_spread) == pytest.approx((np.std(ndvi), np.std(slope)))
 
 
-def test_a_score_of_the_rule_tells_how_far_inside_its_limits_a_pixel_is() -> None:
+def test_a_score_of_the_rule_tells_how_far_inside_its_limits_a_pixel_is(statistics: BandStatistics) -> None:
     """.5 on a limit; the sigmoid of the nearer one's distance in standard deviations; lower outside."""
     rule = _fit_ndvi_slope(bare_and_steep([0.2, 0.8], [30, 10]), np.array([1, 0]), SENSOR)
     # Both spreads are half of the distance of two values: .3 and 10 degrees; the limits are the landslide's own.
@@ -141,6 +142,10 @@ def test_a_score_of_the_rule_tells_how_far_inside_its_limits_a_pixel_is() -> Non
     # On the limit of NDVI; 2 and 1.5 inside; 2 and 3 inside; 1 outside.
     assert score.dtype == np.float32
     np.testing.assert_allclose(score, 1 / (1 + np.exp([0, -1.5, -2, 1])), rtol=1e-5)
+    logits = np.asarray(rule.network(statistics)(bare_and_steep(ndvi, slope)[None, None]))[0, 0, :, 0]
+    np.testing.assert_allclose(logits, [0, 1.5, 2, -1], rtol=0, atol=1e-5)
+    # The pixel on the limit is within it, and so it is as a network.
+    assert logits[0] > 0
 
 
 def test_ground_that_is_all_alike_has_a_score_too() -> None:
