@@ -37,6 +37,12 @@ def make_five_bands(root: Path, *, train: int, validation: int, test: int, seed:
     shutil.copy(DESCRIPTION, root)
 
 
+def describe_patches(root: Path) -> None:
+    """Puts beside patches what a test has copied without: the description, where the sensor needs one."""
+    if SENSOR_NAME == FIVE:
+        shutil.copy(DESCRIPTION, root)
+
+
 def write_array(path: Path, array: np.ndarray) -> None:
     """An image or a mask in the place of the file of its kind that is there, as `SUFFIX` says."""
     if SUFFIX == ".npy":

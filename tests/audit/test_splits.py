@@ -11,9 +11,12 @@ from lsml.audit.facts import Facts
 from lsml.audit.splits import NEAR, ORIENTATIONS, Pair, closest_pairs
 from lsml.data.formats import read_image, read_mask
 from lsml.errors import DataError
-from tests.bands import N_BANDS, PATCH_SIZE, SENSOR
-from tests.patches import SUFFIX, make_patches, write_array
+from tests.bands import ELEVATION, N_BANDS, PATCH_SIZE, SENSOR, SLOPE
+from tests.patches import SUFFIX, describe_patches, make_patches, write_array
 from tests.processes import lsml
+
+TERRAIN = ELEVATION if ELEVATION < N_BANDS else SLOPE
+"""The band of the last thumbnail."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -83,8 +86,8 @@ def test_an_orientation_is_what_makes_the_pictures_alike(data: Path) -> None:
 def test_pixels_are_drawn_with_their_surroundings(facts: Facts, data: Path) -> None:
     """Each train patch gives as many pixels; the 9 x 9 and 33 x 33 means are those of the pixels that there are."""
     pixels = facts.pixels
-    # An eighth of each: 100,000 over 12 patches would be more.
-    share = PATCH_SIZE**2 // 8
+    # The most of one: 100,000 over 12 patches would be more.
+    share = 2048
     assert pixels.features.shape == (12, share, 3 * N_BANDS)
     image, mask = (
         read_image(data / f"TrainData/img/image_4{SUFFIX}", SENSOR),
@@ -100,7 +103,7 @@ def test_pixels_are_drawn_with_their_surroundings(facts: Facts, data: Path) -> N
 
 
 def test_holes_and_constant_bands_are_no_obstacle(data: Path, tmp_path: Path) -> None:
-    """A patch with NaN in one band and one value everywhere in the last has finite numbers, and is still itself."""
+    """A patch with NaN in one band and one value everywhere in another has finite numbers, and is still itself."""
     root = tmp_path / "holes"
     for name in ("TrainData/img", "TrainData/mask"):
         (root / name).mkdir(parents=True)
@@ -111,11 +114,12 @@ def test_holes_and_constant_bands_are_no_obstacle(data: Path, tmp_path: Path) ->
 
     def damage(stored: np.ndarray) -> np.ndarray:
         stored[10:20, 10:20, 0] = np.nan
-        stored[..., -1] = 1.0
+        stored[..., TERRAIN] = 1.0
         return stored
 
     for number in (1, 2):
         plant(data / f"TrainData/img/image_1{SUFFIX}", root / f"TrainData/img/image_{number}{SUFFIX}", damage)
+    describe_patches(root)
     first, _ = Facts.read(root, seed=0, progress=silent).patches
     assert np.isfinite(first.thumbnail).all()
     assert np.isfinite(first.summary).all()
@@ -149,6 +153,7 @@ def test_json_says_what_could_not_be_measured(data: Path, tmp_path: Path) -> Non
             for number in range(1, 7):
                 file = f"{folder}/{kind}/{name}_{number}{SUFFIX}"
                 (tmp_path / "few" / file).write_bytes((data / file).read_bytes())
+    describe_patches(tmp_path / "few")
     done = lsml(tmp_path, "data", "audit", "few", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)

@@ -17,7 +17,7 @@ _BEYOND = np.array([*(2 * np.array(CONSTANTS[:SLOPE]).round()), 90, 5000], int)
 
 
 def integers_of(number: int) -> np.ndarray:
-    """A patch of whole physical values that depends on `number` alone: int `(128, 128, 14)`."""
+    """A patch of whole physical values that depends on `number` alone: int `PATCH_SHAPE`."""
     return np.random.default_rng(number).integers(0, _BEYOND, PATCH_SHAPE)
 
 

@@ -23,8 +23,9 @@ from lsml.data.pack import PackedSplit
 from lsml.data.packing import arrays, pack_split
 from lsml.data.splits import TrainingData
 from lsml.errors import DataError
-from tests.bands import BANDS, CONSTANTS, PATCH_SHAPE, SENSOR
+from tests.bands import BANDS, CONSTANTS, N_BANDS, PATCH_SHAPE, PATCH_SIZE, SENSOR, SLOPE
 from tests.data.conftest import integers_of
+from tests.patches import describe_patches
 
 BAND = np.array(CONSTANTS)
 FILES = ("images.npy", "masks.npy", "manifest.json")
@@ -55,12 +56,12 @@ def refusal(act) -> str:
 
 
 def test_integers_over_constants_are_packed_as_uint16(tmp_path: Path, folder: Path, write_patch) -> None:
-    """The published format: 459 kB a patch, values back to float32 precision, masks as they were."""
+    """The published format: two bytes a value, 459 kB a patch; values back to float32 precision, masks as they were."""
     files = write_all(folder, write_patch, [2, 3, 10])
     pack = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     assert pack.dtype == np.uint16
     assert (pack.name, len(pack), pack.ids) == ("train", 3, ("image_2", "image_3", "image_10"))
-    assert (pack.path / "images.npy").stat().st_size < 3 * 460_000
+    assert (pack.path / "images.npy").stat().st_size < 3 * PATCH_SIZE**2 * N_BANDS * 2 + 1000
     for index, number in enumerate([2, 3, 10]):
         integers = integers_of(number)
         image = pack.image(index)
@@ -69,8 +70,8 @@ def test_integers_over_constants_are_packed_as_uint16(tmp_path: Path, folder: Pa
         np.testing.assert_array_equal(np.rint(image.astype(np.float64) * BAND), integers)
         mask = pack.mask(index)
         assert mask.dtype == np.uint8
-        assert mask.sum() == number * 128  # the first `number` rows of 128 pixels
-    np.testing.assert_allclose(pack.landslide_fractions, [2 / 128, 3 / 128, 10 / 128])
+        assert mask.sum() == number * PATCH_SIZE  # the first `number` rows
+    np.testing.assert_allclose(pack.landslide_fractions, np.array([2, 3, 10]) / PATCH_SIZE)
     assert pack.nonfinite == {band.name: 0 for band in BANDS}
     pack.verify()
 
@@ -79,7 +80,7 @@ def test_other_values_are_packed_as_float32(tmp_path: Path, folder: Path, write_
     """One value that is no integer over its constant, in the last patch, makes the whole pack float32."""
     files = write_all(folder, write_patch, [1, 2])
     odd = integers_of(3) / BAND
-    odd[100, 100, 13] += 1e-4
+    odd[90, 90, -1] += 0.25 / CONSTANTS[-1]
     write_patch(folder / "img", folder / "mask", 3, image=odd)
     pack = pack_split("train", [*files, *files_of(folder, [3])], tmp_path / "cache", SENSOR, fill=None)
     assert pack.dtype == np.float32
@@ -93,7 +94,7 @@ def test_batch_has_the_shapes_that_a_network_takes(tmp_path: Path, folder: Path,
     pack = pack_split("train", write_all(folder, write_patch, [1, 2, 3]), tmp_path / "cache", SENSOR, fill=None)
     images, masks = pack.batch([2, 0, 2, 1])
     assert (images.shape, images.dtype) == ((4, *PATCH_SHAPE), np.float32)
-    assert (masks.shape, masks.dtype) == ((4, 128, 128, 1), np.float32)
+    assert (masks.shape, masks.dtype) == ((4, PATCH_SIZE, PATCH_SIZE, 1), np.float32)
     for place, index in enumerate([2, 0, 2, 1]):
         np.testing.assert_array_equal(images[place], pack.image(index))
         np.testing.assert_array_equal(masks[place, ..., 0], pack.mask(index))
@@ -104,38 +105,40 @@ def test_batch_has_the_shapes_that_a_network_takes(tmp_path: Path, folder: Path,
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_nan_and_inf_become_the_median_of_train(tmp_path: Path, folder: Path, write_patch, whole: bool) -> None:
-    """Band 12 of two train patches holds half 10 and half 20, and 30 where it is finite; the lower median is 20.
+    """Slope of two train patches is half 10 and half 20, and 30 where it is finite; the lower median is 20.
 
-    The counts: patch 1 has 8,192 of 10 and 8,192 of 20; patch 2 has 100 NaN, 28 inf and 16,256 of 30. Of 32,640
-    finite values number 16,319 (from 0) is the lower middle: 8,192 tens, then twenties up to 16,383. So 20.
+    The counts of 128 x 128: patch 1 has 8,192 of 10 and 8,192 of 20; patch 2 has 90 NaN, 38 inf and 16,256 of 30. Of
+    32,640 finite values number 16,319 (from 0) is the lower middle: 8,192 tens, then twenties up to 16,383. So 20.
     """
     off = 0.0 if whole else 0.25
     first, second = np.full(PATCH_SHAPE, 7.0), np.full(PATCH_SHAPE, 7.0)
-    first[:64, :, 12], first[64:, :, 12] = 10 + off, 20 + off
-    second[:, :, 12] = 30 + off
-    second[0, :100, 12], second[0, 100:, 12] = np.nan, np.inf
+    half = PATCH_SIZE // 2
+    first[:half, :, SLOPE], first[half:, :, SLOPE] = 10 + off, 20 + off
+    second[:, :, SLOPE] = 30 + off
+    second[0, :90, SLOPE], second[0, 90:, SLOPE] = np.nan, np.inf
     write_patch(folder / "img", folder / "mask", 1, image=first / BAND)
     write_patch(folder / "img", folder / "mask", 2, image=second / BAND)
     train = pack_split("train", files_of(folder, [1, 2]), tmp_path / "cache", SENSOR, fill=None)
     assert train.dtype == (np.uint16 if whole else np.float32)
-    assert train.nonfinite == {band.name: 128 if band.name == "slope" else 0 for band in BANDS}
-    median = (20 + off) / BAND[12]
-    assert train.statistics.median[12] == pytest.approx(median, rel=1e-7)
-    np.testing.assert_allclose(train.image(1)[0, :, 12], median, rtol=1e-7)
-    np.testing.assert_allclose(train.image(1)[1:, :, 12], (30 + off) / BAND[12], rtol=1e-7)
-    # the replaced values are not in the statistics: (8192 * 10 + 8192 * 20 + 16256 * 30) / 32640
-    mean = (8192 * 10 + 8192 * 20 + 16256 * 30) / 32640 + off
-    assert train.statistics.mean[12] == pytest.approx(mean / BAND[12], rel=1e-7)
+    assert train.nonfinite == {band.name: PATCH_SIZE if band.name == "slope" else 0 for band in BANDS}
+    median = (20 + off) / BAND[SLOPE]
+    assert train.statistics.median[SLOPE] == pytest.approx(median, rel=1e-7)
+    np.testing.assert_allclose(train.image(1)[0, :, SLOPE], median, rtol=1e-7)
+    np.testing.assert_allclose(train.image(1)[1:, :, SLOPE], (30 + off) / BAND[SLOPE], rtol=1e-7)
+    # the replaced values are not in the statistics: of 128 x 128, (8192 * 10 + 8192 * 20 + 16256 * 30) / 32640
+    halves, rest = PATCH_SIZE**2 // 2, PATCH_SIZE**2 - PATCH_SIZE
+    mean = (halves * 10 + halves * 20 + rest * 30) / (2 * halves + rest) + off
+    assert train.statistics.mean[SLOPE] == pytest.approx(mean / BAND[SLOPE], rel=1e-7)
 
     third = np.full(PATCH_SHAPE, 50.0)
-    third[5, 5, 12] = -np.inf
+    third[5, 5, SLOPE] = -np.inf
     write_patch(folder / "img", folder / "mask", 3, image=third / BAND)
     validation = pack_split(
         "validation", files_of(folder, [3]), tmp_path / "cache", SENSOR, fill=train.statistics.median
     )
     assert validation.dtype == train.dtype
-    assert validation.image(0)[5, 5, 12] == np.float32(median)
-    assert validation.image(0)[5, 4, 12] == np.float32(50 / BAND[12])
+    assert validation.image(0)[5, 5, SLOPE] == np.float32(median)
+    assert validation.image(0)[5, 4, SLOPE] == np.float32(50 / BAND[SLOPE])
     assert validation.nonfinite["slope"] == 1
 
 
@@ -144,7 +147,7 @@ def test_values_beyond_float32_are_not_finite(tmp_path: Path, folder: Path, writ
     image = np.full(PATCH_SHAPE, 0.123456)
     image[0, 0, 0] = 1e300
     pack = pack_split("train", write_all(folder, write_patch, [1], image=image), tmp_path / "cache", SENSOR, fill=None)
-    assert pack.nonfinite["B1 coastal 443 nm"] == 1
+    assert pack.nonfinite[BANDS[0].name] == 1
     assert pack.image(0)[0, 0, 0] == np.float32(0.123456)
 
 
@@ -156,7 +159,7 @@ def test_train_band_without_finite_values_is_refused_and_leaves_nothing(
     image[..., 0] = np.nan
     files = write_all(folder, write_patch, [1], image=image)
     line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None))
-    assert "B1 coastal 443 nm: no finite value" in line
+    assert f"{BANDS[0].name}: no finite value" in line
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] in ([], [".lock"])
 
 
@@ -179,7 +182,7 @@ def test_unchanged_files_open_the_pack_that_is_there(tmp_path: Path, folder: Pat
     assert (second.path / "manifest.json").stat().st_mtime_ns == written
 
     image = integers_of(2)
-    image[7, 7, 7] += 1
+    image[7, 7, -1] += 1
     times = {path: path.stat() for path in (files[1].image, files[1].mask)}
     write_patch(folder / "img", folder / "mask", 2, image=image / BAND)
     for path, status in times.items():  # as copying tools do
@@ -206,8 +209,8 @@ def test_fingerprint_is_of_the_content_alone(tmp_path: Path, folder: Path, write
         return pack_split("train", files_of(elsewhere, [1, 2]), tmp_path / "other", SENSOR, fill=None).fingerprint
 
     image = integers_of(2)
-    image[7, 7, 7] += 1
-    mask = np.zeros((128, 128), np.uint8)
+    image[7, 7, -1] += 1
+    mask = np.zeros(PATCH_SHAPE[:2], np.uint8)
     mask[:2], mask[9, 9] = 1, 1
     renamed = (files[0], files[1]._replace(id="image_9"))
     prints = [
@@ -278,12 +281,12 @@ import sys
 from pathlib import Path
 from lsml.data.layout import PatchFiles
 from lsml.data.packing import arrays, pack_split
-from lsml.data.sensor import LANDSLIDE4SENSE
+from tests.bands import SENSOR
 folder, cache, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 files = [PatchFiles(f"image_{k}", folder / f"img/image_{k}.h5", folder / f"mask/mask_{k}.h5") for k in range(1, n + 1)]
 print("ready", flush=True)
 sys.stdin.readline()
-pack = pack_split("train", files, cache, LANDSLIDE4SENSE, fill=None, progress=lambda *call: print(*call, flush=True))
+pack = pack_split("train", files, cache, SENSOR, fill=None, progress=lambda *call: print(*call, flush=True))
 print("fingerprint", pack.fingerprint, flush=True)
 """
 
@@ -385,7 +388,7 @@ def test_several_processes_make_the_same_pack(
 ) -> None:
     """To the last byte, with NaN to fill in the third patch, and progress after each."""
     image = integers_of(3) / BAND
-    image[:9, :, 5] = np.nan
+    image[:9, :, -1] = np.nan
     image[0, 0, 0] += 1e-3 if kind == "others" else 0
     files = write_all(folder, write_patch, [1, 2, 3, 4, 5])
     write_patch(folder / "img", folder / "mask", 3, image=image)
@@ -404,11 +407,11 @@ def test_the_first_broken_patch_is_named_whoever_reads_it(
     """Patches 2 and 3 are, each read by another process: the line names 2, no pack is left, and no process."""
     files = write_all(folder, write_patch, [1, 2, 3, 4])
     for patch in files[1:3]:
-        os.truncate(patch.image, 1_000_000)
+        os.truncate(patch.image, 100_000)
     many()
     before = psutil.Process().children()
     line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None))
-    assert f"{files[1].image}: truncated: 1000000 of" in line
+    assert f"{files[1].image}: truncated: 100000 of" in line
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
     assert psutil.Process().children() == before
 
@@ -465,8 +468,10 @@ def test_an_interruption_ends_all_processes(tmp_path: Path, folder: Path, write_
 def test_full_disk_says_so_and_leaves_nothing(tmp_path: Path, folder: Path, write_patch, script: str) -> None:
     """A limit on the size of files stands for the disk: the kernel refuses the write in the same place."""
     write_all(folder, write_patch, [1, 2])
+    # Packed in two bytes each, one patch fits, and two do not.
+    values = PATCH_SIZE**2 * N_BANDS
     limited = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+    limited += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({3 * values}, {3 * values}))\n"
     result = subprocess.run(
         [sys.executable, "-c", limited + script, folder, tmp_path / "cache", "2"],
         input="\n" * 3,
@@ -476,19 +481,20 @@ def test_full_disk_says_so_and_leaves_nothing(tmp_path: Path, folder: Path, writ
     )
     assert result.returncode != 0
     last = result.stderr.splitlines()[-1]
-    # two patches of 128 * 128 * 14 * 2 + 128 * 128 bytes
+    # two patches of 128 * 128 * 14 * 2 + 128 * 128 bytes, 950,272 in all
+    size = 2 * (2 * values + PATCH_SIZE**2)
     assert "DataError" in last
     assert f"{tmp_path / 'cache'}/train-" in last
-    assert "File too large (a pack of 2 patches takes 950,272 bytes or more)" in last
+    assert f"File too large (a pack of 2 patches takes {size:,} bytes or more)" in last
     assert [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"] == []
 
 
 def test_broken_patch_is_named_and_nothing_is_left(tmp_path: Path, folder: Path, write_patch) -> None:
     """The line names the file, and the next start finds no half a pack."""
     files = write_all(folder, write_patch, [1, 2])
-    os.truncate(files[1].image, 1_000_000)
+    os.truncate(files[1].image, 100_000)
     line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None))
-    assert f"{files[1].image}: truncated: 1000000 of" in line
+    assert f"{files[1].image}: truncated: 100000 of" in line
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
@@ -498,7 +504,7 @@ def test_files_that_change_meanwhile_are_refused(tmp_path: Path, folder: Path, w
 
     def change(name: str, done: int, total: int) -> None:
         if done == 2:
-            write_patch(folder / "img", folder / "mask", 1, mask=np.zeros((128, 128), np.uint8))
+            write_patch(folder / "img", folder / "mask", 1, mask=np.zeros(PATCH_SHAPE[:2], np.uint8))
 
     line = refusal(lambda: pack_split("train", files, tmp_path / "cache", SENSOR, fill=None, progress=change))
     assert "its files changed while they were packed" in line
@@ -521,12 +527,13 @@ def test_splits_without_patches_files_or_masks_are_refused(tmp_path: Path, folde
 def test_prepare_gives_train_validation_and_statistics(tmp_path: Path, folder: Path, write_patch) -> None:
     """A bare pair of five: train 1 to 3 (round(3.5) = 4 leaves none for test), validation 4; nothing of patch 5."""
     write_all(folder, write_patch, [1, 2, 3, 4, 5])
+    describe_patches(folder)
     data = TrainingData.prepare(folder, tmp_path / "cache")
     assert data.train.ids == ("image_1", "image_2", "image_3")
     assert data.validation.ids == ("image_4",)
-    assert data.source == training_splits(folder).source
+    assert data.source == training_splits(folder).source + SENSOR.remarks
     integers = [integers_of(k) for k in (1, 2, 3)]
-    stored = np.concatenate(integers).reshape(-1, 14) / BAND
+    stored = np.concatenate(integers).reshape(-1, N_BANDS) / BAND
     np.testing.assert_allclose(data.statistics.mean, stored.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(data.statistics.std, stored.std(axis=0), rtol=1e-6)
     assert data.statistics == data.train.statistics
@@ -538,7 +545,7 @@ def test_prepare_gives_train_validation_and_statistics(tmp_path: Path, folder: P
 
 
 def test_memory_stays_at_a_few_patches(tmp_path: Path, folder: Path, write_patch) -> None:
-    """120 patches, 220 MB as float64, are packed with less than 40 MB on top of what 4 patches take."""
+    """120 patches, 220 MB as float64 of 14 bands, are packed with less than 40 MB on top of what 4 patches take."""
     write_all(folder, write_patch, range(1, 5))
     for number in range(5, 121):
         os.link(folder / f"img/image_{number % 4 + 1}.h5", folder / f"img/image_{number}.h5")
