@@ -110,7 +110,8 @@ def _print(report: "EvaluationReport") -> None:
     if report.regions:
         print_table(Table.of_regions(report.regions, f"{report.split} split by region"))
         worst = RegionScore.worst(report.regions)
-        typer.echo(f"worst region: {worst.describe()}" if worst else "no region has landslides")
+        if worst is None or len(report.regions) > 1:
+            typer.echo(f"worst region: {worst.describe()}" if worst else "no region has landslides")
     for line in _describe_objects(found.objects, report.pixel_metres):
         typer.echo(line)
     typer.echo(f"threshold {found.threshold:.4f}, chosen on validation; model of run {report.model_run_id}")

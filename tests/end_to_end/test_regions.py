@@ -118,6 +118,17 @@ def test_a_split_is_evaluated_by_region(study: Study) -> None:
     assert "test/regions.png" in [entry.path for entry in store.list_artifacts(study.best_run, "test")]
 
 
+def test_one_region_is_not_called_the_worst(study: Study) -> None:
+    """Patches of a single place: its row, and nothing to be worse than."""
+    for number in (1, 2):
+        _write(study.folder / "one" / "test", "moor", number, 190)
+    (study.folder / "one" / "dataset.yaml").write_text("regions: folders\n")
+    done = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--data", "one", "--by", "region")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^moor +2 +25\.00% ", done.stdout, re.M)
+    assert "worst region" not in done.stdout
+
+
 def test_scores_by_region_are_those_of_its_patches(study: Study) -> None:
     """In JSON: F1 follows from the counts of the region's two patches, and all of them make up the pooled one."""
     done = lsml(study.folder, "evaluate", "--run-id", study.best_run, "--by", "region", "--json")
