@@ -219,13 +219,13 @@ def simulate(number: int, world: Pixels) -> dict[str, object]:
     }
 
 
-def rows(path: Path, studies: int, world: Pixels) -> Iterator[dict]:
+def rows(path: Path, studies: int, regions: int, patches: int) -> Iterator[dict]:
     """The rows of so many studies, those that the file lacks simulated and added."""
     known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {row["study"] for row in known}
     yield from (row for row in known if row["study"] < studies)
-    for number in range(studies):
-        if number not in done:
+    if missing := sorted(set(range(studies)) - {row["study"] for row in known}):
+        world = Pixels.made(regions, patches)
+        for number in missing:
             row = simulate(number, world)
             with path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -242,7 +242,7 @@ def main() -> None:
     studies, regions, patches = (2, 9, 4) if given.smoke else (given.studies, 100, 14)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         path = given.rows or Path(folder) / "rows.jsonl"
-        found = list(rows(path, studies, Pixels.made(regions, patches)))
+        found = list(rows(path, studies, regions, patches))
     sys.stdout.write(f"{scores_table(found)}\n{told_apart(found)}\n")
 
 
@@ -285,7 +285,7 @@ def told(row: dict) -> dict[str, Told]:
     search, candidates = tables_of(row["search"]), candidates_of(row)
     best = max(search, key=lambda table: f1(table.confusion.sum(axis=0)))
     chosen = choose(candidates).chosen
-    score = corrected(candidates[chosen].tables, search)
+    score = corrected(candidates[chosen].tables, search, base=0)
     return {
         "best of the search, as before": Told(*plain(best.confusion), *row["found"]),
         "confirmed, chosen and corrected": Told(score.value, *score.interval, *row["truth"][chosen]),

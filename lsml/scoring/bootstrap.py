@@ -86,7 +86,7 @@ def intervals(counts: np.ndarray, statistics: Mapping[str, _Statistic], *, seed:
     """
     sums, patches = _resampled(counts, seed), counts.shape[-2]
     return {
-        name: _interval(_whole(counts, statistic), statistic(sums), patches, lowest=0.0)
+        name: interval_of(_whole(counts, statistic), statistic(sums), patches, lowest=0.0)
         for name, statistic in statistics.items()
     }
 
@@ -106,7 +106,7 @@ def difference(first: np.ndarray, second: np.ndarray, statistic: _Statistic, *, 
     drawn = statistic(_resampled(first, seed)) - statistic(_resampled(second, seed))
     higher = float(np.mean(drawn > 0) + np.mean(drawn == 0) / 2)
     value = _whole(first, statistic) - _whole(second, statistic)
-    return Difference(value, _interval(value, drawn, first.shape[-2], lowest=-1.0), higher)
+    return Difference(value, interval_of(value, drawn, first.shape[-2], lowest=-1.0), higher)
 
 
 def _whole(counts: np.ndarray, statistic: _Statistic) -> float:
@@ -136,8 +136,8 @@ def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
     return np.einsum("dr,drk->dk", drawn, sums)
 
 
-def _interval(value: float, drawn: np.ndarray, patches: int, *, lowest: float) -> Interval:
-    """The middle of what was drawn, stretched about the value for few patches, within `lowest`..1."""
+def interval_of(value: float, drawn: np.ndarray, patches: int, *, lowest: float) -> Interval:
+    """The middle of a statistic's draws `(D,)`, stretched about its value for few patches, within `lowest`..1."""
     if patches == 1:
         return Interval(lowest, 1.0)
     upper = (1 + LEVEL) / 2

@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsml.scoring.bootstrap import Difference, Interval, difference, intervals, patch_weights, with_interval
+from lsml.scoring.bootstrap import (
+    Difference,
+    Interval,
+    difference,
+    interval_of,
+    intervals,
+    patch_weights,
+    with_interval,
+)
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import f1
 
@@ -125,42 +133,72 @@ class CorrectedScore(NamedTuple):
         return f"after correction for {trials} {with_interval(self.value, self.interval)}"
 
 
-def corrected(chosen: Sequence[PatchCounts], searched: Sequence[PatchCounts]) -> CorrectedScore:
+def corrected(
+    chosen: Sequence[PatchCounts], searched: Sequence[PatchCounts], *, base: int | None = None
+) -> CorrectedScore:
     """The F1 of the chosen configuration without what choosing among trials on the same patches added to it.
 
     Args:
         chosen: its tables, one a repeat, of the confirmation; without folds, its one table of validation patches.
         searched: the table of each complete trial of the search, summed over repeats, in the order of the trials.
+        base: the trial among them that stays unless another is ahead of it beyond the interval, as in `choose`; None
+            where the highest score is taken.
 
     Raises:
         ValueError: the tables are not all of the same patches.
     """
     counts = _stacked(chosen, searched[0].ids)
-    drop = _optimism(_stacked(searched, chosen[0].ids))
+    drop = _optimism(_stacked(searched, chosen[0].ids), base)
     interval = intervals(counts, {"f1": f1})["f1"]
     value, low, high = (max(0.0, end - drop) for end in (float(f1(counts.sum(axis=(0, 1)))), *interval))
     return CorrectedScore(value, drop, Interval(low, high), len(searched))
 
 
-def _optimism(tables: np.ndarray) -> float:
-    """By how much the best F1 of some trials exceeds that of the choice itself, 0 or more.
+def _optimism(tables: np.ndarray, base: int | None) -> float:
+    """By how much the F1 of what is chosen among some trials exceeds that of the choice itself, 0 or more.
 
     The bootstrap bias-corrected cross-validation of Tsamardinos et al. 2018 (Machine Learning 107:1895): of each draw
-    of patches the best trial on these is chosen, and scored on those left out. Scores of a few patches are unlike
+    of patches one trial is chosen as on all of them, and scored on those left out. Scores of a few patches are unlike
     those of many, so what is left out is pooled: a patch has the mean counts of the trials chosen without it.
 
     Args:
         tables: counts `(T, N, 3)`.
+        base: as of `corrected`.
     """
+    patches, whole = tables.shape[1], f1(tables.sum(axis=1))
+    scores = np.concatenate([f1(np.tensordot(weights, tables, (1, 1))) for weights in patch_weights(patches, seed=0)])
+    needed = _needed(whole, scores, patches, base)
+    best, taken = _taken(whole[None], needed, base)[0], iter(_taken(scores, needed, base))
     times = np.zeros(tables.shape[:2])
-    for weights in patch_weights(tables.shape[1], seed=0):
-        best = f1(np.tensordot(weights, tables, (1, 1))).argmax(axis=1)
-        np.add.at(times, best, weights == 0)
-    whole = f1(tables.sum(axis=1))
+    for weights in patch_weights(patches, seed=0):
+        np.add.at(times, [next(taken) for _ in weights], weights == 0)
     # A patch that no draw left out, as one alone, stays as the best trial has it.
-    times[whole.argmax(), ~times.any(axis=0)] = 1
+    times[best, ~times.any(axis=0)] = 1
     unseen = np.einsum("tn,tnk->k", times / times.sum(axis=0), tables)
-    return max(0.0, float(whole.max() - f1(unseen)))
+    return max(0.0, float(whole[best] - f1(unseen)))
+
+
+def _needed(whole: np.ndarray, scores: np.ndarray, patches: int, base: int | None) -> np.ndarray:
+    """By how much each trial `(T,)` must be above the base to be ahead of it beyond the interval.
+
+    Args:
+        whole: F1 of each trial on all patches, `(T,)`.
+        scores: on each draw of them, `(D, T)`.
+    """
+    if base is None:
+        return np.zeros(len(whole))
+    lead, leads = whole - whole[base], scores - scores[:, [base]]
+    lows = [interval_of(lead[trial], leads[:, trial], patches, lowest=-1.0).low for trial in range(len(whole))]
+    return lead - np.array(lows)
+
+
+def _taken(scores: np.ndarray, needed: np.ndarray, base: int | None) -> np.ndarray:
+    """The trial chosen on each draw, `(D,)`, by F1 `(D, T)`: the best of those far enough above the base, or that."""
+    if base is None:
+        return scores.argmax(axis=1)
+    ahead = np.where(scores - scores[:, [base]] > needed, scores, -np.inf)
+    ahead[:, base] = -1  # below every trial that is ahead, above all others
+    return ahead.argmax(axis=1)
 
 
 _AHEAD = "ahead of the base beyond the 95 % interval"
