@@ -1,9 +1,8 @@
 """Studies in this process, with trials that only sleep: several workers, failures, several processes at once."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from lsml.workflows.report import report_study
 from lsml.workflows.studies import list_studies, show_study
 from lsml.workflows.tune import tune
 
-from .conftest import attempts, client, counted, environment, runs
+from .conftest import attempts, client, counted, run_killed, runs
 from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving
 
 STORAGE = "sqlite:///optuna.db"
@@ -243,20 +242,10 @@ def test_a_study_of_an_earlier_lsml_is_refused_and_still_shown(folder: Path, pat
 def test_four_processes_that_start_at_once_do_not_harm_each_other(folder: Path, patches: Path) -> None:
     """In an empty folder: no error or warning, one MLflow experiment, four complete studies, four versions."""
     (folder / "mlflow.db").unlink()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.study.run_killed", name, str(patches), "1"],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in "abcd"
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert out.split() == ["None", "0"], err
-        assert "already in use" not in err
+    with ThreadPoolExecutor() as pool:
+        for done in pool.map(lambda name: run_killed(name, patches, 1), "abcd"):
+            assert done.stdout.split() == ["None", "0"], done.stderr
+            assert "already in use" not in done.stderr
     assert [len(counted(name)) for name in "abcd"] == [1, 1, 1, 1]
     assert len({run.info.experiment_id for run in runs()}) == 1
     # One of the two baselines fails in each.

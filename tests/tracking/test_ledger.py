@@ -1,8 +1,6 @@
 """The record of test openings in a real MLflow store: what counts, what is written at once, what is left out."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 from lsml.names import Tag
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.store import find_run, open_client
+from tests import warm
 from tests.processes import environment
 
 AT_ONCE = 6
@@ -31,34 +30,18 @@ def trial_of_a_study(client: Any) -> Any:
     return find_run(client, client.create_run("0", tags={Tag.ROLE: "trial", Tag.PARENT: study}).info.run_id)
 
 
-# Forks before the first database is opened: SQLite does not survive a fork with one open.
-AT_ONCE_SCRIPT = """
-import os, sys
-from lsml.tracking.ledger import Ledger
-from lsml.tracking.store import find_run
-from lsml.tracking.store import open_client
-
-run_id, count = sys.argv[1], int(sys.argv[2])
-children = []
-for _ in range(count):
-    child = os.fork()
-    if child == 0:
-        client = open_client()
-        run = find_run(client, run_id)
-        ledger = Ledger.of_run(client, run)
-        ledger.complete(ledger.record(run, model_sha256="0" * 64, data="patches"), "f" * 64)
-        os._exit(0)
-    children.append(child)
-assert all(os.waitpid(child, 0)[1] == 0 for child in children)
-"""
-
-
 def test_openings_at_once_are_all_kept(store: Any) -> None:
     """Six processes that open at the same time leave six openings, in the study's run and in the registered model."""
     run = trial_of_a_study(store)
-    command = [sys.executable, "-c", AT_ONCE_SCRIPT, run.info.run_id, str(AT_ONCE)]
     uri = os.environ["MLFLOW_TRACKING_URI"]
-    subprocess.run(command, env=environment(MLFLOW_TRACKING_URI=uri), check=True, timeout=100)
+    done = warm.run_module(
+        "tests.tracking.open_at_once",
+        *(run.info.run_id, str(AT_ONCE)),
+        folder=Path.cwd(),
+        env=environment(MLFLOW_TRACKING_URI=uri),
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
     ledger = Ledger.of_run(store, run)
     assert ledger.models == ("known",)
     assert len(ledger.openings()) == ledger.count_openings("f" * 64) == AT_ONCE

@@ -24,8 +24,10 @@ from lsml.training.baselines import PixelLearner
 from lsml.training.crossval import UNSEEN, CrossValidation, FoldOutcome, Learner, _mean_best_length, cross_validate
 from lsml.training.network import Network, _RefittedNetwork, refit
 from lsml.training.outcome import StepEvent
+from tests import warm
 from tests.bands import PATCH_SIZE, SENSOR
 from tests.patches import SUFFIX, make_patches, write_array
+from tests.processes import environment
 from tests.training.listening import Listener
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
@@ -204,13 +206,10 @@ def test_a_killed_run_resumes_to_the_last_digit(
     whole: tuple[CrossValidation, Listener], pack: PackedSplit, tmp_path: Path
 ) -> None:
     """A process killed by SIGKILL in the middle of fold 2, then resumed here, equals the whole run's first repeat."""
-    child = subprocess.run(
-        [sys.executable, "-c", f"import test_crossval as t; t.run_until_killed({str(pack.path)!r}, {str(tmp_path)!r})"],
-        cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        timeout=300,
+    child = warm.run_module(
+        __name__, str(pack.path), str(tmp_path), folder=pack.path.parent, env=environment(), timeout=300
     )
-    assert child.returncode == -signal.SIGKILL
+    assert child.returncode == -signal.SIGKILL, child.stderr
     assert {file.name for file in tmp_path.iterdir()} == {"repeat-0-fold-0.result", "fold.checkpoint"}
 
     expected, told = whole
@@ -456,3 +455,7 @@ def test_a_regression_is_validated_without_keras() -> None:
     """Neither the loop nor the logistic regression loads Keras."""
     code = "import sys, lsml.training.baselines, lsml.training.crossval; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=120).returncode == 0
+
+
+if __name__ == "__main__":
+    run_until_killed(*sys.argv[1:])

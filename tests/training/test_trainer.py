@@ -25,7 +25,9 @@ from lsml.training.device import Device, _choose_precision, _choose_xla
 from lsml.training.fit import FitResult, fit
 from lsml.training.outcome import Checkpoint, StepEvent
 from lsml.training.trainer import Trainer, TrainingDiverged, last_epoch
+from tests import warm
 from tests.bands import N_BANDS, SENSOR
+from tests.processes import environment
 from tests.training.listening import Listener
 
 SIZE = 32
@@ -198,17 +200,8 @@ def test_the_environment_is_said(uninterrupted: tuple[FitResult, Listener]) -> N
 def test_a_killed_run_resumes_to_the_last_digit(uninterrupted: tuple[FitResult, Listener], tmp_path: Path) -> None:
     """A process killed by SIGKILL in the middle of epoch 3, then resumed here, ends like the uninterrupted run."""
     path = tmp_path / "killed.checkpoint"
-    child = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"from tests.training import test_trainer; test_trainer.run_until_killed({str(path)!r})",
-        ],
-        cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        timeout=300,
-    )
-    assert child.returncode == -signal.SIGKILL
+    child = warm.run_module(__name__, str(path), folder=tmp_path, env=environment(), timeout=300)
+    assert child.returncode == -signal.SIGKILL, child.stderr
 
     expected, told = uninterrupted
     listener = Listener()
@@ -498,3 +491,7 @@ def test_arithmetic_suits_the_device(device: Device, precision: str, xla: bool) 
     assert _choose_xla(TrainingConfig(), device) is xla
     assert _choose_precision(TrainingConfig(precision="float32"), device) == "float32"
     assert _choose_xla(TrainingConfig(xla="on"), device) is (device.backend != "torch")
+
+
+if __name__ == "__main__":
+    run_until_killed(sys.argv[1])

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from lsml.training.outcome import Report, StepEvent, TrialOutcome, TrialTask
 from lsml.workflows.promote import Promotion, promote, rollback
 from lsml.workflows.retrain import Retraining
 from lsml.workflows.train import refit
+from tests import warm
 from tests.bands import PATCH_SIZE, SENSOR
 from tests.patches import make_patches
 from tests.processes import environment
@@ -253,13 +252,12 @@ def test_rollback_goes_back_as_far_as_there_were_champions(store: Store) -> None
 
 
 def _killed(store: Store, command: str, target: str, kills: str = "each") -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.workflows.run_promoted", str(store.folder / "mlflow.db"), command, target, kills],
+    done = warm.run_module(
+        "tests.workflows.run_promoted",
+        *(str(store.folder / "mlflow.db"), command, target, kills),
+        folder=store.folder,
         env=environment(LSML_TEST_COUNTS=json.dumps(counts(GOOD).tolist())),
-        capture_output=True,
-        text=True,
         timeout=300,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
