@@ -61,7 +61,10 @@ def _print_ensemble(found: "Ensemble") -> None:
             f"{found.held_out.ensemble:.4f}, the best trial {found.held_out.single:.4f}"
         )
     typer.echo(f"{found.parameters:,} parameters, {found.latency_ms:.1f} ms per patch here")
-    typer.echo(f"registered: {found.model} version {found.version} (alias ensemble)")
+    if found.behind:
+        typer.echo(f"{found.behind}: the ensemble is registered without an alias")
+    alias = "no alias" if found.behind else "alias ensemble"
+    typer.echo(f"registered: {found.model} version {found.version} ({alias})")
     typer.echo("next, what it gains on patches that no choice was made on:")
     for run_id in (found.run_id, found.best_run_id):
         typer.echo(f"  lsml evaluate --run-id {run_id}")

@@ -38,7 +38,7 @@ def train(
         typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")
     else:
         typer.echo(f"out-of-fold F1: {outcome.value:.4f} (pooled over pixels), {outcome.steps.total} folds")
-        typer.echo(f"model: trained on all patches for {outcome.best_epoch} epochs")
+        typer.echo(f"model: the mean of the networks of these {outcome.steps.total} folds")
     if profile:
         print_table(seconds_table(outcome.epoch_seconds))
     typer.echo("next:")
@@ -113,8 +113,7 @@ def tune(
         typer.echo(f"the tuner had no more to try after {had} trials: --trials {loaded.study.trials} is a cap")
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
-    if not result.standings:
-        typer.echo(f"best validation F1{_limited(result)}: {result.best_value:.4f} (pooled over pixels)")
+    typer.echo(f"{result.label}{_limited(result)}: {result.describe_score()}")
     for table in result_tables(result):
         print_table(table)
     _print_warnings(result)
@@ -131,12 +130,16 @@ def tune(
 
 def _print_warnings(result: "TuneResult") -> None:
     """What a user must know before using what was registered."""
+    if result.network:
+        why, run = result.network["reason"], result.network["run_id"]
+        typer.echo(f"{why} of the best network: the baseline is registered, and the network stays as run {run}")
+        return
     if result.label == "base":
-        typer.echo("no tuned configuration was better than the base with a fresh seed: the base is registered")
+        typer.echo("no tuned configuration was ahead of the base by more than chance: the base is registered")
     others = result.standings or result.baselines
-    better = [e["what"] for e in others if (e["f1"] or 0) > result.best_value and not e["reason"]]
+    better = [entry["what"] for entry in others if (entry["f1"] or 0) > result.best_value]
     if better:
-        typer.echo(f"warning: what is registered does worse than: {', '.join(better)}")
+        typer.echo(f"warning: higher F1, but not by more than chance: {', '.join(better)}")
 
 
 def _limited(result: "TuneResult") -> str:
@@ -187,11 +190,10 @@ def reproduce(
 ) -> None:
     """Train a run's configuration again and compare the scores; exit code 6 if they differ."""
     from lsml.cli.output import Reporter
-    from lsml.study.trial import train_trial
     from lsml.workflows.retrain import reproduce as job
 
     with Reporter() as reporter:
-        found = job(run_id, train_trial, data=data, listener=reporter)
+        found = job(run_id, data=data, listener=reporter)
     if json:
         record = {
             "run_id": found.run_id,

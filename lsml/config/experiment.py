@@ -56,6 +56,8 @@ class Experiment(Section):
         folds = self.data.folds
         if self.study.confirm and folds is None:
             raise ConfigError("study.confirm", "confirms in folds, and there are none", "give data.folds too")
+        if self.study.final != "folds" and folds is None:
+            raise ConfigError("study.final", "says what is made of folds, and there are none", "give data.folds too")
         if self.study.keep_probabilities and folds is not None:
             why = "data.folds leaves no model of each trial that an ensemble could be made of"
             raise ConfigError("study.keep_probabilities", why, "leave out one of them")

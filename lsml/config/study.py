@@ -298,11 +298,16 @@ class StudySettings(Section):
     )
     confirm: int = field(
         0,
-        "best trials that are trained again with a new seed, beside the base configuration, which is "
-        "registered unless one of them is better; needs data.folds",
+        "best trials that are trained again in other folds and with a new seed, beside the base configuration, which "
+        "is registered unless one of them is ahead of it by more than chance; needs data.folds",
         unit="trials",
         ge=0,
         le=100,
+    )
+    final: Literal["folds", "refit"] = field(
+        "folds",
+        "what a study in folds registers: the mean of the networks of all its folds, or one network that is then "
+        "trained on all patches",
     )
     second_objective: Literal["none", "parameters", "latency"] = field(
         "none",

@@ -323,3 +323,8 @@ class FoldedData(NamedTuple):
     def steps(self, config: TrainConfig) -> Steps:
         """Every fold of every repeat."""
         return Steps("fold", self.folds * self.repeats)
+
+
+def in_partition(data: StudyData, partition: int) -> StudyData:
+    """The same patches in other folds, see `lsml.data.regions.fold_indices`; without folds, as they are."""
+    return data._replace(partition=partition) if isinstance(data, FoldedData) else data

@@ -11,6 +11,7 @@ from lsml.scoring.bootstrap import Difference, Interval, with_interval
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import PooledCounts
 from lsml.scoring.regions import RegionScore
+from lsml.scoring.selection import CorrectedScore
 
 if TYPE_CHECKING:
     import pandas
@@ -80,7 +81,8 @@ class TuneResult:
     Attributes:
         best_run_id: the run whose model is registered.
         best_value: F1 of its configuration, pooled over the pixels of validation or of all folds, in 0..1.
-        label: where that configuration comes from, such as `trial 3` or `base`.
+        label: where that configuration comes from, such as `trial 3` or `base`, or the name of a baseline that is
+            registered.
         standings: how all configurations and baselines did in the folds, the registered one first; empty where there
             are no folds.
         baselines: those baselines, or how they did on the validation patches.
@@ -93,6 +95,8 @@ class TuneResult:
         cost: the metric that is the second objective; None where there is one objective.
         limit: the highest value of it that may be registered; None for any.
         front: with two objectives the Pareto front, the best F1 first.
+        network: the best configuration where a baseline is registered in its place; its `reason` says why.
+        corrected: `best_value` without what choosing added; None of studies of an older lsml.
         trials: a record of each attempt at a trial of the search, as `to_frame` has them.
     """
 
@@ -113,7 +117,21 @@ class TuneResult:
     limit: float | None = None
     front: Sequence[FrontTrial] = ()
     baselines: Sequence[Standing] = ()
+    network: Standing | None = None
+    corrected: CorrectedScore | None = None
     trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
+
+    @property
+    def folded(self) -> bool:
+        """Whether its patches were scored in folds."""
+        return bool(self.standings)
+
+    def describe_score(self) -> str:
+        """The score of what is registered, with and without what choosing added to it."""
+        text = f"{'out-of-fold' if self.folded else 'validation'} F1 {self.best_value:.4f} (pooled over pixels)"
+        if found := self.corrected:
+            text += f"; {found.describe()}"
+        return text
 
     @property
     def scored_run_id(self) -> str:
@@ -139,6 +157,9 @@ class TuneResult:
         values = dict(record)
         if "champions" in values:
             values["best_per_architecture"] = values.pop("champions")
+        if corrected := values.get("corrected"):
+            value, drop, interval, trials = corrected
+            values["corrected"] = CorrectedScore(value, drop, Interval(*interval), trials)
         return cls(**values)
 
 
@@ -278,7 +299,7 @@ class StudyFacts:
         rivals: what it is compared with, scored in the same way: the base configuration, the next best, baselines.
         cost_unit: of the second objective; None where there is one objective.
         limit: the highest value of it that may be registered; None for any.
-        front, standings, best_per_architecture: as in `TuneResult`.
+        front, standings, best_per_architecture, network, corrected: as in `TuneResult`.
         openings: of the test split, in the order of time.
     """
 
@@ -306,6 +327,8 @@ class StudyFacts:
     front: Sequence[FrontTrial] = ()
     standings: Sequence[Standing] = ()
     best_per_architecture: Sequence[ArchitectureBest] = ()
+    network: Standing | None = None
+    corrected: CorrectedScore | None = None
     tests: Sequence[EvaluatedRun] = ()
     openings: Sequence[Mapping[str, str | None]] = ()
 
@@ -323,6 +346,14 @@ class StudyFacts:
         """How many trials are in each state, such as `5 complete, 1 pruned`."""
         states = [trial.state for trial in self.counted]
         return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+    def describe_choice(self) -> list[tuple[str, str]]:
+        """The score without what choosing added, and which network a baseline stands for, as far as there are such."""
+        listed = [("F1", self.corrected.describe())] if self.corrected else []
+        if self.network:
+            listed.append(("Best network", f"{self.network['what']}, run {self.network['run_id']}"))
+            listed.append(("Why not registered", self.network["reason"]))
+        return listed
 
     def describe_scored_patches(self) -> str:
         """Which patches the best was scored on, and how many they are."""

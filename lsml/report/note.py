@@ -55,13 +55,6 @@ def study_note(
 
 
 def _registered(result: TuneResult) -> str:
-    model = f"`{result.model}/{result.version}`"
-    if result.standings:
-        return (
-            f"**F1 {result.best_value:.4f}** over all out-of-fold pixels, by the configuration of {result.label}; "
-            f"trained on all patches in run `{result.best_run_id}`, registered as {model}."
-        )
-    return (
-        f"**Best validation F1 {result.best_value:.4f}** (pooled over pixels) in {result.label}, run "
-        f"`{result.best_run_id}`, registered as {model}."
-    )
+    found = f"**{result.describe_score()}**: {result.label}, run `{result.best_run_id}`, registered as "
+    instead = f" {result.network['reason']} of {result.network['what']}." if result.network else ""
+    return f"{found}`{result.model}/{result.version}`.{instead}"

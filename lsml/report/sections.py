@@ -50,7 +50,7 @@ def _answer(facts: StudyFacts) -> PageSection:
         why = "No trial has completed, so there is no score yet."
         return PageSection("answer", "Answer", paragraphs=[why], facts=[("State", facts.state)])
     listed = [("Registered", facts.registered or "nothing yet"), ("State", facts.state)]
-    listed += [("Run", facts.best_run_id or best.run_id), ("Trials", facts.describe_counts())]
+    listed += [("Run", facts.best_run_id or best.run_id), ("Trials", facts.describe_counts()), *facts.describe_choice()]
     biased = "This score is optimistically biased: epoch, threshold and configuration were chosen on the same patches; "
     biased += "scores of the test split are below." if facts.tests else "the test split has not been opened."
     if best.counts is None:

@@ -61,7 +61,7 @@ class Table:
     @classmethod
     def of_standings(cls, standings: Sequence[Standing], title: str = "") -> "Table":
         """How the configurations and baselines of a study in folds did; the first is what it registered."""
-        return _ranked(title, "out-of-fold F1", "registered, trained on all patches", standings)
+        return _ranked(title, "out-of-fold F1", standings, standings[0]["run_id"])
 
     @classmethod
     def of_front(cls, front: Sequence[FrontTrial], unit: str, title: str = "") -> "Table":
@@ -152,20 +152,23 @@ class Table:
 def _baselines_table(result: TuneResult) -> Table:
     """What a study registered, and the baselines, on the same validation patches."""
     best = Standing(what=result.label, f1=result.best_value, run_id=result.best_run_id, reason="")
-    return _ranked("F1 pooled over all validation pixels", "validation F1", _REGISTERED, [best, *result.baselines])
+    compared = [result.network or best, *result.baselines]
+    return _ranked("F1 pooled over all validation pixels", "validation F1", compared, result.best_run_id)
 
 
-def _ranked(title: str, score: str, registered: str, standings: Sequence[Standing]) -> Table:
+def _ranked(title: str, score: str, standings: Sequence[Standing], registered: str | None) -> Table:
+    """The standings in their order; that of the run `registered` stands out."""
     rows = [
         [
             entry["what"],
             "failed" if entry["f1"] is None else f"{entry['f1']:.4f}",
-            entry["reason"] or ("" if place else registered),
+            _REGISTERED if entry["run_id"] == registered else entry["reason"],
             entry["run_id"] or "",
         ]
-        for place, entry in enumerate(standings)
+        for entry in standings
     ]
-    return Table(title, ["configuration or baseline", score, "", "run"], rows, frozenset([0]), wide=True)
+    marked = frozenset(place for place, entry in enumerate(standings) if entry["run_id"] == registered)
+    return Table(title, ["configuration or baseline", score, "", "run"], rows, marked, wide=True)
 
 
 def comparison_tables(

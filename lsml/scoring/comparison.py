@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -43,10 +43,26 @@ class PatchCounts(NamedTuple):
         Raises:
             ValueError: it is not such a table, is empty, or has a patch twice.
         """
-        rows = sorted(csv.DictReader(io.StringIO(text)), key=lambda row: str(row.get("id")))
+        return cls._of_rows(_rows(text))
+
+    @classmethod
+    def read_repeats(cls, text: str) -> list[Self]:
+        """Reads the tables of several repeats, told apart by their column `repeat`, from CSV text.
+
+        Raises:
+            ValueError: as of `read`.
+        """
+        by_repeat: dict[str | None, list[dict[str, str]]] = {}
+        for row in _rows(text):
+            by_repeat.setdefault(row.get("repeat"), []).append(row)
+        return [cls._of_rows(rows) for rows in by_repeat.values()]
+
+    @classmethod
+    def _of_rows(cls, rows: Iterable[Mapping[str, str]]) -> Self:
+        ordered = sorted(rows, key=lambda row: str(row.get("id")))
         try:
-            ids = tuple(row["id"] for row in rows)
-            confusion = np.array([[int(row[column]) for column in _COLUMNS] for row in rows], np.int64)
+            ids = tuple(row["id"] for row in ordered)
+            confusion = np.array([[int(row[column]) for column in _COLUMNS] for row in ordered], np.int64)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no table of patches: {error}") from None
         if not ids or len(set(ids)) < len(ids):
@@ -102,6 +118,10 @@ def mean_f1_above(tables: Sequence[PatchCounts], references: Sequence[PatchCount
         return np.hstack([table.confusion for table in side])
 
     return difference(one_side(tables), one_side(references), mean)
+
+
+def _rows(text: str) -> Iterator[dict[str, str]]:
+    return csv.DictReader(io.StringIO(text))
 
 
 class ScoredModel(NamedTuple):

@@ -6,7 +6,7 @@ be ahead of the base by more than these patches could bring about by chance (`ch
 had looked at the same patches (`corrected`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +110,39 @@ def choose(candidates: Sequence[Candidate]) -> Selection:
         for number, (each, found) in enumerate(zip(tuned, ahead, strict=True))
     )
     return Selection(chosen + 1, tuple(compared))
+
+
+class AheadBaseline(NamedTuple):
+    """A baseline that is ahead of a network on the same patches.
+
+    Attributes:
+        label: names it.
+        ahead: its F1 above the network's.
+    """
+
+    label: str
+    ahead: Difference
+
+    def describe(self) -> str:
+        """`gradient boosting is ahead by +0.0500 (95 % interval +0.0100 to +0.0900)`."""
+        return f"{self.label} is ahead by {self.ahead.describe()}"
+
+
+def furthest_ahead(
+    network: Sequence[PatchCounts], baselines: Mapping[str, Sequence[PatchCounts]]
+) -> AheadBaseline | None:
+    """Of the baselines that are ahead of a network beyond the 95 % interval, the one with the highest F1; else None.
+
+    Args:
+        network: its tables, one a repeat.
+        baselines: their tables by name, in the same partitions.
+
+    Raises:
+        ValueError: they were not scored on the same patches equally often.
+    """
+    compared = [AheadBaseline(label, repeated_difference(tables, network)) for label, tables in baselines.items()]
+    ahead = [found for found in compared if found.ahead.is_ahead]
+    return max(ahead, key=lambda found: found.ahead.value, default=None)
 
 
 class CorrectedScore(NamedTuple):

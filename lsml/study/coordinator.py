@@ -59,6 +59,7 @@ class Stage:
         queue: what is to be done.
         function: what a worker runs for an attempt.
         steps: what an attempt reports if nothing ends it early.
+        data: on which patches, and how they are scored.
         keep_probabilities: whether its attempts hand over their probabilities of the validation patches.
     """
 
@@ -67,6 +68,7 @@ class Stage:
     queue: TrialQueue
     function: Callable[[Attempt], TrialFunction]
     steps: Callable[[Attempt], Steps]
+    data: StudyData
     keep_probabilities: bool = False
 
 
@@ -88,14 +90,13 @@ class Coordinator:
         workers: Workers,
         recorder: _Recorder,
         listener: _ProgressListener,
-        data: StudyData,
         max_failures: int,
         folder: Path,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self._stage, self._queue = stage, stage.queue
         self._workers, self._recorder, self._listener = workers, recorder, listener
-        self._data, self._max_failures, self._folder, self._patience = data, max_failures, folder, patience
+        self._max_failures, self._folder, self._patience = max_failures, folder, patience
         self._out: dict[int, tuple[Attempt, str]] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
         self._writes: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
@@ -162,7 +163,7 @@ class Coordinator:
         self._queue.remember_run(attempt, run_id)
         self._out[attempt.number] = (attempt, run_id)
         self._listener.trial_started(attempt, self._stage.steps(attempt))
-        task = TrialTask(attempt.config, self._data, self._checkpoint(attempt), self._stage.keep_probabilities)
+        task = TrialTask(attempt.config, self._stage.data, self._checkpoint(attempt), self._stage.keep_probabilities)
         self._workers.submit(attempt.number, self._stage.function(attempt), task, address)
 
     def _check_alive(self, alive: bool) -> None:

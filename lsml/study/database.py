@@ -85,6 +85,11 @@ class AttemptRecord:
         return costs.get(metric)
 
     @property
+    def has_model(self) -> bool:
+        """Whether the run of a complete attempt has a model."""
+        return bool(self.trial.user_attrs.get(Attribute.MODEL))
+
+    @property
     def threshold(self) -> float:
         """The probability from which a pixel counts as landslide, of a complete trial."""
         return float(self.trial.user_attrs[Attribute.THRESHOLD])

@@ -8,7 +8,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,6 +38,7 @@ from lsml.config.study import (
 )
 from lsml.data.splits import StudyData
 from lsml.report.facts import Standing
+from lsml.scoring.selection import CorrectedScore
 from lsml.study.database import AttemptRecord, CountedStudy
 
 
@@ -50,7 +51,10 @@ class Choice:
         value: F1 of its configuration, in 0..1.
         label: where the configuration comes from, such as `trial 3` or `base`.
         standings: how all did in the folds, the chosen one first; empty where there are no folds.
-        baselines: how the baselines did, scored on the same patches as the trials.
+        baselines: how the baselines did, scored on the same patches.
+        network: the best configuration where a baseline is chosen in its place; its `reason` says why.
+        corrected: `value` without what choosing added.
+        behind: runs of the best of each architecture that a baseline is ahead of, and by how much.
     """
 
     run_id: str
@@ -58,6 +62,9 @@ class Choice:
     label: str
     standings: tuple[Standing, ...] = ()
     baselines: tuple[Standing, ...] = ()
+    network: Standing | None = None
+    corrected: CorrectedScore | None = None
+    behind: Mapping[str, str] = field(default_factory=dict)
 
 
 def study_spec(experiment: Experiment, data: StudyData, weights: Mapping[str, str]) -> dict[str, Any]:
@@ -78,6 +85,7 @@ def study_spec(experiment: Experiment, data: StudyData, weights: Mapping[str, st
             **({} if settings.cost is None else {"second_objective": settings.second_objective}),
         },
         "confirm": settings.confirm,
+        **({} if settings.final == "folds" else {"final": settings.final}),
         # Left out where there is none, so that studies from before there were such files resume.
         **({"weights file": dict(weights)} if weights else {}),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lsml.config.schema import TrainConfig
 from lsml.data.pack import PackedSplit
 from lsml.data.sensor import BLUE, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE
 from lsml.data.splits import FoldedData, Split, Steps, StudyData, TrainingData
@@ -70,22 +71,22 @@ def _trained(task: TrialTask, report: Report) -> TrialOutcome:
 def confirm_trial(task: TrialTask, report: Report) -> TrialOutcome:
     """Trains the task's configuration in folds as `train_trial` does; its model is the mean of all folds' networks.
 
-    `value` is F1 over the pixels of all repeats, as in `train_trial`, at a threshold of its own, which is that of the
-    table of repeats too: `val_repeats_threshold`. The model says the mean of several networks: so its threshold and
-    temperature, and the tables of patches and of pixels, are of each pixel's mean probability over repeats, by the
-    networks that did not train on it. That has the F1 `val_averaged_f1`, at the threshold `val_raw_threshold`.
+    The model says the mean of several networks: so `value`, its threshold and temperature, and the tables of patches
+    and of pixels are of each pixel's mean probability over repeats, by the networks that did not train on it. F1 over
+    the pixels of all repeats, which is `value` of `train_trial`, is `val_repeats_f1`, at a threshold of its own, which
+    is that of the table of repeats too: `val_repeats_threshold`.
 
     Raises:
         TrainingDiverged: the loss left the finite numbers.
         OutOfMemory: the configuration does not fit.
     """
-    return within_memory(lambda: _confirmed(task, report), task.config)
+    return within_memory(lambda: _confirmed(task.config, task, report), task.config)
 
 
-def _confirmed(task: TrialTask, report: Report) -> TrialOutcome:
+def _confirmed(config: TrainConfig, task: TrialTask, report: Report) -> TrialOutcome:
     from lsml.training.network import KeptNetwork
 
-    learner = KeptNetwork(task.config)
+    learner = KeptNetwork(config)
     return _with_model(learner, task, report, lambda result: learner.mean(result.networks))
 
 
@@ -143,11 +144,10 @@ def _pixel_baseline_trial(task: TrialTask, report: Report, *, kind: "Kind" = "re
 
 
 def _public_recipe_trial(task: TrialTask, report: Report) -> TrialOutcome:
-    """Cross-validates the six-input U-Net of public notebooks."""
+    """Cross-validates the six-input U-Net of public notebooks, as `confirm_trial`."""
     from lsml.config.schema import PUBLIC_RECIPE
-    from lsml.training.network import Network
 
-    return _cross_validated(Network(PUBLIC_RECIPE), task, report)
+    return within_memory(lambda: _confirmed(PUBLIC_RECIPE, task, report), PUBLIC_RECIPE)
 
 
 _RULE, _PUBLIC_RECIPE = "NDVI and slope threshold", "six-input U-Net of public notebooks"
@@ -265,12 +265,15 @@ def _with_model(
         Metric.VAL_RAW_THRESHOLD: raw_threshold,
         Metric.VAL_REPEATS_THRESHOLD: result.threshold,
     }
-    averaged = {Metric.VAL_AVERAGED_F1: evaluation.metrics["f1"], **thresholds, **_calibration(calibration)}
+    metrics = evaluation.counts.validation_metrics()
+    averaged = {**metrics, **thresholds, **_calibration(calibration), **_object_scores(evaluation)}
     return replace(
         outcome,
+        value=metrics[OBJECTIVE],
         threshold=calibration.threshold,
         temperature=calibration.temperature,
-        metrics={**outcome.metrics, **averaged},
+        metrics={**outcome.metrics, **averaged, Metric.VAL_REPEATS_F1: outcome.value},
+        epoch_seconds=result.epoch_seconds,
         model=export(model, pack.sensor.with_typical(pack.statistics.median)),
         costs=costs(model, pack.batch([0])[0]),
         panels=validation_panels(pack, result.mean_probability, raw_threshold),

@@ -152,6 +152,7 @@ class TrialQueue(ABC):
         trial.set_user_attr(Attribute.BEST_EPOCH, outcome.best_epoch)
         trial.set_user_attr(Attribute.STEPS, outcome.steps.total)
         trial.set_user_attr(Attribute.COSTS, dict(outcome.costs))
+        trial.set_user_attr(Attribute.MODEL, outcome.model.sha256 if outcome.model else "")
         self.study.tell(trial, self._values(outcome))
 
     def _values(self, outcome: TrialOutcome) -> list[float]:

@@ -210,6 +210,16 @@ class RunReader:
         except ValueError as error:
             raise DataError(f"run {self.id}", f"{TABLES[split]}: {error}", fix) from None
 
+    def repeats(self) -> Sequence[PatchCounts]:
+        """The pixels of validation patches or folds, one table a repeat; where there is none of those, `counts`.
+
+        Raises:
+            DataError: as of `counts`.
+            StorageError: MLflow cannot be asked.
+        """
+        text = self._text(Artifact.VALIDATION_REPEATS)
+        return PatchCounts.read_repeats(text) if text else [self.counts("validation")]
+
     def scored_model(self, split: ScoredSplit) -> ScoredModel:
         """The run's scores of that split, to be compared with those of others.
 

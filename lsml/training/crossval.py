@@ -18,9 +18,10 @@ that a pruner is shown after each fold.
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -48,11 +49,13 @@ class FoldOutcome(NamedTuple):
         grid_indices: uint16 `(n, H, W)`, probabilities of the held-out patches in their order, see
             `lsml.scoring.metrics.grid_index`.
         weights: of the network that predicted them, where the learner keeps it.
+        epoch_seconds: where the time of its epochs went, as `lsml.training.outcome.Laps.summary`; of a network alone.
     """
 
     history: Sequence[Metrics]
     grid_indices: np.ndarray
     weights: Sequence[np.ndarray] = ()
+    epoch_seconds: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
 
 class FoldNetwork(NamedTuple):
@@ -99,6 +102,7 @@ class CrossValidation:
         histories: each fold's metrics after each epoch, in the order of the steps.
         environment: the learner's.
         networks: of each fold, in the order of the steps; none where the learner keeps none.
+        epoch_seconds: of the last fold; empty where a checkpoint had it.
     """
 
     value: float
@@ -111,6 +115,7 @@ class CrossValidation:
     histories: tuple[tuple[Metrics, ...], ...]
     environment: dict[str, str]
     networks: tuple[FoldNetwork, ...] = ()
+    epoch_seconds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def probability(self, repeat: int, index: int) -> np.ndarray | None:
         """float32 `(H, W)`: the prediction for this patch by a fold that had not seen it; None where pruning
@@ -184,6 +189,7 @@ def cross_validate(
         histories=tuple(tally.histories),
         environment=environment,
         networks=tuple(networks),
+        epoch_seconds=outcome.epoch_seconds,
     )
 
 

@@ -86,7 +86,7 @@ class KeptNetwork(Network):
     def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
         """As that of a `Network`."""
         run = self._trained(data, seed, checkpoint)
-        return _outcome(run, data)._replace(weights=run.kept_weights)
+        return _outcome(run, data)._replace(weights=run.kept_weights, epoch_seconds=run.laps.summary())
 
     def mean(self, networks: Sequence[FoldNetwork]) -> keras.Model:
         """The mean of the folds' networks: stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`."""

@@ -102,7 +102,7 @@ class TrialOutcome:
         tables: CSV texts by file name.
         files: other contents by file name.
         costs: of a network, `parameters` and `latency_ms`, see `lsml.models.export.costs`.
-        epoch_seconds: where the time of the epochs went, as `Laps.summary`; empty of folds.
+        epoch_seconds: where the time of the epochs went, as `Laps.summary`; of folds, of the last.
     """
 
     value: float

@@ -24,9 +24,12 @@ from lsml.scoring.ensemble_selection import (
     select_ensemble,
 )
 from lsml.scoring.metrics import to_csv
+from lsml.scoring.selection import furthest_ahead
 from lsml.study.database import CountedStudy, load_study
 from lsml.study.trial import validation_panels
 from lsml.tracking.models import RegisteredModel, RunModel
+from lsml.tracking.reading import RunReader
+from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run, open_client
 from lsml.tracking.study import EnsembleRun, stored_probabilities
 from lsml.workflows.sources import RecordedData
@@ -53,6 +56,7 @@ class Ensemble(SelectedEnsemble):
         best_run_id: the run of the best trial alone, and `best_f1` its F1 on the same patches.
         parameters: all its weights.
         latency_ms: milliseconds per patch here, a measurement.
+        behind: which baseline of the study is ahead of it beyond the interval, and by how much; it has no alias then.
     """
 
     run_id: str
@@ -64,6 +68,7 @@ class Ensemble(SelectedEnsemble):
     best_f1: float
     parameters: int
     latency_ms: float
+    behind: str = ""
 
     def table(self, title: str) -> Table:
         """The members with their weights in the mean."""
@@ -119,8 +124,21 @@ def ensemble(
             Metric.BEST_F1: f"{run.data.metrics[Metric.BEST_F1]:.6f}",
             Tag.MEMBERS: selected.summary,
         }
-        version = RegisteredModel(client, registered).register(run.info.run_id, aliases=[Alias.ENSEMBLE], tags=tags)
-    return _answer(selected, run, registered, version, result)
+        behind = _behind(client, run, result)
+        if behind:
+            RunWriter(client, run.info.run_id).log_scores({}, {Tag.BEHIND: behind})
+        aliases = [] if behind else [Alias.ENSEMBLE]
+        version = RegisteredModel(client, registered).register(run.info.run_id, aliases=aliases, tags=tags)
+    return _answer(selected, run, registered, version, result, behind)
+
+
+def _behind(client: Client, run: Run, result: Mapping[str, Any]) -> str:
+    """Which of the study's baselines is ahead of the ensemble beyond the interval, and by how much; else empty."""
+    baselines = {str(each["what"]): each["run_id"] for each in result.get("baselines", ()) if each["run_id"]}
+    readers = {name: RunReader(client, find_run(client, run_id)) for name, run_id in baselines.items()}
+    counts = {name: [reader.counts("validation")] for name, reader in readers.items() if reader.has_table("validation")}
+    found = furthest_ahead([RunReader(client, run).counts("validation")], counts)
+    return found.describe() if found else ""
 
 
 def _candidates(
@@ -193,8 +211,11 @@ def _mean(client: Client, selected: SelectedEnsemble, progress: Progress) -> tup
     return export(mean, models[0].sensor), keras.backend.backend()
 
 
-def _answer(selected: SelectedEnsemble, run: Run, name: str, version: str, result: Mapping[str, Any]) -> Ensemble:
+def _answer(
+    selected: SelectedEnsemble, run: Run, name: str, version: str, result: Mapping[str, Any], behind: str
+) -> Ensemble:
     metrics = run.data.metrics
+    best = result.get("network") or {"run_id": result["best_run_id"], "f1": result["best_value"]}
     return Ensemble(
         **vars(selected),
         run_id=run.info.run_id,
@@ -202,8 +223,9 @@ def _answer(selected: SelectedEnsemble, run: Run, name: str, version: str, resul
         version=version,
         f1=metrics[Metric.BEST_F1],
         threshold=metrics[Metric.BEST_THRESHOLD],
-        best_run_id=result["best_run_id"],
-        best_f1=result["best_value"],
+        best_run_id=best["run_id"],
+        best_f1=best["f1"],
         parameters=int(metrics[Metric.PARAMETERS]),
         latency_ms=metrics[Metric.LATENCY],
+        behind=behind,
     )

@@ -8,15 +8,15 @@ from lsml.names import Alias, Artifact, Metric, State, Tag
 from lsml.report.facts import ArchitectureBest, TuneResult
 from lsml.report.note import study_note
 from lsml.scoring.metrics import to_csv
+from lsml.study.choice import ARCHITECTURE
 from lsml.study.database import CountedStudy
 from lsml.study.results import figures, front_trials, importances, trial_facts, trial_records
 from lsml.study.search import Choice
 from lsml.tracking.models import RegisteredModel
+from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run
 from lsml.tracking.study import StudyRun
 from lsml.tracking.ui import StudyPages, run_page, save_study_view, study_pages, ui_address
-
-_ARCHITECTURE = "model.architecture"
 
 
 def finalize(
@@ -33,11 +33,16 @@ def finalize(
     """
     settings = experiment.study
     tags = {Tag.STUDY: study, Tag.STUDY_RUN: parent.info.run_id}
-    score = {Metric.BEST_F1: f"{choice.value:.6f}"}
+    behind = {**choice.behind, **({str(choice.network["run_id"]): choice.network["reason"]} if choice.network else {})}
+    for run_id, why in behind.items():
+        RunWriter(client, run_id).log_scores({}, {Tag.BEHIND: why})
+    score = {Metric.BEST_F1: f"{choice.value:.6f}"} | (
+        {Metric.CORRECTED_F1: f"{choice.corrected.value:.6f}"} if choice.corrected else {}
+    )
     version = RegisteredModel(client, experiment.name).register(
         choice.run_id, aliases=[Alias.CANDIDATE], tags=tags | score
     )
-    best_per_architecture = [] if choice.standings else _register_best(client, search, experiment, tags)
+    best_per_architecture = [] if choice.standings else _register_best(client, search, experiment, choice, tags)
     best = search.best_complete(limit=settings.max_cost)
     assert best is not None
     searched = list(experiment.space.dimensions)
@@ -62,6 +67,8 @@ def finalize(
         limit=settings.max_cost,
         front=front_trials(search, choice.label),
         baselines=list(choice.baselines),
+        network=choice.network,
+        corrected=choice.corrected,
     )
     links = _links(pages, run_page(parent.info.experiment_id, choice.run_id))
     _fill_run(client, parent, result, experiment=experiment, search=search, best=best.params, links=links)
@@ -89,8 +96,12 @@ def _fill_run(
         links=links,
     )
     StudyRun(client, parent).log(
-        metrics={Metric.BEST_F1: result.best_value, **{f"trials_{state}": n for state, n in result.counts.items()}},
-        tags={Tag.BEST_RUN: result.best_run_id, Tag.REGISTERED: f"{result.model}/{result.version}"},
+        metrics=_metrics(result),
+        tags={
+            Tag.BEST_RUN: result.best_run_id,
+            Tag.REGISTERED: f"{result.model}/{result.version}",
+            **({Tag.NETWORK_RUN: str(result.network["run_id"])} if result.network else {}),
+        },
         note=note,
         texts={f"study/{name}": page for name, page in figures(search).items()}
         | {Artifact.TRIALS: to_csv(trial_records(search))},
@@ -98,13 +109,31 @@ def _fill_run(
     )
 
 
+def _metrics(result: TuneResult) -> dict[str, float]:
+    """Of the study's run."""
+    counts = {f"trials_{state}": float(count) for state, count in result.counts.items()}
+    metrics = {Metric.BEST_F1: result.best_value, **counts}
+    if found := result.corrected:
+        metrics |= {
+            Metric.CORRECTED_F1: found.value,
+            Metric.CORRECTED_LOW: found.interval.low,
+            Metric.CORRECTED_HIGH: found.interval.high,
+        }
+    return metrics
+
+
 def _register_best(
-    client: Client, search: CountedStudy, experiment: Experiment, tags: Mapping[str, str]
+    client: Client, search: CountedStudy, experiment: Experiment, choice: Choice, tags: Mapping[str, str]
 ) -> list[ArchitectureBest]:
-    """Registers the best of each architecture within `study.max_cost` under its name; the best first."""
+    """Registers the best of each architecture within `study.max_cost` under its name; the best first.
+
+    One that a baseline is ahead of is tagged so, and has no name in the registry.
+    """
     registered = []
-    for architecture, trial in search.best_by(_ARCHITECTURE, limit=experiment.study.max_cost).items():
+    for architecture, trial in search.best_by(ARCHITECTURE, limit=experiment.study.max_cost).items():
         run_id, f1 = str(trial.run_id), trial.f1 or 0.0
+        if run_id in choice.behind:
+            continue
         scored = {**tags, Metric.BEST_F1: f"{f1:.6f}"}
         version = RegisteredModel(client, experiment.name).register(run_id, aliases=[architecture], tags=scored)
         registered.append(

@@ -19,13 +19,12 @@ from lsml.names import Role, State, Tag
 from lsml.scoring.bootstrap import Difference
 from lsml.scoring.comparison import ScoredModel, ScoreKind
 from lsml.scoring.promotion_policy import Decision, decide, repeat_seed
-from lsml.study.trial import train_trial
 from lsml.tracking.models import RegisteredModel, RunModel, registered_run
 from lsml.tracking.reading import RunReader
 from lsml.tracking.runs import retrainings_of
 from lsml.tracking.store import Client, Run, find_run, open_client, study_of
 from lsml.tracking.study import model_run, register_run, scored_run
-from lsml.workflows.retrain import Retraining
+from lsml.workflows.retrain import Retraining, trained_by
 from lsml.workflows.sources import Listener, RecordedData
 from lsml.workspace import exclusively, lock_file
 
@@ -191,7 +190,7 @@ def _repeats(
             tags={},
             scores={},
         )
-        run_id = training.run(client, train_trial, steps=patches.steps(training.config), listener=listener)
+        run_id = training.run(client, trained_by(scored), steps=patches.steps(training.config), listener=listener)
         models.append(_contender(client, find_run(client, run_id)).scores)
     return models
 
@@ -199,7 +198,12 @@ def _repeats(
 def _decide(
     client: Client, challenger: _Contender, again: list[ScoredModel], model: RegisteredModel, before: str | None
 ) -> Decision:
-    """By the promotion policy, with the champion's own repeats where the challenger has some."""
+    """By the promotion policy, with the champion's own repeats where the challenger has some.
+
+    A network that a baseline of its own study is ahead of is refused.
+    """
+    if behind := challenger.run.data.tags.get(Tag.BEHIND):
+        return Decision(False, 0.0, f"worse than a baseline of its study: {behind}")
     if before is None:
         return decide(challenger.scores, None)
     version = model.version(before)

@@ -102,6 +102,8 @@ class _Reader:
             front=(result and result.front) or front_trials(self._search, result.label if result else ""),
             standings=result.standings if result else (),
             best_per_architecture=result.best_per_architecture if result else (),
+            network=result.network if result else None,
+            corrected=result.corrected if result else None,
             tests=self._study.evaluated_runs(),
             openings=[opening._asdict() for opening in Ledger.of_run(self._client, parent).openings()],
         )

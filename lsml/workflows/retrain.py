@@ -12,6 +12,7 @@ from lsml.data.splits import Steps, StudyData
 from lsml.errors import ConfigError, ModelError
 from lsml.models.pretrained import identity, provenance
 from lsml.names import Metric, Role, State, Tag
+from lsml.study.trial import confirm_trial, train_trial
 from lsml.tracking.reading import raw_threshold
 from lsml.tracking.runs import RunWriter, TrainingRun, final_scores, retrainings_of
 from lsml.tracking.store import Client, Run, find_run, open_client
@@ -148,13 +149,17 @@ class Reproduction:
         }
 
 
-def reproduce(run_id: str, function: TrialFunction, *, data: Path | None, listener: Listener) -> Reproduction:
+def trained_by(run: Run) -> TrialFunction:
+    """What trained the network or networks of a run: with the mean of its folds' networks as model, or without."""
+    return confirm_trial if f"{Metric.BEST}{Metric.VAL_REPEATS_F1}" in run.data.metrics else train_trial
+
+
+def reproduce(run_id: str, *, data: Path | None, listener: Listener) -> Reproduction:
     """Trains the configuration of a run with its seed on the patches that it had; nothing is written into MLflow.
 
     A trial that was pruned is stopped after as many epochs or folds.
 
     Args:
-        function: trains it.
         data: the folder of the patches, where they have moved.
 
     Raises:
@@ -174,7 +179,7 @@ def reproduce(run_id: str, function: TrialFunction, *, data: Path | None, listen
         listener.show_step("reproducing", event.step, patches.steps(config), event.metrics)
         return event.step != pruned_after
 
-    outcome = function(TrialTask(config, patches, checkpoint=None), report)
+    outcome = trained_by(run)(TrialTask(config, patches, checkpoint=None), report)
     scores, metrics = (_before_scaling(each) for each in (final_scores(outcome), run.data.metrics))
     recorded = {name: metrics[name] for name in scores if name in metrics}
     then = {name: run.data.tags.get(f"{Tag.PREFIX}{name}", "") for name in _ENVIRONMENT}

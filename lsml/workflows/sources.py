@@ -16,7 +16,7 @@ from lsml.config.study import DataEntry, SyntheticData
 from lsml.data.holdout import training_splits
 from lsml.data.quality import admit, look_at_masks, look_at_split
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
-from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData
+from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData, in_partition
 from lsml.data.synthetic import synthesize
 from lsml.errors import ConfigError, DataError, LsmlError, ModelError
 from lsml.models.pretrained import FIELDS, check_suits, identity, read
@@ -175,6 +175,7 @@ class RecordedData:
         tags, root = self.tags, self.root
         folds = int(tags[Tag.DATA_FOLDS]) if Tag.DATA_FOLDS in tags else None
         patches = _prepare(root, pack_cache(), folds, int(tags.get(Tag.DATA_REPEATS, 1)), progress)
+        patches = in_partition(patches, int(tags.get(Tag.DATA_PARTITION, 0)))
         now = {f"{Tag.DATA}{name}": str(value) for name, value in patches.identity.items()}
         told = (Tag.DATA_TRAIN, Tag.DATA_VALIDATION, Tag.DATA_REGIONS)
         others = [name.rpartition(".")[2] for name in told if tags.get(name) != now.get(name)]

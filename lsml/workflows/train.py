@@ -7,10 +7,10 @@ from typing import Literal
 from lsml.config.experiment import Experiment
 from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig, with_values
-from lsml.data.splits import Steps, StudyData, WholeData
+from lsml.data.splits import FoldedData, Steps, StudyData, WholeData
 from lsml.errors import ConfigError
 from lsml.names import Metric, Role, State, Tag
-from lsml.study.trial import refit_trial, train_trial
+from lsml.study.trial import confirm_trial, refit_trial, train_trial
 from lsml.tracking.reading import raw_threshold
 from lsml.tracking.runs import TrainingRun
 from lsml.tracking.store import Run, find_run, open_client, study_of
@@ -46,7 +46,7 @@ def train(
 ) -> TrainResult:
     """Trains the experiment's base configuration once and logs it to MLflow; nothing is registered.
 
-    With folds, it is trained once a fold, and then on all patches, which gives the model.
+    With folds, it is trained once a fold and repeat; the model is the mean of all these networks.
 
     Args:
         experiment: of `lsml.load_experiment`.
@@ -96,26 +96,14 @@ def _check_gpu() -> None:
 
 
 def _train(task: TrialTask, data: StudyData, run: TrainingRun, listener: Listener) -> TrialOutcome:
-    """One training; with folds, followed by one on all patches, which gives the model."""
+    """One training; in folds, of which the mean of all networks is the model."""
 
     def report(event: StepEvent) -> bool:
         run.step(event.step, event.metrics)
         listener.show_step("training", event.step, data.steps(task.config), event.metrics)
         return True
 
-    outcome = train_trial(task, report)
-    if outcome.model is not None:
-        return outcome
-    summary = CvSummary(outcome.value, outcome.threshold, outcome.best_epoch, outcome.temperature)
-
-    def show(event: StepEvent) -> bool:
-        listener.show_step("training on all patches", event.step, Steps("epoch", summary.epochs), event.metrics)
-        return True
-
-    refitted = refit_trial(task, show, summary=summary)
-    metrics = {**outcome.metrics, **refitted.metrics}
-    seconds = refitted.epoch_seconds
-    return replace(outcome, model=refitted.model, threshold=refitted.threshold, metrics=metrics, epoch_seconds=seconds)
+    return (confirm_trial if isinstance(data, FoldedData) else train_trial)(task, report)
 
 
 On = Literal["train+valid"]
@@ -216,7 +204,7 @@ def _check_refittable(run: Run) -> None:
     if Tag.DATA_FOLDS in tags:
         raise ConfigError(
             name,
-            "cross-validated: its registered model was trained on all patches already",
+            "cross-validated: its registered model has seen all patches already",
             "lsml evaluate or lsml promote takes that model as it is",
         )
     role, state = tags.get(Tag.ROLE, "unknown"), tags.get(Tag.STATE, "unknown")

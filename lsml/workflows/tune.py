@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsml.config.experiment import Experiment, check_name
-from lsml.data.splits import FoldedData, StudyData
+from lsml.data.splits import StudyData
 from lsml.errors import Interrupted, StudyError
 from lsml.names import Role
 from lsml.report.facts import TuneResult
+from lsml.study.choice import ScoredTables, choose_model
 from lsml.study.coordinator import Coordinator, Stage
 from lsml.study.results import trial_records
 from lsml.study.search import Choice, describe_engine, study_params, study_spec
-from lsml.study.stages import LaterStages, choose_best
+from lsml.study.stages import LaterStages
 from lsml.study.trial import FUNCTIONS
 from lsml.study.trial_queue import SearchQueue
 from lsml.study.workers import Workers
@@ -166,16 +167,14 @@ class _Study:
                 queue=self.queue,
                 function=lambda attempt: self.functions.search,
                 steps=lambda attempt: self.data.steps(attempt.config),
+                data=self.data,
                 keep_probabilities=self.experiment.study.keep_probabilities,
             )
         )
         later = LaterStages(
             self.experiment, self.data, self.name, self.storage, self.functions, runner.announce_and_run
         )
-        if isinstance(self.data, FoldedData):
-            return later.choose_in_folds(self.queue)
-        best = choose_best(self.queue, self.experiment.study, self.name)
-        return replace(best, baselines=later.score_baselines())
+        return choose_model(self.queue, later, _scored_tables(runner.client))
 
     def _open_run(self, client: "Client", workers: int) -> "StudyRun":
         from lsml.tracking.study import StudyRun
@@ -193,6 +192,18 @@ class _Study:
         )
         self.queue.parent_run_id = opened.run.info.run_id
         return opened
+
+
+def _scored_tables(client: "Client") -> ScoredTables:
+    from lsml.tracking.reading import RunReader
+    from lsml.tracking.store import find_run
+
+    def reader(run_id: str) -> RunReader:
+        return RunReader(client, find_run(client, run_id))
+
+    return ScoredTables(
+        patches=lambda run_id: reader(run_id).counts("validation"), repeats=lambda run_id: reader(run_id).repeats()
+    )
 
 
 @dataclass(frozen=True)
@@ -216,14 +227,13 @@ class _StageRunner:
 
         study, settings = self.study, self.study.experiment.study
         recorder = TrialRecorder(
-            self.client, self.parent, role=stage.role, study=study.name, data=study.data, root=str(study.root)
+            self.client, self.parent, role=stage.role, study=study.name, data=stage.data, root=str(study.root)
         )
         Coordinator(
             stage,
             workers=self.workers,
             recorder=recorder,
             listener=study.listener,
-            data=study.data,
             # A baseline that fails is shown as failed: it is not worth a study.
             max_failures=len(stage.queue.wanted()) + 1 if stage.role == Role.BASELINE else settings.max_failures,
             folder=study.folder,

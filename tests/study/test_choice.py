@@ -10,11 +10,11 @@ from lsml.errors import StudyError
 from lsml.report.facts import TuneResult
 from lsml.study.database import load_study
 from lsml.study.trial import FUNCTIONS as DEFAULTS
-from lsml.training.outcome import TrialFunctions
+from lsml.training.outcome import Report, TrialFunctions, TrialOutcome, TrialTask
 from lsml.workflows.tune import tune
 
 from .conftest import EXPERIMENT, client, runs
-from .sleeping import FUNCTIONS, LUCK, failing, refitting, sleeping
+from .sleeping import FUNCTIONS, LUCK, confirming, failing, refitting, sleeping, strong
 from .test_tune import STORAGE, Listener
 
 FOLDED = EXPERIMENT.replace("{path: unused}", "{path: unused, folds: 3, repeats: 2}").replace(
@@ -37,7 +37,7 @@ def run(path: Path, data: Path, functions: TrialFunctions = FUNCTIONS, **setting
 
 
 def test_a_tuned_configuration_that_wins_again_is_registered(experiment: Path, patches: Path) -> None:
-    """The best of four wins with the fresh seed too; the registered model is that of the refit on all patches.
+    """The best of four wins with the fresh seed too; the registered model is the mean of its networks in those folds.
 
     The sleeping trial's score is .3 + .3 weight - .2 dropout + .02 * 4 at its end; the base, .5 and .1, has .51.
     """
@@ -51,12 +51,18 @@ def test_a_tuned_configuration_that_wins_again_is_registered(experiment: Path, p
     assert (by_name["broken"]["f1"], by_name["broken"]["reason"]) == (None, "ValueError: loss is nan in epoch 2")
 
     registered = client().get_run(result.best_run_id)
-    assert registered.data.tags["lsml.role"] == "refit"
+    assert registered.data.tags["lsml.role"] == "confirm"
+    assert registered.data.tags["lsml.data.partition"] == "1"
     assert registered.data.metrics["best_val_f1"] == result.best_value
     assert client().get_model_version("kill-test", result.version).run_id == result.best_run_id
     (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
     assert parent.data.tags["lsml.best_run_id"] == result.best_run_id
     assert "| base configuration | 0.5100 |" in parent.data.tags["mlflow.note.content"]
+    # Nothing is added by choosing where every trial scores the same on each patch.
+    assert result.corrected is not None
+    assert (result.corrected.drop, result.corrected.trials) == (0, 4)
+    assert [result.corrected.value, *result.corrected.interval] == [pytest.approx(first["f1"], abs=1e-3)] * 3
+    assert parent.data.metrics["corrected_val_f1"] == result.corrected.value
 
 
 def test_those_confirmed_share_one_fresh_seed(experiment: Path, patches: Path) -> None:
@@ -65,12 +71,46 @@ def test_those_confirmed_share_one_fresh_seed(experiment: Path, patches: Path) -
     seeds = {role: {r.data.params["seed"] for r in runs() if r.data.tags["lsml.role"] == role} for role in ROLES}
     assert len(seeds["trial"]) == 4
     assert len(seeds["confirm"]) == 1
-    assert seeds["confirm"] == seeds["refit"]
     assert not seeds["confirm"] & seeds["trial"]
     assert len([r for r in runs() if r.data.tags["lsml.role"] == "confirm"]) == 3
 
 
-ROLES = ("trial", "confirm", "refit")
+ROLES = ("trial", "confirm")
+
+
+def test_a_baseline_that_is_ahead_is_registered_in_place_of_the_network(experiment: Path, patches: Path) -> None:
+    """.9 on every patch: by .1 or more above the network on each, so no draw of patches has it behind; exit 0."""
+    result = run(experiment, patches, replace(FUNCTIONS, baselines={"strong": strong}))
+    assert (result.label, result.best_value) == ("strong", 0.9)
+    assert result.network is not None
+    registered, network = (client().get_run(run_id) for run_id in (result.best_run_id, result.network["run_id"]))
+    assert registered.data.tags["lsml.role"] == "baseline"
+    assert client().get_model_version_by_alias("kill-test", "candidate").run_id == result.best_run_id
+    assert network.data.tags["lsml.role"] == "confirm"
+    assert network.data.tags["lsml.behind"].startswith("strong is ahead by +0.")
+    assert client().list_artifacts(network.info.run_id, "model") or network.outputs.model_outputs
+    (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
+    assert parent.data.tags["lsml.best_network_run_id"] == network.info.run_id
+
+
+def test_a_baseline_ahead_by_no_more_than_chance_is_not(experiment: Path, patches: Path) -> None:
+    """It has no model, or is not ahead beyond the interval: the network is registered."""
+    without_model = replace(FUNCTIONS, baselines={"strong": _without_model})
+    assert run(experiment, patches, without_model).network is None
+
+
+def _without_model(task: TrialTask, report: Report) -> TrialOutcome:
+    return replace(strong(task, report), model=None)
+
+
+def test_architectures_that_a_baseline_is_ahead_of_have_no_alias(folder: Path, patches: Path) -> None:
+    """With validation patches the baseline is the candidate, and no network has a name in the registry."""
+    path = folder / "experiment.yaml"
+    path.write_text(path.read_text().replace("space:", "space:\n  model.architecture: {choices: [unet, resnet_unet]}"))
+    result = run(path, patches, replace(FUNCTIONS, baselines={"strong": strong}), trials=3)
+    assert result.label == "strong"
+    assert client().get_registered_model("kill-test").aliases == {"candidate": 1}
+    assert result.best_per_architecture == []
 
 
 def test_a_lucky_configuration_is_not_registered(
@@ -84,13 +124,23 @@ def test_a_lucky_configuration_is_not_registered(
     assert [entry["f1"] for entry in result.standings[1:3]] == [0.1, 0.1]
 
 
-def test_without_confirmation_the_best_trial_is_trained_on_all_patches(experiment: Path, patches: Path) -> None:
-    """`confirm: 0` runs nothing again: one refit, of the best trial's configuration."""
+def test_without_confirmation_the_best_trial_alone_is_run_again(experiment: Path, patches: Path) -> None:
+    """`confirm: 0`: one run in other folds, of the best trial's configuration, which gives the model."""
     experiment.write_text(experiment.read_text().replace("confirm: 2", "confirm: 0"))
     result = run(experiment, patches)
     roles = [run.data.tags["lsml.role"] for run in runs()]
-    assert (roles.count("confirm"), roles.count("refit")) == (0, 1)
+    assert (roles.count("confirm"), roles.count("refit")) == (1, 0)
     assert [entry["what"] for entry in result.standings] == [result.label, "simple", "broken"]
+
+
+def test_a_final_refit_is_trained_on_all_patches(experiment: Path, patches: Path) -> None:
+    """`final: refit` registers one network more, with the threshold and the length of the folds'."""
+    experiment.write_text(experiment.read_text().replace("confirm: 2", "confirm: 1\n  final: refit"))
+    result = run(experiment, patches)
+    registered = client().get_run(result.best_run_id)
+    assert registered.data.tags["lsml.role"] == "refit"
+    assert registered.data.metrics["best_val_f1"] == result.best_value
+    assert result.standings[0]["run_id"] != result.best_run_id
 
 
 def test_more_trials_confirm_only_what_is_new(experiment: Path, patches: Path) -> None:
@@ -107,12 +157,13 @@ def test_more_trials_confirm_only_what_is_new(experiment: Path, patches: Path) -
 
 def test_a_study_whose_refit_fails_says_so_and_goes_on_later(experiment: Path, patches: Path) -> None:
     """Exit code 6 with the reason; the same command tries that again, and nothing else."""
-    broken = replace(DEFAULTS, search=sleeping, refit=_failing_refit, baselines={}, fold_baselines={})
+    experiment.write_text(experiment.read_text().replace("confirm: 2", "confirm: 2\n  final: refit"))
+    both = replace(DEFAULTS, search=sleeping, confirm=confirming, baselines={}, fold_baselines={})
+    broken = replace(both, refit=_failing_refit)
     with pytest.raises(StudyError, match="training on all patches failed: ValueError: loss is nan"):
         run(experiment, patches, broken)
     before = len(runs())
-    functions = replace(DEFAULTS, search=sleeping, refit=refitting, baselines={}, fold_baselines={})
-    result = run(experiment, patches, functions)
+    result = run(experiment, patches, replace(both, refit=refitting))
     assert len(runs()) == before + 1
     assert client().get_run(result.best_run_id).info.run_name.endswith(".2")
 

@@ -39,7 +39,6 @@ def test_a_study_without_a_living_worker_stops_and_names_the_log(tmp_path: Path)
         workers=NoWorkers(),  # type: ignore[arg-type]
         recorder=recorder,  # type: ignore[arg-type]
         listener=SimpleNamespace(),  # type: ignore[arg-type]
-        data=None,  # type: ignore[arg-type]
         max_failures=5,
         folder=tmp_path,
         patience=0.05,
@@ -115,11 +114,10 @@ def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
     )
     ignore = lambda *_: None  # noqa: E731
     coordinator = Coordinator(
-        SimpleNamespace(queue=queue, function=ignore, steps=ignore, keep_probabilities=False),  # type: ignore[arg-type]
+        SimpleNamespace(queue=queue, function=ignore, steps=ignore, data=None, keep_probabilities=False),  # type: ignore[arg-type]
         workers=workers,  # type: ignore[arg-type]
         recorder=recorder,  # type: ignore[arg-type]
         listener=SimpleNamespace(trial_started=ignore, trial_step=ignore, trial_ended=ignore),  # type: ignore[arg-type]
-        data=None,  # type: ignore[arg-type]
         max_failures=5,
         folder=tmp_path,
     )
