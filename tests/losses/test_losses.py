@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from lsml.errors import ConfigError
 from lsml.losses import CompoundLoss, components
 from lsml.losses.pixelwise import focal
 from lsml.losses.region import dice, soft_jaccard, tversky
+from tests import warm
 from tests.processes import environment
 
 LN2 = math.log(2)
@@ -256,36 +256,10 @@ def test_components_are_float32_under_bfloat16(name: str) -> None:
     assert float(loss) == pytest.approx(_defined(name, truth, rounded), rel=1e-5)
 
 
-GRADIENTS = """
-import json, sys
-import keras, numpy as np
-from lsml.config.schema import LossConfig
-from lsml.losses import CompoundLoss
-
-truth, logits = np.load("truth.npy"), np.load("logits.npy")
-
-class Shift(keras.layers.Layer):
-    def build(self, shape):
-        self.by = self.add_weight(shape=logits.shape, initializer="zeros")
-    def call(self, given):
-        return given + self.by
-    def compute_output_shape(self, shape):
-        return shape
-
-for name, (weights, xla) in json.load(open("losses.json")).items():
-    network = keras.Sequential([keras.Input(logits.shape[1:]), Shift()])
-    network.compile(keras.optimizers.SGD(1.0), CompoundLoss(LossConfig(**weights)), jit_compile=xla)
-    network.train_on_batch(logits, truth)
-    np.save(name + ".npy", -np.asarray(network.weights[0]))
-"""
-"""One step of plain descent with rate 1 from a shift of 0: the shift is then the negative gradient."""
-
-
 @pytest.fixture(scope="module", params=["tensorflow", "jax"])
 def gradients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with truth, logits, and the gradients that a backend trains with, a file for each loss."""
-    python = sys.executable if request.param == "tensorflow" else os.environ.get("LSML_JAX_PYTHON")
-    if not python:
+    if request.param == "jax" and "LSML_JAX_PYTHON" not in os.environ:
         pytest.skip("LSML_JAX_PYTHON names no Python of an environment with JAX; `make test` makes one")
     folder = tmp_path_factory.mktemp(request.param)
     truth, logits = _random(2, 8, 8)
@@ -293,14 +267,18 @@ def gradients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     truth[0, 0, :4, 0] = [0, 1, 1, 0]
     np.save(folder / "truth.npy", truth)
     np.save(folder / "logits.npy", logits)
-    alone = {name: (_only(name).model_dump(), request.param == "jax") for name in LOSS_COMPONENTS}
+    alone = {name: _only(name).model_dump() for name in LOSS_COMPONENTS}
     equal = dict.fromkeys(LOSS_COMPONENTS, 1.0)
-    compiled = {"all": (equal, True), "mined": (equal | {"ohem_fraction": 0.25}, True)}
-    (folder / "losses.json").write_text(json.dumps(alone | compiled))
+    compound = {"all": equal, "mined": equal | {"ohem_fraction": 0.25}}
+    # Under JAX nothing is computed but what XLA has compiled.
+    networks = [(False, alone), (True, compound)] if request.param == "tensorflow" else [(True, alone | compound)]
+    (folder / "losses.json").write_text(json.dumps(networks))
     env = environment(KERAS_BACKEND=request.param, CUDA_VISIBLE_DEVICES="-1")
-    done = subprocess.run(
-        [python, "-c", GRADIENTS], cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
-    )
+    if request.param == "tensorflow":
+        done = warm.run_module("tests.losses.gradients", folder=folder, env=env, timeout=300)
+    else:
+        command = [os.environ["LSML_JAX_PYTHON"], "-m", "tests.losses.gradients"]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return folder
 

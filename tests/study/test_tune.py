@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dask
 import psutil
 import pytest
 
@@ -100,22 +99,22 @@ class Eavesdropper(Listener):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: set[str] = set()
+        self.heard: set[tuple[int, str]] = set()
 
     def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
         own = psutil.Process()
         for process in [own, *own.children(recursive=True)]:
             found = process.net_connections(kind="inet")
-            self.heard |= {place.laddr.ip for place in found if place.status == psutil.CONN_LISTEN}
+            self.heard |= {(process.pid, place.laddr.ip) for place in found if place.status == psutil.CONN_LISTEN}
 
 
 def test_a_study_listens_on_loopback_only(folder: Path, patches: Path) -> None:
     """Scheduler, nanny and worker: nothing that another machine could reach."""
     listener = Eavesdropper()
-    # A fork of the warmed-up process is no child of this one.
-    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
-        run(patches, sleeping, listener, trials=1)
-    assert listener.heard == {"127.0.0.1"}
+    run(patches, sleeping, listener, trials=1)
+    assert {address for _, address in listener.heard} == {"127.0.0.1"}
+    # This process, with the scheduler and the nanny, and the worker.
+    assert len({pid for pid, _ in listener.heard}) == 2
 
 
 def test_workers_share_out_the_cores(folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
