@@ -17,7 +17,7 @@ from lsml.losses import CompoundLoss
 from lsml.models.encoders import encoders
 from lsml.models.ensemble import MembersLoss
 from lsml.models.export import export, load_bytes
-from lsml.models.unet import SupervisedLoss, build_model, build_network, build_networks
+from lsml.models.unet import SupervisedLoss, build_model, build_networks
 from lsml.training.optimizer import PacedAdamW
 from tests.bands import N_BANDS, SENSOR
 from tests.processes import WITHOUT_LSML
@@ -149,10 +149,16 @@ assert "lsml" not in sys.modules
 """
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def config(request: pytest.FixtureRequest) -> TrainConfig:
     """One configuration of each network."""
     return with_values(TrainConfig(), NETWORKS[request.param])
+
+
+@pytest.fixture(scope="module")
+def model(config: TrainConfig, statistics: BandStatistics) -> keras.Model:
+    """Its network from bands to probabilities, as it starts; nobody may change it."""
+    return build_model(config, statistics)
 
 
 def _bands(*size: int) -> np.ndarray:
@@ -189,9 +195,8 @@ def test_finding_the_encoders_loads_no_keras() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_probabilities_have_the_shape_of_the_patches(config: TrainConfig, statistics: BandStatistics) -> None:
+def test_probabilities_have_the_shape_of_the_patches(model: keras.Model) -> None:
     """Any height and width that 2**depth divides give as many float32 probabilities in 0..1."""
-    model = build_model(config, statistics)
     for size in ((2, 64, 64), (1, 32, 96)):
         probability = _answer(model, _bands(*size))
         assert probability.shape == (*size, 1)
@@ -207,7 +212,7 @@ def test_no_convolution_of_single_pixels_has_a_stride(config: TrainConfig, stati
 
 
 def test_gradient_steps_lower_the_loss(config: TrainConfig, statistics: BandStatistics) -> None:
-    """Some steps on one batch, whose landslide is a brighter square, take off a tenth of the loss or more."""
+    """So many steps on one batch, whose landslide is a brighter square, or fewer, take off a tenth of the loss."""
     _, trained, members, _ = build_networks(with_values(config, {"model.dropout": 0.0}), statistics)
     loss = CompoundLoss(LossConfig())
     trained.compile(
@@ -224,7 +229,9 @@ def test_gradient_steps_lower_the_loss(config: TrainConfig, statistics: BandStat
     for _ in range(STEPS[config.model.normalization]):
         trained.reset_metrics()
         losses.append(float(trained.train_on_batch(bands, truth)))
-    assert losses[-1] < 0.9 * losses[0], losses
+        if losses[-1] < 0.9 * losses[0]:
+            return
+    pytest.fail(f"{losses}")
 
 
 def test_files_load_where_lsml_cannot_be_imported(statistics: BandStatistics, tmp_path: Path) -> None:
@@ -248,7 +255,7 @@ def test_files_load_where_lsml_cannot_be_imported(statistics: BandStatistics, tm
 
 
 @pytest.mark.parametrize("config", [name for name in NETWORKS if name not in STEMS], indirect=True)
-def test_bfloat16_ends_in_float32_logits(config: TrainConfig, statistics: BandStatistics) -> None:
+def test_bfloat16_ends_in_float32_logits(config: TrainConfig, model: keras.Model, statistics: BandStatistics) -> None:
     """Under mixed bfloat16 all convolutions but the last compute in it, and the output is the float32 network's.
 
     The tolerance is that of bfloat16's 8 bits in some dozen layers; networks of other weights lie .3 apart.
@@ -261,19 +268,20 @@ def test_bfloat16_ends_in_float32_logits(config: TrainConfig, statistics: BandSt
         assert last.name == member.layers[-1].name == "logits"
     assert keras.config.dtype_policy().name == "float32"
 
+    network.set_weights(model.get_weights())
     logits = _answer(network, _bands(1, 32, 32))
     assert logits.dtype == np.float32
-    model = build_model(config, statistics)
-    model.set_weights(network.get_weights())
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), _answer(model, _bands(1, 32, 32)), rtol=0, atol=0.05)
 
 
-def test_weights_derive_from_the_seed_alone(config: TrainConfig, statistics: BandStatistics) -> None:
+def test_weights_derive_from_the_seed_alone(
+    config: TrainConfig, model: keras.Model, statistics: BandStatistics
+) -> None:
     """Equal seeds give equal weights whatever was built in between, another seed gives others; no two layers share."""
-    first = build_network(config, statistics).get_weights()
+    first = model.get_weights()
     keras.utils.set_random_seed(99)
-    again = build_network(config, statistics).get_weights()
-    other = build_network(config.model_copy(update={"seed": 1}), statistics).get_weights()
+    again = build_model(config, statistics).get_weights()
+    other = build_model(config.model_copy(update={"seed": 1}), statistics).get_weights()
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
     drawn = [index for index, array in enumerate(first) if array.ndim == 4 and array.any()]
     assert not any(np.array_equal(first[index], other[index]) for index in drawn)
