@@ -1,5 +1,6 @@
 """What a study's report says, part by part; a part without data says why in a sentence or is left out."""
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from lsml.config.fields import Scalar, flatten, format_amount, format_value
@@ -78,14 +79,14 @@ def _describe_score(best: ScoredRun, counts: PatchCounts, split_protocol: str) -
 
 
 def _differences_table(best: ScoredRun, counts: PatchCounts, others: Mapping[str, PatchCounts]) -> Table:
-    rows = []
-    for name, other in others.items():
-        ahead = counts.f1_above(other)
-        f1 = other.scores()["f1"].value
-        verdict = "ahead" if ahead.interval.low > 0 else "behind" if ahead.interval.high < 0 else "no clear difference"
-        rows.append([name, f"{f1:.4f}", f"{ahead.value:+.4f}", ahead.interval.describe("+"), verdict])
-    columns = ["against", "F1", "difference", "95 % interval", ""]
-    return Table(f"How far {_article(best.name)} is ahead, the same patches resampled", columns, rows)
+    rows, ahead = [], {name: counts.f1_above(other) for name, other in others.items()}
+    for name, found in ahead.items():
+        f1, interval = others[name].scores()["f1"].value, found.interval
+        verdict = "ahead" if found.is_ahead else "behind" if interval.high < 0 else "no clear difference"
+        rows.append([name, f"{f1:.4f}", f"{found.value:+.4f}", interval.describe("+"), verdict])
+    told = statistics.median((found.interval.high - found.interval.low) / 2 for found in ahead.values())
+    title = f"How far {_article(best.name)} is ahead; these patches tell no less than about {told:.2f} apart"
+    return Table(title, ["against", "F1", "difference", "95 % interval", ""], rows)
 
 
 def _scores_picture(best: ScoredRun, others: Mapping[str, PatchCounts]) -> Picture:
@@ -391,10 +392,9 @@ def _trials(n: int) -> str:
 
 
 def _number(of: Sequence[object]) -> str:
-    return {1: "trial", 2: "two", 3: "three", 4: "four", 5: "five"}[len(of)]
+    return ("trial", "two", "three", "four", "five")[len(of) - 1]
 
 
 def _hours(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    hours, minutes = seconds / 3600, seconds / 60
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.1f} min" if minutes >= 1 else f"{seconds:.0f} s"

@@ -46,12 +46,16 @@ class ComparedCandidate(NamedTuple):
     Attributes:
         label: that of the candidate.
         ahead: its F1 above the base's, see `repeated_difference`.
-        why: why it was chosen or not, as the rest of a sentence.
+        why: why it was chosen or not.
     """
 
     label: str
     ahead: Difference
     why: str
+
+    def describe(self) -> str:
+        """`+0.0123 (-0.0012 to +0.0260) to the base: no clear difference`."""
+        return f"{with_interval(self.ahead.value, self.ahead.interval, '+')} to the base: {self.why}"
 
 
 class Selection(NamedTuple):
@@ -100,11 +104,9 @@ def choose(candidates: Sequence[Candidate]) -> Selection:
     best = max(better, key=lambda number: ahead[number].value)
     near = [number for number in better if _is_near(tuned[number], tuned[best])]
     chosen = min(near, key=lambda number: (tuned[number].parameters, tuned[number].differing, number))
-    reasons = dict.fromkeys(better, f"{_AHEAD}, but more than one standard error behind {tuned[best].label}")
-    reasons |= dict.fromkeys(near, f"{_AHEAD}, but not as simple as {tuned[chosen].label}")
-    reasons[chosen] = f"{_AHEAD}, and " + (
-        "the best" if chosen == best else f"the simplest within one standard error of {tuned[best].label}"
-    )
+    reasons = dict.fromkeys(better, f"ahead, but more than one standard error behind {tuned[best].label}")
+    reasons |= dict.fromkeys(near, f"ahead, but not as simple as {tuned[chosen].label}")
+    reasons[chosen] = "the best" if chosen == best else f"the simplest within one standard error of {tuned[best].label}"
     compared = (
         ComparedCandidate(each.label, found, reasons[number]) if number in reasons else _behind(each, found)
         for number, (each, found) in enumerate(zip(tuned, ahead, strict=True))
@@ -234,11 +236,8 @@ def _taken(scores: np.ndarray, needed: np.ndarray, base: int | None) -> np.ndarr
     return ahead.argmax(axis=1)
 
 
-_AHEAD = "ahead of the base beyond the 95 % interval"
-
-
 def _behind(candidate: Candidate, ahead: Difference) -> ComparedCandidate:
-    return ComparedCandidate(candidate.label, ahead, f"not {_AHEAD}")
+    return ComparedCandidate(candidate.label, ahead, "behind" if ahead.interval.high < 0 else "no clear difference")
 
 
 def _is_near(candidate: Candidate, best: Candidate) -> bool:

@@ -100,7 +100,7 @@ def _confirmed(ranked: Sequence[AttemptRecord], stages: LaterStages, tables: Sco
         candidates = [_candidate(entry, base, tables) for entry in able]
         selection = choose(candidates)
         chosen = able[selection.chosen]
-        reasons = {each.label: f"{each.ahead.describe()}: {each.why}" for each in selection.compared}
+        reasons = {each.label: each.describe() for each in selection.compared}
     others = [entry for entry in (base, *scored) if entry is not chosen]
     return [chosen, *(entry._replace(reason=entry.reason or reasons.get(entry.item.label, "")) for entry in others)]
 

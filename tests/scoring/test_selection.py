@@ -66,7 +66,7 @@ def test_the_base_stays_where_a_tuned_configuration_may_be_ahead_by_chance() -> 
     lucky = candidate("trial 3", [FAIR] * 5 + [(10, 0, 0)])
     found = choose([base, lucky])
     assert (found.chosen, found.compared[0].ahead.value > 0) == (0, True)
-    assert found.compared[0].why == "not ahead of the base beyond the 95 % interval"
+    assert found.compared[0].why == "no clear difference"
     assert choose([base]) == (0, ())
 
 
@@ -77,10 +77,11 @@ def test_a_tuned_configuration_wins_where_it_is_ahead_on_every_patch() -> None:
     found = choose([base, *tuned])
     assert found.chosen == 2
     assert [each.ahead.value for each in found.compared] == pytest.approx([0.1, 0.2])
-    assert [each.why.partition(", ")[2] for each in found.compared] == [
-        "but more than one standard error behind trial 5",
-        "and the best",
+    assert [each.why for each in found.compared] == [
+        "ahead, but more than one standard error behind trial 5",
+        "the best",
     ]
+    assert found.compared[1].describe() == "+0.2000 (+0.2000 to +0.2000) to the base: the best"
 
 
 # As good as GOOD over every two patches, with F1 that differs: 2 x 16 / (32 + 8) = .8, or with one pixel less 31 / 40.
