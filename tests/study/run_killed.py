@@ -26,7 +26,7 @@ _OWNERS = {
     "TrialRecorder": "lsml.tracking.runs",
     "RegisteredModel": "lsml.tracking.models",
     "StudyRun": "lsml.tracking.study",
-    "views": "lsml.tracking.ui",
+    "views": "lsml.workflows.finalize",
 }
 # Imported here, once for all forks.
 _MODULES = {name: importlib.import_module(module) for name, module in _OWNERS.items()}

@@ -296,7 +296,7 @@ def test_a_rollback_killed_after_any_write_ends_the_same(store: Store) -> None:
 def test_a_run_scored_in_folds_has_its_final_model_already(store: Store) -> None:
     """`refit` says so in one line, with exit code 2; and it refuses a run that did not come to its end."""
     folds = FoldedData.prepare(store.folder / "made", Path(".lsml/packs"), folds=3, repeats=1)
-    with pytest.raises(ConfigError, match="its registered model was trained on all patches already"):
+    with pytest.raises(ConfigError, match="its registered model has seen all patches already"):
         refit(store.trained("folded", GOOD, folds), on="train+valid", data=None, listener=Silent())
     pruned = store.trained("pruned", GOOD)
     store.client.set_tag(pruned, "lsml.state", "pruned")
