@@ -140,6 +140,10 @@ class ModelConfig(Section):
         "the decoder's coarser levels give logits of their own, which count in the loss while training: "
         "half as much for each level down, all weights together one",
     )
+    average_orientations: bool = field(
+        False,
+        "answers with the mean over a patch mirrored and turned in all eight ways, at eight times the cost",
+    )
 
     @field_validator("weights")
     @classmethod

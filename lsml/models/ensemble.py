@@ -84,6 +84,30 @@ def mean_network(networks: Sequence[keras.Model], weights: Sequence[float] | Non
     return keras.Model(stored, mean_logits([network(stored) for network in networks], weights), name=name)
 
 
+def mean_of_orientations(network: keras.Model) -> keras.Model:
+    """One network that gives `mean_logits` of another over the eight symmetries of the square (the group D4).
+
+    Of a turned patch it gives the turned logits. A patch `(H, W)` that is not square comes to it as `(W, H)` too.
+
+    Args:
+        network: stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`.
+    """
+    stored = keras.Input(network.input_shape[1:], dtype="float32", name="bands")
+    transposed = ops.transpose(stored, (0, 2, 1, 3))
+    upright = [_mirrored(network(_mirrored(stored, axes)), axes) for axes in _MIRRORS]
+    turned = [ops.transpose(_mirrored(network(_mirrored(transposed, axes)), axes), (0, 2, 1, 3)) for axes in _MIRRORS]
+    return keras.Model(stored, mean_logits([*upright, *turned]), name=network.name)
+
+
+_MIRRORS = ((), (1,), (2,), (1, 2))
+
+
+def _mirrored(images: KerasTensor, axes: Sequence[int]) -> KerasTensor:
+    for axis in axes:
+        images = ops.flip(images, axis)
+    return images
+
+
 def side_by_side(members: Sequence[keras.Model]) -> keras.Model:
     """One network of all members, to train: each answers for patches of its own.
 

@@ -12,7 +12,7 @@ from lsml.config.schema import TrainConfig
 from lsml.data.statistics import BandStatistics
 from lsml.models.blocks import Blocks
 from lsml.models.encoders import encoder_of
-from lsml.models.ensemble import mean_network, member_seeds, side_by_side
+from lsml.models.ensemble import mean_network, mean_of_orientations, member_seeds, side_by_side
 from lsml.models.inputs import features_of
 from lsml.models.kernels import FAST, OF_KERAS, Layers
 from lsml.models.pretrained import stem_input
@@ -142,7 +142,8 @@ class Networks(NamedTuple):
     Attributes:
         inference_model: to logits float32 `(B, H, W, 1)`; what it becomes is exported.
         training_model: with deep supervision to logits of all levels, `(B, H, W, levels)`, from heads that
-            `inference_model` does not have; with several members to the logits of each side by side; else the same.
+            `inference_model` does not have; with several members to the logits of each side by side; else the same,
+            but for the mean over orientations.
         members: whose mean probability `inference_model` gives, each to logits `(B, H, W, 1)`; itself where there is
             one and no trees.
         trees: whose probability counts `model.tree_weight` in that of `inference_model`; None where that is 0.
@@ -171,6 +172,14 @@ def build_networks(
     Raises:
         ConfigError: no band and no index is left to look at, or the pretrained weights do not suit the rest.
     """
+    networks = _composed(config, statistics, precision, kinds)
+    if not config.model.average_orientations:
+        return networks
+    return networks._replace(inference_model=mean_of_orientations(networks.inference_model))
+
+
+def _composed(config: TrainConfig, statistics: BandStatistics, precision: str, kinds: Layers) -> Networks:
+    """One network, or the mean of several and of trees."""
     name, seeds = config.model.architecture, member_seeds(config.seed, config.model.members)
     share = config.model.tree_weight
     if len(seeds) == 1 and not share:

@@ -14,7 +14,8 @@ import pytest
 
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
-from lsml.models.ensemble import mean_network, weighted_mean
+from lsml.evaluation.predict import over_symmetries
+from lsml.models.ensemble import mean_network, mean_of_orientations, weighted_mean
 from lsml.models.export import export, load_bytes
 from lsml.models.unet import build_model, with_probability
 from tests.bands import N_BANDS, SENSOR
@@ -124,3 +125,45 @@ def test_no_networks_and_the_same_twice_are_refused() -> None:
     network = _constant(0.5)
     with pytest.raises(ValueError, match="given twice"):
         weighted_mean([network, network], [1, 1])
+
+
+def test_the_mean_of_orientations_is_that_of_evaluation() -> None:
+    """A network that says what is above a pixel: the mean is over both neighbours of a row and of a column.
+
+    With the patch mirrored and turned in eight ways, each neighbour is the one above in two of them. So a pixel of 0.8
+    amid zeros gives 0.8 / 4 to each of its four neighbours, as probability; what evaluation averages is the same.
+    """
+    bands = keras.Input((None, None, N_BANDS))
+    kernel = np.zeros((3, 3, N_BANDS, 1), "float32")
+    kernel[0, 1, 0] = 1
+    above = keras.layers.Conv2D(1, 3, padding="same", use_bias=False, name="above")
+    network = keras.Model(bands, above(bands))
+    above.set_weights([kernel])
+    patch = np.full((1, 4, 6, N_BANDS), -50.0, "float32")
+    patch[0, 1, 2, 0] = np.log(0.8 / 0.2)
+    averaged = with_probability(mean_of_orientations(network))
+    said = np.asarray(averaged(patch))[0, 1:-1, 1:-1, 0]
+    expected = np.zeros((2, 4))
+    expected[[1, 0, 0], [1, 0, 2]] = 0.2
+    np.testing.assert_allclose(said, expected, atol=1e-6)
+    assert len(averaged.weights) == len(network.weights)
+    evaluated = over_symmetries(lambda images: np.asarray(with_probability(network)(images)))
+    np.testing.assert_allclose(np.asarray(averaged(patch)), evaluated(patch), atol=1e-6)
+
+
+def test_a_network_of_all_orientations_is_exported_and_trained_as_it_is() -> None:
+    """The field changes what is said, not what is trained: weights are the same, and the file loads."""
+    config = with_values(TrainConfig(), {"model.filters": 4, "model.depth": 1})
+    statistics = BandStatistics.of(lambda: [_bands(8, 8)], SENSOR)
+    plain, averaged = (
+        build_model(with_values(config, {"model.average_orientations": field}), statistics) for field in (False, True)
+    )
+    for one, other in zip(plain.get_weights(), averaged.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    file = export(averaged, SENSOR)
+    images = _bands(1, 8, 8)
+    said = np.asarray(load_bytes(file.content, SENSOR)(images))
+    np.testing.assert_array_equal(said, np.asarray(averaged(images)))
+    np.testing.assert_allclose(
+        np.rot90(said, axes=(1, 2)), np.asarray(averaged(np.rot90(images, axes=(1, 2)))), atol=1e-5
+    )
