@@ -1,6 +1,7 @@
 """An ensemble of a finished study: selected, killed at every step, registered, scored and compared as one model."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from lsml.names import Artifact
+from lsml.workspace import DEFAULT_STORAGE
 from tests.bands import PATCH_SHAPE, SENSOR
 from tests.end_to_end.conftest import Study, client, copy_study, runs
 from tests.end_to_end.test_evaluate import LOAD_AND_SCORE
@@ -35,6 +37,7 @@ class Made(NamedTuple):
     data: Path
     found: Any
     reached: list[str]
+    baselines: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,16 @@ def make(folder: Path, **options: Any) -> Any:
         )
 
 
+def noted(folder: Path, **changes: Any) -> dict[str, Any]:
+    """What the study's database held of its result, of which some is changed now."""
+    from lsml.study.database import load_study
+
+    with inside(folder):
+        result = dict(load_study(DEFAULT_STORAGE, "first").result or {})
+        load_study(DEFAULT_STORAGE, "first").note_result(result | changes)
+    return result
+
+
 @pytest.fixture(scope="module")
 def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The ensemble of trials whose kept probabilities are made by hand, killed after every step of its recording."""
@@ -127,7 +140,9 @@ def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -
         path = tmp_path_factory.mktemp("kept") / Artifact.PROBABILITIES
         path.write_bytes(StoredProbabilities.pack(ids, run.data.tags["lsml.data.validation"], said[min(place, 2)]))
         client(folder).log_artifact(run.info.run_id, str(path))
-    reached = []
+    # Those of the study are ahead of networks of two epochs: see the test of that.
+    baselines = noted(folder, baselines=[], network=None)["baselines"]
+    reached: list[str] = []
     for step in STEPS:
         place, _, name = step.rpartition(".")
         owner = pkgutil.resolve_name(place)
@@ -142,7 +157,7 @@ def made(folder: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -
             patch.setattr(owner, name, dying)
             with contextlib.suppress(Killed):
                 make(folder)
-    return Made(folder, study.data, make(folder), reached)
+    return Made(folder, study.data, make(folder), reached, baselines)
 
 
 def test_kept_probabilities_are_what_the_model_says(folder: Path, study: Study) -> None:
@@ -252,6 +267,18 @@ def test_it_is_scored_and_compared_like_any_other(made: Made, tmp_path: Path) ->
     assert ahead[best] is None
     assert -1 < ahead[made.found.run_id].value < 1
     assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_ensemble_that_a_baseline_is_ahead_of_has_no_alias(made: Made) -> None:
+    """With the baselines of the study, which know more than networks of two epochs: a line, a tag, a version."""
+    noted(made.folder, baselines=made.baselines)
+    done = lsml(made.folder, "ensemble", "first", "--name", "behind")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\S.* is ahead by \+0.* the ensemble is registered without an alias$", done.stdout, re.MULTILINE)
+    assert "registered: behind version 1 (no alias)" in done.stdout
+    run = client(made.folder).get_run(done.stdout.splitlines()[-1].removeprefix("ensemble run: "))
+    assert " is ahead by +0." in run.data.tags["lsml.behind"]
+    assert client(made.folder).get_registered_model("behind").aliases == {}
 
 
 def test_without_kept_probabilities_the_models_are_asked(made: Made) -> None:
