@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lsml.config.experiment import load_experiment
+from lsml.config.schema import TrainConfig, with_values
 from lsml.scoring.metrics import grid_index
 
 ROOT = Path(__file__).parents[1]
@@ -76,3 +78,9 @@ def test_borders_of_blocks_move_with_the_seed_and_regions_stay(bench: dict[str, 
     assert "".join(cut.partition(2, 3).regions) == "000111111000"
     pack.regions = ("a", "b") * 6
     assert ground.partition(1, 3) is pack
+
+
+def test_the_base_of_a_dozen_patches_is_one_that_was_measured(bench: dict[str, Any]) -> None:
+    """Whoever changes it measures it."""
+    measured = with_values(TrainConfig(), bench["WHOLE_PATCHES"]["long, 3 levels"])
+    assert load_experiment(ROOT / "experiments" / "few_patches.yaml").base == measured
