@@ -58,6 +58,9 @@ class Experiment(Section):
             raise ConfigError("study.confirm", "confirms in folds, and there are none", "give data.folds too")
         if self.study.final != "folds" and folds is None:
             raise ConfigError("study.final", "says what is made of folds, and there are none", "give data.folds too")
+        if self.study.max_cost is not None and folds is not None and self.study.final == "folds":
+            why = "limits what is registered, and the mean of all folds' networks costs as much as all of these"
+            raise ConfigError("study.max_cost", why, "set study.final: refit")
         if self.study.keep_probabilities and folds is not None:
             why = "data.folds leaves no model of each trial that an ensemble could be made of"
             raise ConfigError("study.keep_probabilities", why, "leave out one of them")

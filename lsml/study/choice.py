@@ -55,7 +55,7 @@ def choose_model(search: SearchQueue, stages: LaterStages, tables: ScoredTables)
     ranked = _ranked(search, settings, stages.study)
     folded = isinstance(stages.data, FoldedData)
     first = Scored(stages.again(ranked[0]), ranked[0])
-    network, *others = _confirmed(ranked, stages, tables) if folded else [first]
+    network, *others = _confirmed(search, ranked, stages, tables) if folded else [first]
     scored = stages.baselines()
     better = _ahead(network.run_id, scored, tables)
     if better:
@@ -85,14 +85,16 @@ def choose_model(search: SearchQueue, stages: LaterStages, tables: ScoredTables)
     )
 
 
-def _confirmed(ranked: Sequence[AttemptRecord], stages: LaterStages, tables: ScoredTables) -> list[Scored]:
+def _confirmed(
+    search: SearchQueue, ranked: Sequence[AttemptRecord], stages: LaterStages, tables: ScoredTables
+) -> list[Scored]:
     """The best trials and the base in other folds; the chosen one first, the others with the reason why not."""
     settings, again = stages.experiment.study, [stages.again(trial) for trial in ranked]
     if not settings.confirm:
         return _able(stages.confirm(again[:1], with_base=False), stages.study)
     tuned = [item for item in again if item.config != stages.base]
     base, *scored = stages.confirm(tuned[: settings.confirm], with_base=True)
-    base = _limited(base, settings)
+    base = _limited(base, search, settings)
     able = _able([base, *scored], stages.study)
     if base not in able:
         chosen, reasons = max(able, key=lambda entry: entry.f1), {}
@@ -126,14 +128,12 @@ def _candidate(entry: Scored, base: Scored, tables: ScoredTables) -> Candidate:
     return Candidate(entry.item.label, tables.repeats(entry.run_id), parameters, differing)
 
 
-def _limited(scored: Scored, settings: StudySettings) -> Scored:
-    """With the reason, where it is above `study.max_cost`, why it cannot be chosen."""
-    if scored.trial is None or settings.cost is None:
-        return scored
-    cost = scored.trial.cost_in(settings.cost)
-    if cost is None or within(settings.max_cost, cost):
-        return scored
-    return scored._replace(reason=f"over the limit: {format_amount(cost)} {COST_UNITS[settings.cost]}")
+def _limited(base: Scored, search: SearchQueue, settings: StudySettings) -> Scored:
+    """The base with the reason, where its one network in the search is above `study.max_cost`, why it is not chosen."""
+    first = next((trial for trial in search.study.complete_trials() if trial.slot == 0), None)
+    if base.trial is None or settings.cost is None or first is None or within(settings.max_cost, first.cost):
+        return base
+    return base._replace(reason=f"over the limit: {format_amount(first.cost or 0.0)} {COST_UNITS[settings.cost]}")
 
 
 def _behind(

@@ -52,6 +52,12 @@ def test_the_projects_experiments_are_valid_and_say_how_to_run_them(path: Path) 
             GOOD.replace("somewhere", "somewhere, folds: 4") + "study: {keep_probabilities: true}",
             "study.keep_probabilities: data.folds leaves no model of each trial",
         ),
+        (
+            GOOD.replace("somewhere", "somewhere, folds: 4")
+            + "study: {second_objective: latency, pruner: {name: none}, max_cost: 5}",
+            "study.max_cost: limits what is registered, and the mean of all folds' networks costs as much as all of",
+        ),
+        (GOOD + "study: {final: refit}", "study.final: says what is made of folds, and there are none"),
         (GOOD + "study: {pruner: medain}", "study.pruner: no such name 'medain'; did you mean 'median'?"),
         (GOOD + "study: {pruner: {name: median, reduction: 3}}", "unknown key 'study.pruner.reduction'"),
         (GOOD + "study: {pruner: {name: hyperband}}", "study.pruner: max_epochs: is required; add it"),

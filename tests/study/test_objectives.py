@@ -12,8 +12,8 @@ from lsml.config.study import StudySettings
 from lsml.data.splits import Steps
 from lsml.errors import StudyError
 from lsml.report.facts import TuneResult
+from lsml.study.choice import _ranked
 from lsml.study.results import figures, front_trials, trial_records
-from lsml.study.stages import choose_best
 from lsml.study.trial_queue import SearchQueue
 from lsml.training.outcome import TrialOutcome
 from lsml.workflows.studies import list_studies, show_study
@@ -79,7 +79,7 @@ def test_the_pareto_front_by_hand(folder: Path) -> None:
         (1, 0.40, 1000.0),
     ]
     assert [best["run_id"] for best in found if best["registered"]] == ["run-6"]
-    assert choose_best(queue, settings, "table").run_id == "run-6"
+    assert _ranked(queue, settings, "table")[0].run_id == "run-6"
     rows = trial_records(queue.study)
     assert [(row["val_f1"], row["parameters"], row["epochs"]) for row in rows[3:5]] == [(0.6, 7000.0, 3), (None,) * 3]
     assert {"pareto.html", "history.html", "importance.html"} <= figures(queue.study).keys()
@@ -90,13 +90,13 @@ def test_a_limit_registers_the_best_below_it(folder: Path) -> None:
     queue, settings = ended(*VALUES)
     for limit, trial in ((8000, 6), (7999, 2), (5000, 2), (4999.5, 7), (1000, 1)):
         limited = settings.model_copy(update={"max_cost": limit})
-        assert choose_best(queue, limited, "table").run_id == f"run-{trial}", limit
+        assert _ranked(queue, limited, "table")[0].run_id == f"run-{trial}", limit
     # One line with exit code 6 says how far down the limit can go.
     limited = settings.model_copy(update={"max_cost": 999.5})
     with pytest.raises(
         StudyError, match=r"at most 999\.5 parameters.* the smallest, trial 1, has 1,000 at F1 0\.4000"
     ) as caught:
-        choose_best(queue, limited, "table")
+        _ranked(queue, limited, "table")
     assert caught.value.exit_code == 6
 
 
@@ -105,7 +105,7 @@ def against(
 ) -> Path:
     """The test experiment with parameters as second objective."""
     objectives = f"trials: {trials}\n  second_objective: parameters" + (f"\n  max_cost: {limit}" if limit else "")
-    text = EXPERIMENT.replace("trials: 4", objectives + ("\n  confirm: 2" if folded else ""))
+    text = EXPERIMENT.replace("trials: 4", objectives + ("\n  confirm: 2\n  final: refit" if folded else ""))
     text = text.replace("{name: successive_halving, min_epochs: 2, reduction: 2}", "{name: none}")
     text = text.replace("{name: tpe, startup_trials: 2}", sampler)
     if folded:
