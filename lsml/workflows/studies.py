@@ -87,6 +87,8 @@ class _StudyOverview:
             "baselines": result.baselines if result else [],
             "label": result and result.label,
             "best_f1": result and result.best_value,
+            "corrected": result and result.corrected and result.corrected._asdict(),
+            "network": result and result.network,
             "best_per_architecture": result.best_per_architecture if result else [],
             "cost": self.cost,
             "front": result.front if result else [],

@@ -107,6 +107,11 @@ def test_a_confirmed_run_holds_the_model_and_its_score(study: Study) -> None:
     assert rescaled == pytest.approx(_logit(metrics["best_val_raw_threshold"]), abs=1e-3)
 
 
+def _confirmed_network(study: Study) -> str:
+    (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
+    return str(parent.data.tags["lsml.best_network_run_id"])
+
+
 def _confirmed(study: Study) -> Run:
     return runs(study.folder, "tags.`lsml.role` = 'confirm'")[0]
 
@@ -174,8 +179,11 @@ def test_a_trial_in_folds_names_the_run_that_has_the_model(study: Study, dataset
     assert refused.returncode == 5
     assert f"has no model; its study's run speaks for the registered model: {_parent(study)}" in refused.stderr
     shown = lsml(study.folder, "study", "show", "few", "--json")
-    assert json.loads(shown.stdout)["best_run_id"] == study.best_run
-    standings = json.loads(shown.stdout)["standings"]
+    told = json.loads(shown.stdout)
+    assert told["best_run_id"] == study.best_run
+    assert 0 <= told["corrected"]["interval"][0] <= told["corrected"]["value"] <= told["best_f1"]
+    assert told["network"]["run_id"] == _confirmed_network(study)
+    standings = told["standings"]
     assert standings[0]["f1"] == client(study.folder).get_run(study.best_run).data.metrics["best_val_f1"]
     table = lsml(study.folder, "study", "show", "few").stdout
     assert "registered" in table
