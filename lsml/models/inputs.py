@@ -153,10 +153,13 @@ def bands_seen(config: InputConfig, sensor: Sensor) -> list[int]:
 
 def reflectance(stored: KerasTensor, sensor: Sensor) -> KerasTensor:
     """Finite stored bands to their physical values, held to what reflectance x 10,000 can be: 0..65,535."""
-    physical = stored * sensor.scales.astype("float32")
-    if sensor.offsets.any():
-        physical += sensor.offsets.astype("float32")
-    return ops.clip(physical, 0.0, 65535.0)
+    return ops.clip(physical(stored, sensor), 0.0, 65535.0)
+
+
+def physical(stored: KerasTensor, sensor: Sensor) -> KerasTensor:
+    """Finite stored bands to their physical values, each in its unit."""
+    scaled = stored * sensor.scales.astype("float32")
+    return scaled + sensor.offsets.astype("float32") if sensor.offsets.any() else scaled
 
 
 def replace_nonfinite(stored: KerasTensor, median: Sequence[float]) -> KerasTensor:

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
-from lsml.data.sensor import NEAR_INFRARED, RED, SLOPE
+from lsml.data.sensor import SLOPE
 from lsml.data.statistics import BandStatistics
-from lsml.models.inputs import replace_nonfinite
+from lsml.models.inputs import NDVI, physical, replace_nonfinite, spectral_index
 from lsml.models.trees import grown
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ _ON_A_LIMIT = 2e-6
 def rule_network(limits: tuple[float, float], spreads: tuple[float, float], statistics: BandStatistics) -> keras.Model:
     """How far inside the limits of NDVI (at most) and slope in degrees (at least), in spreads, by the nearer one."""
     stored, finite = _bands(statistics)
-    red, infrared, slope = (_physical(finite, role, statistics) for role in (RED, NEAR_INFRARED, SLOPE))
-    least = statistics.sensor.least_sum(RED, NEAR_INFRARED)
-    index = (infrared - red) / ops.maximum(infrared + red, least)
+    sensor = statistics.sensor
+    values = physical(finite, sensor)
+    index, slope = spectral_index(values, NDVI, sensor), ops.take(values, [sensor.place(SLOPE)], axis=-1)
     inside = ops.minimum((limits[0] - index) / spreads[0], (slope - limits[1]) / spreads[1])
     return keras.Model(stored, inside + _ON_A_LIMIT, name="ndvi_slope_rule")
 
@@ -148,9 +148,3 @@ def _bands(statistics: BandStatistics) -> tuple[KerasTensor, KerasTensor]:
     """An input of stored bands `(B, H, W, C)`, and these without NaN and infinities."""
     stored = keras.Input((None, None, len(statistics.sensor)), dtype="float32", name="bands")
     return stored, replace_nonfinite(stored, statistics.median)
-
-
-def _physical(finite: KerasTensor, role: str, statistics: BandStatistics) -> KerasTensor:
-    """The physical values of the band of that role, `(B, H, W, 1)`."""
-    band = statistics.sensor.bands[statistics.sensor.place(role)]
-    return ops.take(finite, [statistics.sensor.place(role)], axis=-1) * band.scale + band.offset

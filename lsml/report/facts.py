@@ -121,14 +121,9 @@ class TuneResult:
     corrected: CorrectedScore | None = None
     trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
 
-    @property
-    def folded(self) -> bool:
-        """Whether its patches were scored in folds."""
-        return bool(self.standings)
-
     def describe_score(self) -> str:
         """The score of what is registered, with and without what choosing added to it."""
-        text = f"{'out-of-fold' if self.folded else 'validation'} F1 {self.best_value:.4f} (pooled over pixels)"
+        text = f"{'out-of-fold' if self.standings else 'validation'} F1 {self.best_value:.4f} (pooled over pixels)"
         if found := self.corrected:
             text += f"; {found.describe()}"
         return text

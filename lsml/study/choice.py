@@ -58,10 +58,14 @@ def choose_model(search: SearchQueue, stages: LaterStages, tables: ScoredTables)
     network, *others = _confirmed(search, ranked, stages, tables) if folded else [first]
     scored = stages.baselines()
     better = _ahead(network.run_id, scored, tables)
+    architectures = {} if folded else search.study.best_by(ARCHITECTURE, limit=settings.max_cost)
+    rivals = {str(trial.run_id) for trial in architectures.values()} - {network.run_id}
+    behind = {run_id: ahead[1] for run_id in sorted(rivals) if (ahead := _ahead(run_id, scored, tables))}
     if better:
         registered, why = better
         run_id = registered.run_id
         network = network._replace(reason=why)
+        behind[network.run_id] = why
         others = [network, *others]
     else:
         registered = network
@@ -78,7 +82,7 @@ def choose_model(search: SearchQueue, stages: LaterStages, tables: ScoredTables)
         standings=tuple(map(_standing, compared)) if folded else (),
         baselines=tuple(map(_standing, scored)),
         network=_standing(network) if better else None,
-        behind={} if folded else _behind(search, settings, scored, tables),
+        behind=behind,
         corrected=corrected(
             [tables.patches(registered.run_id)], [tables.patches(str(trial.run_id)) for trial in chosen_from], base=base
         ),
@@ -134,14 +138,6 @@ def _limited(base: Scored, search: SearchQueue, settings: StudySettings) -> Scor
     if base.trial is None or settings.cost is None or first is None or within(settings.max_cost, first.cost):
         return base
     return base._replace(reason=f"over the limit: {format_amount(first.cost or 0.0)} {COST_UNITS[settings.cost]}")
-
-
-def _behind(
-    search: SearchQueue, settings: StudySettings, baselines: Sequence[Scored], tables: ScoredTables
-) -> dict[str, str]:
-    """The runs among the best of each architecture that a baseline is ahead of beyond the interval, and by how much."""
-    best = [str(trial.run_id) for trial in search.study.best_by(ARCHITECTURE, limit=settings.max_cost).values()]
-    return {run_id: ahead[1] for run_id in best if (ahead := _ahead(run_id, baselines, tables))}
 
 
 def _ahead(run_id: str, baselines: Sequence[Scored], tables: ScoredTables) -> tuple[Scored, str] | None:

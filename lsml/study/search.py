@@ -54,7 +54,8 @@ class Choice:
         baselines: how the baselines did, scored on the same patches.
         network: the best configuration where a baseline is chosen in its place; its `reason` says why.
         corrected: `value` without what choosing added.
-        behind: runs of the best of each architecture that a baseline is ahead of, and by how much.
+        behind: runs of the best network, and of the best of each architecture, that a baseline is ahead of, and by how
+            much.
     """
 
     run_id: str

@@ -33,8 +33,7 @@ def finalize(
     """
     settings = experiment.study
     tags = {Tag.STUDY: study, Tag.STUDY_RUN: parent.info.run_id}
-    behind = {**choice.behind, **({str(choice.network["run_id"]): choice.network["reason"]} if choice.network else {})}
-    for run_id, why in behind.items():
+    for run_id, why in choice.behind.items():
         RunWriter(client, run_id).log_scores({}, {Tag.BEHIND: why})
     score = {Metric.BEST_F1: f"{choice.value:.6f}"} | (
         {Metric.CORRECTED_F1: f"{choice.corrected.value:.6f}"} if choice.corrected else {}

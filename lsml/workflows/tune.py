@@ -1,5 +1,6 @@
 """Tuning: one study from its experiment to the registered model."""
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -201,8 +202,10 @@ def _scored_tables(client: "Client") -> ScoredTables:
     def reader(run_id: str) -> RunReader:
         return RunReader(client, find_run(client, run_id))
 
+    # Each once: a baseline is compared with several networks, and what is registered is read again for its correction.
     return ScoredTables(
-        patches=lambda run_id: reader(run_id).counts("validation"), repeats=lambda run_id: reader(run_id).repeats()
+        patches=functools.cache(lambda run_id: reader(run_id).counts("validation")),
+        repeats=functools.cache(lambda run_id: reader(run_id).repeats()),
     )
 
 
