@@ -78,7 +78,7 @@ _REFUSED = 6
 def promote(
     reference: Annotated[
         str,
-        typer.Argument(help="Run id of a trial, study or training, or NAME@ALIAS or NAME/VERSION.", metavar="RUN"),
+        typer.Argument(help="Id or name of a run, name of a study, or NAME@ALIAS or NAME/VERSION.", metavar="RUN"),
     ],
     repeats: Annotated[
         int,
@@ -135,7 +135,7 @@ def _print_promotion(found: "Promotion") -> None:
 
 def compare(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Run ids of trials, studies or trainings.", metavar="RUN")
+        list[str] | None, typer.Argument(help="Ids or names of runs, or names of studies.", metavar="RUN")
     ] = None,
     study: Annotated[
         str | None,
@@ -165,7 +165,7 @@ def compare(
 
 
 def leaderboard(
-    run_id: Annotated[str, typer.Argument(help="Run id of a trial, study or training.", metavar="RUN")],
+    run_id: Annotated[str, typer.Argument(help="Id or name of a run, or name of a study.", metavar="RUN")],
     json: options.Json = False,
 ) -> None:
     """Compare a run with published results, if it was evaluated on the official split."""

@@ -61,7 +61,7 @@ Storage = Annotated[
 ]
 RunId = Annotated[
     str | None,
-    typer.Option("--run-id", help="Run id of a trial, study or training.", parser=text, metavar="ID"),
+    typer.Option("--run-id", help="Id or name of a run, or name of a study.", parser=text, metavar="RUN"),
 ]
 Model = Annotated[
     str | None,

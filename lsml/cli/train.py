@@ -153,7 +153,7 @@ def _limited(result: "TuneResult") -> str:
 
 
 def refit(
-    run_id: Annotated[str, typer.Argument(help="Run id of a complete trial, study or training.", metavar="RUN")],
+    run_id: Annotated[str, typer.Argument(help="Id or name of a complete run, or name of a study.", metavar="RUN")],
     on: Annotated[Literal["train+valid"], typer.Option("--on", help="The splits to train on.")] = "train+valid",
     data: options.Data = None,
     force: options.Force = False,
@@ -184,7 +184,7 @@ _DIFFERS = 6
 
 
 def reproduce(
-    run_id: Annotated[str, typer.Argument(help="Run id of a trial or a training.", metavar="RUN")],
+    run_id: Annotated[str, typer.Argument(help="Id or name of the run of a trial or training.", metavar="RUN")],
     data: options.Data = None,
     json: options.Json = False,
 ) -> None:

@@ -27,7 +27,7 @@ from lsml.data.tiles import tiled
 from lsml.errors import ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Alias, Artifact, Tag
-from lsml.tracking.store import Client, Run, find_run, storage_errors, tracking_uri
+from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
 from lsml.training.device import load_keras
 
 if TYPE_CHECKING:
@@ -223,42 +223,6 @@ def _model_id(run: Run) -> str:
         fix = f"its study's run speaks for the registered model: {study}" if study else "lsml study list names others"
         raise ModelError(f"run {run.info.run_id}", "has no model", fix)
     return str(outputs.model_outputs[0].model_id)
-
-
-def registered_run(client: Client, reference: str) -> str:
-    """The run behind `NAME@ALIAS` or `NAME/VERSION`, with or without MLflow's `models:/` in front.
-
-    Raises:
-        StorageError: there is no such model, alias or version.
-    """
-    plain = reference.removeprefix("models:/")
-    name, at, alias = plain.rpartition("@")
-    if not at and "/" not in plain:
-        raise StorageError(
-            f"model {reference}",
-            "neither NAME@ALIAS nor NAME/VERSION, nor the 32 digits of a run's id",
-            "lsml ui shows which models there are, lsml study show NAME which runs",
-        )
-    try:
-        if at:
-            return str(client.get_model_version_by_alias(name, alias).run_id)
-        name, _, number = plain.rpartition("/")
-        return str(client.get_model_version(name, number).run_id)
-    except MlflowException as error:
-        raise StorageError(
-            f"model {reference}",
-            error.message.splitlines()[0],
-            "lsml ui lists what is registered; lsml promote RUN registers the model of a run",
-        ) from None
-
-
-def named_run(client: Client, run_id: str | None, model: str | None) -> Run:
-    """The run of that id, or the one that the registered `NAME@ALIAS` or `NAME/VERSION` came from.
-
-    Raises:
-        StorageError: there is no such run, model, alias or version.
-    """
-    return find_run(client, run_id or registered_run(client, str(model)))
 
 
 class _Entry(NamedTuple):

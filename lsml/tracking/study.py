@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,6 +143,69 @@ def _by_identity(client: Client, identity: str) -> Run | None:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`{Tag.IDENTITY}` = '{identity}'", max_results=1)
     return runs[0] if runs else None
+
+
+def named_run(client: Client, name: str) -> Run:
+    """The run that a person names, one rule for every command.
+
+    A run goes by its id or the first digits of it, by its name (`demo-000`), or as the one that a registered model came
+    from: `NAME@ALIAS` or `NAME/VERSION`, with or without MLflow's `models:/` in front. A study goes by its name too, of
+    several the one that was started last.
+
+    Raises:
+        StorageError: nothing has that name, or more than one run.
+    """
+    if _RUN_ID.fullmatch(name):
+        return find_run(client, name)
+    if "@" in name or "/" in name:
+        return find_run(client, _registered_run(client, name))
+    with storage_errors(f"run {name}"):
+        found = _runs_like(client, name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(sorted(run.info.run_id for run in found)[:_SHOWN])
+        raise StorageError(f"run {name}", f"{len(found)} runs go by that: {ids}", "give the id of one")
+    raise StorageError(
+        f"run {name}",
+        "no run has that id or name, and no study",
+        "lsml study list names the studies, lsml study show NAME their runs, lsml ui the registered models",
+    )
+
+
+def _runs_like(client: Client, name: str) -> Sequence[Run]:
+    """The runs of that name, of a study it alone; else those whose id begins so."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    if not experiments or not _NAME.fullmatch(name):
+        return ()
+    named = client.search_runs(experiments, f"attributes.run_name = '{name}'")
+    # The newest first.
+    studies = [run for run in named if run.data.tags.get(Tag.ROLE) == Role.STUDY][:1]
+    if named or not _START_OF_ID.fullmatch(name):
+        return studies or named
+    return client.search_runs(experiments, f"attributes.run_id LIKE '{name}%'")
+
+
+_RUN_ID, _START_OF_ID = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{4,31}")
+_NAME = re.compile(r"[\w. -]+")
+"""Nothing in it has a meaning of its own in a filter."""
+_SHOWN = 5
+
+
+def _registered_run(client: Client, reference: str) -> str:
+    """The id of the run behind a registered model's alias or version."""
+    name, at, alias = reference.removeprefix("models:/").rpartition("@")
+    try:
+        if at:
+            return str(client.get_model_version_by_alias(name, alias).run_id)
+        name, _, number = alias.rpartition("/")
+        return str(client.get_model_version(name, number).run_id)
+    except MlflowException as error:
+        raise StorageError(
+            f"model {reference}",
+            error.message.splitlines()[0],
+            "lsml ui lists what is registered; lsml promote RUN registers the model of a run",
+        ) from None
 
 
 def model_run(client: Client, run: Run) -> Run:

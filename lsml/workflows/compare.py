@@ -18,8 +18,8 @@ from lsml.scoring.comparison import (
 )
 from lsml.tracking.reading import RunReader
 from lsml.tracking.runs import score_kind
-from lsml.tracking.store import Client, Run, find_run, open_client
-from lsml.tracking.study import best_trials, model_run
+from lsml.tracking.store import Client, Run, open_client
+from lsml.tracking.study import best_trials, model_run, named_run
 
 _MAX_PICTURES = 4
 _OF_NETWORKS = "model.architecture"
@@ -83,7 +83,7 @@ def _named(client: Client, run_ids: Sequence[str]) -> list[Run]:
     """The runs of these ids; a study's stands for what it registered."""
     if len(run_ids) < 2:
         raise ConfigError("runs to compare", "only one", "give at least two, or a study with --study NAME")
-    runs = [model_run(client, find_run(client, run_id)) for run_id in run_ids]
+    runs = [model_run(client, named_run(client, run_id)) for run_id in run_ids]
     ids = [run.info.run_id for run in runs]
     if twice := next((run_id for run_id in ids if ids.count(run_id) > 1), None):
         raise ConfigError("runs to compare", f"run {twice} stands for two of them", "name different runs")
@@ -165,7 +165,7 @@ def leaderboard(run_id: str) -> tuple[str, tuple[Board, ...]]:
         StorageError: no such run.
     """
     client = open_client()
-    run = model_run(client, find_run(client, run_id))
+    run = model_run(client, named_run(client, run_id))
     reader = RunReader(client, run)
     scored: dict[ScoredSplit, PatchCounts] = {
         split: reader.counts(split) for split in ("test", "validation") if reader.has_table(split)

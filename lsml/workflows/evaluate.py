@@ -28,10 +28,10 @@ from lsml.evaluation.predict import PredictResult, check_output_folder, over_sym
 from lsml.names import Tag
 from lsml.scoring.regions import RegionScore
 from lsml.tracking.ledger import Ledger
-from lsml.tracking.models import RunModel, named_run
+from lsml.tracking.models import RunModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import check_writable, open_client
-from lsml.tracking.study import model_run
+from lsml.tracking.study import model_run, named_run
 from lsml.workflows.sources import SILENT, RecordedData
 from lsml.workspace import Progress, pack_cache
 
@@ -79,7 +79,7 @@ def evaluate(
     """
     _check_one_of(run_id, model)
     client = open_client()
-    asked = named_run(client, run_id, model)
+    asked = named_run(client, str(run_id or model))
     run = model_run(client, asked)
     for target in (run, asked):
         # Before the test split is opened: an opening without scores would count all the same.
@@ -238,7 +238,7 @@ def predict(
     patches, out = scan_images(Path(folder)), Path(out)
     check_output_folder(out)
     client = open_client()
-    source = str(model_run(client, named_run(client, run_id, model)).info.run_id)
+    source = str(model_run(client, named_run(client, str(run_id or model))).info.run_id)
     loaded = RunModel(client, source).load()
     admit({f"folder {folder}": look_at_files(patches, loaded.sensor)}, force=force)
     predictions = predict_patches(

@@ -1,7 +1,6 @@
 """Promotion: a model becomes champion if its file agrees with its run and the promotion policy finds it not worse."""
 
 import getpass
-import re
 import socket
 import tempfile
 from collections.abc import Callable
@@ -19,17 +18,16 @@ from lsml.names import Role, State, Tag
 from lsml.scoring.bootstrap import Difference
 from lsml.scoring.comparison import ScoredModel, ScoreKind
 from lsml.scoring.promotion_policy import Decision, decide, repeat_seed
-from lsml.tracking.models import RegisteredModel, RunModel, registered_run
+from lsml.tracking.models import RegisteredModel, RunModel
 from lsml.tracking.reading import RunReader
 from lsml.tracking.runs import retrainings_of
 from lsml.tracking.store import Client, Run, find_run, open_client, study_of
-from lsml.tracking.study import model_run, register_run, scored_run
+from lsml.tracking.study import model_run, named_run, register_run, scored_run
 from lsml.workflows.retrain import Retraining, trained_by
 from lsml.workflows.sources import Listener, RecordedData
 from lsml.workspace import exclusively, lock_file
 
 _SHORTFALL = f"{Tag.PROMOTION}shortfall"
-_RUN_ID = re.compile("[0-9a-f]{32}")
 
 Check = Callable[[Path, PackedSplit, float], ReloadedScores]
 
@@ -148,8 +146,7 @@ def _lock(name: str) -> AbstractContextManager[None]:
 
 
 def _find(client: Client, reference: str) -> Run:
-    run_id = reference if _RUN_ID.fullmatch(reference) else registered_run(client, reference)
-    return model_run(client, find_run(client, run_id))
+    return model_run(client, named_run(client, reference))
 
 
 def _contender(client: Client, run: Run) -> _Contender:

@@ -15,7 +15,8 @@ from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, train_trial
 from lsml.tracking.reading import raw_threshold
 from lsml.tracking.runs import RunWriter, TrainingRun, final_scores, retrainings_of
-from lsml.tracking.store import Client, Run, find_run, open_client
+from lsml.tracking.store import Client, Run, open_client
+from lsml.tracking.study import named_run
 from lsml.training.device import load_keras
 from lsml.training.outcome import StepEvent, TrialFunction, TrialTask
 from lsml.workflows.sources import Listener, RecordedData
@@ -168,7 +169,7 @@ def reproduce(run_id: str, *, data: Path | None, listener: Listener) -> Reproduc
         StorageError: no such run.
     """
 
-    run = find_run(open_client(), run_id)
+    run = named_run(open_client(), run_id)
     _check_trained(run)
     config = TrainConfig.from_parameters(run.data.params)
     patches, _ = RecordedData(run.data.tags, data).prepare(listener.step)
@@ -185,7 +186,7 @@ def reproduce(run_id: str, *, data: Path | None, listener: Listener) -> Reproduc
     then = {name: run.data.tags.get(f"{Tag.PREFIX}{name}", "") for name in _ENVIRONMENT}
     changed = {name: (then[name], outcome.environment.get(name, "")) for name in _ENVIRONMENT}
     return Reproduction(
-        run_id,
+        run.info.run_id,
         recorded,
         {name: scores[name] for name in recorded},
         {name: (was, now) for name, (was, now) in changed.items() if was != now},

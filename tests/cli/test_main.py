@@ -54,7 +54,7 @@ def test_version(tmp_path: Path) -> None:
         (("leaderboard",), 2, "RUN"),
         (("ensemble", "demo", "--members", "1"), 2, "--members"),
         (("promote", "x", "--repeats", "-1"), 2, "--repeats"),
-        (("promote", "x"), 4, "model x: neither NAME@ALIAS nor NAME/VERSION"),
+        (("promote", "x"), 4, "run x: no run has that id or name, and no study"),
         (("rollback",), 2, "NAME"),
         (("refit", "x", "--on", "test"), 2, "--on"),
         (("study", "show", "none"), 2, "study 'none': no such study in the database; existing studies: none yet"),

@@ -1,0 +1,45 @@
+"""How people name runs, in a real MLflow store."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsml.errors import StorageError
+from lsml.names import Tag
+from lsml.tracking.store import open_client
+from lsml.tracking.study import named_run
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of an empty store of this test's own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    return open_client()
+
+
+def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(store: Any) -> None:
+    """A trial by all of these; a study by its name, of two the later one, although a trial is called the same."""
+    trial = store.create_run("0", run_name="demo-000").info.run_id
+    store.create_run("0", start_time=1, run_name="demo", tags={Tag.ROLE: "study"})
+    study = store.create_run("0", start_time=2, run_name="demo", tags={Tag.ROLE: "study"}).info.run_id
+    store.create_run("0", start_time=3, run_name="demo", tags={Tag.ROLE: "trial"})
+    store.create_registered_model("demo")
+    store.create_model_version("demo", "file:///nowhere", run_id=trial)
+    store.set_registered_model_alias("demo", "candidate", "1")
+    for name in (trial, trial[:12], "demo-000", "demo@candidate", "demo/1", "models:/demo@candidate", "models:/demo/1"):
+        assert named_run(store, name).info.run_id == trial, name
+    assert named_run(store, "demo").info.run_id == study
+
+
+def test_what_names_no_run_or_two_is_refused(store: Any) -> None:
+    """Two runs of one name, each of which is told; an unknown name; one that would end a filter's text."""
+    ids = sorted(store.create_run("0", run_name="twice").info.run_id for _ in range(2))
+    with pytest.raises(StorageError, match=f"2 runs go by that: {ids[0]}, {ids[1]}; give the id of one"):
+        named_run(store, "twice")
+    for name in ("never", "0' or '1", "f" * 32, "x@y", "x/1"):
+        with pytest.raises(StorageError):
+            named_run(store, name)
+    store.delete_run(ids[0])
+    assert named_run(store, "twice").info.run_id == ids[1]
