@@ -45,6 +45,7 @@ class Tag:
     DATA_FOLDS: Final = "lsml.data.folds"
     DATA_REPEATS: Final = "lsml.data.repeats"
     DATA_PARTITION: Final = "lsml.data.partition"
+    DATA_HOLD_OUT_TEST: Final = "lsml.data.hold_out_test"
     DATA_REGIONS: Final = "lsml.data.regions"
     WARNING: Final = "lsml.warning."
     FORCED: Final = "lsml.forced."

@@ -31,6 +31,10 @@ class DataEntry(Section):
         ge=2,
     )
     repeats: int = field(2, "passes over all folds, each with other seeds", unit="passes", ge=1, le=100)
+    hold_out_test: bool = field(
+        False,
+        "with folds of a folder that has no splits: keeps the last 15 % of its patches out of them, as a test split",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -40,8 +44,9 @@ class DataEntry(Section):
 
     @model_validator(mode="after")
     def _folds_to_repeat(self) -> Self:
-        if self.folds is None and "repeats" in self.model_fields_set:
-            raise ConfigError("data.repeats", "repeats folds, and there are none", "give data.folds too")
+        for name, what in {"repeats": "repeats folds", "hold_out_test": "holds patches out of folds"}.items():
+            if self.folds is None and name in self.model_fields_set:
+                raise ConfigError(f"data.{name}", f"{what}, and there are none", "give data.folds too")
         if self.folds is not None and self.synthetic is not None and self.folds > self.synthetic.train:
             why = f"{self.synthetic.train} train patches cannot fill {self.folds} folds"
             raise ConfigError("data.folds", why, "set fewer folds, or a larger data.synthetic.train")

@@ -92,15 +92,20 @@ def _lack(scan: Scan) -> str:
     return lacks.get(scan.lacking["validation"].kind, f"{images} is missing")
 
 
-def fold_patches(root: Path) -> tuple[tuple[PatchFiles, ...], Sensor, str]:
+def fold_patches(root: Path, *, hold_out_test: bool = False) -> tuple[tuple[PatchFiles, ...], Sensor, str]:
     """Every patch below `root` that folds may train on, in numeric order, what they are, and where they come from.
 
-    Of a layout with splits it is the train split; a bare pair of folders has none, so nothing is left for a test.
+    Of a layout with splits it is the train split. A bare pair of folders has none, so nothing is left for a test unless
+    the block of patches, or the regions, that would be one without folds are held out.
 
     Raises:
         DataError: see `training_splits`.
     """
     scan = Scan.of(root, (FOLDS,))
+    if hold_out_test and scan.layout == "bare":
+        splits = training_splits(root)
+        patches = (*splits.train, *splits.validation)
+        return patches, splits.sensor, f"{splits.source}; the first two together, {len(patches)} patches, in folds"
     patches = scan.require(FOLDS)
     images, masks = scan.folders[FOLDS]
     if scan.layout == "bare":

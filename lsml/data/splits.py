@@ -273,9 +273,19 @@ class FoldedData(NamedTuple):
     repeats: int
     source: str
     partition: int = 0
+    hold_out_test: bool = False
 
     @classmethod
-    def prepare(cls, root: Path, cache: Path, *, folds: int, repeats: int, progress: Progress | None = None) -> Self:
+    def prepare(
+        cls,
+        root: Path,
+        cache: Path,
+        *,
+        folds: int,
+        repeats: int,
+        hold_out_test: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
         """Packs every training patch of the dataset at `root` below `cache`, or opens the pack made before.
 
         A validation split that the dataset has stays out: it is another place, and folds do not need it.
@@ -283,14 +293,15 @@ class FoldedData(NamedTuple):
         Raises:
             DataError: an unusable dataset or file, or more folds than patches; nothing incomplete is left in `cache`.
         """
-        patches, sensor, source = fold_patches(root)
+        patches, sensor, source = fold_patches(root, hold_out_test=hold_out_test)
         regions = [patch.region for patch in patches]
         made = len(fold_indices(len(patches), folds, regions))
         if made < folds:
             source += f"; {made} folds, not {folds}, as there are no more regions"
         train = pack_split("train", patches, cache, sensor, fill=None, progress=progress)
         require_usable((patches,), (train,))
-        return cls(train, made, repeats, source + describe_content((patches,), (train,)))
+        source += describe_content((patches,), (train,))
+        return cls(train, made, repeats, source, hold_out_test=hold_out_test)
 
     @property
     def splits(self) -> tuple[PackedSplit, ...]:
@@ -301,8 +312,9 @@ class FoldedData(NamedTuple):
     def identity(self) -> dict[str, Scalar]:
         """The fingerprint of the pack, and how it is scored."""
         regions = {"regions": digest_of(self.train.regions)} if self._by_region else {}
-        partition = {"partition": self.partition} if self.partition else {}
-        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats, **regions, **partition}
+        others = {"partition": self.partition, "hold_out_test": self.hold_out_test}
+        chosen = {name: value for name, value in others.items() if value}
+        return {"train": self.train.fingerprint, "folds": self.folds, "repeats": self.repeats, **regions, **chosen}
 
     @property
     def scored_patches(self) -> ScoredPatches:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lsml.config.schema import TrainConfig
 from lsml.config.space import Space
@@ -137,7 +137,7 @@ class ExperimentData:
         Raises:
             DataError: a dataset or file that cannot be used, or more folds than patches.
         """
-        patches = _prepare(self.root, cache, self.entry.folds, self.entry.repeats, self.progress)
+        patches = _prepare(self.root, cache, self.progress, **self.entry.model_dump(exclude={"path", "synthetic"}))
         return _Admitted(patches, admitted(patches, self.root, force=self.force))
 
 
@@ -173,8 +173,8 @@ class RecordedData:
             DataError: they do not exist, or have another fingerprint.
         """
         tags, root = self.tags, self.root
-        folds = int(tags[Tag.DATA_FOLDS]) if Tag.DATA_FOLDS in tags else None
-        patches = _prepare(root, pack_cache(), folds, int(tags.get(Tag.DATA_REPEATS, 1)), progress)
+        how = {"repeats": int(tags.get(Tag.DATA_REPEATS, 1)), "hold_out_test": Tag.DATA_HOLD_OUT_TEST in tags}
+        patches = _prepare(root, pack_cache(), progress, folds=int(tags.get(Tag.DATA_FOLDS, 0)), **how)
         patches = in_partition(patches, int(tags.get(Tag.DATA_PARTITION, 0)))
         now = {f"{Tag.DATA}{name}": str(value) for name, value in patches.identity.items()}
         told = (Tag.DATA_TRAIN, Tag.DATA_VALIDATION, Tag.DATA_REGIONS)
@@ -185,10 +185,11 @@ class RecordedData:
         return _Admitted(patches, admitted(patches, root, force=self.force))
 
 
-def _prepare(root: Path, cache: Path, folds: int | None, repeats: int, progress: Progress) -> StudyData:
-    if folds is None:
+def _prepare(root: Path, cache: Path, progress: Progress, *, folds: int | None, **how: Any) -> StudyData:
+    """The patches in folds, or with a validation split; `how` as `FoldedData.prepare` takes them."""
+    if not folds:
         return TrainingData.prepare(root, cache, progress)
-    return FoldedData.prepare(root, cache, folds=folds, repeats=repeats, progress=progress)
+    return FoldedData.prepare(root, cache, folds=folds, progress=progress, **how)
 
 
 def _synthetic(settings: SyntheticData, progress: Progress) -> Path:

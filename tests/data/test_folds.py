@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lsml.data import sealed
 from lsml.data.pack import PackedSplit
 from lsml.data.regions import fold_indices
 from lsml.data.splits import FoldData, FoldedData, _SplitView
@@ -173,6 +174,28 @@ def test_a_bare_pair_is_all_training_data(tmp_path: Path, pack: PackedSplit) -> 
     assert pack.ids == ("image_1", "image_2", "image_10", "image_20", "image_100")
     source = FoldedData.prepare(tmp_path, tmp_path / ".cache", folds=2, repeats=1).source
     assert source == "bare img and mask: all 5 patches in folds, no test split"
+
+
+def test_a_bare_pair_can_keep_a_test_split(tmp_path: Path, pack: PackedSplit) -> None:
+    """15 % of 5 patches are .75, one: the last, which evaluation opens; what is in folds knows it of the others."""
+    data = FoldedData.prepare(tmp_path, tmp_path / ".cache", folds=2, repeats=1, hold_out_test=True)
+    assert data.train.ids == ("image_1", "image_2", "image_10", "image_20")
+    assert [patch.id for patch in sealed.test_split(tmp_path)] == ["image_100"]
+    assert data.source.endswith("; the first two together, 4 patches, in folds")
+    assert data.identity["hold_out_test"] is True
+    assert data.identity["train"] != pack.fingerprint
+
+
+def test_a_split_of_its_own_is_out_of_folds_anyway(tmp_path: Path, write_patch: WritePatch) -> None:
+    """With or without it, the folds have the two train patches."""
+    for folder in ("TrainData", "TestData"):
+        for number in (1, 2):
+            write_patch(tmp_path / folder / "img", tmp_path / folder / "mask", number)
+    found = [
+        FoldedData.prepare(tmp_path, tmp_path / ".cache", folds=2, repeats=1, hold_out_test=kept).train.path
+        for kept in (False, True)
+    ]
+    assert found[0] == found[1]
 
 
 PREPARE = """

@@ -11,14 +11,14 @@ from tests.processes import lsml
 
 EXPERIMENT = """
 name: pictures
-data: {path: pictures}
+data: {path: pictures, folds: 2, repeats: 1, hold_out_test: true}
 base:
   model: {filters: 4, depth: 1}
   training: {epochs: 1, batch_size: 4, learning_rate: 5e-3}
 space:
   augment.strength: {low: 0.5, high: 1.0}
   input.red_edge: {choices: [true, false]}
-study: {trials: 1, sampler: {name: random}}
+study: {trials: 1, confirm: 0, sampler: {name: random}}
 """
 
 
@@ -55,7 +55,7 @@ def test_from_a_folder_of_pictures_to_a_map(tmp_path: Path) -> None:
     assert "NDVI and slope threshold" not in tuned.stderr + tuned.stdout
     best = re.findall(r"best run: ([0-9a-f]{32})", tuned.stdout)[-1]
 
-    # 8 pictures in blocks of 70, 15 and 15 %: 6, 1 and 1.
+    # 8 pictures in blocks of 70, 15 and 15 %: 6, 1 and 1, of which the first two are in folds.
     evaluated = lsml(tmp_path, "evaluate", "--run-id", best)
     assert evaluated.returncode == 0, evaluated.stderr
     assert "test split, 1 patches" in evaluated.stdout
