@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS: tuple[dict[str, str], ...] = (
     {"names": "every name that is stored: tags, metrics, artifacts, aliases, roles"},
     {"errors": "what a user can cause, each with its exit code"},
+    {"interruption": "signals: where they interrupt what is under way, and how the process then leaves"},
     {"workspace": "the state folder, locks, files that are replaced atomically"},
     {"config": "fields with bounds and meaning, search spaces, experiment files"},
     {"data": "patches: reading, checks, splits, packs, loading, augmentation, download, synthesis"},

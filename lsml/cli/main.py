@@ -1,23 +1,22 @@
-"""The entry point of the command line: commands, errors as one line, signals, exit codes."""
+"""The command line: commands, errors as one line, exit codes."""
 
 import gc
 import inspect
 import io
 import os
 import re
-import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from lsml.cli import config, data, evaluate, models, study, train
 from lsml.cli.options import CommandWithFields
-from lsml.errors import DataWarning, Interrupted, LsmlError, StorageError
+from lsml.errors import DataWarning, LsmlError, StorageError
+from lsml.interruption import leaving_by_signals
 from lsml.names import VERSION
 
 if TYPE_CHECKING:
@@ -73,17 +72,6 @@ for _name, _command in _COMMANDS.items():
         app.command(_name, cls=CommandWithFields if _searchable else None)(_command)
 
 
-# Windows has no SIGHUP.
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Once is enough: what is under way is being closed, and a second signal must not cut that short.
-    for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise Interrupted(number)
-
-
 _HOME = re.compile(r"\A((?:[\w.-]+=)*)(~[^/=]*)(?=/|\Z)")
 
 
@@ -95,10 +83,6 @@ def _at_home(argument: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Runs the command line and gives its exit code: 0, or one of `lsml.errors`."""
-    for number in _SIGNALS:
-        # What `nohup`, or a shell that puts it into the background, has it ignore stays ignored, also by its children.
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
     warnings.simplefilter("always", DataWarning)
     warnings.showwarning = _warn
     try:
@@ -113,9 +97,6 @@ def main(arguments: list[str]) -> int:
             traceback.print_exc()
         _complain(str(error))
         return error.exit_code
-    except Interrupted as interruption:
-        _tell(f"interrupted by {interruption.name}: stopped cleanly; the same command resumes")
-        return interruption.exit_code
 
 
 def _usage(error: typer.TyperException) -> int:
@@ -189,6 +170,8 @@ def _open_streams() -> _Stream:
     return output
 
 
+# Also where it is called past `lsml.__main__`.
+@leaving_by_signals()
 def run() -> None:
     """Runs the command line of this process."""
     # Imports make half a million objects that stay; with Python's 700, a sixth of a command's start is spent on

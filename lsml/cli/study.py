@@ -9,6 +9,7 @@ import typer
 
 from lsml.cli import options
 from lsml.errors import Interrupted
+from lsml.interruption import answered
 
 if TYPE_CHECKING:
     from lsml.workflows.studies import Ui
@@ -136,6 +137,7 @@ def ui(
                 shown.wait()
     except Interrupted:
         # The way to end it, not a fault; the server has stopped by now.
+        answered()
         typer.echo("stopped")
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import Interrupted, StudyError
+from lsml.interruption import deferred, stop_if_asked
 from lsml.names import EndState, StageRole, State
 from lsml.study.trial_queue import TrialQueue
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
@@ -110,8 +111,13 @@ class Coordinator:
 
         Raises:
             StudyError: more failed trials in a row than the settings allow.
-            Interrupted: by a signal; every attempt under way is closed and its slot will be queued again.
+            Interrupted: by a signal, between two messages; every attempt under way is closed and its slot will be
+                queued again.
         """
+        with deferred():
+            self._run()
+
+    def _run(self) -> None:
         self._settle("coordinator lost")
         self._fitting = {n for n, state in self._queue.states().items() if state in (State.COMPLETE, State.PRUNED)}
         try:
@@ -120,6 +126,7 @@ class Coordinator:
                 if message is not None:
                     self._handle(message)
                 self._follow_up()
+                stop_if_asked()
         except Interrupted as signal:
             self._writer.shutdown()
             self._settle(f"interrupted by {signal.name}")

@@ -19,6 +19,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError
+from lsml.interruption import deferred
 from lsml.names import Role, Tag
 from lsml.workspace import database_file, in_turn, lock_file, missing_package
 
@@ -154,7 +155,9 @@ def _replace_start(connection: Connection, table: str, column: str, old: str, ne
 def storage_errors(what: str) -> Iterator[None]:
     """Turns MLflow's and the database's errors, and drivers that are missing, into one `StorageError`."""
     try:
-        yield
+        # What a signal cuts in two stays open, and locks out whoever then closes the run.
+        with deferred():
+            yield
     except ModuleNotFoundError as error:
         package = missing_package(error)
         raise StorageError(what, f"Python package {package} is not installed", f"pip install {package}") from error

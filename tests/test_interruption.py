@@ -1,0 +1,176 @@
+"""Signals that ask a command to stop, each in a process of its own."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lsml import interruption
+from lsml.errors import Interrupted
+from lsml.interruption import deferred, leaving_by_signals, stop_if_asked
+from tests.forking import exit_code
+from tests.processes import environment
+
+STOPPED = "lsml: interrupted by SIGTERM: stopped cleanly; the same command resumes\n"
+TERM = 128 + signal.SIGTERM
+
+
+def _code(work: Callable[[], object]) -> int:
+    """How a command that does this work leaves."""
+
+    def command() -> None:
+        try:
+            with leaving_by_signals():
+                work()
+        except SystemExit as left:
+            os._exit(int(left.code or 0))
+
+    return exit_code(command)
+
+
+def _ask(number: int = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_with_its_number_and_one_line(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """130, 143 and 129, by the shell's rule of 128 and the signal's number."""
+    assert _code(lambda: (_ask(number), time.sleep(30))) == 128 + number
+    assert capfd.readouterr().err == STOPPED.replace("SIGTERM", signal.Signals(number).name)
+
+
+class _Deaf:
+    """What a signal raises while it goes is dropped by Python."""
+
+    def __del__(self) -> None:
+        _ask()
+
+
+def test_a_signal_in_a_finaliser_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    """Python prints `Exception ignored` and goes on, and nothing would end a process that waits for ever."""
+
+    def work() -> None:
+        _Deaf()
+        time.sleep(30)
+
+    started = time.monotonic()
+    assert _code(work) == TERM
+    assert time.monotonic() - started < 10
+    assert capfd.readouterr().err == STOPPED
+
+
+def test_what_is_deferred_is_done_to_its_end(tmp_path: Path) -> None:
+    """A transaction is not cut in two; nor is what closes it, however often it defers itself."""
+    done = tmp_path / "done"
+
+    def work() -> None:
+        try:
+            with deferred():
+                with deferred():
+                    _ask()
+                    time.sleep(0.7)
+                done.write_text("written")
+            done.write_text("too late")
+        finally:
+            with deferred():
+                time.sleep(0.7)
+            done.write_text(f"{done.read_text()} and closed")
+
+    assert _code(work) == TERM
+    assert done.read_text() == "written and closed"
+
+
+def test_a_loop_stops_where_nothing_is_half_done(tmp_path: Path) -> None:
+    """The signal comes in round 2 of a deferred loop, which ends that round and begins no other."""
+    rounds = tmp_path / "rounds"
+
+    def work() -> None:
+        with deferred():
+            for number in range(1, 10):
+                if number == 2:
+                    _ask()
+                rounds.write_text(str(number))
+                stop_if_asked()
+
+    assert _code(work) == TERM
+    assert rounds.read_text() == "2"
+
+
+def test_nothing_holds_a_signal_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deferred call that does not return is interrupted after a while."""
+    monkeypatch.setattr(interruption, "_HELD_SECONDS", 0.2)
+
+    def work() -> None:
+        with deferred():
+            _ask()
+            time.sleep(30)
+
+    assert _code(work) == TERM
+
+
+def test_whoever_goes_on_after_a_signal_is_not_interrupted_again() -> None:
+    """As the command that serves MLflow's UI until Ctrl-C, and then says so."""
+
+    def work() -> None:
+        try:
+            _ask(signal.SIGINT)
+        except Interrupted:
+            interruption.answered()
+        time.sleep(0.8)
+
+    assert _code(work) == 0
+
+
+def _closing_for_ever(again_after: float) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    Path("child").write_text(str(child.pid))
+    try:
+        _ask()
+    finally:
+        time.sleep(again_after)
+        _ask()
+        time.sleep(0.5)
+        Path("closed").touch()
+
+
+def test_a_second_signal_kills_the_children_and_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where closing takes too long for whoever waits: same exit code, and no process stays."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(interruption, "_SAME_SECONDS", 0.1)
+    assert _code(lambda: _closing_for_ever(0.2)) == TERM
+    assert not Path("closed").exists()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert psutil.Process(int(Path("child").read_text())).status() == psutil.STATUS_ZOMBIE
+    assert capfd.readouterr().err == "lsml: interrupted again, by SIGTERM: left at once; the same command resumes\n"
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`timeout` sends its signal to the command and then to its whole group, so that it arrives twice."""
+    monkeypatch.chdir(tmp_path)
+    assert _code(lambda: _closing_for_ever(0.1)) == TERM
+    assert Path("closed").exists()
+    os.kill(int(Path("child").read_text()), signal.SIGKILL)
+
+
+def test_a_signal_while_lsml_is_imported(tmp_path: Path) -> None:
+    """In the first second of a command most of its time goes into imports: here one that does not end."""
+    (tmp_path / "typer.py").write_text("import os, time; open('importing', 'w').close(); time.sleep(60)")
+    env = environment(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsml", "--version"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 30
+    while not (tmp_path / "importing").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=10)
+    assert (process.returncode, said) == (TERM, STOPPED)
