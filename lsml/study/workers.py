@@ -1,83 +1,39 @@
-"""The workers of a study: processes of a local dask cluster, bound to loopback, one trial each, and what they use."""
+"""The workers of a study: processes of a local dask cluster, bound to loopback, one trial each, looked after."""
 
 import contextlib
-import functools
 import itertools
 import logging
 import os
+import pickle
 import queue
+import signal
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import dask
-import psutil
-from distributed import Client, Future, KilledWorker, Nanny, Queue, Scheduler, SpecCluster, get_client, get_worker
-from distributed.diagnostics.plugin import WorkerPlugin
+from distributed import Client, Future, KilledWorker, Nanny, Queue, Scheduler, SpecCluster
+from distributed.core import Status
 from distributed.security import Security
 
 from lsml.errors import OutOfMemory, StudyError, in_one_line
-from lsml.training.device import Device, load_keras, prepare
-from lsml.training.outcome import StepEvent, TrialFunction, TrialOutcome, TrialTask
+from lsml.interruption import deferred
+from lsml.study.worker import LogFile, device, gpu_ids, load, work
+from lsml.training.device import prepare
+from lsml.training.outcome import TrialFunction, TrialOutcome, TrialTask
 
-_MEGABYTE = 1e6
-
-
-def _gpu_ids() -> list[str]:
-    """The GPUs that this process may use, as values for `CUDA_VISIBLE_DEVICES`; empty without NVIDIA's driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
-
-
-class _SystemProbe:
-    """Samples this process and the GPUs that it may use."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._process.cpu_percent()
-        self._gpus = _gpu_ids()
-
-    def sample(self) -> dict[str, float]:
-        """CPU in percent of one core since the last sample, resident memory and GPU memory in megabytes."""
-        values = {
-            "system/process_cpu_percentage": self._process.cpu_percent(),
-            "system/process_memory_megabytes": self._process.memory_info().rss / _MEGABYTE,
-        }
-        for position, gpu in enumerate(self._gpus):
-            values |= _gpu_figures(position, gpu)
-        return values
-
-
-def _gpu_figures(position: int, gpu: str) -> dict[str, float]:
-    import pynvml
-
-    pynvml.nvmlInit()
-    by_index = gpu.isdecimal()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpu)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(gpu)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return {
-        f"system/gpu_{position}_utilization_percentage": float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-        f"system/gpu_{position}_memory_usage_megabytes": memory.used / _MEGABYTE,
-    }
-
+_GIGABYTE = 1e9
+_MEMORY_SHARE = 0.9
+"""Of the machine's memory, for all workers: dask ends one that takes 95 % of its part."""
 
 # A trial that takes its worker down must not be given to the next one: the coordinator decides.
 # A daemonic worker may not start processes of its own. Trials are placed by the coordinator alone.
 # A busy machine takes longer than dask's 15 seconds to bring up the successor of a worker that died.
 # dask has glibc give memory back so eagerly that a tenth of a training step is spent on getting it again; and it looks
-# a hundred times a second at what a worker is doing, which nobody asks for.
+# a hundred times a second at what a worker is doing, which nobody asks for. Silent workers are looked for below.
 _DASK_SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "60s",
     "distributed.scheduler.allowed-failures": 0,
@@ -87,26 +43,29 @@ _DASK_SETTINGS = {
     "distributed.admin.tick.interval": "1s",
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.worker-ttl": None,
 }
 
 
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 """How many threads TensorFlow and PyTorch give one operation; JAX has no such setting."""
-
 _NO_WINDOWS = {"MPLBACKEND": "agg"}
 """For Matplotlib: the backend of a notebook that calls lsml may be missing in a worker."""
 
 _LOOPBACK = "127.0.0.1"
-_START_SECONDS = 120
+_START_SECONDS, _START_POLL_SECONDS = 120, 0.1
+_CLOSE_SECONDS = 5.0
 _NO_PAGES = {"dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
 """Without a dashboard dask still serves a page about itself: on any port, so that studies do not quarrel over one."""
 
 _HANDOVER_SECONDS = 300
 """For a model of a gigabyte over a slow network; a worker that died meanwhile would never answer."""
 
-
+_LOOK_SECONDS = 1.0
 _GONE_SECONDS = 5.0
 """A worker that dask does not list for so long is gone, and does not come back under its address."""
+_SILENT_SECONDS = 60.0
+"""A worker without a heartbeat for so long hangs; it sends two a second, whatever it computes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -146,55 +105,127 @@ class Lost:
 Message = Reported | Finished | Failed | Lost
 
 
+class _Nanny(Nanny):
+    """What starts a worker's process, and starts its successor when it dies.
+
+    Args:
+        among: all of them, to which it adds itself.
+
+    Attributes:
+        outgrown: resident bytes of the workers that it ended as they took too much memory, by address.
+    """
+
+    def __init__(self, *args: Any, among: "list[_Nanny]", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.outgrown: dict[str, float] = {}
+        among.append(self)
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Told of a worker that it is about to end."""
+        if topic == "worker-restart-memory":
+            self.outgrown[msg["worker"]] = msg["rss"]
+        super().log_event(topic, msg)  # type: ignore[no-untyped-call]  # dask's
+
+
+@dataclass
+class _HandedOut:
+    """An attempt that a worker has.
+
+    Attributes:
+        name: of this handing out alone: attempts of two stages may share a number, and what comes of one that was
+            given up must not pass for another's.
+        since: when it was handed out, by `time.monotonic`.
+        beat: the worker's last heartbeat, by dask's clock; None while dask does not list it.
+        quiet: how many looks in a row found no other.
+    """
+
+    name: str
+    address: str
+    future: "Future[TrialOutcome]"
+    answers: Queue
+    since: float
+    beat: float | None = None
+    quiet: int = 0
+
+
 class Workers:
     """A local cluster of `count` worker processes; each dies with this process.
 
-    Use as a context manager. `count` 0 means one worker a GPU, or one where there is no GPU.
+    Use as a context manager: entering starts them, and leaving kills them, whatever has become of them.
+
+    Args:
+        count: 0 means one worker a GPU, or one where there is no GPU.
+        scratch: the folder of their log and of what they write for themselves.
+        trial_timeout: seconds after which an attempt has failed; 0 for none.
     """
 
-    def __init__(self, count: int, *, scratch: Path) -> None:
-        self._scratch = scratch
-        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    def __init__(self, count: int, *, scratch: Path, trial_timeout: float = 0.0) -> None:
+        self._scratch, self._trial_timeout = scratch, trial_timeout
+        self._inbox: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
         self._topic = f"lsml-{uuid.uuid4().hex}"
-        self._running: dict[int, tuple[str, Future[TrialOutcome]]] = {}
-        self._answers: dict[int, Queue] = {}
-        self._missing: dict[str, float] = {}
+        self._running: dict[int, _HandedOut] = {}
+        self._nannies: list[_Nanny] = []
+        self._given_up: set[str] = set()
         self._submitted = itertools.count()
+        self._looked = time.monotonic()
+        self._closing = contextlib.ExitStack()
         prepare()
-        gpus = _gpu_ids()
-        self.count = count or len(gpus) or 1
+        self._gpus = gpu_ids()
+        self.count = count or len(self._gpus) or 1
+
+    def __enter__(self) -> Self:
+        """Raises StudyError where a worker does not come up."""
+        try:
+            with deferred():
+                self._open()
+            self._wait_for_start()
+        except BaseException:
+            self._close()
+            raise
+        # While this process has other things to do; a trial that comes meanwhile waits for it on its worker.
+        self._loading = [self._client.submit(load, workers=[address], pure=False) for address in self.free()]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _open(self) -> None:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        self._settings = dask.config.set(_DASK_SETTINGS)
+        self._closing.enter_context(dask.config.set(_DASK_SETTINGS))
         security = Security.temporary()
         self._cluster = SpecCluster(
-            workers={index: self._nanny(index, gpus, security) for index in range(self.count)},
             scheduler={
                 "cls": Scheduler,
                 "options": {"host": _LOOPBACK, "port": 0, "security": security} | _NO_PAGES,
             },
             security=security,
             silence_logs=logging.CRITICAL,
+            # That is done below, where this process's end does not wait for it.
+            shutdown_on_close=False,
         )
+        self._closing.callback(_quietly, self._cluster.close)
         self._client = Client(self._cluster, security=security, set_as_default=False)
-        self._client.register_plugin(_LogFile(scratch / "workers.log"))
+        self._closing.callback(_quietly, self._client.close)
+        self._client.register_plugin(LogFile(self._scratch / "workers.log"))
         self._client.subscribe_topic(self._topic, self._receive)
-        # While this process has other things to do; a trial that comes meanwhile waits for it on its worker.
-        self._loading = [self._client.submit(_load, workers=[address], pure=False) for address in self.free()]
+        self._cluster.worker_spec.update({index: self._nanny(index, security) for index in range(self.count)})
+        self._cluster.scale(self.count)
 
-    def _nanny(self, index: int, gpus: list[str], security: Security) -> dict[str, Any]:
+    def _nanny(self, index: int, security: Security) -> dict[str, Any]:
         # Two networks that each spread over all cores are slower than two that share them out.
         threads = str(max(1, (os.cpu_count() or 1) // self.count))
         environment = {name: os.environ.get(name, threads) for name in _THREADS} if self.count > 1 else {}
         environment |= _NO_WINDOWS
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[index % len(self._gpus)]
         return {
-            "cls": Nanny,
+            "cls": _Nanny,
             "options": {
+                "among": self._nannies,
                 "nthreads": 1,
                 "host": _LOOPBACK,
                 "env": environment,
-                "memory_limit": f"{0.9 / self.count:.3f}",
+                "memory_limit": f"{_MEMORY_SHARE / self.count:.3f}",
                 **_NO_PAGES,
                 "local_directory": str(self._scratch),
                 "security": security,
@@ -202,152 +233,163 @@ class Workers:
             },
         }
 
-    def __enter__(self) -> Self:
-        return self
+    def _wait_for_start(self) -> None:
+        end = time.monotonic() + _START_SECONDS
+        while len(self._live()) < self.count:
+            ended = any(nanny.status in (Status.closed, Status.failed) for nanny in self._nannies)
+            if ended or time.monotonic() > end:
+                raise StudyError("study", "its workers do not start", f"see {self._scratch / 'workers.log'}")
+            time.sleep(_START_POLL_SECONDS)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # A worker in the middle of a training step does not listen; it holds nothing that is not on disk.
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        self._client.close(timeout=2)
-        self._cluster.close(timeout=5)
-        self._settings.__exit__(kind, error, trace)
+    def _close(self) -> None:
+        """Ends workers and cluster; raises nothing, as that would hide how the study ended, and leaves no process."""
+        with deferred():
+            for nanny in self._nannies:
+                # Else it starts a successor for what is killed now.
+                nanny.close_gracefully()
+            # A worker in the middle of a training step does not listen; it holds nothing that is not on disk.
+            _kill(self.pids())
+            self._closing.close()
+            end = time.monotonic() + _CLOSE_SECONDS
+            while (left := self.pids()) and time.monotonic() < end:
+                _kill(left)
+                time.sleep(_START_POLL_SECONDS)
 
     def devices(self) -> list[tuple[str, str]]:
-        """Kind and name of what each worker's Keras computes on, once all have loaded it.
-
-        Raises:
-            StudyError: a worker does not come up.
-        """
-        try:
-            self._client.wait_for_workers(self.count, timeout=_START_SECONDS)
-        except TimeoutError:
-            log = self._scratch / "workers.log"
-            raise StudyError("study", "its workers do not start", f"see {log}") from None
-        return list(self._client.run(_device).values())
+        """Kind and name of what each worker's Keras computes on, once all have loaded it."""
+        return list(self._client.run(device).values())
 
     def pids(self) -> list[int]:
         """The process ids of the live workers."""
-        nannies = self._cluster.workers.values()
-        return [nanny.pid for nanny in nannies if getattr(nanny, "pid", None)]
+        return [nanny.pid for nanny in self._nannies if nanny.pid]
+
+    def _live(self) -> dict[str, Any]:
+        """What dask knows of each worker that it takes for alive, by address."""
+        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return workers
 
     def free(self) -> list[str]:
         """The addresses of live workers without a trial."""
-        busy = {address for address, _ in self._running.values()}
-        live = self._client.scheduler_info(n_workers=-1)["workers"]
-        return [address for address in live if address not in busy]
+        busy = {handed.address for handed in self._running.values()} | self._given_up
+        return [address for address in self._live() if address not in busy]
 
     def submit(self, attempt: int, function: TrialFunction, task: TrialTask, address: str) -> None:
         """Starts `function` with `task` on the worker at `address`; attempts under way have different numbers."""
-        # Attempts of two stages may share a number, and dask would take one key for one and the same work.
         name = f"{self._topic}-{next(self._submitted)}"
-        self._answers[attempt] = Queue(name, client=self._client)
+        answers = Queue(name, client=self._client)
         future = self._client.submit(
-            _work,
+            work,
             function,
-            task,
-            attempt,
+            pickle.dumps(task),
             self._topic,
             name,
+            # dask would take one key for one and the same work.
             key=f"{name}-trial",
             workers=[address],
             allow_other_workers=False,
             pure=False,
         )
-        self._running[attempt] = (address, future)
-        future.add_done_callback(lambda done: self._inbox.put(self._conclude(attempt, done)))
+        handed = _HandedOut(name, address, future, answers, time.monotonic())
+        self._running[attempt] = handed
+        future.add_done_callback(lambda done: self._inbox.put((name, self._conclude(attempt, handed))))
 
     def answer(self, attempt: int, *, go_on: bool) -> None:
         """Answers the step that the attempt's worker reported."""
-        self._answers[attempt].put(go_on)
+        self._running[attempt].answers.put(go_on)
 
     def next(self, timeout: float) -> Message | None:
         """The next message, or None when `timeout` seconds brought none."""
+        self._look()
         try:
-            message = self._inbox.get(timeout=timeout)
+            name, message = self._inbox.get(timeout=timeout)
         except queue.Empty:
-            self._cancel_orphans()
-            self._replace_missing()
+            return None
+        handed = self._running.get(message.attempt)
+        if handed is None or handed.name != name:
+            # Late: the attempt was given up before.
             return None
         if not isinstance(message, Reported):
-            _, future = self._running.pop(message.attempt)
-            future.release()
-            self._answers.pop(message.attempt).close()
+            del self._running[message.attempt]
+            handed.future.release()
+            handed.answers.close()
         return message
 
-    def _cancel_orphans(self) -> None:
-        """Ends the attempts on workers that are gone, of which dask tells nothing if they went before they began."""
-        live, now = self._client.scheduler_info(n_workers=-1)["workers"], time.monotonic()
-        for address, future in self._running.values():
-            if address in live:
-                self._missing.pop(address, None)
-            elif now - self._missing.setdefault(address, now) > _GONE_SECONDS:
-                future.cancel()
+    def _look(self) -> None:
+        """Looks after the workers, once a second: gives up attempts of which nothing can come, and replaces the lost.
 
-    def _replace_missing(self) -> None:
-        """Starts workers anew that dask has given up, because their successors took too long."""
+        Silence is counted in looks, so that a machine that slept does not take its workers for dead.
+        """
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        live = self._live()
+        self._given_up &= live.keys()
+        for attempt, handed in list(self._running.items()):
+            beat = live[handed.address]["last_seen"] if handed.address in live else None
+            handed.quiet = handed.quiet + 1 if beat == handed.beat else 0
+            handed.beat = beat
+            if message := self._hopeless(attempt, handed):
+                self._give_up(handed, message)
         if len(self._cluster.workers) < self.count:
+            # dask has given up a place for a worker, because the successor took too long.
             self._cluster.scale(self.count)
 
-    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
-        _, message = event
-        self._inbox.put(Reported(message["attempt"], message["step"], message["metrics"]))
+    def _hopeless(self, attempt: int, handed: _HandedOut) -> Message | None:
+        """What to make of an attempt that has taken too long, or whose worker is gone or hangs; None of any other."""
+        if self._trial_timeout and time.monotonic() - handed.since > self._trial_timeout:
+            return Failed(attempt, f"longer than {self._trial_timeout:g} s (study.trial_timeout)")
+        silent = handed.quiet * _LOOK_SECONDS
+        if handed.beat is None and silent > _GONE_SECONDS:
+            # dask tells nothing of those that went before the attempt began.
+            return self._died(attempt, handed, "connection to the worker lost")
+        if silent > _SILENT_SECONDS:
+            return Lost(attempt, f"no sign of life from the worker for {_SILENT_SECONDS:.0f} s")
+        return None
 
-    def _conclude(self, attempt: int, future: Future[TrialOutcome]) -> Message:
+    def _give_up(self, handed: _HandedOut, message: Message) -> None:
+        """Ends an attempt and its worker, which gets a successor; what comes of it later is refused."""
+        # First in the inbox: what the others make of the future that is cancelled comes after it.
+        self._inbox.put((handed.name, message))
+        self._given_up.add(handed.address)
+        _kill(nanny.pid for nanny in self._nannies if nanny.worker_address == handed.address and nanny.pid)
+        handed.future.cancel()
+
+    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        _, told = event
+        attempt = next((number for number, handed in list(self._running.items()) if handed.name == told["name"]), None)
+        if attempt is not None:
+            self._inbox.put((told["name"], Reported(attempt, told["step"], told["metrics"])))
+
+    def _conclude(self, attempt: int, handed: _HandedOut) -> Message:
+        future = handed.future
         if future.status == "finished":
             try:
                 return Finished(attempt, future.result(timeout=_HANDOVER_SECONDS))
             except Exception as error:  # noqa: BLE001 (the worker died while handing over its outcome)
-                return Lost(attempt, f"outcome lost: {type(error).__name__}")
+                return self._died(attempt, handed, f"outcome lost: {type(error).__name__}")
         if future.status == "cancelled":
-            return Lost(attempt, "connection to the worker lost")
+            return self._died(attempt, handed, "connection to the worker lost")
         raised = future.exception()
         if isinstance(raised, KilledWorker):
-            return Lost(attempt, "worker process died")
+            return self._died(attempt, handed, "worker process died")
         return Failed(attempt, in_one_line(raised), out_of_memory=isinstance(raised, OutOfMemory))
 
-
-@functools.cache
-def _load() -> None:
-    """Runs on the worker, once; its next process, where it has died, comes to it with its first trial."""
-    load_keras()
-
-
-def _device() -> tuple[str, str]:
-    """Runs on the worker."""
-    _load()
-    device = Device.current()
-    return device.kind, device.name
+    def _died(self, attempt: int, handed: _HandedOut, reason: str) -> Message:
+        """Lost for that reason; failed where the worker was ended for its memory, which it would take again."""
+        for nanny in self._nannies:
+            if taken := nanny.outgrown.get(handed.address):
+                used = f"out of memory: the worker had grown to {taken / _GIGABYTE:.1f} GB"
+                return Failed(attempt, f"{used}; lower training.batch_size or study.workers", out_of_memory=True)
+        return Lost(attempt, reason)
 
 
-class _LogFile(WorkerPlugin):
-    """Sends all that a worker and the libraries in it print to a file; the terminal is the coordinator's."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def setup(self, worker: Any) -> None:
-        with self._path.open("a") as file:
-            for stream in (1, 2):
-                os.dup2(file.fileno(), stream)
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
-def _work(function: TrialFunction, task: TrialTask, attempt: int, topic: str, name: str) -> TrialOutcome:
-    """Runs on the worker: trains, sends an event a step, and waits for each answer on the queue of that name."""
-    _load()
-    worker = get_worker()
-    answers = Queue(name, client=get_client())
-    probe = _SystemProbe()
-
-    def report(event: StepEvent) -> bool:
-        values = {name: float(value) for name, value in event.metrics.items()} | probe.sample()
-        worker.log_event(topic, {"attempt": attempt, "step": int(event.step), "metrics": values})
-        return bool(answers.get())
-
-    return function(task, report)
+def _quietly(close: Callable[..., object]) -> None:
+    """Closes what belonged to processes that are dead, whatever it then misses."""
+    with contextlib.suppress(Exception):
+        close(timeout=_CLOSE_SECONDS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lsml.config.experiment import Experiment, check_name
 from lsml.data.splits import StudyData
 from lsml.errors import Interrupted, StudyError
+from lsml.interruption import deferred
 from lsml.names import Role
 from lsml.report.facts import TuneResult
 from lsml.study.choice import ScoredTables, choose_model
@@ -145,8 +146,9 @@ class _Study:
                 study_run.end("FAILED")
                 raise
             study_run.end("FINISHED")
-        # Last: whoever finds the result finds everything that it speaks of.
-        self.queue.study.note_result(result.record())
+            # Last, so that whoever finds the result finds everything that it speaks of; but before the workers end.
+            with deferred():
+                self.queue.study.note_result(result.record())
         return _with_trials(result, self.queue)
 
     def _choose(self, runner: "_StageRunner") -> Choice:

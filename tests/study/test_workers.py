@@ -1,18 +1,25 @@
 """The workers themselves: what becomes of a trial whose worker is gone before it began."""
 
 import os
+import re
 import resource
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
+from distributed.system import MEMORY_LIMIT
 
 from lsml.config.schema import TrainConfig
+from lsml.data.splits import Steps
 from lsml.errors import StudyError
 from lsml.study import workers as module
-from lsml.study.workers import Failed, Lost, Workers
-from lsml.training.outcome import Report, TrialOutcome, TrialTask
+from lsml.study.workers import Failed, Finished, Lost, Message, Workers
+from lsml.training.outcome import Report, StepEvent, TrialFunction, TrialOutcome, TrialTask
+from tests import warm
 
 
 def _never(task: TrialTask, report: Report) -> TrialOutcome:
@@ -98,3 +105,174 @@ def test_a_worker_draws_whatever_backend_matplotlib_is_to_have(tmp_path: Path, m
         while message is None and time.monotonic() < end:
             message = workers.next(0.2)
     assert message == Failed(0, "drawn: lsml.plots; nothing")
+
+
+@pytest.fixture
+def warmed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in which workers start warmed up."""
+    monkeypatch.chdir(tmp_path)
+    with warm.warm_workers():
+        yield tmp_path
+
+
+def _begin(workers: Workers, function: TrialFunction, attempt: int = 0, data: object = None) -> None:
+    end = time.monotonic() + 60
+    while not (free := workers.free()) and time.monotonic() < end:
+        workers.next(0.1)
+    workers.submit(attempt, function, TrialTask(TrainConfig(), data, None), free[0])  # type: ignore[arg-type]
+
+
+def _message(workers: Workers) -> Message:
+    end = time.monotonic() + 60
+    while (message := workers.next(0.1)) is None:
+        assert time.monotonic() < end
+    return message
+
+
+def _outcome(value: float = 0.5, **metrics: float) -> TrialOutcome:
+    return TrialOutcome(value, "finished", Steps("epoch", 1), 1, 0.5, metrics, {})
+
+
+def _at_once(task: TrialTask, report: Report) -> TrialOutcome:
+    return _outcome()
+
+
+def _stuck(task: TrialTask, report: Report) -> TrialOutcome:
+    time.sleep(3600)
+    raise AssertionError
+
+
+def _infinite(task: TrialTask, report: Report) -> TrialOutcome:
+    return _outcome(float("inf"))
+
+
+def _infinite_step(task: TrialTask, report: Report) -> TrialOutcome:
+    report(StepEvent(1, {"val_f1": 0.5, "loss": float("inf")}))
+    return _outcome()
+
+
+def _without_a_number(task: TrialTask, report: Report) -> TrialOutcome:
+    return _outcome(float("nan"))
+
+
+def _undefined_metric(task: TrialTask, report: Report) -> TrialOutcome:
+    return _outcome(val_object_precision=float("nan"))
+
+
+def test_infinite_scores_fail_their_trial(warmed_up: Path) -> None:
+    """An infinite F1 would be the best of all; other metrics may be undefined, F1 may not."""
+    with Workers(1, scratch=warmed_up) as workers:
+        said = []
+        for function in (_infinite, _infinite_step, _without_a_number, _undefined_metric):
+            _begin(workers, function)
+            said.append(_message(workers))
+    fix = "is no score; lower training.learning_rate"
+    assert said[:3] == [
+        Failed(0, f"metric val_f1: inf {fix}"),
+        Failed(0, f"metric loss: inf {fix}"),
+        Failed(0, f"metric val_f1: nan {fix}"),
+    ]
+    assert isinstance(said[3], Finished)
+
+
+class _Pack:
+    """Opens its file where it is unpickled, as a packed split does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, path.open("rb")
+
+    def __reduce__(self) -> tuple[type["_Pack"], tuple[Path]]:
+        return _Pack, (self.path,)
+
+
+def test_trials_leave_no_open_files_behind(warmed_up: Path) -> None:
+    """What a worker opens for a trial is opened by nobody else: of 40 trials none leaves a file."""
+    (warmed_up / "pack").touch()
+    pack, counts = _Pack(warmed_up / "pack"), []
+    with Workers(1, scratch=warmed_up) as workers:
+        for attempt in range(40):
+            _begin(workers, _at_once, attempt, pack)
+            assert isinstance(_message(workers), Finished)
+            counts.append(psutil.Process().num_fds())
+    pack.file.close()
+    # Connections that come and go make a few; a file a trial would make 30.
+    assert abs(counts[39] - counts[9]) <= 5
+
+
+def test_a_trial_over_its_time_fails_and_its_worker_is_replaced(warmed_up: Path) -> None:
+    """One that hangs would keep its worker for ever."""
+    with Workers(1, scratch=warmed_up, trial_timeout=1.0) as workers:
+        before = workers.pids()
+        _begin(workers, _stuck)
+        assert _message(workers) == Failed(0, "longer than 1 s (study.trial_timeout)")
+        _begin(workers, _at_once, 1)
+        assert workers.pids() != before
+        assert isinstance(_message(workers), Finished)
+
+
+def test_a_worker_that_hangs_is_replaced(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped by a signal, it sends no heartbeat; its attempt is lost, and nothing more comes of it."""
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 2.0)
+    with Workers(1, scratch=warmed_up) as workers:
+        (before,) = workers.pids()
+        _begin(workers, _stuck)
+        time.sleep(0.5)
+        os.kill(before, signal.SIGSTOP)
+        assert _message(workers) == Lost(0, "no sign of life from the worker for 2 s")
+        _begin(workers, _at_once, 1)
+        assert before not in workers.pids()
+        assert isinstance(message := _message(workers), Finished)
+        assert message.attempt == 1
+
+
+def _growing(task: TrialTask, report: Report) -> TrialOutcome:
+    kept = []
+    while True:
+        kept.append(np.ones(5_000_000))
+        time.sleep(0.02)
+
+
+def test_a_worker_that_outgrows_its_memory_fails_its_trial(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same configuration would take as much again; the next trial has a new worker."""
+    monkeypatch.setattr(module, "_MEMORY_SHARE", 1.6e9 / MEMORY_LIMIT)
+    with Workers(1, scratch=warmed_up) as workers:
+        _begin(workers, _growing)
+        message = _message(workers)
+        assert isinstance(message, Failed)
+        assert message.out_of_memory
+        assert re.fullmatch(
+            r"out of memory: the worker had grown to 1\.[5-9] GB; lower training.batch_size or study.workers",
+            message.reason,
+        )
+        _begin(workers, _at_once, 1)
+        assert isinstance(_message(workers), Finished)
+
+
+def test_leaving_hides_no_error_and_leaves_no_process(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a worker's successor is on its way and does not come up, on a machine that takes its time."""
+    slow = warmed_up / "slow.py"
+    slow.write_text("import pathlib, time\nif pathlib.Path('slow').exists(): time.sleep(600)\n")
+    monkeypatch.setitem(module._DASK_SETTINGS, "distributed.worker.preload", [str(slow)])
+    monkeypatch.setattr(module.Client, "close", lambda self, timeout: time.sleep(1))
+    before, left = _children(), []
+
+    def study() -> None:
+        with Workers(1, scratch=warmed_up) as workers:
+            first = workers.pids()
+            Path("slow").touch()
+            os.kill(first[0], signal.SIGKILL)
+            while workers.pids() in ([], first):
+                time.sleep(0.05)
+            left.append(time.monotonic())
+            raise ValueError("of the study")
+
+    with pytest.raises(ValueError, match="of the study"):
+        study()
+    assert time.monotonic() - left[0] < 8
+    assert _children() <= before
+
+
+def _children() -> set[int]:
+    """The processes that this one has started, also by others."""
+    children = psutil.Process().children(recursive=True)
+    return {child.pid for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE}
