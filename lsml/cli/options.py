@@ -30,7 +30,25 @@ def _natural(text: str) -> int:
     return number
 
 
+def _number(text: str) -> float:
+    """Raises BadParameter where it is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number") from None
+
+
+def _until(text: str) -> float:
+    """Raises BadParameter where it is not `F1=` and a number."""
+    name, _, value = text.partition("=")
+    if name.upper() != "F1":
+        raise typer.BadParameter(f"{text!r} is not F1 and a number, such as F1=0.7")
+    return _number(value)
+
+
 text = _optional(str, "text")
+number = _optional(_number, "number")
+until = _optional(_until, "text")
 integer = _optional(int, "integer")
 natural = _optional(_natural, "integer")
 path = _optional(Path, "path")

@@ -53,6 +53,24 @@ def tune(
         int | None,
         typer.Option("--trials", help="Number of trials of the study.", parser=options.integer, metavar="N"),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", help="Seconds after which no more trials begin.", parser=options.number, metavar="SECONDS"
+        ),
+    ] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            "--until", help="Begin no more trials once one has this F1.", parser=options.until, metavar="F1=VALUE"
+        ),
+    ] = None,
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--trial-timeout", help="Seconds after which a trial has failed.", parser=options.number, metavar="SECONDS"
+        ),
+    ] = None,
     study: options.Study = None,
     seed: options.Seed = None,
     workers: Annotated[
@@ -93,7 +111,14 @@ def tune(
     from lsml.workspace import DEFAULT_STORAGE
 
     loaded = load_experiment(Path(experiment)).with_settings(
-        trials=trials, seed=seed, workers=workers, engine=engine, keep_probabilities=keep_probabilities or None
+        trials=trials,
+        timeout=timeout,
+        until_f1=until,
+        trial_timeout=trial_timeout,
+        seed=seed,
+        workers=workers,
+        engine=engine,
+        keep_probabilities=keep_probabilities or None,
     )
     loaded = loaded.with_fields(parse_assignments(assignments or []))
     with Reporter() as reporter:
@@ -110,7 +135,7 @@ def tune(
     if not result.fresh:
         typer.echo(f"study {result.study} has its {had} trials: nothing to do")
     if had < loaded.study.trials:
-        typer.echo(f"the tuner had no more to try after {had} trials: --trials {loaded.study.trials} is a cap")
+        typer.echo(f"{result.stopped} after {had} trials: --trials {loaded.study.trials} is a cap")
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
     typer.echo(f"{result.label}{_limited(result)}: {result.describe_score()}")

@@ -293,13 +293,35 @@ class StudySettings(Section):
     trials: int = field(20, "number of trials of the study", unit="trials", ge=1, le=100_000)
     seed: int = field(0, "random seed of the study", ge=0, le=2**31 - 1)
     workers: int = field(0, "parallel trials; 0: one per GPU, or 1 without a GPU", unit="workers", ge=0, le=1024)
-    max_retries: int = field(2, "retries of a trial whose worker was lost", unit="attempts", ge=0, le=100)
+    max_retries: int = field(
+        2,
+        "retries of a trial whose worker was lost; a loss after which it had got further than before costs none",
+        unit="attempts",
+        ge=0,
+        le=100,
+    )
     max_failures: int = field(
         5,
         "consecutive failed trials that stop the study; those out of memory count only if no other has completed an "
         "epoch or fold",
         unit="trials",
         ge=1,
+    )
+    trial_timeout: float = field(
+        0.0,
+        "time that a worker may spend on a trial, or on a training of a later stage, before it has failed; 0 for any",
+        unit="s",
+        ge=0,
+    )
+    timeout: float = field(
+        0.0,
+        "time after which a call of lsml tune begins no more trials; those under way end, and the same command goes on "
+        "searching; 0 for any",
+        unit="s",
+        ge=0,
+    )
+    until_f1: float | None = field(
+        None, "the search begins no more trials once a complete one, within study.max_cost, has this F1", ge=0, le=1
     )
     confirm: int = field(
         0,

@@ -98,6 +98,7 @@ class TuneResult:
         network: the best configuration where a baseline is registered in its place; its `reason` says why.
         corrected: `best_value` without what choosing added; None of studies of an older lsml.
         trials: a record of each attempt at a trial of the search, as `to_frame` has them.
+        stopped: why the search began no more trials, where it has fewer than it was allowed.
     """
 
     study: str
@@ -120,6 +121,7 @@ class TuneResult:
     network: Standing | None = None
     corrected: CorrectedScore | None = None
     trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
+    stopped: str = ""
 
     def describe_score(self) -> str:
         """The score of what is registered, with and without what choosing added to it."""
@@ -143,8 +145,8 @@ class TuneResult:
         return pandas.DataFrame(self.trials)
 
     def record(self) -> dict[str, Any]:
-        """What the study's database is to hold of it: all but the trials, which it has."""
-        return {name: value for name, value in asdict(self).items() if name != "trials"}
+        """What the study's database is to hold of it: all but the trials, which it has, and what is so of one call."""
+        return {name: value for name, value in asdict(self).items() if name not in ("trials", "stopped")}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "TuneResult":

@@ -104,6 +104,7 @@ class Coordinator:
         self._deciding = 0
         self._failures = 0
         self._fitting: set[int] = set()
+        self._steps: dict[int, int] = {}
         self._last_seen = time.monotonic()
 
     def run(self) -> None:
@@ -204,13 +205,14 @@ class Coordinator:
                 if not (message.out_of_memory and self._fitting):
                     self._count_failure(message.reason)
             case Lost():
-                again = self._queue.lose(attempt, message.reason)
+                again = self._queue.lose(attempt, message.reason, step=self._steps.get(attempt.number, 0))
                 self._close(attempt, run_id, State.SUPERSEDED if again else State.FAILED, None, message.reason)
                 if not again:
                     self._count_failure(message.reason)
 
     def _step(self, attempt: Attempt, run_id: str, message: Reported) -> None:
         self._fitting.add(attempt.number)
+        self._steps[attempt.number] = message.step
         go_on = self._queue.report(attempt, message.step, message.metrics)
         self._workers.answer(attempt.number, go_on=go_on)
         self._write(self._recorder.step, run_id, message.step, message.metrics)
@@ -230,6 +232,7 @@ class Coordinator:
     def _close(self, attempt: Attempt, run_id: str, state: EndState, value: float | None, reason: str) -> None:
         self._write(self._recorder.closed, run_id, state, reason)
         del self._out[attempt.number]
+        self._steps.pop(attempt.number, None)
         if state != State.SUPERSEDED:
             _remove(self._checkpoint(attempt))
         if state in (State.SUPERSEDED, State.FAILED):

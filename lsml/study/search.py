@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from lsml.config.experiment import Experiment
-from lsml.config.fields import Scalar, flatten
+from lsml.config.fields import Scalar, check_names, flatten
 from lsml.config.schema import TrainConfig
 from lsml.config.space import Dimension, Space
 from lsml.config.study import (
@@ -37,6 +37,7 @@ from lsml.config.study import (
     TunerSettings,
 )
 from lsml.data.splits import StudyData
+from lsml.errors import ConfigError
 from lsml.report.facts import Standing
 from lsml.scoring.selection import CorrectedScore
 from lsml.study.database import AttemptRecord, CountedStudy
@@ -90,6 +91,31 @@ def study_spec(experiment: Experiment, data: StudyData, weights: Mapping[str, st
         # Left out where there is none, so that studies from before there were such files resume.
         **({"weights file": dict(weights)} if weights else {}),
     }
+
+
+def check_spec(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises ConfigError where a study was started with another `study_spec` than it is now to be resumed with."""
+    names = [
+        *recorded.get("base", ()),
+        *recorded.get("space", ()),
+        *(f"study.{part}" for part in recorded.get("search", ())),
+    ]
+    check_names(names, f"study '{name}'", "start a new one with --study NAME")
+    for key in sorted(recorded.keys() | asked.keys()):
+        if recorded.get(key) != asked.get(key):
+            raise ConfigError(
+                f"study '{name}'",
+                f"was started with another {key} ({_difference(recorded.get(key), asked.get(key))})",
+                "start a new one with --study NAME",
+            )
+
+
+def _difference(recorded: Any, asked: Any) -> str:
+    """The first entry that differs, as `depth: 3, now 4`."""
+    if isinstance(recorded, Mapping) and isinstance(asked, Mapping):
+        key = next(k for k in sorted(recorded.keys() | asked.keys()) if recorded.get(k) != asked.get(k))
+        return f"{key}: {_difference(recorded.get(key), asked.get(key))}"
+    return f"{recorded}, now {asked}"
 
 
 def study_params(name: str, experiment: Experiment, workers: int) -> dict[str, Scalar]:

@@ -6,7 +6,10 @@ neither the sampler nor the pruner nor a plot ever sees them, so a study that wa
 same choices as one that was not.
 """
 
+import itertools
 import json
+import math
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,17 +19,18 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lsml.config.fields import Scalar, check_names, flatten
+from lsml.config.fields import Scalar, flatten
 from lsml.config.schema import TrainConfig, with_values
 from lsml.config.space import Space
 from lsml.config.study import StudySettings
 from lsml.errors import ConfigError
 from lsml.names import OBJECTIVE, Attribute, EndState, Role
 from lsml.study.database import AttemptRecord, CountedStudy, make_study
-from lsml.study.search import make_pruner, make_sampler
+from lsml.study.search import check_spec, make_pruner, make_sampler
 from lsml.training.device import quietly
 from lsml.training.outcome import Attempt, TrialOutcome
 
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _TRAINING, _SAMPLING, _CONFIRMING, _SEARCHING = 0, 1, 2, 3
 
 
@@ -35,7 +39,8 @@ class TrialQueue(ABC):
 
     Args:
         study: holds this stage's attempts and no others.
-        max_retries: how often a slot whose worker was lost is queued again.
+        max_retries: how often a slot whose worker was lost is queued again, besides after attempts that got further
+            than those before.
     """
 
     def __init__(self, study: CountedStudy, *, max_retries: int) -> None:
@@ -90,10 +95,11 @@ class TrialQueue(ABC):
         """
         while (waiting := self._next_waiting()) is not None:
             slot = AttemptRecord(waiting).slot
+            wanted = slot in self.wanted()
             self.study.sampler = self._sampler(slot)
             trial = self.study.ask()
             self._trials[trial.number] = trial
-            if slot not in self.wanted():
+            if not wanted:
                 # Queued by a process that was killed, and not wanted any more.
                 self._supersede(self._trials.pop(trial.number), "no longer wanted")
                 continue
@@ -171,16 +177,21 @@ class TrialQueue(ABC):
         trial.set_user_attr(Attribute.REASON, reason)
         self.study.tell(trial, state=TrialState.FAIL)
 
-    def lose(self, attempt: Attempt, reason: str) -> bool:
-        """Closes an attempt whose worker was lost; True when the slot has retries left and is queued again."""
-        losses = sum(
-            AttemptRecord(t).slot == attempt.slot and t.user_attrs.get(Attribute.LOST, False)
-            for t in self.study.all_trials(deepcopy=False)
-        )
-        if losses >= self._max_retries:
-            self.fail(attempt, f"{reason}, {losses} retries used up")
+    def lose(self, attempt: Attempt, reason: str, *, step: int) -> bool:
+        """Closes an attempt whose worker was lost; True when the slot has retries left and is queued again.
+
+        Args:
+            step: the last epoch or fold that it reported; 0 where there was none.
+        """
+        lost = (t for t in self.study.all_trials(deepcopy=False) if t.user_attrs.get(Attribute.LOST))
+        steps = [t.user_attrs.get(Attribute.STEPS, 0) for t in lost if AttemptRecord(t).slot == attempt.slot]
+        # The first counts in any case: it had nothing to get further than.
+        losses = 1 + sum(now == before for before, now in itertools.pairwise(itertools.accumulate([*steps, step], max)))
+        if losses > self._max_retries:
+            self.fail(attempt, f"{reason}, {losses - 1} retries used up")
             return False
         trial = self._trials.pop(attempt.number)
+        trial.set_user_attr(Attribute.STEPS, step)
         trial.set_user_attr(Attribute.LOST, True)
         self._supersede(trial, reason)
         return True
@@ -232,7 +243,9 @@ class SearchQueue(TrialQueue):
             self.study.set_user_attr(Attribute.IDENTITY, uuid.uuid4().hex)
             self.study.set_user_attr(Attribute.SPEC, dict(spec))
         else:
-            _check_same(name, recorded, json.loads(json.dumps(dict(spec))))
+            check_spec(name, recorded, json.loads(json.dumps(dict(spec))))
+        self._deadline = time.monotonic() + (settings.timeout or math.inf)
+        self._reached = self._has_reached()
         self._exhausted: int | None = self.study.user_attrs.get(Attribute.EXHAUSTED)
         self._waits_since: int | None = None
 
@@ -251,9 +264,35 @@ class SearchQueue(TrialQueue):
         self.study.set_user_attr(Attribute.PARENT, run_id)
 
     def wanted(self) -> Sequence[int]:
-        """As many slots as the study is to have trials, or as KerasTuner's oracle had values for."""
+        """As many slots as the study is to have trials, or as KerasTuner's oracle had values for.
+
+        Where the search is to stop before, those that have ended or are under way.
+        """
         trials = self._settings.trials
-        return range(trials if self._exhausted is None else min(trials, self._exhausted))
+        slots = range(trials if self._exhausted is None else min(trials, self._exhausted))
+        if not self.stopped:
+            return slots
+        begun = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, *_ENDED))
+        return sorted({AttemptRecord(trial).slot for trial in begun}.intersection(slots))
+
+    @property
+    def stopped(self) -> str:
+        """Why the search begins no more trials, whether or not it would; empty where nothing keeps it from that."""
+        if self._reached:
+            return f"a trial has reached F1 {self._settings.until_f1:g} (study.until_f1)"
+        if time.monotonic() > self._deadline:
+            return f"the {self._settings.timeout:g} s of study.timeout were over"
+        return "" if self._exhausted is None else "the tuner had no more to try"
+
+    def _has_reached(self) -> bool:
+        until = self._settings.until_f1
+        best = None if until is None else self.study.best_complete(limit=self._settings.max_cost)
+        return best is not None and (best.f1 or 0.0) >= (until or 0.0)
+
+    def complete(self, attempt: Attempt, outcome: TrialOutcome) -> None:
+        """As any stage, and looks whether the search has come to its end."""
+        super().complete(attempt, outcome)
+        self._reached = self._has_reached()
 
     def report(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> bool:
         """Reports the objective to Optuna, where there is only one; False means that the pruner stops the trial."""
@@ -345,27 +384,3 @@ def _derive_seed(seed: int, slot: int, purpose: int) -> int:
 def fresh_seed(seed: int) -> int:
     """A training seed that no trial of the study with that seed has had, the same for all that are compared."""
     return _derive_seed(seed, 0, _CONFIRMING)
-
-
-def _check_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    names = [
-        *recorded.get("base", ()),
-        *recorded.get("space", ()),
-        *(f"study.{part}" for part in recorded.get("search", ())),
-    ]
-    check_names(names, f"study '{name}'", "start a new one with --study NAME")
-    for key in sorted(recorded.keys() | asked.keys()):
-        if recorded.get(key) != asked.get(key):
-            raise ConfigError(
-                f"study '{name}'",
-                f"was started with another {key} ({_difference(recorded.get(key), asked.get(key))})",
-                "start a new one with --study NAME",
-            )
-
-
-def _difference(recorded: Any, asked: Any) -> str:
-    """The first entry that differs, as `depth: 3, now 4`."""
-    if isinstance(recorded, Mapping) and isinstance(asked, Mapping):
-        key = next(k for k in sorted(recorded.keys() | asked.keys()) if recorded.get(k) != asked.get(k))
-        return f"{key}: {_difference(recorded.get(key), asked.get(key))}"
-    return f"{recorded}, now {asked}"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from lsml.config.experiment import Experiment, check_name
 from lsml.data.splits import StudyData
 from lsml.errors import Interrupted, StudyError
-from lsml.interruption import deferred
 from lsml.names import Role
 from lsml.report.facts import TuneResult
 from lsml.study.choice import ScoredTables, choose_model
@@ -101,7 +100,7 @@ def tune(
 
 
 def _with_trials(result: TuneResult, queue: SearchQueue) -> TuneResult:
-    return replace(result, trials=trial_records(queue.study))
+    return replace(result, trials=trial_records(queue.study), stopped=queue.stopped)
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ class _Study:
     idle: tuple[str, ...]
 
     def run(self, require_gpu: bool) -> TuneResult:
-        with Workers(self.experiment.study.workers, scratch=self.folder) as workers:
+        settings = self.experiment.study
+        with Workers(settings.workers, scratch=self.folder, trial_timeout=settings.trial_timeout) as workers:
             if require_gpu:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)
@@ -147,8 +147,7 @@ class _Study:
                 raise
             study_run.end("FINISHED")
             # Last, so that whoever finds the result finds everything that it speaks of; but before the workers end.
-            with deferred():
-                self.queue.study.note_result(result.record())
+            self.queue.study.note_result(result.record())
         return _with_trials(result, self.queue)
 
     def _choose(self, runner: "_StageRunner") -> Choice:

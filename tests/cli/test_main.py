@@ -39,6 +39,11 @@ def test_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
+        (("tune", DEMO, "--until", "IoU=0.7"), 2, "'IoU=0.7' is not F1 and a number, such as F1=0.7"),
+        (("tune", DEMO, "--until", "F1=high"), 2, "'high' is no number"),
+        (("tune", DEMO, "--until", "F1=1.5"), 2, "study.until_f1"),
+        (("tune", DEMO, "--timeout", "-1"), 2, "study.timeout"),
+        (("tune", DEMO, "--trial-timeout", "soon"), 2, "'soon' is no number"),
         (("tuen",), 2, "tuen"),
         (("tune", "--trails", "3"), 2, "--trails"),
         (("tune", "--trials", "three"), 2, "--trials"),

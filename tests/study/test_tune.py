@@ -24,7 +24,7 @@ from lsml.workflows.studies import list_studies, show_study
 from lsml.workflows.tune import tune
 
 from .conftest import attempts, client, counted, run_killed, runs
-from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving
+from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving, stuck_at_first
 
 STORAGE = "sqlite:///optuna.db"
 
@@ -92,6 +92,26 @@ def test_two_workers_end_a_search_that_has_no_more_to_try(folder: Path, patches:
     again = run(patches, sleeping, listener, **settings)
     assert (again.fresh, again.best_run_id) == (False, result.best_run_id)
     assert len(listener.ended) == 6
+
+
+def test_a_search_ends_once_a_trial_is_good_enough(folder: Path, patches: Path) -> None:
+    """The base scores .3 + .3 * .5 - .2 * .1 + .02 * 4 = .51; nothing else is tried, also by a second call."""
+    listener = Listener()
+    result = run(patches, sleeping, listener, trials=4, until_f1=0.5)
+    assert (result.counts, result.label) == ({"complete": 1, "pruned": 0, "failed": 0}, "trial 0")
+    assert result.stopped == "a trial has reached F1 0.5 (study.until_f1)"
+    again = run(patches, sleeping, listener, trials=4, until_f1=0.5)
+    assert (again.fresh, again.stopped, len(listener.ended)) == (False, result.stopped, 1)
+    # Asked for more, it goes on.
+    assert sum(run(patches, sleeping, listener, trials=2).counts.values()) == 2
+
+
+def test_a_trial_over_its_time_fails_and_the_study_goes_on(folder: Path, patches: Path) -> None:
+    """The first one hangs; its run says why it was ended, and the next one has a new worker."""
+    run(patches, stuck_at_first, Listener(), trials=2, trial_timeout=3)
+    assert [entry["state"] for entry in counted("s")] == ["failed", "complete"]
+    (failed,) = runs("FAILED")
+    assert failed.data.tags["lsml.reason"] == "longer than 3 s (study.trial_timeout)"
 
 
 class Eavesdropper(Listener):

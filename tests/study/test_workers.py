@@ -253,7 +253,8 @@ def test_leaving_hides_no_error_and_leaves_no_process(warmed_up: Path, monkeypat
     slow = warmed_up / "slow.py"
     slow.write_text("import pathlib, time\nif pathlib.Path('slow').exists(): time.sleep(600)\n")
     monkeypatch.setitem(module._DASK_SETTINGS, "distributed.worker.preload", [str(slow)])
-    monkeypatch.setattr(module.Client, "close", lambda self, timeout: time.sleep(1))
+    close = module.Client.close
+    monkeypatch.setattr(module.Client, "close", lambda self, timeout: (time.sleep(1), close(self, timeout)))
     before, left = _children(), []
 
     def study() -> None:
