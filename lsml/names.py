@@ -65,8 +65,10 @@ class Tag:
     CHAMPION: Final = "lsml.champion."
     PROMOTION: Final = "lsml.promotion."
     ROLLED_BACK: Final = "lsml.rolled_back"
+    MODEL_ID: Final = "lsml.model_id"
     MODEL_THRESHOLD: Final = "lsml.threshold"
     MODEL_SHA256: Final = "lsml.sha256"
+    MODEL_FILES: Final = "lsml.model_files_sha256"
     MODEL_SENSOR: Final = "lsml.sensor"
 
     # MLflow's own, where its client has no constants for them.

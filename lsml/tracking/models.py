@@ -1,22 +1,23 @@
-"""Models in MLflow: logging a trained file as MLflow's own `keras` flavour, the registry and its champion alias."""
+"""Models in MLflow: logging a trained file as MLflow's own `keras` flavour, and fetching what its run vouches for."""
 
 import hashlib
 import json
+import math
 import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import mlflow.pyfunc
 import numpy as np
 import yaml
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
@@ -24,16 +25,19 @@ from mlflow.types import Schema, TensorSpec
 
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.tiles import tiled
-from lsml.errors import ModelError, StorageError
+from lsml.errors import ModelError
 from lsml.models.export import ModelFile
-from lsml.names import VERSION, Alias, Artifact, Tag
+from lsml.names import VERSION, Artifact, Tag
 from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
 from lsml.training.device import load_keras
+from lsml.workspace import sha256_of
 
 if TYPE_CHECKING:
     import keras
 
 _FILE = Path("data") / "model.keras"
+_MAX_DESCRIPTION_BYTES = 1 << 20
+_RETRAIN = "train it again"
 
 
 def _signature(bands: int) -> ModelSignature:
@@ -49,6 +53,31 @@ class _StoredModel:
     threshold: float
     sha256: str
     sensor: Sensor
+
+
+class _Record(NamedTuple):
+    """What vouches for the model of a run: tags of the run, which whoever can write the model's files cannot change.
+
+    Attributes:
+        model_id: which of the models that were logged with the run is lsml's.
+        sha256: of the `.keras` file.
+        files_sha256: of all files of the model, see `_digest`.
+        threshold: the probability from which a pixel is landslide.
+    """
+
+    model_id: str
+    sha256: str
+    files_sha256: str
+    threshold: str
+
+    @classmethod
+    def of(cls, run: Run) -> Self | None:
+        """That of a run; None where an lsml logged its model that did not write one yet."""
+        found = [run.data.tags.get(key) for key in _RECORD]
+        return cls(*map(str, found)) if all(found) else None
+
+
+_RECORD = (Tag.MODEL_ID, Tag.MODEL_SHA256, Tag.MODEL_FILES, Tag.MODEL_THRESHOLD)
 
 
 def _requirements(backend: str) -> list[str]:
@@ -129,6 +158,7 @@ class RunModel:
                 "its bytes do not have the SHA-256 that they were exported with",
                 "run the same command again",
             )
+        _threshold(threshold, f"model of run {self._run_id}")
         with storage_errors(f"model of run {self._run_id}"), tempfile.TemporaryDirectory() as folder:
             experiment_id = self._client.get_run(self._run_id).info.experiment_id
             logged = self._client.create_logged_model(experiment_id, Artifact.MODEL, source_run_id=self._run_id)
@@ -146,6 +176,9 @@ class RunModel:
                 },
             )
             _write_model(Path(folder), model, file.content, backend)
+            record = _Record(logged.model_id, file.sha256, _digest(Path(folder)), repr(threshold))
+            # First: a model without it would be taken for one of an lsml that wrote none.
+            self._client.log_batch(self._run_id, tags=[*map(RunTag, _RECORD, record)])
             self._client.log_model_artifacts(logged.model_id, folder)
             self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
             self._client.log_outputs(self._run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -158,47 +191,58 @@ class RunModel:
         """
         with storage_errors(f"model of run {self._run_id}"):
             run = self._client.get_run(self._run_id)
-            if run.info.lifecycle_stage != "active" or not run.outputs or not run.outputs.model_outputs:
+            if run.info.lifecycle_stage != "active" or not _logged(run):
                 return False
             try:
-                self._client.get_logged_model(run.outputs.model_outputs[0].model_id)
+                self._client.get_logged_model(_model_id(run))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 return False
         return True
 
-    def version(self) -> tuple[str, str] | None:
-        """Name and number of the version that was first registered of a run's model; None where there is none.
+    def location(self) -> tuple[str, str]:
+        """The id of the run's model, and where its files are, as MLflow has it.
 
         Raises:
+            ModelError: the run has no model.
             StorageError: MLflow cannot be asked.
         """
-        with storage_errors(f"registered model of run {self._run_id}"):
-            versions = self._client.search_model_versions(f"run_id='{self._run_id}'")
-        first = min(versions, key=lambda entry: (entry.name, int(entry.version)), default=None)
-        return None if first is None else (str(first.name), str(first.version))
+        with storage_errors(f"model of run {self._run_id}"):
+            model_id = _model_id(self._client.get_run(self._run_id))
+            return model_id, str(self._client.get_logged_model(model_id).artifact_location)
 
-    def fetch(self, folder: Path) -> _StoredModel:
-        """Downloads the run's model below `folder` and checks it against its record.
+    def fetch(self, folder: Path, *, unrecorded: bool = False) -> _StoredModel:
+        """Downloads the run's model below `folder` and checks it against the record in the run's tags.
+
+        Args:
+            unrecorded: take the model of a run without record, of an earlier lsml, at the word of its own files.
 
         Raises:
-            ModelError: the run has no model, or its bytes are not those that were logged.
+            ModelError: the run has no model, or its files are not those that were logged.
         """
-        model_id = _model_id(self._client.get_run(self._run_id))
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        with storage_errors(f"model of run {self._run_id}"):
-            uri = f"models:/{model_id}"
-            path = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri()))
-        metadata = Model.load(str(path / MLMODEL_FILE_NAME)).metadata or {}
-        if Tag.MODEL_THRESHOLD not in metadata or not (path / _FILE).is_file():
+        name = f"model of run {self._run_id}"
+        model_id, location = self.location()
+        with storage_errors(name):
+            record = _Record.of(self._client.get_run(self._run_id))
+            _refuse_links(location, name)
+            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+            # Not by `models:/`, which adds a file of its own.
+            path = Path(download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=tracking_uri()))
+        if record is None and not unrecorded:
+            why = "an earlier lsml made it, whose runs hold no SHA-256 of their model's files"
+            raise ModelError(name, why, f"{_RETRAIN}, for instance with lsml refit {self._run_id}")
+        if not (path / _FILE).is_file():
             raise ModelError(f"run {self._run_id}", "its model was not made by lsml", "give a run that lsml made")
-        sha256 = hashlib.sha256((path / _FILE).read_bytes()).hexdigest()
-        if sha256 != metadata[Tag.MODEL_SHA256]:
-            raise ModelError(f"model of run {self._run_id}", "its SHA-256 differs from its record", "train it again")
-        # Models from before there were other sensors are of Landslide4Sense.
-        described = json.loads(metadata.get(Tag.MODEL_SENSOR, "null")) or LANDSLIDE4SENSE.to_dict()
-        return _StoredModel(path / _FILE, float(metadata[Tag.MODEL_THRESHOLD]), sha256, Sensor.from_dict(described))
+        metadata = _metadata(path / MLMODEL_FILE_NAME, name)
+        if record is None:
+            own = (str(metadata.get(key, "")) for key in (Tag.MODEL_SHA256, Tag.MODEL_THRESHOLD))
+            sha256, threshold = own
+            record = _Record(model_id, sha256, _digest(path), threshold)
+        found = _Record(model_id, sha256_of(path / _FILE), _digest(path), record.threshold)
+        if found != record:
+            raise ModelError(name, "its SHA-256 differs from its record", _RETRAIN)
+        return _StoredModel(path / _FILE, _threshold(record.threshold, name), record.sha256, _sensor(metadata, name))
 
     def load(self) -> _LoadedModel:
         """The model of a run.
@@ -208,7 +252,7 @@ class RunModel:
             StorageError: it cannot be fetched.
         """
         with tempfile.TemporaryDirectory() as folder:
-            stored = self.fetch(Path(folder))
+            stored = self.fetch(Path(folder), unrecorded=True)
             # Keras comes last: it takes seconds to load, and a store that does not answer is to be known before.
             load_keras()
             from lsml.models.export import load_file
@@ -216,149 +260,82 @@ class RunModel:
             return _LoadedModel(load_file(stored.path, stored.sensor), stored.threshold, stored.sha256, stored.sensor)
 
 
+def _logged(run: Run) -> list[str]:
+    """The ids of the models that were logged with a run, each once."""
+    return list(dict.fromkeys(str(output.model_id) for output in run.outputs.model_outputs)) if run.outputs else []
+
+
 def _model_id(run: Run) -> str:
-    outputs = run.outputs
-    if not outputs or not outputs.model_outputs:
+    """The id of the model that lsml logged with a run, whatever else was logged with it."""
+    logged = _logged(run)
+    if not logged:
         study = run.data.tags.get(Tag.PARENT)
         fix = f"its study's run speaks for the registered model: {study}" if study else "lsml study list names others"
         raise ModelError(f"run {run.info.run_id}", "has no model", fix)
-    return str(outputs.model_outputs[0].model_id)
+    recorded = run.data.tags.get(Tag.MODEL_ID, logged[0] if len(logged) == 1 else None)
+    if recorded not in logged:
+        why = f"{len(logged)} models were logged with it, and it does not say which of them lsml made"
+        raise ModelError(f"run {run.info.run_id}", why, _RETRAIN)
+    return str(recorded)
 
 
-class _Entry(NamedTuple):
-    """A line of the history of champions: a tag of the registered model, numbered in order, and the version."""
-
-    key: str
-    version: str
-
-
-class RegisteredModel:
-    """A registered model of that name: its versions, and which of them is champion."""
-
-    def __init__(self, client: Client, name: str) -> None:
-        self._client, self._name = client, name
-
-    def register(self, run_id: str, *, aliases: Sequence[str], tags: Mapping[str, str]) -> str:
-        """The version that holds a run's model; made once per run id.
-
-        The aliases then point to it, and to no other version.
-
-        Raises:
-            ModelError: the run has no model.
-            StorageError: MLflow refuses.
-        """
-        with storage_errors(f"registered model {self._name}"):
-            try:
-                self._client.create_registered_model(self._name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            versions = self._client.search_model_versions(f"name='{self._name}' and run_id='{run_id}'")
-            if versions:
-                number = min(int(v.version) for v in versions)
-            else:
-                model_id = _model_id(self._client.get_run(run_id))
-                source = self._client.get_logged_model(model_id).artifact_location
-                created = self._client.create_model_version(
-                    self._name, source, run_id=run_id, tags=dict(tags), model_id=model_id
-                )
-                number = int(created.version)
-            for alias in aliases:
-                self._client.set_registered_model_alias(self._name, alias, str(number))
-        return str(number)
-
-    def champion(self) -> str | None:
-        """The version that has the alias; None where none has.
-
-        Raises:
-            StorageError: MLflow cannot be asked.
-        """
-        with storage_errors(f"registered model {self._name}"):
-            version = self._client.get_registered_model(self._name).aliases.get(Alias.CHAMPION)
-        return None if version is None else str(version)
-
-    def version(self, number: str) -> ModelVersion:
-        """The version of that number, with its run's id and its tags.
-
-        Raises:
-            StorageError: MLflow cannot be asked.
-        """
-        with storage_errors(f"registered model {self._name}"):
-            return self._client.get_model_version(self._name, number)
-
-    def set_champion(self, version: str, *, tags: Mapping[str, str]) -> None:
-        """Gives a version its tags, then the alias `champion`; killed at any moment and called again, it ends the same.
-
-        Raises:
-            StorageError: MLflow refuses.
-        """
-        self.tag_version(version, tags=tags)
-        with storage_errors(f"registered model {self._name}"):
-            history = self._history()
-            before = [entry for entry in _until(history, self.champion()) if entry.version != version]
-            wanted = [*before, _next(before, version)]
-            for entry in history:
-                if entry not in wanted:
-                    self._client.delete_registered_model_tag(self._name, entry.key)
-            for entry in wanted:
-                if entry not in history:
-                    self._client.set_registered_model_tag(self._name, entry.key, entry.version)
-            self._client.set_registered_model_alias(self._name, Alias.CHAMPION, version)
-
-    def tag_version(self, version: str, *, tags: Mapping[str, str]) -> None:
-        """Gives a version tags, in the place of those of the same keys.
-
-        Raises:
-            StorageError: MLflow refuses.
-        """
-        with storage_errors(f"registered model {self._name}"):
-            for key, value in tags.items():
-                self._client.set_model_version_tag(self._name, version, key, value)
-
-    def restore_champion(self, *, tag: str, record: Mapping[str, str]) -> tuple[str, str]:
-        """Moves the alias back to the previous champion; gives the versions that lost and that got it.
-
-        Args:
-            tag: of the version that loses the alias, which gets `record` and the other version as JSON.
-
-        Raises:
-            StorageError: there is no such model, no champion or none before it, or MLflow refuses.
-        """
-        try:
-            self._client.get_registered_model(self._name)
-        except MlflowException as error:
-            raise StorageError(
-                f"registered model {self._name}", error.message.splitlines()[0], "lsml ui lists them"
-            ) from None
-        with storage_errors(f"registered model {self._name}"):
-            now, written = self.champion(), self._history()
-            history = _until(written, now)
-            if now is None or len(history) < 2:
-                what = "no version is champion" if now is None else f"no version was champion before version {now}"
-                raise StorageError(f"registered model {self._name}", what, "lsml promote RUN makes one")
-            before, last = history[-2:]
-            self._client.set_model_version_tag(self._name, now, tag, json.dumps({**record, "to": before.version}))
-            # First: killed after it, the alias is at a version that the history lacks, and the next call moves it back.
-            if last in written:
-                self._client.delete_registered_model_tag(self._name, last.key)
-            self._client.set_registered_model_alias(self._name, Alias.CHAMPION, before.version)
-        return now, before.version
-
-    def _history(self) -> list[_Entry]:
-        tags = self._client.get_registered_model(self._name).tags
-        return [_Entry(key, str(tags[key])) for key in sorted(tags) if key.startswith(Tag.CHAMPION)]
+def _digest(folder: Path) -> str:
+    """SHA-256 of all files below a folder, by name and content: 64 hex digits."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def _until(history: list[_Entry], champion: str | None) -> list[_Entry]:
-    """The history up to the present champion, which is added where somebody moved the alias by hand."""
-    if champion is None:
-        return []
-    for last in reversed(range(len(history))):
-        if history[last].version == champion:
-            return history[: last + 1]
-    return [*history, _next(history, champion)]
+def _refuse_links(location: str, name: str) -> None:
+    """Refuses a model on this machine that is not made of plain files: MLflow would read whatever a link leads to."""
+    address = urlsplit(location)
+    if address.scheme not in ("", "file"):
+        return
+    folder = Path(url2pathname(address.path) if address.scheme else location)
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ModelError(name, f"{path.name} is a link or no plain file", _RETRAIN)
 
 
-def _next(history: list[_Entry], version: str) -> _Entry:
-    number = int(history[-1].key.removeprefix(Tag.CHAMPION)) + 1 if history else 1
-    return _Entry(f"{Tag.CHAMPION}{number:06d}", version)
+def _metadata(path: Path, name: str) -> dict[str, Any]:
+    """What lsml wrote into an MLmodel file.
+
+    Raises:
+        ModelError: the file does not hold it.
+    """
+    try:
+        with path.open("rb") as file:
+            described = yaml.safe_load(file.read(_MAX_DESCRIPTION_BYTES))
+    except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError):
+        described = None
+    metadata = described.get("metadata") if isinstance(described, dict) else None
+    if not isinstance(metadata, dict):
+        raise ModelError(name, "its MLmodel is damaged, or was not made by lsml", _RETRAIN)
+    return metadata
+
+
+def _sensor(metadata: dict[str, Any], name: str) -> Sensor:
+    # Models from before there were other sensors are of Landslide4Sense.
+    if Tag.MODEL_SENSOR not in metadata:
+        return LANDSLIDE4SENSE
+    try:
+        return Sensor.from_dict(json.loads(metadata[Tag.MODEL_SENSOR]))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise ModelError(name, "its MLmodel does not say what its bands are", _RETRAIN) from None
+
+
+def _threshold(recorded: str | float, name: str) -> float:
+    """A threshold, above 0 and at most 1: at 0 each pixel would be landslide.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    try:
+        threshold = float(recorded)
+    except ValueError:
+        threshold = math.nan
+    if not 0 < threshold <= 1:
+        raise ModelError(
+            name, f"its threshold is {recorded or 'missing'}, which is not above 0 and at most 1", _RETRAIN
+        )
+    return threshold

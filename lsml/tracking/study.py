@@ -16,7 +16,8 @@ from lsml.data.splits import StudyData
 from lsml.errors import ConfigError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import Artifact, Metric, Role, State, Tag
-from lsml.tracking.models import RegisteredModel, RunModel
+from lsml.tracking.models import RunModel
+from lsml.tracking.registry import RegisteredModel, registered
 from lsml.tracking.runs import RunWriter, run_tags, trials_query
 from lsml.tracking.store import (
     DEFAULT_EXPERIMENT,
@@ -153,12 +154,13 @@ def named_run(client: Client, name: str) -> Run:
     several the one that was started last.
 
     Raises:
+        ModelError: a version's files are not those of its run.
         StorageError: nothing has that name, or more than one run.
     """
     if _RUN_ID.fullmatch(name):
         return find_run(client, name)
     if "@" in name or "/" in name:
-        return find_run(client, _registered_run(client, name))
+        return find_run(client, str(registered(client, name).run_id))
     with storage_errors(f"run {name}"):
         found = _runs_like(client, name)
     if len(found) == 1:
@@ -190,22 +192,6 @@ _RUN_ID, _START_OF_ID = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{4,31}")
 _NAME = re.compile(r"[\w. -]+")
 """Nothing in it has a meaning of its own in a filter."""
 _SHOWN = 5
-
-
-def _registered_run(client: Client, reference: str) -> str:
-    """The id of the run behind a registered model's alias or version."""
-    name, at, alias = reference.removeprefix("models:/").rpartition("@")
-    try:
-        if at:
-            return str(client.get_model_version_by_alias(name, alias).run_id)
-        name, _, number = alias.rpartition("/")
-        return str(client.get_model_version(name, number).run_id)
-    except MlflowException as error:
-        raise StorageError(
-            f"model {reference}",
-            error.message.splitlines()[0],
-            "lsml ui lists what is registered; lsml promote RUN registers the model of a run",
-        ) from None
 
 
 def model_run(client: Client, run: Run) -> Run:
@@ -354,15 +340,23 @@ class Registered(NamedTuple):
 def register_run(client: Client, run: Run) -> Registered:
     """The version that holds the model of a run, made where there is none: of its study's or experiment's model.
 
+    One under that name comes before those that somebody registered under others.
+
     Raises:
         ConfigError: the run does not say of which study or experiment it is.
         ModelError: the run has no model.
         StorageError: MLflow cannot be used.
     """
-    if known := RunModel(client, run.info.run_id).version():
-        return Registered(*known)
     study = study_of(client, run)
-    name = _model_name(run, study)
+    own = _model_name(run, study)
+    if known := RegisteredModel.holding(client, run.info.run_id, own):
+        return Registered(*known)
+    if not own:
+        raise ConfigError(
+            f"run {run.info.run_id}",
+            "it says neither study nor experiment, so under which name to register its model is unknown",
+            "give a run of lsml tune, or of lsml train by this version",
+        )
     tags: dict[str, str] = {
         key: run.data.tags[key] for key in (Tag.STUDY, Tag.OF_RUN, Tag.TRAINED_ON) if key in run.data.tags
     }
@@ -373,15 +367,10 @@ def register_run(client: Client, run: Run) -> Registered:
         for label in (Metric.BEST_F1, Metric.EARNED_F1)
         if label in run.data.metrics
     }
-    return Registered(name, RegisteredModel(client, name).register(run.info.run_id, aliases=[], tags=tags))
+    return Registered(own, RegisteredModel(client, own).register(run.info.run_id, aliases=[], tags=tags))
 
 
 def _model_name(run: Run, study: Run | None) -> str:
+    """What the model of a run is called in the registry; empty where the run does not say."""
     name = study.data.params.get("study.experiment") if study else run.data.tags.get(Tag.EXPERIMENT)
-    if not name:
-        raise ConfigError(
-            f"run {run.info.run_id}",
-            "it says neither study nor experiment, so under which name to register its model is unknown",
-            "give a run of lsml tune, or of lsml train by this version",
-        )
-    return str(name)
+    return str(name or "")

@@ -27,8 +27,9 @@ from lsml.scoring.metrics import to_csv
 from lsml.scoring.selection import furthest_ahead
 from lsml.study.database import CountedStudy, load_study
 from lsml.study.trial import validation_panels
-from lsml.tracking.models import RegisteredModel, RunModel
+from lsml.tracking.models import RunModel
 from lsml.tracking.reading import RunReader
+from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run, open_client
 from lsml.tracking.study import EnsembleRun, stored_probabilities

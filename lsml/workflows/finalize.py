@@ -12,7 +12,7 @@ from lsml.study.choice import ARCHITECTURE
 from lsml.study.database import CountedStudy
 from lsml.study.results import figures, front_trials, importances, trial_facts, trial_records
 from lsml.study.search import Choice
-from lsml.tracking.models import RegisteredModel
+from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run
 from lsml.tracking.study import StudyRun

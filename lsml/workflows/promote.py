@@ -18,11 +18,12 @@ from lsml.names import Role, State, Tag
 from lsml.scoring.bootstrap import Difference
 from lsml.scoring.comparison import ScoredModel, ScoreKind
 from lsml.scoring.promotion_policy import Decision, decide, repeat_seed
-from lsml.tracking.models import RegisteredModel, RunModel
+from lsml.tracking.models import RunModel
 from lsml.tracking.reading import RunReader
+from lsml.tracking.registry import RegisteredModel, registered
 from lsml.tracking.runs import retrainings_of
 from lsml.tracking.store import Client, Run, find_run, open_client, study_of
-from lsml.tracking.study import model_run, named_run, register_run, scored_run
+from lsml.tracking.study import Registered, model_run, named_run, register_run, scored_run
 from lsml.workflows.retrain import Retraining, trained_by
 from lsml.workflows.sources import Listener, RecordedData
 from lsml.workspace import exclusively, lock_file
@@ -101,16 +102,15 @@ def promote(
         StorageError: MLflow cannot be used.
     """
     client = open_client()
-    run = _find(client, reference)
-    registered = register_run(client, run)
+    run, version = _find(client, reference)
     challenger = _contender(client, run)
-    with _lock(registered.name):
-        model = RegisteredModel(client, registered.name)
+    with _lock(version.name):
+        model = RegisteredModel(client, version.name)
         before = model.champion()
         promotion = Promotion(
-            *registered, run.info.run_id, "already", "it is champion already", before, challenger.scores.run_id
+            *version, run.info.run_id, "already", "it is champion already", before, challenger.scores.run_id
         )
-        if before == registered.version:
+        if before == version.version:
             return promotion
         patches, unusual = RecordedData(challenger.scored_run.data.tags, data, force).prepare(listener.step)
         reload = _reload(client, challenger, patches, check)
@@ -126,7 +126,7 @@ def promote(
             repeats=decision.repeats,
         )
         tags = _tags(promotion, challenger.scores.kind, decision.shortfall, repeats) | {**unusual}
-        (model.set_champion if decision.not_worse else model.tag_version)(registered.version, tags=tags)
+        (model.set_champion if decision.not_worse else model.tag_version)(version.version, tags=tags)
     return promotion
 
 
@@ -145,8 +145,13 @@ def _lock(name: str) -> AbstractContextManager[None]:
     return exclusively(lock_file(f"champion-{name.replace('/', '_')}"), f"champion of {name}")
 
 
-def _find(client: Client, reference: str) -> Run:
-    return model_run(client, named_run(client, reference))
+def _find(client: Client, reference: str) -> tuple[Run, Registered]:
+    """The run of a model, and the version that may become champion: of a version that was named, itself."""
+    if "@" in reference or "/" in reference:
+        named = registered(client, reference)
+        return find_run(client, str(named.run_id)), Registered(str(named.name), str(named.version))
+    run = model_run(client, named_run(client, reference))
+    return run, register_run(client, run)
 
 
 def _contender(client: Client, run: Run) -> _Contender:

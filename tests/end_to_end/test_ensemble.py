@@ -22,7 +22,7 @@ STEPS = [
     "lsml.tracking.runs:RunWriter.log_scores",  # a run with scores and no model
     "lsml.tracking.models:RunModel.log",  # all is there, the run is open
     "lsml.tracking.runs:RunWriter.closed",  # not registered
-    "lsml.tracking.models:RegisteredModel.register",
+    "lsml.tracking.registry:RegisteredModel.register",
 ]
 
 

@@ -24,7 +24,7 @@ _OWNERS = {
     "SearchQueue": "lsml.study.trial_queue",
     "Workers": "lsml.study.workers",
     "TrialRecorder": "lsml.tracking.runs",
-    "RegisteredModel": "lsml.tracking.models",
+    "RegisteredModel": "lsml.tracking.registry",
     "StudyRun": "lsml.tracking.study",
     "views": "lsml.workflows.finalize",
 }

@@ -37,7 +37,7 @@ WRITES = (
 _KILLED = 9
 
 # What the command imports where it needs it: here, once for all forks.
-for _name in ("tracking.models", "tracking.runs", "tracking.study", "workflows.promote"):
+for _name in ("tracking.models", "tracking.registry", "tracking.runs", "tracking.study", "workflows.promote"):
     importlib.import_module(f"lsml.{_name}")
 
 

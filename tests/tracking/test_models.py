@@ -1,0 +1,182 @@
+"""What vouches for a model: tags of its run, whatever stands in its files, in the registry or beside it."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+from lsml.errors import ModelError
+from lsml.models.export import ModelFile
+from lsml.names import Alias, Tag
+from lsml.tracking.models import RunModel
+from lsml.tracking.registry import RegisteredModel, named_run
+from lsml.tracking.store import open_client
+from tests.bands import SENSOR
+
+CONTENT = b"a network"
+
+
+class Store(NamedTuple):
+    """An MLflow store."""
+
+    folder: Path
+    client: Any
+
+    def logged(self) -> str:
+        """The id of a run with a model."""
+        run_id = str(self.client.create_run("0").info.run_id)
+        self.model(run_id).log(_file(CONTENT), threshold=0.5, backend="tensorflow")
+        return run_id
+
+    def model(self, run_id: str) -> RunModel:
+        """That of a run."""
+        return RunModel(self.client, run_id)
+
+    def files(self, run_id: str) -> Path:
+        """Where they are."""
+        return Path(self.model(run_id).location()[1])
+
+
+def _file(content: bytes) -> ModelFile:
+    return ModelFile(content, hashlib.sha256(content).hexdigest(), SENSOR)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One for the whole file; each test has runs and names of its own."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        yield Store(folder, open_client())
+
+
+def test_a_model_comes_back_as_it_was_logged(store: Store, tmp_path: Path) -> None:
+    """Its bytes, threshold and bands; the run's tags name the model and the SHA-256 of its file."""
+    run_id = store.logged()
+    found = store.model(run_id).fetch(tmp_path)
+    assert (found.path.read_bytes(), found.threshold, found.sensor) == (CONTENT, 0.5, SENSOR)
+    tags = store.client.get_run(run_id).data.tags
+    assert tags[Tag.MODEL_ID] == store.model(run_id).location()[0]
+    assert tags[Tag.MODEL_SHA256] == hashlib.sha256(CONTENT).hexdigest()
+    assert tags[Tag.MODEL_THRESHOLD] == "0.5"
+
+
+def _rewritten(files: Path) -> None:
+    """Another model, and its SHA-256 where that of the first stood."""
+    (files / "data" / "model.keras").write_bytes(b"another")
+    described = (files / "MLmodel").read_text()
+    old, new = (hashlib.sha256(content).hexdigest() for content in (CONTENT, b"another"))
+    assert old in described
+    (files / "MLmodel").write_text(described.replace(old, new))
+
+
+def _one_more_flavor(files: Path) -> None:
+    described = (files / "MLmodel").read_text()
+    (files / "MLmodel").write_text(described.replace("loader_module: mlflow.keras", "loader_module: evil"))
+
+
+def _linked(files: Path) -> None:
+    (files / "data" / "model.keras").rename(files.parent / "elsewhere")
+    (files / "data" / "model.keras").symlink_to(files.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (_rewritten, "its SHA-256 differs from its record"),
+        (_one_more_flavor, "its SHA-256 differs from its record"),
+        (lambda files: (files / "data" / "keras_module.txt").write_text("evil"), "its SHA-256 differs"),
+        (lambda files: (files / "code.py").write_text("evil"), "its SHA-256 differs"),
+        (lambda files: (files / "requirements.txt").unlink(), "its SHA-256 differs"),
+        (lambda files: (files / "MLmodel").write_text(""), "its MLmodel is damaged"),
+        (lambda files: (files / "MLmodel").write_text("[1, 2]"), "its MLmodel is damaged"),
+        (lambda files: (files / "MLmodel").write_text("metadata: [1]"), "its MLmodel is damaged"),
+        (lambda files: (files / "MLmodel").write_text("{a: 1}: b"), "its MLmodel is damaged"),
+        (lambda files: (files / "MLmodel").write_text("a: 2001-99-99"), "its MLmodel is damaged"),
+        (lambda files: (files / "MLmodel").write_text("[" * 5000), "its MLmodel is damaged"),
+        (lambda files: (files / "data" / "model.keras").unlink(), "its model was not made by lsml"),
+        (_linked, "model.keras is a link or no plain file"),
+    ],
+)
+def test_files_that_are_not_those_that_were_logged_are_refused(
+    store: Store, tmp_path: Path, change: Callable[[Path], object], why: str
+) -> None:
+    """Every one of them counts, because whoever loads the model by MLflow uses all: the record is in the database."""
+    run_id = store.logged()
+    change(store.files(run_id))
+    with pytest.raises(ModelError, match=why) as error:
+        store.model(run_id).fetch(tmp_path, unrecorded=True)
+    assert error.value.exit_code == 5
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_without_record_is_taken_at_its_files_word_where_that_is_allowed(store: Store, tmp_path: Path) -> None:
+    """As those of an earlier lsml, which predict and evaluate; to become champion they are trained again."""
+    run_id = store.logged()
+    for tag in (Tag.MODEL_ID, Tag.MODEL_SHA256, Tag.MODEL_FILES, Tag.MODEL_THRESHOLD):
+        store.client.delete_tag(run_id, tag)
+    assert store.model(run_id).fetch(tmp_path / "a", unrecorded=True).threshold == 0.5
+    with pytest.raises(ModelError, match="an earlier lsml made it"):
+        store.model(run_id).fetch(tmp_path / "b")
+    (store.files(run_id) / "data" / "model.keras").write_bytes(b"another")
+    with pytest.raises(ModelError, match="its SHA-256 differs from its record"):
+        store.model(run_id).fetch(tmp_path / "c", unrecorded=True)
+
+
+def test_of_several_models_of_a_run_it_is_the_one_that_its_tags_name(store: Store, tmp_path: Path) -> None:
+    """Whatever somebody else logs with the run, before or after; where no tag says which, none is taken."""
+    run_id = store.logged()
+    model_id, _ = store.model(run_id).location()
+    other = store.client.create_logged_model("0", "other", source_run_id=run_id)
+    store.client.finalize_logged_model(other.model_id, LoggedModelStatus.READY)
+    store.client.log_outputs(run_id, [LoggedModelOutput(other.model_id, step=0)])
+    assert store.model(run_id).location()[0] == model_id
+    assert store.model(run_id).fetch(tmp_path).path.read_bytes() == CONTENT
+    store.client.delete_tag(run_id, Tag.MODEL_ID)
+    with pytest.raises(ModelError, match="2 models were logged with it"):
+        store.model(run_id).location()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 2.0, -1.0, float("nan")])
+def test_a_threshold_that_is_none_is_refused(store: Store, tmp_path: Path, threshold: float) -> None:
+    """When it is logged, and when it is read."""
+    run_id = str(store.client.create_run("0").info.run_id)
+    with pytest.raises(ModelError, match="which is not above 0 and at most 1"):
+        store.model(run_id).log(_file(CONTENT), threshold=threshold, backend="tensorflow")
+    run_id = store.logged()
+    store.client.set_tag(run_id, Tag.MODEL_THRESHOLD, repr(threshold))
+    with pytest.raises(ModelError, match="which is not above 0 and at most 1"):
+        store.model(run_id).fetch(tmp_path)
+
+
+def test_a_version_of_other_files_is_neither_used_nor_crowned(store: Store) -> None:
+    """Its run is a good one, its source is not: the run's model gets a version of its own, and the alias."""
+    run_id = store.logged()
+    store.client.create_registered_model("forged")
+    store.client.create_model_version("forged", str(store.folder / "evil"), run_id=run_id)
+    store.client.set_registered_model_alias("forged", "own", "1")
+    for name in ("forged/1", "forged@own", "models:/forged/1"):
+        with pytest.raises(ModelError, match=f"model forged/1: its files are not those of run {run_id}"):
+            named_run(store.client, None, name)
+    registered = RegisteredModel(store.client, "forged")
+    assert RegisteredModel.holding(store.client, run_id, "forged") is None
+    assert registered.register(run_id, aliases=[Alias.CANDIDATE], tags={}) == "2"
+    with pytest.raises(ModelError, match="its files are not those of run"):
+        registered.set_champion("1", tags={})
+    registered.set_champion("2", tags={})
+    assert store.client.get_model_version_by_alias("forged", Alias.CHAMPION).version == 2
+    assert named_run(store.client, None, "forged@champion").info.run_id == run_id
+
+
+def test_a_version_under_the_models_own_name_comes_first(store: Store) -> None:
+    """Whatever names come before it in the alphabet."""
+    run_id = store.logged()
+    for name in ("zoo", "ants"):
+        RegisteredModel(store.client, name).register(run_id, aliases=[], tags={})
+    assert RegisteredModel.holding(store.client, run_id, "zoo") == ("zoo", "1")
+    assert RegisteredModel.holding(store.client, run_id, "neither") == ("ants", "1")
