@@ -26,6 +26,7 @@ from lsml.config.schema import ModelConfig, TrainConfig
 from lsml.data.sensor import BLUE, GREEN, RED, Sensor
 from lsml.data.statistics import BandStatistics
 from lsml.errors import ConfigError, ModelError
+from lsml.models.archive import load_weights
 from lsml.models.encoders import Pretrained, Weights, encoder_of, encoders
 from lsml.workspace import in_turn
 
@@ -270,7 +271,10 @@ def _from_file(config: ModelConfig) -> Weights:
             variable.assign(np.full(variable.shape, np.nan))
         try:
             with warnings.catch_warnings(action="ignore"):
-                reference.load_weights(config.weights)
+                load_weights(reference, Path(os.path.expanduser(config.weights)), "file")  # noqa: PTH111 (~nobody stays)
+        except ModelError as error:
+            complaints.append(error.why)
+            continue
         except Exception as error:  # noqa: BLE001 - keras and h5py raise whatever their parts raise
             complaints.append(_first_line(error))
             continue

@@ -26,7 +26,7 @@ from mlflow.types import Schema, TensorSpec
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.tiles import tiled
 from lsml.errors import ModelError
-from lsml.models.export import ModelFile
+from lsml.models.export import ModelFile, check_probabilities
 from lsml.names import VERSION, Artifact, Tag
 from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
 from lsml.training.device import load_keras
@@ -134,9 +134,13 @@ class _LoadedModel(NamedTuple):
     sensor: Sensor
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Stored bands float32 `(B, H, W, C)` to landslide probability `(B, H, W, 1)`; large ones by squares."""
-        tile = self.sensor.tile
-        return (tiled(self.network.predict_on_batch, tile) if tile else self.network.predict_on_batch)(images)
+        """Stored bands float32 `(B, H, W, C)` to landslide probability `(B, H, W, 1)`; large ones by squares.
+
+        Raises:
+            ModelError: what the network gives is none.
+        """
+        tile, predict = self.sensor.tile, self.network.predict_on_batch
+        return check_probabilities((tiled(predict, tile) if tile else predict)(images), images, "model")
 
 
 class RunModel:

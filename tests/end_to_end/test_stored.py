@@ -5,9 +5,13 @@ databases as SQL and the registered model, with @FOLDER@ where the folder stood.
 or layers sees here what that does to models that people already have.
 """
 
+import hashlib
+import io
 import json
 import shutil
 import sqlite3
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +59,46 @@ def test_a_stored_model_predicts(project: Path) -> None:
     masks = sorted((project / "predicted").rglob("mask*.h5"))
     assert len(masks) == 4
     assert all(np.any(np.frombuffer(mask.read_bytes(), np.uint8)) for mask in masks)
+
+
+@pytest.fixture
+def crafted(project: Path) -> Iterator[Path]:
+    """The stored project with a model that names a function of Python's, and the SHA-256 of that beside it."""
+    paths = project / MODEL / "MLmodel", project / MODEL / "data" / "model.keras"
+    files = {path: path.read_bytes() for path in paths}
+    description, model = paths
+    held = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(files[model])) as source, zipfile.ZipFile(held, "w") as target:
+        for entry in source.infolist():
+            config = source.read(entry)
+            if entry.filename == "config.json":
+                tree = json.loads(config)
+                tree["config"]["layers"][1] |= {"module": "os", "class_name": "system", "config": "touch ran"}
+                config = json.dumps(tree).encode()
+            target.writestr(entry.filename, config)
+    model.write_bytes(held.getvalue())
+    was, now = (hashlib.sha256(content).hexdigest() for content in (files[model], held.getvalue()))
+    description.write_bytes(files[description].replace(was.encode(), now.encode()))
+    yield project
+    for path, content in files.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (("predict", "data/TestData/img", "--run-id", RUN, "--out", "crafted"), "system of module os is not one of"),
+        (("evaluate", "--model", "tiny@candidate", "--split", "valid"), "system of module os is not one of"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_crafted_model_is_refused_by_commands(crafted: Path, command: tuple[str, ...], why: str) -> None:
+    """Where its SHA-256 was rewritten with it, too, which an earlier lsml kept beside it: one line, exit code 5."""
+    done = lsml(crafted, *command)
+    assert done.returncode == 5, done.stderr
+    assert why in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (crafted / "ran").exists()
 
 
 def test_a_stored_study_is_not_resumed(project: Path) -> None:

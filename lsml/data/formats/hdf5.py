@@ -80,6 +80,56 @@ def encode(name: str, array: np.ndarray) -> bytes:
     return held.getvalue()
 
 
+_MOST_DEPTH = 64
+"""So deep are groups in a file of weights at most; each network within a network adds three."""
+
+
+def count_weights(path: Path) -> int:
+    """How many numbers a file of weights holds, which nothing in it leads out of.
+
+    Raises:
+        DataError: it cannot be read, declares more than it holds, or has links, text or objects in it.
+    """
+    _check_signature(path)
+    size = path.stat().st_size
+    try:
+        with _opened(path) as file:
+            seen: set[tuple[int, int]] = set()
+            return sum(_weights_below(path, h5py.h5g.open(file, b"/"), size, seen, _MOST_DEPTH))
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        _unreadable(path, error)
+
+
+def _weights_below(
+    path: Path, group: h5py.h5g.GroupID, size: int, seen: set[tuple[int, int]], depth: int
+) -> Iterator[int]:
+    """The sizes of all datasets below a group; only hard links are followed, and to no object twice."""
+    for name in group:
+        dataset_name = _shown(name)
+        if depth == 0 or group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            raise DataError(f"file {path}", f"'{dataset_name}' is a link or too deep: refused, not read", _CONVERT)
+        about = h5py.h5o.get_info(group, name)
+        if (about.fileno, about.addr) in seen:
+            raise DataError(f"file {path}", f"'{dataset_name}' stands in it twice: refused, not read", _CONVERT)
+        seen.add((about.fileno, about.addr))
+        if about.type == h5py.h5o.TYPE_GROUP:
+            yield from _weights_below(path, h5py.h5o.open(group, name), size, seen, depth - 1)
+        else:
+            yield _weights_of(path, h5py.h5o.open(group, name), dataset_name, size)
+
+
+def _weights_of(path: Path, dataset: object, name: str, size: int) -> int:
+    if not isinstance(dataset, h5py.h5d.DatasetID):
+        raise DataError(f"file {path}", f"'{name}' is no dataset", _CONVERT)
+    _check_storage(path, dataset, name)
+    count = math.prod(dataset.shape or ())
+    # Keras stores without compression, so weights are no larger than their file.
+    if dataset.dtype.kind not in "biuf" or count * dataset.dtype.itemsize > size:
+        why = f"'{name}' declares {count:,} numbers of dtype {printable(str(dataset.dtype), 60)}"
+        raise DataError(f"file {path}", f"{why}, in {size:,} bytes", _CONVERT)
+    return count
+
+
 def _read(path: Path, part: Part, named: str, shape: _Shape) -> tuple[np.ndarray, tuple[str, ...]]:
     """Reads the image or the mask as `shape` once everything that the file declares about it has been checked.
 
