@@ -9,9 +9,55 @@
         └── OutOfMemory    6   a training does not fit into memory
 
 An interruption is no error of anybody's: `Interrupted` carries the signal and leaves with 128 + its number.
+
+What any of them says goes through `redact`, as everything else does that leaves the process as text.
 """
 
+import os
+import re
 import signal
+from urllib.parse import unquote
+
+_NAMES = "[a-z_-]*(?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key)"
+"""Of options of addresses and of environment variables; `PWD` among these is the working folder."""
+_HIDDEN = "***"
+# A password may hold what should have been quoted, also `@`: it ends before the last one.
+_IN_ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@?#'\"]*:)([^\s'\"]+)(?=@)", re.IGNORECASE)
+_WITHOUT_SCHEME = re.compile(r"((?<![\w/])[\w.+-]+:)([^\s/:'\"]+)(?=@[\w.-]+(?:[/:]|\Z))")
+_IN_QUERY = re.compile(rf"(\b(?:{_NAMES}|pwd)(?:=|%3D))([^\s&;,'\"]+?)(?=[:.)]*(?:[\s&;,'\"]|\Z))", re.IGNORECASE)
+_IN_HEADER = re.compile(
+    r"(\bauthorization['\"]?\s*[:=]\s*(?:b?['\"])?|\bbearer\s+)((?:basic\s+|bearer\s+)?[^\s'\",}]+)", re.IGNORECASE
+)
+_PLACES = (_IN_ADDRESS, _WITHOUT_SCHEME, _IN_QUERY, _IN_HEADER)
+_SHORTEST_ECHO = 6
+"""Letters; a shorter password is hidden where passwords stand, and may be any word elsewhere."""
+
+
+def holds_password(text: str) -> bool:
+    """Whether a text has a password or token where addresses, their queries and headers have them."""
+    return any(pattern.search(text) for pattern in _PLACES)
+
+
+def redact(text: str) -> str:
+    """A text without passwords and tokens: of addresses, their queries and headers, by where they stand in them.
+
+    Those of this process's environment are left out wherever they are a word of their own, as a server may echo them.
+    """
+    for pattern in _PLACES:
+        text = pattern.sub(rf"\g<1>{_HIDDEN}", text)
+    for secret in _secrets():
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
+    return text
+
+
+def _secrets() -> set[str]:
+    """The passwords in the environment: in addresses, and in variables that are named for them."""
+    found = {value for name, value in os.environ.items() if re.fullmatch(_NAMES, name, re.IGNORECASE)}
+    for name, value in os.environ.items():
+        if name.endswith(("_URI", "_URL", "_STORAGE")):
+            found.update(match[2] for pattern in _PLACES for match in pattern.finditer(value))
+    found |= {unquote(secret) for secret in found}
+    return {secret for secret in found if len(secret) >= _SHORTEST_ECHO}
 
 
 class LsmlError(Exception):
@@ -26,8 +72,8 @@ class LsmlError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, why: str, fix: str) -> None:
-        super().__init__(what, why, fix)
-        self.what, self.why, self.fix = what, why, fix
+        self.what, self.why, self.fix = redact(what), redact(why), redact(fix)
+        super().__init__(self.what, self.why, self.fix)
 
     def __str__(self) -> str:
         return " ".join(f"{self.what}: {self.why}; {self.fix}".split())
@@ -69,7 +115,7 @@ class OutOfMemory(StudyError):
 
 def in_one_line(error: BaseException) -> str:
     """Why something failed: what an `LsmlError` says, else the error's type and text."""
-    return str(error) if isinstance(error, LsmlError) else " ".join(f"{type(error).__name__}: {error}".split())
+    return str(error) if isinstance(error, LsmlError) else redact(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 class DataWarning(UserWarning):

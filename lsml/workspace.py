@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -27,6 +28,25 @@ def pack_cache() -> Path:
 def lock_file(name: str) -> Path:
     """The file behind the lock of that name in the working folder."""
     return STATE_FOLDER / "locks" / f"{name}.lock"
+
+
+def private_log(kind: str, text: str) -> Path:
+    """Writes a text into a new file of the state folder that no other user can read; gives its path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = STATE_FOLDER / "log"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(text)
+    return path.resolve()
+
+
+def storage_url(given: str | None) -> str:
+    """The URL of the study database: as given, else that of `LSML_STORAGE`, which may hold a password."""
+    return given or os.environ.get("LSML_STORAGE", "").strip() or DEFAULT_STORAGE
 
 
 def database_file(url: str) -> Path | None:
@@ -106,7 +126,7 @@ def replace_atomically(path: Path, content: bytes) -> None:
         OSError: it cannot be written; the old one is still there.
     """
     with _beside(path) as unfinished:
-        with unfinished.open("wb") as file:
+        with unfinished.open("xb") as file:
             file.write(content)
             sync_file(file)
         rename_durably(unfinished, path)
@@ -119,7 +139,7 @@ def replace_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         OSError: it cannot be written; the old one is still there.
     """
     with _beside(path) as unfinished:
-        with unfinished.open("wb") as file:
+        with unfinished.open("xb") as file:
             file.writelines(parts)
         unfinished.replace(path)
 
@@ -130,6 +150,8 @@ def _beside(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # What a kill left; and a link that somebody put there is not written through.
+        unfinished.unlink(missing_ok=True)
         yield unfinished
     except OSError:
         with contextlib.suppress(OSError):

@@ -15,9 +15,18 @@ import typer
 
 from lsml.cli import config, data, evaluate, models, study, train
 from lsml.cli.options import CommandWithFields
-from lsml.errors import DataWarning, LsmlError, StorageError
+from lsml.errors import (
+    ConfigError,
+    DataWarning,
+    LsmlError,
+    StorageError,
+    holds_password,
+    in_one_line,
+    redact,
+)
 from lsml.interruption import leaving_by_signals
 from lsml.names import VERSION
+from lsml.workspace import private_log
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -87,6 +96,7 @@ def main(arguments: list[str]) -> int:
     warnings.showwarning = _warn
     try:
         arguments = [_at_home(argument) for argument in arguments]
+        _refuse_passwords(arguments)
         return int(app(arguments, prog_name="lsml", standalone_mode=False) or 0)
     except typer.Exit as leave:
         return leave.exit_code
@@ -94,9 +104,37 @@ def main(arguments: list[str]) -> int:
         return _usage(error)
     except LsmlError as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            sys.stderr.write(redact(traceback.format_exc()))
         _complain(str(error))
         return error.exit_code
+    except Exception as error:  # noqa: BLE001 - what nobody has foreseen is one line too
+        return _unforeseen(error, debug="--debug" in arguments)
+
+
+def _refuse_passwords(arguments: list[str]) -> None:
+    """Every user of a machine sees the arguments of its processes."""
+    for argument in arguments:
+        if ("@" in argument or "://" in argument) and holds_password(argument):
+            raise ConfigError(
+                f"argument {argument}",
+                "it holds a password, and arguments are for every user of this machine to see",
+                "give the URL by LSML_STORAGE or MLFLOW_TRACKING_URI, or without its password, which PostgreSQL finds "
+                "in ~/.pgpass or PGPASSWORD and MLflow in MLFLOW_TRACKING_PASSWORD; change it where it was real",
+            )
+
+
+def _unforeseen(error: Exception, *, debug: bool) -> int:
+    """Says in one line what nobody has foreseen, and writes where it came from into a private file."""
+    trace = redact(traceback.format_exc())
+    if debug:
+        sys.stderr.write(trace)
+    try:
+        log = private_log("error", trace)
+        where = f"report it with {log}, which holds no password that lsml knows of"
+    except OSError:
+        where = "report it with what --debug shows"
+    _complain(f"lsml {VERSION} has met something unforeseen: {in_one_line(error)}; {where}")
+    return LsmlError.exit_code
 
 
 def _usage(error: typer.TyperException) -> int:
@@ -120,7 +158,7 @@ def _warn(message: Warning | str, category: type[Warning], filename: str, *place
 
 def _tell(message: str) -> None:
     # What a file or a name holds must not give orders to the terminal that shows it.
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in redact(message))
     print(f"lsml: {shown}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
 
 

@@ -71,7 +71,7 @@ Storage = Annotated[
     str | None,
     typer.Option(
         "--storage",
-        help="URL of the study database, without password.  [default: sqlite:///optuna.db]",
+        help="URL of the study database; one with a password by LSML_STORAGE.  [default: sqlite:///optuna.db]",
         parser=text,
         metavar="URL",
         show_default=False,

@@ -108,7 +108,6 @@ def tune(
     from lsml.config.fields import parse_assignments
     from lsml.report.summary import result_tables
     from lsml.workflows.tune import tune as job
-    from lsml.workspace import DEFAULT_STORAGE
 
     loaded = load_experiment(Path(experiment)).with_settings(
         trials=trials,
@@ -126,7 +125,7 @@ def tune(
             loaded,
             study=study or loaded.name,
             data=data,
-            storage=storage or DEFAULT_STORAGE,
+            storage=storage,
             listener=reporter,
             require_gpu=require_gpu,
             force=force,

@@ -328,25 +328,11 @@ def _check_url(url: str) -> None:
 def _unusable(url: str, error: Exception) -> StorageError:
     if package := missing_package(error):
         why = f"Python package {package} is not installed"
-        return StorageError(f"study database {without_password(url)}", why, f"pip install {package}")
+        return StorageError(f"study database {url}", why, f"pip install {package}")
     file = database_file(url)
-    why = without_password(str(error).splitlines()[0], url)
     check = f"{file.parent} can be written to and is not full" if file else "the database runs and is not full"
-    return StorageError(f"study database {without_password(url)}", why, f"check --storage, and that {check}")
-
-
-def without_password(text: str, url: str | None = None) -> str:
-    """`text` with the password of the database URL in it (or of `url`) starred out."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url or text)
-    except (ArgumentError, ValueError):  # the second of a port that is no number
-        return "(not a database URL)" if url is None else text
-    if url is None:
-        return parsed.render_as_string(hide_password=True)
-    return text.replace(str(parsed.password), "***") if parsed.password else text
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    return StorageError(f"study database {url}", why, f"check --storage, and that {check}")
 
 
 def make_study(

@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from lsml.config.fields import Scalar, format_value
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import ScoredPatches, StudyData
-from lsml.errors import Interrupted, in_one_line
+from lsml.errors import Interrupted, in_one_line, redact
 from lsml.names import (
     OBJECTIVE,
     POOLED,
@@ -99,7 +99,7 @@ def score_kind(tags: Mapping[str, str], name: ScoredSplit) -> ScoreKind:
 
 
 def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()]
+    return [RunTag(key, redact(value)[:_MAX_TAG]) for key, value in tags.items()]
 
 
 def _params(values: Mapping[str, Scalar]) -> list[Param]:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
 
-from lsml.errors import StorageError
+from lsml.errors import StorageError, redact
 from lsml.interruption import deferred
 from lsml.names import Role, Tag
 from lsml.workspace import database_file, in_turn, lock_file, missing_package
@@ -76,11 +76,15 @@ _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databric
 def _check_scheme(variable: str, uri: str) -> None:
     """Refuses what is no database and no server, a folder too, where MLflow is not told to keep runs in one."""
     scheme, colon, _ = uri.partition(":")
+    try:
+        urlsplit(uri).port  # noqa: B018 (it is read to be checked)
+    except ValueError as error:
+        raise StorageError(f"{variable} {uri}", f"is no address: {error}", "correct its host and port") from None
     folders = bool(os.environ.get("MLFLOW_ALLOW_FILE_STORE"))
     if scheme.partition("+")[0] in _SCHEMES or (folders and (scheme == "file" or not colon)):
         return
-    # It may hold a password.
-    shown = scheme if "@" in uri else uri
+    # Of an address that is none, where its password ends is not known.
+    shown = scheme if "@" in uri else redact(uri)
     example = f"sqlite:///{Path(shown).name or 'mlflow'}".removesuffix(".db") + ".db"
     fix = f"give the URL of one, such as {example if not colon else _DEFAULT_TRACKING_URI}"
     raise StorageError(f"{variable} {shown}", "names no database and no server", fix)

@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from lsml.errors import LsmlError
+from lsml.errors import LsmlError, redact
 from lsml.names import VERSION
 from lsml.training.device import Arithmetic, load_keras
-from lsml.workspace import DEFAULT_STORAGE
+from lsml.workspace import storage_url
 
 _GIGABYTE = 1e9
 _ROOM = 5.0
@@ -37,7 +37,7 @@ def examine(*, storage: str | None, require_gpu: bool) -> list[_CheckResult]:
     checks: list[tuple[str, Callable[[], _CheckResult]]] = [
         ("versions", _versions),
         ("device", lambda: _device(require_gpu=require_gpu)),
-        ("study database", lambda: _database(storage or DEFAULT_STORAGE)),
+        ("study database", lambda: _database(storage_url(storage))),
         ("MLflow store", _mlflow),
         ("disk", _disk),
     ]
@@ -76,18 +76,16 @@ def _device(*, require_gpu: bool) -> _CheckResult:
 
 
 def _database(storage: str) -> _CheckResult:
-    from lsml.study.database import load_studies, without_password
+    from lsml.study.database import load_studies
 
-    return _CheckResult("study database", "ok", f"{without_password(storage)}, {len(load_studies(storage))} studies")
+    return _CheckResult("study database", "ok", f"{redact(storage)}, {len(load_studies(storage))} studies")
 
 
 def _mlflow() -> _CheckResult:
-    from lsml.study.database import without_password
     from lsml.tracking.store import open_client, tracking_uri
 
-    experiments, uri = open_client().search_experiments(), tracking_uri()
-    shown = without_password(uri) if "@" in uri else uri
-    return _CheckResult("MLflow store", "ok", f"{shown}, {len(experiments)} experiments")
+    experiments = open_client().search_experiments()
+    return _CheckResult("MLflow store", "ok", f"{redact(tracking_uri())}, {len(experiments)} experiments")
 
 
 def _disk() -> _CheckResult:

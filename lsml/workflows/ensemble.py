@@ -34,7 +34,7 @@ from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run, open_client
 from lsml.tracking.study import EnsembleRun, stored_probabilities
 from lsml.workflows.sources import RecordedData
-from lsml.workspace import DEFAULT_STORAGE, Progress, exclusively, lock_file
+from lsml.workspace import Progress, exclusively, lock_file, storage_url
 
 
 def _note(selected: SelectedEnsemble) -> str:
@@ -94,7 +94,7 @@ def ensemble(
         StorageError: a store cannot be used, or another process makes an ensemble of this study.
         StudyError: it has not ended, has fewer than two models, or no ensemble is better on validation than its best.
     """
-    search = load_study(storage or DEFAULT_STORAGE, check_name("study", study))
+    search = load_study(storage_url(storage), check_name("study", study))
     result = search.result
     if result is None:
         raise StudyError(f"study '{study}'", "has not ended", "resume it with lsml tune, then ask again")

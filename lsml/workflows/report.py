@@ -17,7 +17,7 @@ from lsml.tracking.ledger import Ledger
 from lsml.tracking.reading import RunReader, StudyReader
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run, open_client
-from lsml.workspace import DEFAULT_STORAGE
+from lsml.workspace import storage_url
 
 _TOP_TRIALS = 5
 _PICTURES = 4
@@ -33,7 +33,7 @@ def report_study(name: str, storage: str | None, *, output: Path | None) -> Path
         StudyError: no trial has begun.
         DataError: the file cannot be written.
     """
-    study = load_study(storage or DEFAULT_STORAGE, name)
+    study = load_study(storage_url(storage), name)
     run_id = study.parent_run_id
     if run_id is None:
         raise StudyError(f"study '{name}'", "no trial has begun, so MLflow has nothing of it", "start it: lsml tune")

@@ -12,7 +12,7 @@ from lsml.report.facts import TrialFacts, TuneResult
 from lsml.scoring.regions import RegionScore
 from lsml.study.database import AttemptRecord, CountedStudy, load_studies, load_study
 from lsml.study.results import importances, trial_facts, trial_records
-from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER
+from lsml.workspace import STATE_FOLDER, storage_url
 
 if TYPE_CHECKING:
     from lsml.tracking.store import Client
@@ -25,7 +25,7 @@ def list_studies(storage: str | None) -> list[dict[str, object]]:
     Raises:
         StorageError: the database cannot be used.
     """
-    return [_summary(study) for study in load_studies(storage or DEFAULT_STORAGE)]
+    return [_summary(study) for study in load_studies(storage_url(storage))]
 
 
 def _summary(study: CountedStudy) -> dict[str, object]:
@@ -106,7 +106,7 @@ def show_study(name: str, storage: str | None) -> _StudyOverview:
         ConfigError: no such study.
         StorageError: the database cannot be used.
     """
-    study = load_study(storage or DEFAULT_STORAGE, name)
+    study = load_study(storage_url(storage), name)
     trials, run_id = trial_facts(study), study.parent_run_id
     openings, unknown = _test_openings(run_id)
     regions, folds = _regions(study)

@@ -23,7 +23,7 @@ from lsml.study.workers import Workers
 from lsml.training.device import check_gpu
 from lsml.training.outcome import TrialFunctions
 from lsml.workflows.sources import SILENT, ExperimentData, Listener, check_weights
-from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER, exclusively, pack_cache
+from lsml.workspace import STATE_FOLDER, exclusively, pack_cache, storage_url
 
 if TYPE_CHECKING:
     from lsml.tracking.store import Client, Run
@@ -35,7 +35,7 @@ def tune(
     *,
     study: str | None = None,
     data: str | Path | None = None,
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
     listener: Listener = SILENT,
     require_gpu: bool = False,
     force: bool = False,
@@ -49,7 +49,7 @@ def tune(
         experiment: of `lsml.load_experiment`: base configuration, search space, and how to search.
         study: its name; None for the experiment's.
         data: the folder of the patches, instead of what the experiment names.
-        storage: SQLAlchemy URL of the study's database.
+        storage: SQLAlchemy URL of the study's database; None for `LSML_STORAGE`, or `optuna.db` here.
         listener: told of each trial and each of its epochs or folds.
         require_gpu: refuse workers that would train on a CPU.
         force: only warn of values that look wrong.
@@ -67,7 +67,7 @@ def tune(
         >>> result = lsml.tune(lsml.load_experiment("experiments/demo.yaml"), study="demo")
         >>> result.to_frame().sort_values("val_f1")
     """
-    study = check_name("study", study or experiment.name)
+    study, storage = check_name("study", study or experiment.name), storage_url(storage)
     experiment = experiment.for_engine()
     source = ExperimentData(experiment.data, data, listener.step, force)
     weights = check_weights(experiment.space, experiment.base, source)

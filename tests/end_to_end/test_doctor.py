@@ -20,8 +20,8 @@ def test_a_sound_machine_has_no_error(tmp_path: Path) -> None:
 
 def test_what_is_broken_is_named_and_the_rest_is_still_examined(tmp_path: Path) -> None:
     """An unreachable MLflow server, no database driver and no GPU: three errors, exit code 4, no traceback."""
-    env = environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9", CUDA_VISIBLE_DEVICES="")
-    done = lsml(tmp_path, "doctor", "--require-gpu", "--storage", "nonsense://x:hunter2@y/z", env=env)
+    stores = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "LSML_STORAGE": "nonsense://x:hunter2@y/z"}
+    done = lsml(tmp_path, "doctor", "--require-gpu", env=environment(**stores, CUDA_VISIBLE_DEVICES=""))
     assert done.returncode == 4
     states = dict(
         reversed(line.split(":")[0].split(maxsplit=1)) for line in done.stdout.splitlines() if ":" in line[:40]
