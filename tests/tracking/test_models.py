@@ -12,8 +12,9 @@ from lsml.errors import ModelError
 from lsml.models.export import ModelFile
 from lsml.names import Alias, Tag
 from lsml.tracking.models import RunModel
-from lsml.tracking.registry import RegisteredModel, named_run
+from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.store import open_client
+from lsml.tracking.study import named_run
 from tests.bands import SENSOR
 
 CONTENT = b"a network"
@@ -162,7 +163,7 @@ def test_a_version_of_other_files_is_neither_used_nor_crowned(store: Store) -> N
     store.client.set_registered_model_alias("forged", "own", "1")
     for name in ("forged/1", "forged@own", "models:/forged/1"):
         with pytest.raises(ModelError, match=f"model forged/1: its files are not those of run {run_id}"):
-            named_run(store.client, None, name)
+            named_run(store.client, name)
     registered = RegisteredModel(store.client, "forged")
     assert RegisteredModel.holding(store.client, run_id, "forged") is None
     assert registered.register(run_id, aliases=[Alias.CANDIDATE], tags={}) == "2"
@@ -170,7 +171,7 @@ def test_a_version_of_other_files_is_neither_used_nor_crowned(store: Store) -> N
         registered.set_champion("1", tags={})
     registered.set_champion("2", tags={})
     assert store.client.get_model_version_by_alias("forged", Alias.CHAMPION).version == 2
-    assert named_run(store.client, None, "forged@champion").info.run_id == run_id
+    assert named_run(store.client, "forged@champion").info.run_id == run_id
 
 
 def test_a_version_under_the_models_own_name_comes_first(store: Store) -> None:

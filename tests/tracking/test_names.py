@@ -1,14 +1,19 @@
 """How people name runs, in a real MLflow store."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lsml.errors import StorageError
+from lsml.models.export import ModelFile
 from lsml.names import Tag
+from lsml.tracking.models import RunModel
+from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.store import open_client
 from lsml.tracking.study import named_run
+from tests.bands import SENSOR
 
 
 @pytest.fixture
@@ -25,9 +30,9 @@ def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(s
     store.create_run("0", start_time=1, run_name="demo", tags={Tag.ROLE: "study"})
     study = store.create_run("0", start_time=2, run_name="demo", tags={Tag.ROLE: "study"}).info.run_id
     store.create_run("0", start_time=3, run_name="demo", tags={Tag.ROLE: "trial"})
-    store.create_registered_model("demo")
-    store.create_model_version("demo", "file:///nowhere", run_id=trial)
-    store.set_registered_model_alias("demo", "candidate", "1")
+    model = ModelFile(b"network", hashlib.sha256(b"network").hexdigest(), SENSOR)
+    RunModel(store, trial).log(model, threshold=0.5, backend="tensorflow")
+    RegisteredModel(store, "demo").register(trial, aliases=["candidate"], tags={})
     for name in (trial, trial[:12], "demo-000", "demo@candidate", "demo/1", "models:/demo@candidate", "models:/demo/1"):
         assert named_run(store, name).info.run_id == trial, name
     assert named_run(store, "demo").info.run_id == study
