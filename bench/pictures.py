@@ -2,10 +2,12 @@
 
     python bench/pictures.py --data PICTURES --run RUN [--seeds 3] [--smoke]
 
-`make bench-peers` makes the environment of the other side, whose recipe is in bench/peers/pictures.py. Both train anew
-for each seed, for the same epochs on as many squares of one size, keep the epoch of the best validation F1, and predict
-the test pictures whole. F1 is pooled over their pixels; the interval is that of the difference, by pictures resampled.
-Reads the test split: for the last word, not to choose by. `--smoke` takes pictures of its own.
+`make bench-peers` makes the environment of the other side, whose recipe is in bench/peers/pictures.py: it trains on the
+first 70 % of the pictures, for 40 epochs of as many squares of one size as they are cut into here, and keeps the epoch
+of the best F1 on the next 15 %. lsml trains as its study does: in folds of both, of whose networks the mean is taken,
+with the threshold of the pictures that each had not seen. Both are trained anew for each seed and predict the last 15 %
+whole. F1 is pooled over their pixels; the interval is that of the difference, by pictures resampled. Reads the test
+split: for the last word, not to choose by. `--smoke` takes pictures of its own.
 """
 
 import argparse
@@ -19,10 +21,10 @@ from timing import machine
 
 from lsml.config.experiment import load_experiment
 from lsml.config.schema import TrainConfig, with_values
-from lsml.config.study import DataEntry
 from lsml.data.holdout import training_splits
 from lsml.data.sealed import test_split
-from lsml.data.splits import TrainingData
+from lsml.data.splits import FoldedData
+from lsml.data.tiles import tiled
 from lsml.evaluation.evaluate import (
     Evaluation,
     Patch,
@@ -65,12 +67,9 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     if given.smoke:
         given.data, given.seeds = draw_pictures(folder / "drawn"), 1
         config = with_values(config, {"training.epochs": 1, "model.filters": 4, "model.depth": 1})
-    data = (
-        ExperimentData(DataEntry(path=str(given.data)), None, lambda what, done, total: None)
-        .prepare(pack_cache())
-        .patches
-    )
-    assert isinstance(data, TrainingData)
+    entry = load_experiment(RGB).data.model_copy(update={"path": str(given.data)})
+    data = ExperimentData(entry, None, lambda what, done, total: None).prepare(pack_cache()).patches
+    assert isinstance(data, FoldedData)
     splits = training_splits(given.data)
     whole = {
         split: [*StoredPatches(files, "valid", splits.sensor, lambda what, done, total: None)]
@@ -95,12 +94,14 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
 
 
 def row(
-    seed: int, config: TrainConfig, data: TrainingData, whole: dict[str, list[Patch]], folder: Path
+    seed: int, config: TrainConfig, data: FoldedData, whole: dict[str, list[Patch]], folder: Path
 ) -> tuple[float, float, float]:
     """Prints a seed's row; F1 of lsml, and of the other side at its best validation threshold and at .5."""
     ours = trained(with_values(config, {"seed": seed}), data, whole["test"])
-    epochs, batch = config.training.epochs, config.training.batch_size
-    options = [f"--epochs={epochs}", f"--batch={batch}", f"--crops={len(data.train)}", f"--seed={seed}"]
+    share = len(whole["train"]) / (len(whole["train"]) + len(whole["validation"]))
+    squares = round(share * len(data.train))
+    options = [f"--batch={config.training.batch_size}", f"--crops={squares}", f"--seed={seed}"]
+    options += ["--epochs=1"] if config.training.epochs == 1 else []
     out = folder / f"{seed}.npz"
     subprocess.run([*PEER, str(folder / "pictures.npz"), str(out), *options], check=True)
     predicted = {split: [*theirs(out, split, whole[split])] for split in ("validation", "test")}
@@ -114,13 +115,18 @@ def row(
     return scores
 
 
-def trained(config: TrainConfig, data: TrainingData, test: list[Patch]) -> Evaluation:
-    """The test scores of the network that was best on validation, at the threshold that it is registered with."""
-    from lsml.models.export import load_bytes
-    from lsml.training.fit import fit
+def trained(config: TrainConfig, data: FoldedData, test: list[Patch]) -> Evaluation:
+    """The test scores of the mean of the folds' networks."""
+    from lsml.models.unet import with_probability
+    from lsml.training.crossval import cross_validate
+    from lsml.training.network import KeptNetwork
 
-    result = fit(config, data, lambda event: True)
-    predict = load_bytes(result.model.content, result.model.sensor).predict_on_batch
+    learner = KeptNetwork(config)
+    result = cross_validate(
+        learner, data.train, seed=config.seed, folds=data.folds, repeats=1, report=lambda event: True, partition=1
+    )
+    squares, tile = with_probability(learner.mean(result.networks)).predict_on_batch, data.train.sensor.tile
+    predict = tiled(squares, tile) if tile else squares
     return evaluate_predictions(predictions(predict, test), result.threshold)
 
 
