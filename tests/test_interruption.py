@@ -26,11 +26,8 @@ def _code(work: Callable[[], object]) -> int:
     """How a command that does this work leaves."""
 
     def command() -> None:
-        try:
-            with leaving_by_signals():
-                work()
-        except SystemExit as left:
-            os._exit(int(left.code or 0))
+        with leaving_by_signals():
+            work()
 
     return exit_code(command)
 

@@ -2,8 +2,9 @@
 
 Usage: python -m tests.study.run_killed STUDY DATA TRIALS STEP...
 
-A STEP is `Class.method:N`: the process dies right after the Nth call of that method. Each attempt is a fork of
-this process, so that the imports are paid for once; the last one is not killed. Prints the exit code of each.
+A STEP is `Class.method:N`: the process dies right after the Nth call of that method. `Class.method:N:SIGTERM` sends it
+that signal there, which it listens to as a command does. Each attempt is a fork of this process, so that the imports
+are paid for once; the last one is not killed. Prints the exit code of each.
 """
 
 import functools
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from lsml.cli.output import Reporter
 from lsml.config.experiment import load_experiment
+from lsml.interruption import leaving_by_signals
 from lsml.workflows.tune import tune
 from tests.forking import exit_code
 from tests.study.sleeping import FUNCTIONS
@@ -33,8 +35,9 @@ _MODULES = {name: importlib.import_module(module) for name, module in _OWNERS.it
 
 
 def die_after(step: str) -> None:
-    """Makes this process kill itself right after the given call."""
-    place, _, count = step.partition(":")
+    """Makes this process send itself a signal right after the given call."""
+    place, count, *named = step.split(":")
+    number = signal.Signals[named[0]] if named else signal.SIGKILL
     owner_name, method = place.split(".")
     owner = getattr(_MODULES[owner_name], owner_name, _MODULES[owner_name])
     original = getattr(owner, method)
@@ -44,7 +47,7 @@ def die_after(step: str) -> None:
     def wrapped(*args: object, **kwargs: object) -> object:
         result = original(*args, **kwargs)
         if next(calls) == int(count):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return result
 
     setattr(owner, method, wrapped)
@@ -55,7 +58,7 @@ def run(study: str, data: Path, trials: int, step: str | None) -> None:
     if step:
         die_after(step)
     experiment = load_experiment(Path("experiment.yaml")).with_settings(trials=trials)
-    with Reporter() as reporter:
+    with leaving_by_signals(), Reporter() as reporter:
         tune(
             experiment,
             study=study,

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -173,12 +174,12 @@ def stuck_at_first(task: TrialTask, report: Report) -> TrialOutcome:
 
 
 def _maybe_die(epoch: int) -> None:
-    """Kills this worker as often as the file named by `LSML_TEST_DEATHS` has lines left, in epoch 2."""
+    """Kills this worker, or stops it, as often as the file named by `LSML_TEST_DEATHS` has lines left, in epoch 2."""
     deaths = Path(os.environ["LSML_TEST_DEATHS"]) if "LSML_TEST_DEATHS" in os.environ else None
     if deaths is None or epoch != 2 or not (left := deaths.read_text().splitlines()):
         return
     deaths.write_text("\n".join(left[1:]))
-    os.kill(os.getpid(), 9)
+    os.kill(os.getpid(), signal.SIGSTOP if left[0] == "stop" else signal.SIGKILL)
 
 
 FUNCTIONS = TrialFunctions(

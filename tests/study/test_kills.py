@@ -60,6 +60,36 @@ def test_a_coordinator_killed_at_every_step_changes_nothing(folder: Path, patche
         assert _curve(entry["run_id"]) == entry["curve"]
 
 
+SIGNALS = [
+    ("Workers._open:1", "SIGINT"),  # its workers are starting
+    ("TrialRecorder.step:2", "SIGTERM"),  # in the thread that writes to MLflow
+    ("TrialQueue.complete:1", "SIGHUP"),  # told to the database, but its run is still open
+    ("views.save_study_view:1", "SIGTERM"),  # after the search
+]
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [SIGNALS, pytest.param([(step, "SIGTERM") for step in STEPS], marks=pytest.mark.full)],
+    ids=["some", "every step"],
+)
+def test_a_signal_at_any_step_leaves_nothing_open(folder: Path, patches: Path, signals: list[tuple[str, str]]) -> None:
+    """Its exit code is 128 and the signal's number, and every trial under way is closed in both stores."""
+    done = run_killed("interrupted", patches, 3, *(f"{step}:{name}" for step, name in signals))
+    codes = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+    assert codes == [[f"{step}:{name}", CODES[name]] for step, name in signals] + [["None", "0"]], done.stderr
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if "interrupted by" in line and line.startswith("lsml: ")]
+    assert said == [f"lsml: interrupted by {name}: stopped cleanly; the same command resumes" for _, name in signals]
+    # Whatever a process had left open the next one would have closed with another reason.
+    reasons = {run.data.tags.get("lsml.reason", "") for run in runs("KILLED")}
+    assert reasons <= {f"interrupted by {name}" for name in CODES} | {f"pruned after epoch {epoch}" for epoch in (2, 4)}
+    assert runs("RUNNING") == []
+    assert [entry["slot"] for entry in counted("interrupted")] == [0, 1, 2]
+
+
+CODES = {"SIGINT": "130", "SIGTERM": "143", "SIGHUP": "129"}
+
 FOLD_STEPS = [
     "TrialRecorder.closed:2",  # the search is done
     "TrialRecorder.started:1",  # the base's confirmation has a run that nobody noted down

@@ -114,6 +114,20 @@ def test_a_trial_over_its_time_fails_and_the_study_goes_on(folder: Path, patches
     assert failed.data.tags["lsml.reason"] == "longer than 3 s (study.trial_timeout)"
 
 
+def test_another_worker_takes_the_slot_of_one_that_hangs(
+    folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in epoch 2, it sends no heartbeat; its attempt is superseded, and the next one ends the slot."""
+    (folder / "deaths").write_text("stop")
+    monkeypatch.setenv("LSML_TEST_DEATHS", str(folder / "deaths"))
+    monkeypatch.setattr("lsml.study.workers._SILENT_SECONDS", 3.0)
+    run(patches, sleeping, Listener(), trials=2)
+    found = [(entry["slot"], entry["attempt"], entry["state"]) for entry in attempts("s")]
+    assert found == [(0, 1, "superseded"), (0, 2, "complete"), (1, 1, "complete")]
+    (lost,) = runs("KILLED")
+    assert lost.data.tags["lsml.reason"] == "no sign of life from the worker for 3 s"
+
+
 class Eavesdropper(Listener):
     """Notes where the study's processes listen while a trial is under way."""
 

@@ -254,7 +254,7 @@ def test_leaving_hides_no_error_and_leaves_no_process(warmed_up: Path, monkeypat
     slow.write_text("import pathlib, time\nif pathlib.Path('slow').exists(): time.sleep(600)\n")
     monkeypatch.setitem(module._DASK_SETTINGS, "distributed.worker.preload", [str(slow)])
     close = module.Client.close
-    monkeypatch.setattr(module.Client, "close", lambda self, timeout: (time.sleep(1), close(self, timeout)))
+    monkeypatch.setattr(module.Client, "close", lambda self, timeout=None: (time.sleep(1), close(self, timeout)))
     before, left = _children(), []
 
     def study() -> None:
