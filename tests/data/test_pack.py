@@ -254,13 +254,14 @@ def test_truncated_pack_is_refused_and_made_again(tmp_path: Path, folder: Path, 
 
 @pytest.mark.parametrize("name", FILES[:2])
 def test_flipped_bit_is_found_by_its_checksum(tmp_path: Path, folder: Path, write_patch, name: str) -> None:
-    """Row 4: the size is right, the content is not."""
-    pack = pack_split("train", write_all(folder, write_patch, [1]), tmp_path / "cache", SENSOR, fill=None)
+    """Row 4: the size is right, the content is not; whoever asks for the pack, as every training does, is told."""
+    files = write_all(folder, write_patch, [1])
+    pack = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     content = bytearray((pack.path / name).read_bytes())
     content[-1000] ^= 1
     (pack.path / name).write_bytes(content)
-    line = refusal(lambda: PackedSplit(pack.path).verify())
-    assert f"{name}: checksum differs from the manifest" in line
+    for ask in (PackedSplit(pack.path).verify, lambda: pack_split("train", files, pack.path.parent, SENSOR, fill=None)):
+        assert f"{name}: checksum differs from the manifest" in refusal(ask)
 
 
 def test_changed_manifest_is_refused_when_opened(tmp_path: Path, folder: Path, write_patch) -> None:

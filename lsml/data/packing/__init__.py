@@ -38,7 +38,8 @@ def pack_split(
     """Packs `files` below `directory`, or opens the pack that is there from the same, unchanged files.
 
     The pack appears under its final name by one rename, once it is on disk; processes that want the same pack
-    wait for the first and share its work. A pack that is truncated is made again.
+    wait for the first and share its work. A pack that is truncated is made again; one that was made before is read
+    once, here, and not by each worker, to see that it is what was written.
 
     Args:
         sensor: what the images' bands are.
@@ -47,13 +48,14 @@ def pack_split(
 
     Raises:
         DataError: no files, one that cannot be read, has no mask or another size than the first, files that change
-            meanwhile, a full disk.
+            meanwhile, a full disk, or a pack that differs from its checksums.
     """
     source = _Source(name, tuple(files), sensor, None if fill is None else tuple(map(float, fill)))
     key = source.key()
     target = directory / f"{name}-{key[:20]}"
     pack = _existing(target)
     if pack is not None:
+        pack.verify()
         return pack
     try:
         with in_turn(Path(f"{target}.lock")):
