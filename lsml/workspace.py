@@ -30,6 +30,37 @@ def lock_file(name: str) -> Path:
     return STATE_FOLDER / "locks" / f"{name}.lock"
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are missing: those of lsml's state for their user alone.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if STATE_FOLDER.name in folder.parts:
+        make_private_folder(folder)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are missing, for their user alone.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for part in (*reversed(folder.parents), folder):
+        if not part.exists():
+            part.mkdir(mode=0o700, exist_ok=True)
+
+
+def keep_private(database: Path | None) -> None:
+    """Makes a database's file, for its user alone, where it is to be made; what SQLite writes beside it is as it is."""
+    if database and not database.exists():
+        # What stands in the way, the database says better.
+        with contextlib.suppress(OSError):
+            os.close(os.open(database, os.O_WRONLY | os.O_CREAT, 0o600))
+
+
 def private_log(kind: str, text: str) -> Path:
     """Writes a text into a new file of the state folder that no other user can read; gives its path.
 
@@ -37,7 +68,7 @@ def private_log(kind: str, text: str) -> Path:
         OSError: it cannot be written.
     """
     folder = STATE_FOLDER / "log"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(text)
@@ -107,7 +138,7 @@ def exclusively(lock: Path, what: str, *, fix: str = "wait for it") -> Iterator[
 
 
 def _acquire(lock: Path, *, timeout: float) -> contextlib.AbstractContextManager[object]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(lock.parent)
     return FileLock(lock).acquire(timeout=timeout)
 
 
@@ -149,7 +180,7 @@ def _beside(path: Path) -> Iterator[Path]:
     """Where to write what is to become the file of that path, whose folder is made; removed where that fails."""
     unfinished = path.with_name(f"{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # What a kill left; and a link that somebody put there is not written through.
         unfinished.unlink(missing_ok=True)
         yield unfinished

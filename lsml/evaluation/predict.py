@@ -141,6 +141,9 @@ def _write(path: Path, content: bytes) -> None:
 def check_output_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"folder {out}", "is a file", "choose another --out")
+    for name in ("mask", "probability", "panel"):
+        if (out / name).is_symlink():
+            raise DataError(f"folder {out / name}", "is a link, which leads out of --out", "choose another --out")
     strangers = {path.name for path in out.iterdir()} - {"mask", "probability", "panel"} if out.is_dir() else set()
     if strangers:
         raise DataError(

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lsml.errors import ConfigError, StorageError
 from lsml.names import OBJECTIVE, Attribute, State
-from lsml.workspace import DEFAULT_STORAGE, database_file, in_turn, lock_file, missing_package
+from lsml.workspace import DEFAULT_STORAGE, database_file, in_turn, keep_private, lock_file, missing_package
 
 _STAGE = "/"
 """Stands in the names of a study's later stages, such as `demo/confirm`; no name that people give holds it."""
@@ -298,6 +298,7 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
     arguments = {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if url.startswith("sqlite") else {}
     try:
         with in_turn(lock_file("optuna-storage")):
+            keep_private(database_file(url))
             storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
         raise _unusable(url, error) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from distributed import Queue, get_client, get_worker
+from distributed import Queue, Scheduler, Worker, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from lsml.errors import StudyError
@@ -77,6 +77,21 @@ def device() -> tuple[str, str]:
     load()
     device = Device.current()
     return device.kind, device.name
+
+
+class _WithoutPages:
+    """Without a dashboard either, dask serves a page that tells every user of the machine of itself."""
+
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Starts none."""
+
+
+class TlsScheduler(_WithoutPages, Scheduler):
+    """A scheduler that has its TLS port alone."""
+
+
+class TlsWorker(_WithoutPages, Worker):
+    """A worker that has its TLS port alone."""
 
 
 class LogFile(WorkerPlugin):

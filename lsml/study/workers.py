@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import dask
-from distributed import Client, Future, KilledWorker, Nanny, Queue, Scheduler, SpecCluster
+from distributed import Client, Future, KilledWorker, Nanny, Queue, SpecCluster
 from distributed.core import Status
 from distributed.security import Security
 
 from lsml.errors import OutOfMemory, StudyError, in_one_line
 from lsml.interruption import deferred
-from lsml.study.worker import LogFile, device, gpu_ids, load, work
+from lsml.study.worker import LogFile, TlsScheduler, TlsWorker, device, gpu_ids, load, work
 from lsml.training.device import prepare
 from lsml.training.outcome import TrialFunction, TrialOutcome, TrialTask
 
@@ -55,8 +55,6 @@ _NO_WINDOWS = {"MPLBACKEND": "agg"}
 _LOOPBACK = "127.0.0.1"
 _START_SECONDS, _START_POLL_SECONDS = 120, 0.1
 _CLOSE_SECONDS = 5.0
-_NO_PAGES = {"dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
-"""Without a dashboard dask still serves a page about itself: on any port, so that studies do not quarrel over one."""
 
 _HANDOVER_SECONDS = 300
 """For a model of a gigabyte over a slow network; a worker that died meanwhile would never answer."""
@@ -195,8 +193,8 @@ class Workers:
         security = Security.temporary()
         self._cluster = SpecCluster(
             scheduler={
-                "cls": Scheduler,
-                "options": {"host": _LOOPBACK, "port": 0, "security": security} | _NO_PAGES,
+                "cls": TlsScheduler,
+                "options": {"host": _LOOPBACK, "port": 0, "security": security, "dashboard": False},
             },
             security=security,
             silence_logs=logging.CRITICAL,
@@ -226,7 +224,8 @@ class Workers:
                 "host": _LOOPBACK,
                 "env": environment,
                 "memory_limit": f"{_MEMORY_SHARE / self.count:.3f}",
-                **_NO_PAGES,
+                "worker_class": TlsWorker,
+                "dashboard": False,
                 "local_directory": str(self._scratch),
                 "security": security,
                 "silence_logs": logging.CRITICAL,

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import mlflow.pyfunc
 import numpy as np
@@ -28,7 +26,7 @@ from lsml.data.tiles import tiled
 from lsml.errors import ModelError
 from lsml.models.export import ModelFile, check_probabilities
 from lsml.names import VERSION, Artifact, Tag
-from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
+from lsml.tracking.store import Client, Run, local_folder, storage_errors, tracking_uri
 from lsml.training.device import load_keras
 from lsml.workspace import sha256_of
 
@@ -292,11 +290,8 @@ def _digest(folder: Path) -> str:
 
 def _refuse_links(location: str, name: str) -> None:
     """Refuses a model on this machine that is not made of plain files: MLflow would read whatever a link leads to."""
-    address = urlsplit(location)
-    if address.scheme not in ("", "file"):
-        return
-    folder = Path(url2pathname(address.path) if address.scheme else location)
-    for path in folder.rglob("*"):
+    folder = local_folder(location)
+    for path in folder.rglob("*") if folder else ():
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ModelError(name, f"{path.name} is a link or no plain file", _RETRAIN)
 

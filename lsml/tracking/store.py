@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import mlflow.entities
 from mlflow import MlflowClient
@@ -21,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lsml.errors import StorageError, redact
 from lsml.interruption import deferred
 from lsml.names import Role, Tag
-from lsml.workspace import database_file, in_turn, lock_file, missing_package
+from lsml.workspace import database_file, in_turn, keep_private, lock_file, make_private_folder, missing_package
 
 Client: TypeAlias = MlflowClient
 Run: TypeAlias = mlflow.entities.Run
@@ -64,6 +65,7 @@ def open_client() -> Client:
     _check_can_be_made(database_file(uri))
     # Two processes that open a fresh database race in its schema migration and can leave it unusable.
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
+        keep_private(database_file(uri))
         client = Client(tracking_uri=uri, registry_uri=registry)
         client.search_experiments(max_results=1)
         _follow_moved_folder(uri)
@@ -216,12 +218,24 @@ def experiment_id(client: Client, name: str) -> str:
     if found is not None:
         return found.experiment_id
     try:
-        return client.create_experiment(name)
+        created = client.create_experiment(name)
     except MlflowException:
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
         return found.experiment_id
+    files = local_folder(client.get_experiment(created).artifact_location)
+    if files and database_file(tracking_uri()):
+        make_private_folder(files)
+    return created
+
+
+def local_folder(location: str) -> Path | None:
+    """The folder on this machine at a location of artifacts; None where it is elsewhere."""
+    address = urlsplit(location)
+    if address.scheme not in ("", "file"):
+        return None
+    return Path(url2pathname(address.path) if address.scheme else location)
 
 
 def git_commit() -> str | None:

@@ -20,7 +20,7 @@ from lsml.tracking.study import named_run
 from lsml.training.device import load_keras
 from lsml.training.outcome import StepEvent, TrialFunction, TrialTask
 from lsml.workflows.sources import Listener, RecordedData
-from lsml.workspace import STATE_FOLDER, exclusively
+from lsml.workspace import STATE_FOLDER, exclusively, make_folder
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Retraining:
         _check_weights(self)
         run_id = self.of.info.run_id
         folder = (STATE_FOLDER / "again" / f"{run_id}-{self.role}-{self.number}").resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         # The lock beside the folder, which goes when the work is done.
         with exclusively(folder.with_name(f"{folder.name}.lock"), self.title):
             for earlier in retrainings_of(client, self.of, self.identity):

@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,30 @@ def test_a_trial_for_a_worker_that_is_gone_is_lost(tmp_path: Path, monkeypatch: 
             message = workers.next(0.2)
     assert isinstance(message, Lost)
     assert message.attempt == 7
+
+
+def _answers_plainly(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"GET /info/main/workers.html HTTP/1.0\r\n\r\n")
+        try:
+            return connection.recv(16)
+        except OSError:
+            return b""
+
+
+def test_no_port_tells_other_users_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What listens, in this process and in the worker, is dask's TLS alone: nobody is answered in plain HTTP."""
+    monkeypatch.chdir(tmp_path)
+    before = {found.laddr for found in psutil.Process().net_connections() if found.status == psutil.CONN_LISTEN}
+    with Workers(1, scratch=tmp_path) as workers:
+        workers.devices()
+        processes = [psutil.Process(), *map(psutil.Process, workers.pids())]
+        found = [entry for process in processes for entry in process.net_connections()]
+        listening = {entry.laddr for entry in found if entry.status == psutil.CONN_LISTEN} - before
+        # The scheduler, the worker, and what started it.
+        assert len(listening) == 3
+        assert {address.ip for address in listening} == {"127.0.0.1"}
+        assert not any(_answers_plainly(address.port).startswith(b"HTTP") for address in listening)
 
 
 def test_a_worker_whose_successor_takes_too_long_is_started_anew(

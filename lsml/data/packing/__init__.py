@@ -20,7 +20,7 @@ from lsml.data.packing.arrays import write_arrays
 from lsml.data.sensor import Sensor
 from lsml.data.tiles import corners, cut
 from lsml.errors import DataError
-from lsml.workspace import Progress, in_turn, rename_durably, replace_atomically
+from lsml.workspace import Progress, in_turn, make_folder, rename_durably, replace_atomically
 
 _FORMAT, _MANIFEST_FORMAT = 1, 3
 """Raised where the arrays are laid out, or the manifest written, in another way: the pack is made again then."""
@@ -216,7 +216,7 @@ def _build(target: Path, source: _Source, progress: Progress | None) -> None:
     """Writes the pack beside `target` and renames it; what a killed process left there is removed first."""
     unfinished = target.with_name(target.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    make_folder(unfinished)
     try:
         content = write_arrays(unfinished / IMAGES, unfinished / MASKS, source, progress)
         ids, digests = source.ids, content.digests
