@@ -43,7 +43,7 @@ help: ## this list
 		$(PYTHON) -m venv --clear --without-pip $@
 		pip=($(PYTHON) -m pip --python $@)
 	fi
-	"$${pip[@]}" install --quiet --disable-pip-version-check "$$(grep '^uv==' "$$lock")"
+	"$${pip[@]}" install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' "$$lock")"
 	$@/bin/uv pip sync --quiet --compile-bytecode --python $@ "$$lock"
 	$@/bin/uv pip install --quiet --python $@ --no-deps --no-build-isolation --editable .
 	touch "$$stamp"
@@ -80,7 +80,7 @@ format: .venv ## put the style right where that needs no judgement
 # One version of a package for every Python from 3.11 on, and the same ones in all locks. What a lock pins
 # stays as long as it fits; ARGS=--upgrade or ARGS='--upgrade-package NAME' moves on.
 COMPILE = .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
-	--fork-strategy fewest --no-annotate --custom-compile-command 'make lock' $(ARGS)
+	--fork-strategy fewest --no-annotate --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 lock: .venv ## write the locks from pyproject.toml, and the GPU lock's hash into conda.yaml
 	$(COMPILE) --extra dev --output-file requirements.lock

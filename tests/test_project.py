@@ -26,9 +26,15 @@ ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))[
 
 def pins(lock: str) -> dict[str, Requirement]:
     """The lock's requirements by name."""
-    lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
-    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    requirements = [Requirement(pin) for pin, _ in locked(lock)]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
+
+
+def locked(lock: str) -> list[tuple[str, list[str]]]:
+    """Each pin of a lock, and the hashes of the files that may be installed for it."""
+    text = (ROOT / lock).read_text(encoding="utf-8").replace(" \\\n", "")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return [(pin, hashes) for pin, *hashes in (re.split(" {4}--hash=", line) for line in lines)]
 
 
 def version_of(pin: Requirement) -> str:
@@ -39,11 +45,13 @@ def version_of(pin: Requirement) -> str:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_holds_pins_and_nothing_else(lock: str) -> None:
-    """Every line is `name==version`, a marker allowed, each name once: no address, option or path."""
-    text = (ROOT / lock).read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    assert [line for line in lines if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9a-z.]+( ; [^#]+)?", line)] == []
-    assert len(pins(lock)) == len(lines) > 100
+    """All of it is `name==version`, a marker allowed, each name once, with hashes: no address, option or path."""
+    text, found = (ROOT / lock).read_text(encoding="utf-8"), locked(lock)
+    pinned = r"[a-z0-9]+(-[a-z0-9]+)*==[0-9a-z.]+( ; [^#]+)?"
+    assert [pin for pin, _ in found if not re.fullmatch(pinned, pin)] == []
+    assert [pin for pin, hashes in found if not hashes] == []
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for _, hashes in found for digest in hashes)
+    assert len(pins(lock)) == len(found) > 100
     assert "://" not in text
     assert "@" not in text
 
