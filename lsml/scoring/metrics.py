@@ -293,12 +293,12 @@ class PooledCounts:
         return self._at(int(np.abs(THRESHOLDS.astype(np.float64) - threshold).argmin()))
 
     def best_threshold(self) -> float:
-        """The grid's threshold of the highest F1.
+        """The grid's threshold of the highest F1, but for 0, at which all is landslide whatever a model says.
 
         Of several with that F1, the one nearest to .5; of two equally near, the higher.
         """
-        scores = self.curve().f1
-        best = THRESHOLDS[scores == scores.max()].astype(np.float64)
+        scores = self.curve().f1[1:]
+        best = THRESHOLDS[1:][scores == scores.max()].astype(np.float64)
         return float(min(best, key=lambda threshold: (abs(threshold - 0.5), -threshold)))
 
     def average_precision(self) -> float:

@@ -131,6 +131,13 @@ def test_counts_come_back_from_their_table() -> None:
             PooledCounts.read(text)
 
 
+def test_no_threshold_is_0() -> None:
+    """At 0 all is landslide, here with F1 2 / 3: what a network that says 0 everywhere did not say."""
+    counts = _counts([0, 1], [0.0, 0.0])
+    assert counts.at(0.0).f1 == pytest.approx(2 / 3)
+    assert counts.best_threshold() == 0.5
+
+
 def test_best_threshold_is_that_of_the_highest_f1() -> None:
     """No threshold of the grid has a higher F1 than the one chosen."""
     random = np.random.default_rng(2)
