@@ -11,15 +11,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lsml.errors import Interrupted
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
+
+_Opened = TypeVar("_Opened")
 
 # Windows has no SIGHUP.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -94,6 +96,18 @@ def deferred() -> Iterator[None]:
         _REQUEST.blocks -= 1
     if not _REQUEST.blocks:
         stop_if_asked()
+
+
+@contextlib.contextmanager
+def opened(
+    make: Callable[[], _Opened], closing: Callable[[_Opened], contextlib.AbstractContextManager[object]]
+) -> Iterator[_Opened]:
+    """What `make` opens, within its `closing`: a signal comes between neither of them."""
+    with contextlib.ExitStack() as stack:
+        with deferred():
+            made = make()
+            stack.enter_context(closing(made))
+        yield made
 
 
 def stop_if_asked() -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -14,7 +14,7 @@ import pytest
 
 from lsml import interruption
 from lsml.errors import Interrupted
-from lsml.interruption import deferred, leaving_by_signals, stop_if_asked
+from lsml.interruption import deferred, leaving_by_signals, opened, stop_if_asked
 from tests.forking import exit_code
 from tests.processes import environment
 
@@ -98,6 +98,31 @@ def test_a_loop_stops_where_nothing_is_half_done(tmp_path: Path) -> None:
 
     assert _code(work) == TERM
     assert rounds.read_text() == "2"
+
+
+def test_what_is_opened_as_a_signal_comes_is_closed(tmp_path: Path) -> None:
+    """A run that MLflow has made, and of which nobody knows yet, would stay open."""
+    state = tmp_path / "state"
+
+    def open_run() -> str:
+        state.write_text("open")
+        _ask()
+        return "run"
+
+    @contextlib.contextmanager
+    def closing(run: str) -> Iterator[None]:
+        try:
+            yield
+        except Interrupted:
+            state.write_text(f"{run} closed")
+            raise
+
+    def work() -> None:
+        with opened(open_run, closing):
+            state.write_text("filled")
+
+    assert _code(work) == TERM
+    assert state.read_text() == "run closed"
 
 
 def test_nothing_holds_a_signal_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

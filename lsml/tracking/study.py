@@ -1,10 +1,11 @@
 """The MLflow run of a study and those of its ensembles: created or resumed, filled, closed."""
 
+import contextlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
@@ -13,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from lsml.config.fields import Scalar
 from lsml.data.splits import StudyData
-from lsml.errors import ConfigError, StorageError
+from lsml.errors import ConfigError, Interrupted, StorageError, StudyError
 from lsml.models.export import ModelFile
 from lsml.names import Artifact, Metric, Role, State, Tag
 from lsml.tracking.models import RunModel
@@ -96,6 +97,19 @@ class StudyRun:
         """Closes the study's run as FINISHED, FAILED or KILLED."""
         with storage_errors("MLflow run of the study"):
             self._client.set_terminated(self.run.info.run_id, status)
+
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[None]:
+        """Closes the study's run as the study ends; resumed after another error, it is still open."""
+        try:
+            yield
+        except Interrupted:
+            self.end("KILLED")
+            raise
+        except StudyError:
+            self.end("FAILED")
+            raise
+        self.end("FINISHED")
 
     def scored_run_id(self) -> str:
         """The run that cross-validated the configuration that a study in folds registered.

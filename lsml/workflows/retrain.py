@@ -10,6 +10,7 @@ from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import ConfigError, ModelError
+from lsml.interruption import opened
 from lsml.models.pretrained import identity, provenance
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, train_trial
@@ -79,22 +80,24 @@ class Retraining:
                     return str(earlier.info.run_id)
                 if earlier.info.status == "RUNNING":
                     RunWriter(client, earlier.info.run_id).closed(State.SUPERSEDED, "its process ended before it did")
-            run = TrainingRun(
-                client,
-                name=self.title.replace(" ", "-"),
-                params=flatten(self.config),
-                data=self.data,
-                root=str(self.root),
-                below=self.below,
-                tags=_tags(self),
-            )
+
+            def open_run() -> TrainingRun:
+                return TrainingRun(
+                    client,
+                    name=self.title.replace(" ", "-"),
+                    params=flatten(self.config),
+                    data=self.data,
+                    root=str(self.root),
+                    below=self.below,
+                    tags=_tags(self),
+                )
 
             def report(event: StepEvent) -> bool:
                 run.step(event.step, event.metrics)
                 listener.show_step(self.title, event.step, steps, event.metrics)
                 return True
 
-            with run.closing():
+            with opened(open_run, TrainingRun.closing) as run:
                 load_keras()
                 outcome = function(TrialTask(self.config, self.data, checkpoint=folder / "checkpoint"), report)
                 run.outcome(outcome)

@@ -9,6 +9,7 @@ from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.splits import FoldedData, Steps, StudyData, WholeData
 from lsml.errors import ConfigError
+from lsml.interruption import opened
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, refit_trial, train_trial
 from lsml.tracking.reading import raw_threshold
@@ -73,15 +74,17 @@ def train(
     source = ExperimentData(experiment.data, data, listener.step, force)
     patches, unusual = source.prepare(pack_cache())
 
-    run = TrainingRun(
-        open_client(),
-        name=experiment.name,
-        params=flatten(config),
-        data=patches,
-        root=str(source.root),
-        tags={Tag.EXPERIMENT: experiment.name, **unusual},
-    )
-    with run.closing():
+    def open_run() -> TrainingRun:
+        return TrainingRun(
+            open_client(),
+            name=experiment.name,
+            params=flatten(config),
+            data=patches,
+            root=str(source.root),
+            tags={Tag.EXPERIMENT: experiment.name, **unusual},
+        )
+
+    with opened(open_run, TrainingRun.closing) as run:
         load_keras()
         outcome = _train(TrialTask(config, patches, checkpoint=None), patches, run, listener)
         run.outcome(outcome)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lsml.config.experiment import Experiment, check_name
 from lsml.data.splits import StudyData
-from lsml.errors import Interrupted, StudyError
+from lsml.interruption import opened
 from lsml.names import Role
 from lsml.report.facts import TuneResult
 from lsml.study.choice import ScoredTables, choose_model
@@ -127,25 +127,18 @@ class _Study:
                     check_gpu(kind, name)
             # After the workers have started: they load Keras while this process loads MLflow.
             from lsml.tracking.store import open_client
+            from lsml.tracking.study import StudyRun
             from lsml.workflows.finalize import finalize
             from lsml.workflows.report import log_report
 
             client = open_client()
-            study_run = self._open_run(client, workers.count)
-            parent = study_run.run
-            try:
+            with opened(lambda: self._open_run(client, workers.count), StudyRun.closing) as study_run:
+                parent = study_run.run
                 choice = self._choose(_StageRunner(self, workers, client, parent))
                 result = finalize(
                     client, parent, study=self.name, experiment=self.experiment, search=self.queue.study, choice=choice
                 )
                 log_report(client, parent.info.run_id, self.queue.study, result)
-            except Interrupted:
-                study_run.end("KILLED")
-                raise
-            except StudyError:
-                study_run.end("FAILED")
-                raise
-            study_run.end("FINISHED")
             # Last, so that whoever finds the result finds everything that it speaks of; but before the workers end.
             self.queue.study.note_result(result.record())
         return _with_trials(result, self.queue)
@@ -181,7 +174,7 @@ class _Study:
     def _open_run(self, client: "Client", workers: int) -> "StudyRun":
         from lsml.tracking.study import StudyRun
 
-        opened = StudyRun.open(
+        study_run = StudyRun.open(
             client,
             self.queue.parent_run_id,
             identity=self.queue.identity,
@@ -192,8 +185,8 @@ class _Study:
             note=f"**{self.name}**: {self.experiment.description}".strip(),
             unusual=self.unusual,
         )
-        self.queue.parent_run_id = opened.run.info.run_id
-        return opened
+        self.queue.parent_run_id = study_run.run.info.run_id
+        return study_run
 
 
 def _scored_tables(client: "Client") -> ScoredTables:

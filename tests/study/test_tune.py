@@ -121,7 +121,7 @@ def test_another_worker_takes_the_slot_of_one_that_hangs(
     (folder / "deaths").write_text("stop")
     monkeypatch.setenv("LSML_TEST_DEATHS", str(folder / "deaths"))
     monkeypatch.setattr("lsml.study.workers._SILENT_SECONDS", 3.0)
-    run(patches, sleeping, Listener(), trials=2)
+    run(patches, sleeping, Listener(), trials=2, pruner={"name": "none"})
     found = [(entry["slot"], entry["attempt"], entry["state"]) for entry in attempts("s")]
     assert found == [(0, 1, "superseded"), (0, 2, "complete"), (1, 1, "complete")]
     (lost,) = runs("KILLED")
