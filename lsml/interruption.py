@@ -70,6 +70,10 @@ def leaving_by_signals() -> Iterator[None]:
     try:
         yield
     except Interrupted as interruption:
+        # What the signal came in the middle of comes first.
+        with contextlib.suppress(OSError):
+            if sys.stderr:
+                sys.stderr.flush()
         _say(f"interrupted by {interruption.name}: stopped cleanly; the same command resumes")
         sys.exit(interruption.exit_code)
     finally:

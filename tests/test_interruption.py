@@ -1,6 +1,7 @@
 """Signals that ask a command to stop, each in a process of its own."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -41,6 +42,18 @@ def test_a_signal_leaves_with_its_number_and_one_line(number: int, capfd: pytest
     """130, 143 and 129, by the shell's rule of 128 and the signal's number."""
     assert _code(lambda: (_ask(number), time.sleep(30))) == 128 + number
     assert capfd.readouterr().err == STOPPED.replace("SIGTERM", signal.Signals(number).name)
+
+
+def test_the_line_is_the_last(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After what was written and not yet sent when the signal came."""
+
+    def work() -> None:
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.FileIO(2, "w", closefd=False)))
+        sys.stderr.write("epoch 3\n")
+        _ask()
+
+    assert _code(work) == TERM
+    assert capfd.readouterr().err == f"epoch 3\n{STOPPED}"
 
 
 class _Deaf:
