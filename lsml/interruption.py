@@ -1,8 +1,8 @@
 """Signals that ask a command to stop: where they interrupt what is under way, and how the process then leaves.
 
 The first signal raises `Interrupted` at once, but for `deferred` blocks, in which something would stay half done: there
-it waits for the end of the block or for the next `stop_if_asked`, and no longer than 5 s. Where Python drops what a
-signal raises, as in `__del__`, it is raised again. A second signal ends the process and its children at once.
+it waits for the end of the block or for the next `stop_if_asked`, and in most of them no longer than 5 s. Where Python
+drops what a signal raises, as in `__del__`, it is raised again. A second signal ends the process and its children.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 _REMINDER_SECONDS = 0.5
 _HELD_SECONDS = 5.0
-"""The longest that a `deferred` block holds back a signal: whatever it waits for may never come."""
+"""For which a `deferred` block holds back a signal: whatever it waits for may never come."""
 _SAME_SECONDS = 1.0
 """Signals that come so soon after the first are the same wish: `timeout` and closing terminals send theirs twice."""
 
@@ -41,12 +41,14 @@ class _Request:
         number: the first signal; 0 where none has come.
         since: when it came, by `time.monotonic`.
         blocks: in how many `deferred` blocks the main thread is.
+        longest: seconds for which these hold back a signal.
         heard: the signals that are listened to; empty outside `leaving_by_signals`.
     """
 
     number: int = 0
     since: float = 0.0
     blocks: int = 0
+    longest: float = 0.0
     heard: tuple[int, ...] = ()
 
 
@@ -84,8 +86,12 @@ def leaving_by_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
+def deferred(longest: float = _HELD_SECONDS) -> Iterator[None]:
     """Holds back what a signal raises until the end of this block; other threads hear of none.
+
+    Args:
+        longest: seconds after which it is raised all the same; more than the default only where what would stay half
+            done cannot be mended.
 
     Raises:
         Interrupted: at its end, where a signal has come meanwhile.
@@ -93,11 +99,12 @@ def deferred() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _REQUEST.blocks += 1
+    outer = _REQUEST.longest
+    _REQUEST.blocks, _REQUEST.longest = _REQUEST.blocks + 1, max(outer, longest)
     try:
         yield
     finally:
-        _REQUEST.blocks -= 1
+        _REQUEST.blocks, _REQUEST.longest = _REQUEST.blocks - 1, outer
     if not _REQUEST.blocks:
         stop_if_asked()
 
@@ -149,7 +156,7 @@ def _remind_every(seconds: float) -> None:
 
 
 def _remind(number: int, frame: FrameType | None) -> None:
-    if not _REQUEST.blocks or time.monotonic() - _REQUEST.since > _HELD_SECONDS:
+    if not _REQUEST.blocks or time.monotonic() - _REQUEST.since > _REQUEST.longest:
         stop_if_asked()
 
 

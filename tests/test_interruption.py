@@ -138,16 +138,31 @@ def test_what_is_opened_as_a_signal_comes_is_closed(tmp_path: Path) -> None:
     assert state.read_text() == "run closed"
 
 
-def test_nothing_holds_a_signal_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_holds_a_signal_back_for_ever() -> None:
     """A deferred call that does not return is interrupted after a while."""
-    monkeypatch.setattr(interruption, "_HELD_SECONDS", 0.2)
 
     def work() -> None:
-        with deferred():
+        with deferred(0.2):
             _ask()
             time.sleep(30)
 
     assert _code(work) == TERM
+
+
+def test_what_cannot_be_mended_is_held_longer(tmp_path: Path) -> None:
+    """As a database that gets its tables, within a block that is held for less."""
+    done = tmp_path / "done"
+
+    def work() -> None:
+        with deferred(0.1):
+            with deferred(30):
+                _ask()
+                time.sleep(1.2)
+                done.touch()
+            time.sleep(30)
+
+    assert _code(work) == TERM
+    assert done.exists()
 
 
 def test_whoever_goes_on_after_a_signal_is_not_interrupted_again() -> None:

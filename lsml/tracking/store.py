@@ -67,10 +67,15 @@ def open_client() -> Client:
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
         keep_private(database_file(uri))
         client = Client(tracking_uri=uri, registry_uri=registry)
-        client.search_experiments(max_results=1)
+        # A database that is new, or of an older MLflow, gets its tables now; cut off in that it would stay unusable.
+        with deferred(_MIGRATION_SECONDS):
+            client.search_experiments(max_results=1)
         _follow_moved_folder(uri)
     return client
 
+
+_MIGRATION_SECONDS = 60.0
+"""It takes seconds, on a machine that is busy with other things a multiple of that."""
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
 
