@@ -121,6 +121,19 @@ def opened(
         yield made
 
 
+@contextlib.contextmanager
+def without_hangups() -> Iterator[None]:
+    """Processes that are started in this block never hear of SIGHUP; this one does at its end."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def stop_if_asked() -> None:
     """A place in a `deferred` block at which nothing is half done.
 

@@ -15,7 +15,7 @@ import pytest
 
 from lsml import interruption
 from lsml.errors import Interrupted
-from lsml.interruption import deferred, leaving_by_signals, opened, stop_if_asked
+from lsml.interruption import deferred, leaving_by_signals, opened, stop_if_asked, without_hangups
 from tests.forking import exit_code
 from tests.processes import environment
 
@@ -201,6 +201,19 @@ def test_a_second_signal_kills_the_children_and_leaves(
     with contextlib.suppress(psutil.NoSuchProcess):
         assert psutil.Process(int(Path("child").read_text())).status() == psutil.STATUS_ZOMBIE
     assert capfd.readouterr().err == "lsml: interrupted again, by SIGTERM: left at once; the same command resumes\n"
+
+
+def test_a_process_started_without_hangups_outlives_them() -> None:
+    """A terminal that closes sends one to all of its processes; another, started as usual, dies of it."""
+    with without_hangups():
+        deaf = subprocess.Popen(["sleep", "60"])
+    usual = subprocess.Popen(["sleep", "60"])
+    for process in (deaf, usual):
+        process.send_signal(signal.SIGHUP)
+    assert usual.wait(timeout=10) == -signal.SIGHUP
+    assert deaf.poll() is None
+    deaf.kill()
+    assert deaf.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from distributed.core import Status
 from distributed.security import Security
 
 from lsml.errors import OutOfMemory, StudyError, in_one_line
-from lsml.interruption import deferred
+from lsml.interruption import deferred, without_hangups
 from lsml.study.worker import LogFile, TlsScheduler, TlsWorker, device, gpu_ids, load, work
 from lsml.training.device import prepare
 from lsml.training.outcome import TrialFunction, TrialOutcome, TrialTask
@@ -190,6 +191,9 @@ class Workers:
     def _open(self) -> None:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._closing.enter_context(dask.config.set(_DASK_SETTINGS))
+        with without_hangups():
+            # Python's own process that tidies up after others ignores the other signals of a terminal that closes.
+            resource_tracker.ensure_running()
         security = Security.temporary()
         self._cluster = SpecCluster(
             scheduler={
