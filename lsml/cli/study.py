@@ -100,6 +100,17 @@ def _report(
         typer.echo("no display here: open that file in a browser")
 
 
+def sync() -> None:
+    """Send MLflow what is kept in the working folder since it did not answer."""
+    from lsml.workflows.sync import sync as job
+
+    sent = job()
+    for path, count in sent.items():
+        typer.echo(f"sent: {count} writes of {path}")
+    if not sent:
+        typer.echo("nothing waits for MLflow")
+
+
 _DEFAULT_PORT = 5000
 
 

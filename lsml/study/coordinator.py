@@ -8,7 +8,7 @@ close it. Tracking has a thread of its own, which writes one thing after another
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ class _Recorder(Protocol):
     def closed(self, run_id: str, state: EndState, reason: str) -> None: ...
 
     def settle(self, states: Mapping[int, EndState], reason: str) -> None: ...
+
+    def located(self, identities: Iterable[str]) -> Mapping[str, str]: ...
 
 
 class _ProgressListener(Protocol):
@@ -113,6 +115,7 @@ class Coordinator:
             Interrupted: by a signal; every attempt under way is closed and its slot will be queued again.
         """
         self._settle("coordinator lost")
+        self._locate()
         self._fitting = {n for n, state in self._queue.states().items() if state in (State.COMPLETE, State.PRUNED)}
         try:
             while self._dispatch():
@@ -130,6 +133,12 @@ class Coordinator:
             raise
         finally:
             self._writer.shutdown(cancel_futures=True)
+        self._locate()
+
+    def _locate(self) -> None:
+        """Has the database say which run each attempt has, where tracking could not make it in time."""
+        if unlocated := self._queue.study.unlocated():
+            self._queue.study.locate(self._recorder.located(unlocated))
 
     def _write(self, write: Callable[..., Any], *args: Any, then: Callable[[Any], None] = lambda _: None) -> None:
         """Has something written after all that was asked for before, and then, in this thread, what follows from it."""

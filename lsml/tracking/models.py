@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from lsml.data.tiles import tiled
 from lsml.errors import ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Alias, Artifact, Tag
-from lsml.tracking.store import Client, Run, find_run, storage_errors, tracking_uri
+from lsml.tracking.store import Client, Run, find_run, refusals, storage_errors, tracking_uri
 from lsml.training.device import load_keras
 
 if TYPE_CHECKING:
@@ -186,7 +185,6 @@ class RunModel:
             ModelError: the run has no model, or its bytes are not those that were logged.
         """
         model_id = _model_id(self._client.get_run(self._run_id))
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         with storage_errors(f"model of run {self._run_id}"):
             uri = f"models:/{model_id}"
             path = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri()))
@@ -239,17 +237,12 @@ def registered_run(client: Client, reference: str) -> str:
             "neither NAME@ALIAS nor NAME/VERSION, nor the 32 digits of a run's id",
             "lsml ui shows which models there are, lsml study show NAME which runs",
         )
-    try:
+    fix = "lsml ui lists what is registered; lsml promote RUN registers the model of a run"
+    with refusals(f"model {reference}", fix):
         if at:
             return str(client.get_model_version_by_alias(name, alias).run_id)
         name, _, number = plain.rpartition("/")
         return str(client.get_model_version(name, number).run_id)
-    except MlflowException as error:
-        raise StorageError(
-            f"model {reference}",
-            error.message.splitlines()[0],
-            "lsml ui lists what is registered; lsml promote RUN registers the model of a run",
-        ) from None
 
 
 def named_run(client: Client, run_id: str | None, model: str | None) -> Run:
@@ -360,12 +353,8 @@ class RegisteredModel:
         Raises:
             StorageError: there is no such model, no champion or none before it, or MLflow refuses.
         """
-        try:
+        with refusals(f"registered model {self._name}", "lsml ui lists them"):
             self._client.get_registered_model(self._name)
-        except MlflowException as error:
-            raise StorageError(
-                f"registered model {self._name}", error.message.splitlines()[0], "lsml ui lists them"
-            ) from None
         with storage_errors(f"registered model {self._name}"):
             now, written = self.champion(), self._history()
             history = _until(written, now)

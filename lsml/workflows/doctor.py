@@ -39,6 +39,7 @@ def examine(*, storage: str | None, require_gpu: bool) -> list[_CheckResult]:
         ("device", lambda: _device(require_gpu=require_gpu)),
         ("study database", lambda: _database(storage or DEFAULT_STORAGE)),
         ("MLflow store", _mlflow),
+        ("waiting for MLflow", _waiting),
         ("disk", _disk),
     ]
     return [_guarded(what, check) for what, check in checks]
@@ -76,18 +77,29 @@ def _device(*, require_gpu: bool) -> _CheckResult:
 
 
 def _database(storage: str) -> _CheckResult:
-    from lsml.study.database import load_studies, without_password
+    from lsml.study.database import load_studies
+    from lsml.study.storage import without_password
 
     return _CheckResult("study database", "ok", f"{without_password(storage)}, {len(load_studies(storage))} studies")
 
 
 def _mlflow() -> _CheckResult:
-    from lsml.study.database import without_password
+    from lsml.study.storage import without_password
     from lsml.tracking.store import open_client, tracking_uri
 
     experiments, uri = open_client().search_experiments(), tracking_uri()
     shown = without_password(uri) if "@" in uri else uri
     return _CheckResult("MLflow store", "ok", f"{shown}, {len(experiments)} experiments")
+
+
+def _waiting() -> _CheckResult:
+    from lsml.tracking.spool import waiting_files
+
+    what, files = "waiting for MLflow", waiting_files()
+    if not files:
+        return _CheckResult(what, "ok", "nothing")
+    size = sum(path.stat().st_size for path in files)
+    return _CheckResult(what, "warning", f"{size:,} bytes in {', '.join(map(str, files))}", "send them: lsml sync")
 
 
 def _disk() -> _CheckResult:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from lsml.config.experiment import Experiment, check_name
 from lsml.data.splits import StudyData
-from lsml.errors import Interrupted, StudyError
 from lsml.names import Role
 from lsml.report.facts import TuneResult
 from lsml.study.choice import ScoredTables, choose_model
@@ -26,6 +25,7 @@ from lsml.workflows.sources import SILENT, ExperimentData, Listener, check_weigh
 from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER, exclusively, pack_cache
 
 if TYPE_CHECKING:
+    from lsml.tracking.spool import Outbox
     from lsml.tracking.store import Client, Run
     from lsml.tracking.study import StudyRun
 
@@ -125,26 +125,23 @@ class _Study:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)
             # After the workers have started: they load Keras while this process loads MLflow.
+            from lsml.tracking.spool import SUFFIX, Outbox
             from lsml.tracking.store import open_client
             from lsml.workflows.finalize import finalize
             from lsml.workflows.report import log_report
 
             client = open_client()
+            outbox = Outbox(client, self.folder / f"tracking{SUFFIX}")
             study_run = self._open_run(client, workers.count)
             parent = study_run.run
-            try:
-                choice = self._choose(_StageRunner(self, workers, client, parent))
+            with study_run.closing(outbox):
+                choice = self._choose(_StageRunner(self, workers, outbox, parent))
                 result = finalize(
                     client, parent, study=self.name, experiment=self.experiment, search=self.queue.study, choice=choice
                 )
                 log_report(client, parent.info.run_id, self.queue.study, result)
-            except Interrupted:
-                study_run.end("KILLED")
-                raise
-            except StudyError:
-                study_run.end("FAILED")
-                raise
-            study_run.end("FINISHED")
+            if outbox.kept:
+                self.listener.stage_started(f"MLflow did not answer for a while: {outbox.kept} writes were sent later")
         # Last: whoever finds the result finds everything that it speaks of.
         self.queue.study.note_result(result.record())
         return _with_trials(result, self.queue)
@@ -175,7 +172,7 @@ class _Study:
         later = LaterStages(
             self.experiment, self.data, self.name, self.storage, self.functions, runner.announce_and_run
         )
-        return choose_model(self.queue, later, _scored_tables(runner.client))
+        return choose_model(self.queue, later, _scored_tables(runner.outbox.client))
 
     def _open_run(self, client: "Client", workers: int) -> "StudyRun":
         from lsml.tracking.study import StudyRun
@@ -215,7 +212,7 @@ class _StageRunner:
 
     study: _Study
     workers: Workers
-    client: "Client"
+    outbox: "Outbox"
     parent: "Run"
 
     def announce_and_run(self, stage: Stage) -> None:
@@ -230,7 +227,7 @@ class _StageRunner:
 
         study, settings = self.study, self.study.experiment.study
         recorder = TrialRecorder(
-            self.client, self.parent, role=stage.role, study=study.name, data=stage.data, root=str(study.root)
+            self.outbox, self.parent, role=stage.role, study=study.name, data=stage.data, root=str(study.root)
         )
         Coordinator(
             stage,

@@ -59,6 +59,8 @@ def test_a_store_without_its_driver_names_the_package(tmp_path: Path) -> None:
 
 
 def _evaluate(folder: Path, uri: str):  # type: ignore[no-untyped-def]
+    # The first command of a session waits for the process that it is forked from.
+    lsml(folder, "--version")
     started = time.monotonic()
     done = lsml(folder, "evaluate", "--run-id", "0" * 32, env=environment(MLFLOW_TRACKING_URI=uri))
     return done, time.monotonic() - started
