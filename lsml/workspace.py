@@ -50,6 +50,20 @@ def missing_package(error: BaseException) -> str | None:
     return None
 
 
+_PASSING = (
+    *("database is locked", "connection refused", "could not connect", "can't connect", "lost connection"),
+    *("server closed the connection", "terminating connection", "connection reset", "connection has been closed"),
+    *("connection already closed", "connection is closed", "the database system is"),
+)
+"""What SQLite, PostgreSQL and MySQL say where waiting helps; the last of a server that starts, stops or recovers."""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a database that raised this may answer later: it is locked, or the connection to it was lost."""
+    said = str(error).lower()
+    return bool(getattr(error, "connection_invalidated", False)) or any(words in said for words in _PASSING)
+
+
 @contextlib.contextmanager
 def in_turn(lock: Path) -> Iterator[None]:
     """Holds the lock at the path, whose folder is made; waits while another process holds it.

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lsml.errors import ConfigError
 from lsml.names import OBJECTIVE, Attribute, State
-from lsml.study.storage import open_storage
+from lsml.study.storage import GatedStorage, open_storage
 
 _STAGE = "/"
 """Stands in the names of a study's later stages, such as `demo/confirm`; no name that people give holds it."""
@@ -103,7 +103,13 @@ class AttemptRecord:
 
 
 class CountedStudy(optuna.Study):
-    """A study that shows its samplers, pruners and plots only the attempts that count."""
+    """A study that shows its samplers, pruners and plots only the attempts that count.
+
+    Attributes:
+        gate: to its database, where it is in one.
+    """
+
+    gate: GatedStorage
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         return [t for t in self.all_trials(deepcopy=deepcopy, states=states) if not AttemptRecord(t).superseded]
@@ -245,9 +251,10 @@ class _StoredStudy(CountedStudy):
         parts: of its trials that are read; the others are empty.
     """
 
-    def __init__(self, name: str, storage: optuna.storages.RDBStorage, *, parts: Collection[str] = _PARTS) -> None:
+    def __init__(self, name: str, storage: GatedStorage, *, parts: Collection[str] = _PARTS) -> None:
         super().__init__(name, storage)
-        self._engine, self._id, self._read = storage.engine, storage.get_study_id_from_name(name), parts
+        self.gate, self._engine, self._read = storage, storage.engine, parts
+        self._id = storage.get_study_id_from_name(name)
 
     def all_trials(self, *, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         """Every attempt, superseded ones included."""
@@ -256,6 +263,9 @@ class _StoredStudy(CountedStudy):
 
     @cached_property
     def _attempts(self) -> list[FrozenTrial]:
+        return self.gate.repeat(self._read_attempts)
+
+    def _read_attempts(self) -> list[FrozenTrial]:
         trials = _TABLES["trials"]
         with self._engine.connect() as connection:
             of = [self._rows(connection, _TABLES[f"trial_{name}"]) if name in self._read else {} for name in _PARTS]
@@ -333,6 +343,7 @@ def make_study(
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if with_cost else [])]
     optuna.create_study(storage=opened, study_name=full, directions=directions, load_if_exists=True)
     study = CountedStudy(full, opened, pruner=pruner)
+    study.gate = opened
     study.check_own()
     return study
 

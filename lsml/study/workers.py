@@ -1,6 +1,7 @@
 """The workers of a study: processes of a local dask cluster, bound to loopback, one trial each, and what they use."""
 
 import contextlib
+import errno
 import functools
 import itertools
 import logging
@@ -20,7 +21,7 @@ from distributed import Client, Future, KilledWorker, Nanny, Queue, Scheduler, S
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 
-from lsml.errors import OutOfMemory, StudyError, in_one_line
+from lsml.errors import StorageError, StudyError, in_one_line
 from lsml.training.device import Device, load_keras, prepare
 from lsml.training.outcome import StepEvent, TrialFunction, TrialOutcome, TrialTask
 
@@ -128,11 +129,20 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The trial itself raised: trying again would raise again."""
+    """The trial raised.
+
+    Attributes:
+        error: what it raised; of a disk that is full or cannot be written to a `StorageError`, of which the trial is
+            innocent. Another one would be raised again.
+    """
 
     attempt: int
-    reason: str
-    out_of_memory: bool = False
+    error: BaseException
+
+    @property
+    def reason(self) -> str:
+        """In one line."""
+        return in_one_line(self.error)
 
 
 @dataclass(frozen=True)
@@ -310,7 +320,19 @@ class Workers:
         raised = future.exception()
         if isinstance(raised, KilledWorker):
             return Lost(attempt, "worker process died")
-        return Failed(attempt, in_one_line(raised), out_of_memory=isinstance(raised, OutOfMemory))
+        return Failed(attempt, _of_disk(raised) or raised)
+
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def _of_disk(error: BaseException) -> StorageError | None:
+    """What to say of an error that a disk is to blame for; None of any other."""
+    if not isinstance(error, OSError) or error.errno not in _DISK_ERRORS:
+        return None
+    what = f"file {error.filename}" if error.filename else "disk of a worker"
+    fix = "free space there, or make it writable; the same command resumes"
+    return StorageError(what, f"cannot be written ({error.strerror})", fix)
 
 
 @functools.cache

@@ -13,15 +13,13 @@ from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException, RestEx
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from lsml.names import Tag
+from lsml.workspace import passes
 
 PATIENCE_SECONDS = 60.0
 """How long what needs an answer of MLflow waits for one."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _TOO_MANY, _SERVER_ERROR = 429, 500
-_DATABASE_WAITS = ("database is locked", "could not connect", "connection refused", "Can't connect")
-"""What SQLite, PostgreSQL and MySQL say where waiting helps."""
-
 _Answer = TypeVar("_Answer")
 
 # Called twice they do the same as once: what writes replaces, or leaves out what is there.
@@ -150,7 +148,7 @@ def is_outage(error: BaseException | None) -> bool:
         case requests.RequestException():
             return error.response is None or _is_busy(error.response.status_code)
         case DBAPIError():
-            return bool(error.connection_invalidated) or any(words in str(error) for words in _DATABASE_WAITS)
+            return passes(error)
         case None:
             return False
     return is_outage(error.__cause__)
