@@ -24,6 +24,15 @@ def pack_cache() -> Path:
     return STATE_FOLDER / "packs"
 
 
+def study_folder(name: str, storage: str) -> Path:
+    """The folder of a study: its lock, checkpoints, log, and what waits for MLflow.
+
+    Args:
+        storage: the URL of its database.
+    """
+    return (STATE_FOLDER / "studies" / f"{name}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}").resolve()
+
+
 def lock_file(name: str) -> Path:
     """The file behind the lock of that name in the working folder."""
     return STATE_FOLDER / "locks" / f"{name}.lock"

@@ -68,7 +68,7 @@ def run_module(
 def start_function(function: Callable[..., None], *arguments: object) -> BaseProcess:
     """Starts a process that calls a function of a module, a fork of the warmed-up process."""
     _start()
-    process = _CONTEXT.Process(target=function, args=arguments, daemon=True)
+    process = _CONTEXT.Process(target=function, args=arguments)
     process.start()
     return process
 

@@ -13,7 +13,7 @@ from lsml.errors import Interrupted
 if TYPE_CHECKING:
     from lsml.workflows.studies import Ui
 
-app = typer.Typer(help="List and show studies.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show and repair studies.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -71,6 +71,18 @@ def _show(
         typer.echo("test split never opened")
     if shown.best_run_id:
         typer.echo(f"best run: {shown.best_run_id}")
+
+
+@app.command("repair")
+def _repair(
+    name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")], storage: options.Storage = None
+) -> None:
+    """Close what a study has left open in its database and in MLflow, where its processes are gone."""
+    from lsml.workflows.repair import repair_study
+
+    done = repair_study(name, storage)
+    for line in done or ["nothing is open"]:
+        typer.echo(line)
 
 
 @app.command("report")

@@ -21,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lsml.errors import ConfigError
-from lsml.names import OBJECTIVE, Attribute, State
+from lsml.names import OBJECTIVE, Attribute, EndState, State
 from lsml.study.storage import GatedStorage, open_storage
 
 _STAGE = "/"
@@ -134,6 +134,23 @@ class CountedStudy(optuna.Study):
     def locate(self, ids: Mapping[str, str]) -> None:
         """Writes down the ids of runs by their identities: a trial that has ended takes no more attributes."""
         self.set_user_attr(Attribute.RUNS, {**self.user_attrs.get(Attribute.RUNS, {}), **ids})
+
+    def close_open(self, reason: str) -> list[int]:
+        """Ends every attempt under way as superseded; gives their trials' numbers."""
+        orphans = self.all_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for orphan in orphans:
+            self.supersede(optuna.trial.Trial(self, orphan._trial_id), reason)
+        return [orphan.number for orphan in orphans]
+
+    def supersede(self, trial: optuna.trial.Trial, reason: str) -> None:
+        """Ends an attempt whose slot another one is to have."""
+        trial.set_user_attr(Attribute.SUPERSEDED, reason)
+        self.tell(trial, state=TrialState.FAIL)
+
+    def states(self) -> dict[int, EndState]:
+        """How every attempt that has ended did so, by trial number."""
+        trials = self.all_trials(deepcopy=False)
+        return {t.number: AttemptRecord(t).state for t in trials if t.state.is_finished()}  # type: ignore[misc]  # none runs
 
     def check_own(self) -> None:
         """Checks that lsml has made the study and all of its trials, of which each is for a slot.
@@ -326,6 +343,11 @@ def _best_first(trials: Sequence[FrozenTrial]) -> list[AttemptRecord]:
     return sorted(finite, key=lambda attempt: (-(attempt.f1 or 0.0), attempt.cost or 0.0, attempt.trial.number))
 
 
+def stage_name(name: str, stage: str) -> str:
+    """Under which name the database has a later stage of a study; the study itself, where `stage` is empty."""
+    return f"{name}{_STAGE}{stage}" if stage else name
+
+
 def make_study(
     storage: str, name: str, *, stage: str = "", pruner: optuna.pruners.BasePruner, with_cost: bool = False
 ) -> CountedStudy:
@@ -339,7 +361,7 @@ def make_study(
         StorageError: the database cannot be used.
     """
     opened = open_storage(storage)
-    full = f"{name}{_STAGE}{stage}" if stage else name
+    full = stage_name(name, stage)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if with_cost else [])]
     optuna.create_study(storage=opened, study_name=full, directions=directions, load_if_exists=True)
     study = CountedStudy(full, opened, pruner=pruner)

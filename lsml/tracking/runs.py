@@ -283,12 +283,31 @@ class TrialRecorder:
     def settle(self, states: Mapping[int, EndState], reason: str) -> None:
         """Closes every child run that is still open with the state that the database has for its trial number."""
         self._outbox.flush()
-        query = f"{_children(self._parent.info.run_id, self._role)} and attributes.status = 'RUNNING'"
-        with storage_errors("open runs of the study"):
-            open_runs = self._client.search_runs([self._parent.info.experiment_id], query, max_results=5000)
-        for run in open_runs:
+        close_children(self._client, self._parent, self._role, states, reason)
+
+
+def close_children(
+    client: Client, parent: Run, role: StageRole, states: Mapping[int, EndState], reason: str
+) -> list[tuple[str, EndState]]:
+    """Closes every attempt's run of a stage that is still open; gives which, and as what.
+
+    Args:
+        states: how attempts ended, by trial number; the others are superseded for `reason`.
+
+    Raises:
+        StorageError: MLflow does not answer.
+    """
+    query = f"{_children(parent.info.run_id, role)} and attributes.status = 'RUNNING'"
+    with storage_errors("open runs of the study"):
+        open_runs = client.search_runs([parent.info.experiment_id], query, max_results=5000)
+    closed = []
+    for run in open_runs:
+        # A later training of the study's configuration, by `lsml refit`, is no attempt.
+        if Tag.TRIAL in run.data.tags:
             state = states.get(int(run.data.tags[Tag.TRIAL]), State.SUPERSEDED)
-            self.closed(run.info.run_id, state, reason if state == State.SUPERSEDED else "")
+            RunWriter(client, run.info.run_id).closed(state, reason if state == State.SUPERSEDED else "")
+            closed.append((str(run.info.run_id), state))
+    return closed
 
 
 def trials_query(parent_run_id: str) -> str:

@@ -23,6 +23,9 @@ from lsml.tracking.writes import Write, send, send_again
 from lsml.workspace import STATE_FOLDER, exclusively, sync_file
 
 SUFFIX = ".spool"
+STUDY_FILE = f"tracking{SUFFIX}"
+"""In the folder of a study, what waits of it."""
+
 _MAGIC = b"lsml write 1\n"
 _SIZE_BYTES, _DIGEST_BYTES = 8, 32
 _HEAD_BYTES = len(_MAGIC) + _SIZE_BYTES + _DIGEST_BYTES

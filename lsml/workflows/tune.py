@@ -1,7 +1,6 @@
 """Tuning: one study from its experiment to the registered model."""
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from lsml.study.workers import Workers
 from lsml.training.device import check_gpu
 from lsml.training.outcome import TrialFunctions
 from lsml.workflows.sources import SILENT, ExperimentData, Listener, check_weights
-from lsml.workspace import DEFAULT_STORAGE, STATE_FOLDER, exclusively, pack_cache
+from lsml.workspace import DEFAULT_STORAGE, exclusively, pack_cache, study_folder
 
 if TYPE_CHECKING:
     from lsml.tracking.spool import Outbox
@@ -72,8 +71,7 @@ def tune(
     source = ExperimentData(experiment.data, data, listener.step, force)
     weights = check_weights(experiment.space, experiment.base, source)
     root = source.root
-    folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
-    folder = folder.resolve()
+    folder = study_folder(study, storage)
     with exclusively(
         folder / "lock",
         f"study '{study}'",
@@ -125,13 +123,13 @@ class _Study:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)
             # After the workers have started: they load Keras while this process loads MLflow.
-            from lsml.tracking.spool import SUFFIX, Outbox
+            from lsml.tracking.spool import STUDY_FILE, Outbox
             from lsml.tracking.store import open_client
             from lsml.workflows.finalize import finalize
             from lsml.workflows.report import log_report
 
             client = open_client()
-            outbox = Outbox(client, self.folder / f"tracking{SUFFIX}")
+            outbox = Outbox(client, self.folder / STUDY_FILE)
             study_run = self._open_run(client, workers.count)
             parent = study_run.run
             with study_run.closing(outbox):
