@@ -387,13 +387,14 @@ class TrainingRun(RunWriter):
         Raises:
             StorageError: MLflow does not answer; what it has to be told is kept, and `lsml sync` sends it.
         """
-        try:
-            yield
-        except Interrupted as signal:
-            self.closed(State.SUPERSEDED, f"interrupted by {signal.name}")
-            raise
-        except Exception as error:
-            self.closed(State.FAILED, in_one_line(error))
-            raise
-        self.closed(State.COMPLETE, "")
-        self.id = self._outbox.run_id(self.id)
+        with self._outbox:
+            try:
+                yield
+            except Interrupted as signal:
+                self.closed(State.SUPERSEDED, f"interrupted by {signal.name}")
+                raise
+            except Exception as error:
+                self.closed(State.FAILED, in_one_line(error))
+                raise
+            self.closed(State.COMPLETE, "")
+            self.id = self._outbox.run_id(self.id)

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 from lsml.errors import StorageError
 from lsml.tracking.client import PATIENCE_SECONDS, is_outage
@@ -240,6 +240,7 @@ class Outbox:
         self._wait, self._why = _FIRST_WAIT_SECONDS, "does not answer"
         self._ids: dict[str, str] = {}
         self._failure: Exception | None = None
+        self._closed = False
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="mlflow", daemon=True).start()
         if self._spool:
@@ -272,8 +273,17 @@ class Outbox:
                 raise
         return None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Sends no more, and lets another outbox, of this process or another one, have what waits."""
+        self._closed = True
+        self._tasks.put(lambda: None)
+        self._spool.close()
+
     def _work(self) -> None:
-        while True:
+        while not self._closed:
             self._tasks.get()()
 
     def _deliver(self, how: Callable[[Client, str, Write], str], client: Client, write: Write) -> str:
@@ -294,7 +304,7 @@ class Outbox:
 
     def _send_waiting(self) -> None:
         pause, sent = _FIRST_PAUSE, 0
-        while self._failure is None and (write := self._spool.first()):
+        while not (self._closed or self._failure) and (write := self._spool.first()):
             try:
                 self._deliver(send_again, self._again, write)
             except StorageError as error:
@@ -308,6 +318,9 @@ class Outbox:
             except Exception as error:  # noqa: BLE001 (raised where the next one waits: this thread has nobody to tell)
                 self._failure = error
             else:
+                if self._closed:
+                    # Another one may have the file by now, and sends this again, which changes nothing.
+                    return
                 self._spool.remove_first()
                 pause, sent = _FIRST_PAUSE, sent + 1
 

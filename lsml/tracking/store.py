@@ -205,7 +205,7 @@ def _of_deleted(kind: str, identifier: str) -> StorageError:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip()
-    if "Max retries exceeded" in text:
+    if "Max retries exceeded" in text or "timeout exception" in text:
         address = urlsplit(tracking_uri())
         return f"{address.hostname}:{address.port or address.scheme} does not answer"
     lines = text.splitlines() or [type(error).__name__]

@@ -26,8 +26,11 @@ def repair_study(name: str, storage: str | None) -> list[str]:
     storage = storage or DEFAULT_STORAGE
     folder = study_folder(name, storage)
     parent_id = load_study(storage, name).parent_run_id
-    with exclusively(folder / "lock", f"study '{name}'", fix="it is alive: there is nothing to repair"):
-        return list(_repaired(name, storage, Outbox(open_client(), folder / STUDY_FILE), parent_id))
+    with (
+        exclusively(folder / "lock", f"study '{name}'", fix="it is alive: there is nothing to repair"),
+        Outbox(open_client(), folder / STUDY_FILE) as outbox,
+    ):
+        return list(_repaired(name, storage, outbox, parent_id))
 
 
 def _repaired(name: str, storage: str, outbox: Outbox, parent_id: str | None) -> Iterator[str]:

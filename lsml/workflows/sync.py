@@ -17,7 +17,7 @@ def sync() -> dict[Path, int]:
         return {}
     client, sent = open_client(), {}
     for path in files:
-        outbox = Outbox(client, path)
-        outbox.flush()
+        with Outbox(client, path) as outbox:
+            outbox.flush()
         sent[path] = outbox.kept
     return sent

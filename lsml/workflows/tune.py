@@ -129,15 +129,22 @@ class _Study:
             from lsml.workflows.report import log_report
 
             client = open_client()
-            outbox = Outbox(client, self.folder / STUDY_FILE)
-            study_run = self._open_run(client, workers.count)
-            parent = study_run.run
-            with study_run.closing(outbox):
-                choice = self._choose(_StageRunner(self, workers, outbox, parent))
-                result = finalize(
-                    client, parent, study=self.name, experiment=self.experiment, search=self.queue.study, choice=choice
-                )
-                log_report(client, parent.info.run_id, self.queue.study, result)
+            with Outbox(client, self.folder / STUDY_FILE) as outbox:
+                # First: it may hold the end of the study's run.
+                outbox.flush()
+                study_run = self._open_run(client, workers.count)
+                parent = study_run.run
+                with study_run.closing(outbox):
+                    choice = self._choose(_StageRunner(self, workers, outbox, parent))
+                    result = finalize(
+                        client,
+                        parent,
+                        study=self.name,
+                        experiment=self.experiment,
+                        search=self.queue.study,
+                        choice=choice,
+                    )
+                    log_report(client, parent.info.run_id, self.queue.study, result)
             if outbox.kept:
                 self.listener.stage_started(f"MLflow did not answer for a while: {outbox.kept} writes were sent later")
         # Last: whoever finds the result finds everything that it speaks of.

@@ -53,6 +53,11 @@ def check_once(client: Client, experiment: str) -> None:
     assert (model.source_run_id, model.status) == (run_id, "READY")
 
 
+def senders() -> set[threading.Thread]:
+    """The threads that send."""
+    return {thread for thread in threading.enumerate() if thread.name == "mlflow"}
+
+
 @pytest.mark.full
 def test_a_server_that_never_answers_takes_five_seconds_in_all(folder: Path, proxy: Proxy) -> None:
     """Every write is kept; once it answers, all are sent, those too that it had got before it fell silent."""
@@ -97,6 +102,28 @@ def test_what_a_killed_process_kept_is_sent_by_hand(folder: Path, proxy: Proxy) 
         assert (done.returncode, done.stdout) == (0, f"sent: 25 writes of {kept}\n"), done.stderr
         assert waiting_files() == []
         check_once(client, experiment)
+
+
+def test_what_waits_is_had_by_the_next_in_the_same_process(folder: Path, proxy: Proxy) -> None:
+    """As where a notebook calls `lsml.tune` again after an outage; the first one's thread has ended."""
+    client = open_client()
+    experiment = experiment_id(client, folder.name)
+    proxy.fault = "down"
+    before = senders()
+    with Outbox(client, folder / "a.spool") as outbox:
+        for write in writes(experiment):
+            outbox.put(write)
+        with pytest.raises(StorageError, match="locked by another process"):
+            Outbox(client, folder / "a.spool")
+    proxy.fault = None
+    with Outbox(client, folder / "a.spool") as outbox:
+        outbox.flush()
+        assert outbox.kept == 25
+    check_once(client, experiment)
+    end = time.monotonic() + 30
+    while senders() != before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert senders() == before
 
 
 def test_a_file_cut_off_anywhere_keeps_what_is_whole(folder: Path) -> None:
