@@ -216,6 +216,7 @@ class Attribute:
     ORDINAL: Final = "attempt"
     SUPERSEDED: Final = "superseded"
     RUN_ID: Final = "run_id"
+    RUNS: Final = "lsml.runs"
     STEPS: Final = "steps"
     COSTS: Final = "costs"
     SEARCHED: Final = "searched"

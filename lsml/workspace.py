@@ -25,6 +25,15 @@ def pack_cache() -> Path:
     return STATE_FOLDER / "packs"
 
 
+def study_folder(name: str, storage: str) -> Path:
+    """The folder of a study: its lock, checkpoints, log, and what waits for MLflow.
+
+    Args:
+        storage: the URL of its database.
+    """
+    return (STATE_FOLDER / "studies" / f"{name}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}").resolve()
+
+
 def lock_file(name: str) -> Path:
     """The file behind the lock of that name in the working folder."""
     return STATE_FOLDER / "locks" / f"{name}.lock"
@@ -99,6 +108,20 @@ def missing_package(error: BaseException) -> str | None:
             return _PACKAGES.get(module, module)
         current = current.__cause__ or current.__context__
     return None
+
+
+_PASSING = (
+    *("database is locked", "connection refused", "could not connect", "can't connect", "lost connection"),
+    *("server closed the connection", "terminating connection", "connection reset", "connection has been closed"),
+    *("connection already closed", "connection is closed", "the database system is"),
+)
+"""What SQLite, PostgreSQL and MySQL say where waiting helps; the last of a server that starts, stops or recovers."""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a database that raised this may answer later: it is locked, or the connection to it was lost."""
+    said = str(error).lower()
+    return bool(getattr(error, "connection_invalidated", False)) or any(words in said for words in _PASSING)
 
 
 @contextlib.contextmanager

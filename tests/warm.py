@@ -11,9 +11,10 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dask
@@ -62,6 +63,14 @@ def run_module(
             raise subprocess.TimeoutExpired([module, *arguments], timeout, *(path.read_bytes() for path in streams))
         said = [path.read_text(encoding="utf-8") if path.exists() else "" for path in streams]
         return subprocess.CompletedProcess([module, *arguments], process.exitcode, *said)
+
+
+def start_function(function: Callable[..., None], *arguments: object) -> BaseProcess:
+    """Starts a process that calls a function of a module, a fork of the warmed-up process."""
+    _start()
+    process = _CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    return process
 
 
 def _start() -> None:

@@ -68,6 +68,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "rollback": models.rollback,
     "reproduce": train.reproduce,
     "config": config.app,
+    "sync": study.sync,
     "doctor": config.doctor,
     "ui": study.ui,
 }

@@ -14,7 +14,7 @@ from lsml.interruption import answered
 if TYPE_CHECKING:
     from lsml.workflows.studies import Ui
 
-app = typer.Typer(help="List and show studies.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show and repair studies.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -74,6 +74,18 @@ def _show(
         typer.echo(f"best run: {shown.best_run_id}")
 
 
+@app.command("repair")
+def _repair(
+    name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")], storage: options.Storage = None
+) -> None:
+    """Close what a study has left open in its database and in MLflow, where its processes are gone."""
+    from lsml.workflows.repair import repair_study
+
+    done = repair_study(name, storage)
+    for line in done or ["nothing is open"]:
+        typer.echo(line)
+
+
 @app.command("report")
 def _report(
     name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")],
@@ -99,6 +111,17 @@ def _report(
         webbrowser.open(written.as_uri())
     else:
         typer.echo("no display here: open that file in a browser")
+
+
+def sync() -> None:
+    """Send MLflow what is kept in the working folder since it did not answer."""
+    from lsml.workflows.sync import sync as job
+
+    sent = job()
+    for path, count in sent.items():
+        typer.echo(f"sent: {count} writes of {path}")
+    if not sent:
+        typer.echo("nothing waits for MLflow")
 
 
 _DEFAULT_PORT = 5000

@@ -5,17 +5,18 @@ told to the database, and the run is closed last; whoever finds a run still open
 close it. Tracking has a thread of its own, which writes one thing after another, so that no worker waits for it.
 """
 
+import contextlib
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from lsml.data.splits import Steps, StudyData
-from lsml.errors import Interrupted, StudyError
+from lsml.errors import Interrupted, OutOfMemory, StorageError, StudyError
 from lsml.interruption import deferred, stop_if_asked
 from lsml.names import EndState, StageRole, State
 from lsml.study.trial_queue import TrialQueue
@@ -39,6 +40,8 @@ class _Recorder(Protocol):
     def closed(self, run_id: str, state: EndState, reason: str) -> None: ...
 
     def settle(self, states: Mapping[int, EndState], reason: str) -> None: ...
+
+    def located(self, identities: Iterable[str]) -> Mapping[str, str]: ...
 
 
 class _ProgressListener(Protocol):
@@ -99,6 +102,7 @@ class Coordinator:
         self._workers, self._recorder, self._listener = workers, recorder, listener
         self._max_failures, self._folder, self._patience = max_failures, folder, patience
         self._out: dict[int, tuple[Attempt, str]] = {}
+        self._open: dict[int, str] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
         self._writes: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
         self._deciding = 0
@@ -120,6 +124,7 @@ class Coordinator:
 
     def _run(self) -> None:
         self._settle("coordinator lost")
+        self._locate()
         self._fitting = {n for n, state in self._queue.states().items() if state in (State.COMPLETE, State.PRUNED)}
         try:
             while self._dispatch():
@@ -129,15 +134,20 @@ class Coordinator:
                 self._follow_up()
                 stop_if_asked()
         except Interrupted as signal:
-            self._writer.shutdown()
-            self._settle(f"interrupted by {signal.name}")
+            self._queue.study.gate.hurry()
+            self._abandon(f"interrupted by {signal.name}")
             raise
-        except StudyError:
-            self._writer.shutdown()
-            self._settle("study stopped")
+        except (StudyError, StorageError):
+            self._abandon("study stopped")
             raise
         finally:
             self._writer.shutdown(cancel_futures=True)
+        self._locate()
+
+    def _locate(self) -> None:
+        """Has the database say which run each attempt has, where tracking could not make it in time."""
+        if unlocated := self._queue.study.unlocated():
+            self._queue.study.locate(self._recorder.located(unlocated))
 
     def _write(self, write: Callable[..., Any], *args: Any, then: Callable[[Any], None] = lambda _: None) -> None:
         """Has something written after all that was asked for before, and then, in this thread, what follows from it."""
@@ -154,6 +164,15 @@ class Coordinator:
         self._queue.close_open(reason)
         self._recorder.settle(self._queue.states(), reason)
 
+    def _abandon(self, reason: str) -> None:
+        """Closes what is under way in each store that answers; the next command does so in one that does not."""
+        self._writer.shutdown()
+        with contextlib.suppress(StorageError):
+            self._queue.close_open(reason)
+        for run_id in self._open.values():
+            with contextlib.suppress(StorageError):
+                self._recorder.closed(run_id, State.SUPERSEDED, reason)
+
     def _dispatch(self) -> bool:
         """Hands attempts to free workers; False when nothing is under way and nothing is left."""
         # One decision at a time: what is asked for next may depend on how the last trial ended. While all workers have
@@ -163,8 +182,12 @@ class Coordinator:
         self._check_alive(bool(free or self._out or self._deciding))
         if free and (attempt := self._queue.ask()):
             self._deciding += 1
-            self._write(self._recorder.started, attempt, then=lambda run_id: self._start(attempt, run_id, free[0]))
+            self._write(self._record_start, attempt, then=lambda run_id: self._start(attempt, run_id, free[0]))
         return bool(self._out or self._writes) or self._queue.ended() < len(self._queue.wanted())
+
+    def _record_start(self, attempt: Attempt) -> str:
+        run_id = self._open[attempt.number] = self._recorder.started(attempt)
+        return run_id
 
     def _start(self, attempt: Attempt, run_id: str, address: str) -> None:
         self._deciding -= 1
@@ -199,10 +222,13 @@ class Coordinator:
                 self._write(
                     self._recorder.outcome, run_id, outcome, then=lambda _: self._finish(attempt, run_id, outcome)
                 )
+            case Failed(error=StorageError() as error):
+                # Of this the trial is innocent, and the next one would come to the same.
+                raise error
             case Failed():
                 self._queue.fail(attempt, message.reason)
                 self._close(attempt, run_id, State.FAILED, None, message.reason)
-                if not (message.out_of_memory and self._fitting):
+                if not (isinstance(message.error, OutOfMemory) and self._fitting):
                     self._count_failure(message.reason)
             case Lost():
                 again = self._queue.lose(attempt, message.reason, step=self._steps.get(attempt.number, 0))
@@ -231,7 +257,7 @@ class Coordinator:
 
     def _close(self, attempt: Attempt, run_id: str, state: EndState, value: float | None, reason: str) -> None:
         self._write(self._recorder.closed, run_id, state, reason)
-        del self._out[attempt.number]
+        del self._out[attempt.number], self._open[attempt.number]
         self._steps.pop(attempt.number, None)
         if state != State.SUPERSEDED:
             _remove(self._checkpoint(attempt))

@@ -1,4 +1,4 @@
-"""Optuna's database as lsml uses it: opening it, its studies, and how an attempt at a slot is read."""
+"""The studies in Optuna's database as lsml uses them, and how an attempt at a slot is read."""
 
 import copy
 import functools
@@ -6,11 +6,11 @@ import json
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import optuna
 import sqlalchemy
@@ -19,16 +19,13 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from lsml.errors import ConfigError, StorageError
-from lsml.names import OBJECTIVE, Attribute, State
-from lsml.workspace import DEFAULT_STORAGE, database_file, in_turn, keep_private, lock_file, missing_package
+from lsml.errors import ConfigError
+from lsml.names import OBJECTIVE, Attribute, EndState, State
+from lsml.study.storage import GatedStorage, open_storage
 
 _STAGE = "/"
 """Stands in the names of a study's later stages, such as `demo/confirm`; no name that people give holds it."""
-
-_SQLITE_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -106,14 +103,54 @@ class AttemptRecord:
 
 
 class CountedStudy(optuna.Study):
-    """A study that shows its samplers, pruners and plots only the attempts that count."""
+    """A study that shows its samplers, pruners and plots only the attempts that count.
+
+    Attributes:
+        gate: to its database, where it is in one.
+    """
+
+    gate: GatedStorage
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         return [t for t in self.all_trials(deepcopy=deepcopy, states=states) if not AttemptRecord(t).superseded]
 
     def all_trials(self, *, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         """Every attempt, superseded ones included."""
-        return super().get_trials(deepcopy=deepcopy, states=states)
+        return self._with_runs(super().get_trials(deepcopy=deepcopy, states=states))
+
+    def _with_runs(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """The trials, those whose MLflow run was made after they were told of it with its id, or without one yet."""
+        if not any(_is_identity(trial.user_attrs.get(Attribute.RUN_ID)) for trial in trials):
+            return trials
+        known = self.user_attrs.get(Attribute.RUNS, {})
+        return [_with_run(trial, known) for trial in trials]
+
+    def unlocated(self) -> list[str]:
+        """The identities of the runs that trials were told of, and whose ids are not known yet."""
+        told = [trial.user_attrs.get(Attribute.RUN_ID) for trial in super().get_trials(deepcopy=False)]
+        known = self.user_attrs.get(Attribute.RUNS, {})
+        return [run for run in told if _is_identity(run) and run not in known]
+
+    def locate(self, ids: Mapping[str, str]) -> None:
+        """Writes down the ids of runs by their identities: a trial that has ended takes no more attributes."""
+        self.set_user_attr(Attribute.RUNS, {**self.user_attrs.get(Attribute.RUNS, {}), **ids})
+
+    def close_open(self, reason: str) -> list[int]:
+        """Ends every attempt under way as superseded; gives their trials' numbers."""
+        orphans = self.all_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for orphan in orphans:
+            self.supersede(optuna.trial.Trial(self, orphan._trial_id), reason)
+        return [orphan.number for orphan in orphans]
+
+    def supersede(self, trial: optuna.trial.Trial, reason: str) -> None:
+        """Ends an attempt whose slot another one is to have."""
+        trial.set_user_attr(Attribute.SUPERSEDED, reason)
+        self.tell(trial, state=TrialState.FAIL)
+
+    def states(self) -> dict[int, EndState]:
+        """How every attempt that has ended did so, by trial number."""
+        trials = self.all_trials(deepcopy=False)
+        return {t.number: AttemptRecord(t).state for t in trials if t.state.is_finished()}  # type: ignore[misc]  # none runs
 
     def check_own(self) -> None:
         """Checks that lsml has made the study and all of its trials, of which each is for a slot.
@@ -202,6 +239,21 @@ class CountedStudy(optuna.Study):
         return best
 
 
+def _is_identity(run: str | None) -> TypeGuard[str]:
+    """Whether this names a run that MLflow had not made yet; its own ids have no slash."""
+    return run is not None and "/" in run
+
+
+def _with_run(trial: FrozenTrial, ids: Mapping[str, str]) -> FrozenTrial:
+    run = trial.user_attrs.get(Attribute.RUN_ID)
+    if not _is_identity(run):
+        return trial
+    located = copy.copy(trial)
+    others = {key: value for key, value in trial.user_attrs.items() if key != Attribute.RUN_ID}
+    located.user_attrs = others | ({Attribute.RUN_ID: ids[run]} if run in ids else {})
+    return located
+
+
 _PARTS = ("params", "values", "user_attributes", "system_attributes", "intermediate_values")
 
 
@@ -216,17 +268,21 @@ class _StoredStudy(CountedStudy):
         parts: of its trials that are read; the others are empty.
     """
 
-    def __init__(self, name: str, storage: optuna.storages.RDBStorage, *, parts: Collection[str] = _PARTS) -> None:
+    def __init__(self, name: str, storage: GatedStorage, *, parts: Collection[str] = _PARTS) -> None:
         super().__init__(name, storage)
-        self._engine, self._id, self._read = storage.engine, storage.get_study_id_from_name(name), parts
+        self.gate, self._engine, self._read = storage, storage.engine, parts
+        self._id = storage.get_study_id_from_name(name)
 
     def all_trials(self, *, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         """Every attempt, superseded ones included."""
         found = [trial for trial in self._attempts if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
+        return self._with_runs(copy.deepcopy(found) if deepcopy else found)
 
     @cached_property
     def _attempts(self) -> list[FrozenTrial]:
+        return self.gate.repeat(self._read_attempts)
+
+    def _read_attempts(self) -> list[FrozenTrial]:
         trials = _TABLES["trials"]
         with self._engine.connect() as connection:
             of = [self._rows(connection, _TABLES[f"trial_{name}"]) if name in self._read else {} for name in _PARTS]
@@ -287,53 +343,9 @@ def _best_first(trials: Sequence[FrozenTrial]) -> list[AttemptRecord]:
     return sorted(finite, key=lambda attempt: (-(attempt.f1 or 0.0), attempt.cost or 0.0, attempt.trial.number))
 
 
-def _open_storage(url: str) -> optuna.storages.RDBStorage:
-    """The Optuna storage at `url`, its tables made once however many processes ask at the same time.
-
-    Raises:
-        StorageError: the database cannot be opened; the message never holds its password.
-    """
-    _check_url(url)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    arguments = {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if url.startswith("sqlite") else {}
-    try:
-        with in_turn(lock_file("optuna-storage")):
-            keep_private(database_file(url))
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-    except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
-        raise _unusable(url, error) from None
-
-    def refuse(context: sqlalchemy.ExceptionContext) -> None:
-        # What a constraint refuses is an answer, which Optuna knows how to take.
-        if context.sqlalchemy_exception and not isinstance(context.sqlalchemy_exception, IntegrityError):
-            raise _unusable(url, context.sqlalchemy_exception) from None
-
-    # Optuna would say the same of all of them, and not why.
-    sqlalchemy.event.listen(storage.engine, "handle_error", refuse)
-    return storage
-
-
-def _check_url(url: str) -> None:
-    """Refuses a path, and SQLite's database in memory, of which nothing would be left."""
-    if "://" not in url and "@" not in url:
-        file = url if url.endswith((".db", ".sqlite", ".sqlite3")) else f"{url.removesuffix('.log')}.db"
-        raise StorageError(
-            f"study database {url}", "a path where a database's URL is needed", f"give --storage sqlite:///{file}"
-        )
-    if url.startswith("sqlite://") and not url.removeprefix("sqlite://").removeprefix("/").removesuffix(":memory:"):
-        raise StorageError(
-            f"study database {url}", "it is in memory, and ends with this command", f"give --storage {DEFAULT_STORAGE}"
-        )
-
-
-def _unusable(url: str, error: Exception) -> StorageError:
-    if package := missing_package(error):
-        why = f"Python package {package} is not installed"
-        return StorageError(f"study database {url}", why, f"pip install {package}")
-    file = database_file(url)
-    check = f"{file.parent} can be written to and is not full" if file else "the database runs and is not full"
-    why = next(iter(str(error).splitlines()), type(error).__name__)
-    return StorageError(f"study database {url}", why, f"check --storage, and that {check}")
+def stage_name(name: str, stage: str) -> str:
+    """Under which name the database has a later stage of a study; the study itself, where `stage` is empty."""
+    return f"{name}{_STAGE}{stage}" if stage else name
 
 
 def make_study(
@@ -348,11 +360,12 @@ def make_study(
         ConfigError: another program has made a study of that name.
         StorageError: the database cannot be used.
     """
-    opened = _open_storage(storage)
-    full = f"{name}{_STAGE}{stage}" if stage else name
+    opened = open_storage(storage)
+    full = stage_name(name, stage)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if with_cost else [])]
     optuna.create_study(storage=opened, study_name=full, directions=directions, load_if_exists=True)
     study = CountedStudy(full, opened, pruner=pruner)
+    study.gate = opened
     study.check_own()
     return study
 
@@ -364,7 +377,7 @@ def load_study(storage: str, name: str) -> _StoredStudy:
         ConfigError: there is none of that name, or another program has made it.
         StorageError: the database cannot be used.
     """
-    opened = _open_storage(storage)
+    opened = open_storage(storage)
     try:
         study = _StoredStudy(name, opened)
     except KeyError:
@@ -376,7 +389,7 @@ def load_study(storage: str, name: str) -> _StoredStudy:
 
 def load_studies(storage: str) -> list[_StoredStudy]:
     """All of lsml's studies in the database, by name; of their trials values and attributes alone."""
-    opened = _open_storage(storage)
+    opened = open_storage(storage)
     studies = [_StoredStudy(name, opened, parts=("values", "user_attributes")) for name in _names(opened)]
     return [study for study in studies if study.is_own]
 

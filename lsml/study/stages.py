@@ -18,7 +18,8 @@ from lsml.errors import StudyError
 from lsml.names import Attribute, Role, StageRole
 from lsml.scoring.calibration import rescale_threshold
 from lsml.study.coordinator import Stage
-from lsml.study.database import AttemptRecord, make_study
+from lsml.study.database import AttemptRecord, CountedStudy, make_study, stage_name
+from lsml.study.storage import open_storage
 from lsml.study.trial_queue import TrialQueue, fresh_seed
 from lsml.training.outcome import Attempt, CvSummary, TrialFunction, TrialFunctions
 
@@ -239,3 +240,18 @@ class LaterStages:
         self.run_stage(Stage(role, title, queue, function, lambda attempt: steps or data.steps(attempt.config), data))
         ended = [(item, queue.trial_of(item.key)) for item in items]
         return [Scored(item, trial, "" if trial else queue.reason_of(item.key)) for item, trial in ended]
+
+
+def begun_stages(storage: str, name: str) -> dict[StageRole, CountedStudy]:
+    """The stages that a study has begun, to be written to, by what they are.
+
+    Raises:
+        StorageError: the database cannot be used.
+    """
+    opened, stages = open_storage(storage), dict[StageRole, CountedStudy]()
+    names = optuna.get_all_study_names(opened)
+    for role in (Role.TRIAL, Role.CONFIRM, Role.REFIT, Role.BASELINE):
+        if (full := stage_name(name, "" if role == Role.TRIAL else role)) in names:
+            stages[role] = CountedStudy(full, opened)
+            stages[role].gate = opened
+    return stages

@@ -68,14 +68,12 @@ class TrialQueue(ABC):
 
     def close_open(self, reason: str) -> None:
         """Closes every attempt under way as superseded; its slot is queued again by the next `ask`."""
-        for orphan in self.study.all_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._supersede(Trial(self.study, orphan._trial_id), reason)
+        self.study.close_open(reason)
         self._trials.clear()
 
     def states(self) -> dict[int, EndState]:
         """How every attempt that has ended did so, by trial number."""
-        trials = self.study.all_trials(deepcopy=False)
-        return {t.number: AttemptRecord(t).state for t in trials if t.state.is_finished()}  # type: ignore[misc]  # none runs
+        return self.study.states()
 
     def ended(self) -> int:
         """How many of the wanted slots have ended for good."""
@@ -101,7 +99,7 @@ class TrialQueue(ABC):
             self._trials[trial.number] = trial
             if not wanted:
                 # Queued by a process that was killed, and not wanted any more.
-                self._supersede(self._trials.pop(trial.number), "no longer wanted")
+                self.study.supersede(self._trials.pop(trial.number), "no longer wanted")
                 continue
             try:
                 attempt = self._attempt(trial, slot, waiting.user_attrs[Attribute.ORDINAL])
@@ -193,12 +191,8 @@ class TrialQueue(ABC):
         trial = self._trials.pop(attempt.number)
         trial.set_user_attr(Attribute.STEPS, step)
         trial.set_user_attr(Attribute.LOST, True)
-        self._supersede(trial, reason)
+        self.study.supersede(trial, reason)
         return True
-
-    def _supersede(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr(Attribute.SUPERSEDED, reason)
-        self.study.tell(trial, state=TrialState.FAIL)
 
 
 class SearchQueue(TrialQueue):

@@ -1,5 +1,6 @@
 """What runs on a worker of a study: one trial at a time, its reports, and what it prints."""
 
+import errno
 import functools
 import math
 import os
@@ -12,7 +13,7 @@ import psutil
 from distributed import Queue, Scheduler, Worker, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from lsml.errors import StudyError
+from lsml.errors import StorageError, StudyError
 from lsml.names import OBJECTIVE
 from lsml.training.device import Device, load_keras
 from lsml.training.outcome import StepEvent, TrialFunction, TrialOutcome, TrialTask
@@ -113,6 +114,7 @@ def work(function: TrialFunction, task: bytes, topic: str, name: str) -> TrialOu
         task: a pickled `TrialTask`: dask, which unpickles what it passes on, would open its packs and keep them.
 
     Raises:
+        StorageError: a disk is full or cannot be written to.
         StudyError: F1 is no number, or something else is infinite.
     """
     load()
@@ -127,9 +129,24 @@ def work(function: TrialFunction, task: bytes, topic: str, name: str) -> TrialOu
         return bool(answers.get())
 
     given: TrialTask = pickle.loads(task)
-    outcome = function(given, report)
+    try:
+        outcome = function(given, report)
+    except OSError as error:
+        raise _of_disk(error) or error from error
     _check_finite({OBJECTIVE: outcome.value, **outcome.metrics})
     return outcome
+
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def _of_disk(error: OSError) -> StorageError | None:
+    """What to say of an error that a disk is to blame for; None of any other."""
+    if error.errno not in _DISK_ERRORS:
+        return None
+    what = f"file {error.filename}" if error.filename else "disk of a worker"
+    fix = "free space there, or make it writable; the same command resumes"
+    return StorageError(what, f"cannot be written ({error.strerror})", fix)
 
 
 def _check_finite(values: Mapping[str, float]) -> None:

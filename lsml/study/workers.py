@@ -10,7 +10,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from distributed import Client, Future, KilledWorker, Nanny, Queue, SpecCluster
 from distributed.core import Status
 from distributed.security import Security
 
-from lsml.errors import OutOfMemory, StudyError, in_one_line
+from lsml.errors import LsmlError, OutOfMemory, StudyError, in_one_line
 from lsml.interruption import deferred, without_hangups
 from lsml.study.worker import LogFile, TlsScheduler, TlsWorker, device, gpu_ids, load, work
 from lsml.training.device import prepare
@@ -86,11 +86,16 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The trial itself raised: trying again would raise again."""
+    """The trial raised.
+
+    Attributes:
+        error: what it raised, where that says what is to blame: `OutOfMemory`, or of a disk a `StorageError`, of which
+            the trial is innocent. Anything else would be raised again.
+    """
 
     attempt: int
     reason: str
-    out_of_memory: bool = False
+    error: LsmlError | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -375,14 +380,15 @@ class Workers:
         raised = future.exception()
         if isinstance(raised, KilledWorker):
             return self._died(attempt, handed, "worker process died")
-        return Failed(attempt, in_one_line(raised), out_of_memory=isinstance(raised, OutOfMemory))
+        return Failed(attempt, in_one_line(raised), raised if isinstance(raised, LsmlError) else None)
 
     def _died(self, attempt: int, handed: _HandedOut, reason: str) -> Message:
         """Lost for that reason; failed where the worker was ended for its memory, which it would take again."""
         for nanny in self._nannies:
             if taken := nanny.outgrown.get(handed.address):
                 used = f"out of memory: the worker had grown to {taken / _GIGABYTE:.1f} GB"
-                return Failed(attempt, f"{used}; lower training.batch_size or study.workers", out_of_memory=True)
+                fix = "lower training.batch_size or study.workers"
+                return Failed(attempt, f"{used}; {fix}", OutOfMemory("trial", used, fix))
         return Lost(attempt, reason)
 
 

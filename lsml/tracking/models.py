@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import platform
 import tempfile
 from dataclasses import dataclass
@@ -228,7 +227,6 @@ class RunModel:
         with storage_errors(name):
             record = _Record.of(self._client.get_run(self._run_id))
             _refuse_links(location, name)
-            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
             # Not by `models:/`, which adds a file of its own.
             path = Path(download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=tracking_uri()))
         if record is None and not unrecorded:

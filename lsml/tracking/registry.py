@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from lsml.errors import ModelError, StorageError
 from lsml.names import Alias, Tag
 from lsml.tracking.models import RunModel
-from lsml.tracking.store import Client, storage_errors
+from lsml.tracking.store import Client, refusals, storage_errors
 
 
 def registered(client: Client, reference: str) -> ModelVersion:
@@ -22,18 +22,13 @@ def registered(client: Client, reference: str) -> ModelVersion:
     """
     plain = reference.removeprefix("models:/")
     name, at, alias = plain.rpartition("@")
-    try:
+    fix = "lsml ui lists what is registered; lsml promote RUN registers the model of a run"
+    with refusals(f"model {reference}", fix):
         if at:
             version = client.get_model_version_by_alias(name, alias)
         else:
             name, _, number = plain.rpartition("/")
             version = client.get_model_version(name, number)
-    except MlflowException as error:
-        raise StorageError(
-            f"model {reference}",
-            error.message.splitlines()[0],
-            "lsml ui lists what is registered; lsml promote RUN registers the model of a run",
-        ) from None
     _check_files(client, version)
     return version
 
@@ -185,12 +180,8 @@ class RegisteredModel:
         Raises:
             StorageError: there is no such model, no champion or none before it, or MLflow refuses.
         """
-        try:
+        with refusals(f"registered model {self._name}", "lsml ui lists them"):
             self._client.get_registered_model(self._name)
-        except MlflowException as error:
-            raise StorageError(
-                f"registered model {self._name}", error.message.splitlines()[0], "lsml ui lists them"
-            ) from None
         with storage_errors(f"registered model {self._name}"):
             now, written = self.champion(), self._history()
             history = _until(written, now)

@@ -2,26 +2,19 @@
 
 import contextlib
 import getpass
-import hashlib
 import json
 import os
 import platform
-import re
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
-from mlflow.entities import Metric as MetricPoint
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from lsml.config.fields import Scalar, format_value
-from lsml.data.pack import PackedSplit
 from lsml.data.splits import ScoredPatches, StudyData
-from lsml.errors import Interrupted, in_one_line, redact
+from lsml.errors import Interrupted, in_one_line
 from lsml.names import (
     OBJECTIVE,
     POOLED,
@@ -39,8 +32,9 @@ from lsml.names import (
 from lsml.scoring.comparison import ScoreKind
 from lsml.scoring.metrics import to_csv
 from lsml.scoring.regions import patch_rows
-from lsml.tracking.models import RunModel
+from lsml.tracking.spool import SUFFIX, Outbox, spools
 from lsml.tracking.store import DEFAULT_EXPERIMENT, Client, Run, experiment_id, git_commit, project_run, storage_errors
+from lsml.tracking.writes import Write, send
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
 
 if TYPE_CHECKING:
@@ -60,10 +54,6 @@ _COLOURS = (
 # Greys, so that a glance tells the baselines from the trials.
 _BASELINE_COLOURS = ("#000000", "#555555", "#8a8a8a", "#b8b8b8")
 SAME_PATCHES, OTHER_PATCHES = "best F1 on these patches", "best F1 on other patches"
-_SHOWN_DIGEST = 32
-_NOT_IN_KEYS = re.compile(r"[^\w\-./ ]", re.ASCII)
-"""What a patch may be called and a picture in MLflow may not."""
-_MAX_TAG = 4900
 
 
 def run_tags(role: str, name: str, data: StudyData, root: str) -> dict[str, str]:
@@ -98,59 +88,45 @@ def score_kind(tags: Mapping[str, str], name: ScoredSplit) -> ScoreKind:
     return ScoreKind(*(tags.get(f"{Tag.SCORE}{name}.{fact}", UNKNOWN) for fact in ScoreKind._fields))
 
 
-def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(key, redact(value)[:_MAX_TAG]) for key, value in tags.items()]
+class _Sender(Protocol):
+    """Where what is written goes: to MLflow at once, or to `lsml.tracking.spool.Outbox`."""
+
+    def put(self, write: Write) -> str: ...
 
 
-def _params(values: Mapping[str, Scalar]) -> list[Param]:
-    return [Param(key, str(value)) for key, value in values.items()]
+class _Direct(NamedTuple):
+    """Sends at once."""
 
+    client: Client
 
-def _metrics(values: Mapping[str, float], step: int) -> list[MetricPoint]:
-    now = int(time.time() * 1000)
-    return [MetricPoint(key, float(value), now, step) for key, value in values.items()]
-
-
-def _dataset_input(split: PackedSplit, root: str) -> DatasetInput:
-    """The split as MLflow's dataset; the digest is the start of its fingerprint, which MLflow limits."""
-    dataset = Dataset(
-        name=f"landslide4sense-{split.name}",
-        digest=split.fingerprint[:_SHOWN_DIGEST],
-        source_type="local",
-        source=f'{{"uri": "{root}"}}',
-        profile=json.dumps(
-            {
-                "patches": len(split),
-                "patches_without_landslide": int((split.landslide_fractions == 0).sum()),
-                "landslide_share": float(split.landslide_fractions.mean()),
-            }
-        ),
-    )
-    context = {"train": "training"}.get(split.name, split.name)
-    return DatasetInput(dataset, [InputTag(Tag.DATA_CONTEXT, context)])
+    def put(self, write: Write) -> str:
+        return send(self.client, write.run, write)
 
 
 class RunWriter:
     """Writes into a run of MLflow.
 
+    Args:
+        sender: where to write instead of straight to MLflow.
+
     Attributes:
-        id: of the run.
+        id: of the run; its identity, while MLflow has not made it.
     """
 
-    def __init__(self, client: Client, run_id: str) -> None:
+    def __init__(self, client: Client, run_id: str, sender: _Sender | None = None) -> None:
         self._client, self.id = client, run_id
+        self._put = (sender or _Direct(client)).put
 
     def describe(self, params: Mapping[str, Scalar], data: StudyData, root: str) -> None:
         """Logs what a training starts from: parameters and datasets."""
-        self._client.log_batch(self.id, params=_params(params))
-        self._client.log_inputs(self.id, [_dataset_input(split, root) for split in data.splits])
+        self._put(Write.of_values(self.id, params=params))
+        self._put(Write.of_inputs(self.id, data.splits, root))
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of one epoch or fold in one call."""
         # The objective first: MLflow's comparison of chosen runs draws the metric that was written first.
         ordered = dict(sorted(metrics.items(), key=lambda item: item[0] != OBJECTIVE))
-        with storage_errors(f"metrics of run {self.id}"):
-            self._client.log_batch(self.id, metrics=_metrics(ordered, step))
+        self._put(Write.of_values(self.id, metrics=ordered, step=step))
 
     def outcome(self, outcome: TrialOutcome) -> None:
         """Writes the metrics, tables, panels and model of a training that has ended.
@@ -162,17 +138,13 @@ class RunWriter:
         tags = {f"{Tag.PREFIX}{name}": value for name, value in outcome.environment.items()} | {
             Tag.STOPPED: outcome.stopped
         }
-        with storage_errors(f"outcome of run {self.id}"):
-            # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
-            self._client.log_batch(self.id, metrics=_metrics(best, 0), tags=_run_tags(tags))
-        self.log_texts(outcome.tables)
-        if outcome.files:
-            self.log_files(outcome.files)
+        # At step 0 a value is one of the whole run: MLflow draws it as a bar, at any other as a curve of one point.
+        self.log_scores(best, tags)
+        self.log_files({path: text.encode() for path, text in outcome.tables.items()} | dict(outcome.files))
         self.log_panels(outcome.panels)
         if outcome.model is not None:
-            RunModel(self._client, self.id).log(
-                outcome.model, threshold=outcome.threshold, backend=outcome.environment["backend"]
-            )
+            backend = outcome.environment["backend"]
+            self._put(Write.of_model(self.id, outcome.model, threshold=outcome.threshold, backend=backend))
 
     def evaluation(self, report: "EvaluationReport") -> None:
         """Writes the scores, pictures and tables of an evaluation.
@@ -204,23 +176,16 @@ class RunWriter:
 
     def log_scores(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Adds final scores and tags to a run that has ended."""
-        with storage_errors(f"scores of run {self.id}"):
-            self._client.log_batch(self.id, metrics=_metrics(metrics, 0), tags=_run_tags(tags))
+        self._put(Write.of_values(self.id, metrics=metrics, tags=tags))
 
     def log_texts(self, texts: Mapping[str, str]) -> None:
         """Writes text files by artifact path; one that is there already is replaced."""
-        with storage_errors(f"files of run {self.id}"):
-            for path, text in texts.items():
-                self._client.log_text(self.id, text, path)
+        self.log_files({path: text.encode() for path, text in texts.items()})
 
     def log_files(self, files: Mapping[str, bytes]) -> None:
         """Writes files by artifact path; one that is there already is replaced."""
-        with storage_errors(f"files of run {self.id}"), tempfile.TemporaryDirectory() as folder:
-            for path, content in files.items():
-                target = Path(folder, path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-            self._client.log_artifacts(self.id, folder)
+        if files:
+            self._put(Write("files", self.id, files=files))
 
     def log_table(self, path: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Writes rows that have the columns of the first where MLflow's UI shows a table; replaces one of that path.
@@ -241,22 +206,17 @@ class RunWriter:
 
     def log_panels(self, panels: Sequence[Panel]) -> None:
         """Logs pictures where MLflow's image grid lays the same patch of several runs side by side."""
-        with storage_errors(f"panels of run {self.id}"):
-            for panel in panels:
-                self._client.log_image(self.id, panel.image, key=_image_key(panel.key), step=0)
+        if panels:
+            self._put(Write.of_panels(self.id, panels))
 
     def closed(self, state: EndState, reason: str) -> None:
         """Ends a run with MLflow's status for `state`; the reason becomes a tag."""
-        tags = {Tag.STATE: state} | ({Tag.REASON: reason} if reason else {})
-        with storage_errors(f"run {self.id}"):
-            self._client.log_batch(self.id, tags=_run_tags(tags))
-            self._client.set_terminated(self.id, _STATUS[state])
+        self.log_scores({}, {Tag.STATE: state} | ({Tag.REASON: reason} if reason else {}))
+        self.end(_STATUS[state])
 
-
-def _image_key(key: str) -> str:
-    """One that MLflow takes, the same for the same patch; two patches keep two."""
-    allowed = _NOT_IN_KEYS.sub("_", key)
-    return key if allowed == key else f"{allowed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    def end(self, status: str) -> None:
+        """Closes a run as FINISHED, FAILED or KILLED."""
+        self._put(Write.of_end(self.id, status))
 
 
 def _split_metrics(prefix: str, evaluation: "Evaluation") -> dict[str, float]:
@@ -270,13 +230,14 @@ def _split_metrics(prefix: str, evaluation: "Evaluation") -> dict[str, float]:
 class TrialRecorder:
     """Writes the attempts of one stage down as child runs of a study's run; what a study's coordinator writes to."""
 
-    def __init__(self, client: Client, parent: Run, *, role: StageRole, study: str, data: StudyData, root: str) -> None:
-        self._client, self._parent, self._role, self._study = client, parent, role, study
+    def __init__(self, outbox: Outbox, parent: Run, *, role: StageRole, study: str, data: StudyData, root: str) -> None:
+        self._outbox, self._client = outbox, outbox.client
+        self._parent, self._role, self._study = parent, role, study
         self._data, self._root = data, root
         self._tags = run_tags(role, "", data, root)
 
     def started(self, attempt: Attempt) -> str:
-        """Opens the attempt's run and gives its id."""
+        """Opens the attempt's run and gives its id; its identity, where MLflow could not make it yet."""
         title = f"{attempt.slot:03d}" if self._role == Role.TRIAL else attempt.title.replace(" ", "-")
         name = f"{self._study}-{title}"
         colours = _BASELINE_COLOURS if self._role == Role.BASELINE else _COLOURS
@@ -291,31 +252,62 @@ class TrialRecorder:
             Tag.TRIAL: str(attempt.number),
             Tag.STATE: State.RUNNING,
         }
-        with storage_errors("MLflow run of a trial"):
-            run = self._client.create_run(self._parent.info.experiment_id, tags=tags)
-            RunWriter(self._client, run.info.run_id).describe(attempt.params, self._data, self._root)
-        return str(run.info.run_id)
+        identity = f"{self._parent.info.run_id}/{self._role}/{attempt.slot}/{attempt.ordinal}"
+        run_id = self._outbox.put(Write.of_run(identity, self._parent.info.experiment_id, tags))
+        self._writer(run_id).describe(attempt.params, self._data, self._root)
+        return run_id
+
+    def _writer(self, run_id: str) -> RunWriter:
+        return RunWriter(self._client, run_id, self._outbox)
+
+    def located(self, identities: Iterable[str]) -> dict[str, str]:
+        """The ids of the runs with these identities, once MLflow has all that was written.
+
+        Raises:
+            StorageError: MLflow does not answer.
+        """
+        return {identity: self._outbox.run_id(identity) for identity in identities}
 
     def step(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of one epoch or fold in one call."""
-        RunWriter(self._client, run_id).step(step, metrics)
+        self._writer(run_id).step(step, metrics)
 
     def outcome(self, run_id: str, outcome: TrialOutcome) -> None:
         """Writes the metrics of the whole, the panels and the model."""
-        RunWriter(self._client, run_id).outcome(outcome)
+        self._writer(run_id).outcome(outcome)
 
     def closed(self, run_id: str, state: EndState, reason: str) -> None:
         """Closes the run."""
-        RunWriter(self._client, run_id).closed(state, reason)
+        self._writer(run_id).closed(state, reason)
 
     def settle(self, states: Mapping[int, EndState], reason: str) -> None:
         """Closes every child run that is still open with the state that the database has for its trial number."""
-        query = f"{_children(self._parent.info.run_id, self._role)} and attributes.status = 'RUNNING'"
-        with storage_errors("open runs of the study"):
-            open_runs = self._client.search_runs([self._parent.info.experiment_id], query, max_results=5000)
-        for run in open_runs:
+        self._outbox.flush()
+        close_children(self._client, self._parent, self._role, states, reason)
+
+
+def close_children(
+    client: Client, parent: Run, role: StageRole, states: Mapping[int, EndState], reason: str
+) -> list[tuple[str, EndState]]:
+    """Closes every attempt's run of a stage that is still open; gives which, and as what.
+
+    Args:
+        states: how attempts ended, by trial number; the others are superseded for `reason`.
+
+    Raises:
+        StorageError: MLflow does not answer.
+    """
+    query = f"{_children(parent.info.run_id, role)} and attributes.status = 'RUNNING'"
+    with storage_errors("open runs of the study"):
+        open_runs = client.search_runs([parent.info.experiment_id], query, max_results=5000)
+    closed = []
+    for run in open_runs:
+        # A later training of the study's configuration, by `lsml refit`, is no attempt.
+        if Tag.TRIAL in run.data.tags:
             state = states.get(int(run.data.tags[Tag.TRIAL]), State.SUPERSEDED)
-            self.closed(run.info.run_id, state, reason if state == State.SUPERSEDED else "")
+            RunWriter(client, run.info.run_id).closed(state, reason if state == State.SUPERSEDED else "")
+            closed.append((str(run.info.run_id), state))
+    return closed
 
 
 def trials_query(parent_run_id: str) -> str:
@@ -372,6 +364,7 @@ class TrainingRun(RunWriter):
     ) -> None:
         project = project_run(client)
         tags = {**run_tags(Role.TRAIN, name, data, root), **tags}
+        role = tags[Tag.ROLE]
         with storage_errors("MLflow run"):
             if below:
                 experiment = below.info.experiment_id
@@ -382,18 +375,26 @@ class TrainingRun(RunWriter):
                 tags |= {Tag.PARENT: project}
             else:
                 experiment = experiment_id(client, os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT)
-            super().__init__(client, client.create_run(experiment, tags=tags).info.run_id)
-            self.describe(params, data, root)
+        number = uuid.uuid4().hex
+        self._outbox = Outbox(client, spools() / f"{number}{SUFFIX}")
+        super().__init__(client, self._outbox.put(Write.of_run(f"{role}/{number}", experiment, tags)), self._outbox)
+        self.describe(params, data, root)
 
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:
-        """Closes the run as its training ended, with the reason where it failed or was interrupted."""
-        try:
-            yield
-        except Interrupted as signal:
-            self.closed(State.SUPERSEDED, f"interrupted by {signal.name}")
-            raise
-        except Exception as error:
-            self.closed(State.FAILED, in_one_line(error))
-            raise
-        self.closed(State.COMPLETE, "")
+        """Closes the run as its training ended, with the reason where it failed or was interrupted.
+
+        Raises:
+            StorageError: MLflow does not answer; what it has to be told is kept, and `lsml sync` sends it.
+        """
+        with self._outbox:
+            try:
+                yield
+            except Interrupted as signal:
+                self.closed(State.SUPERSEDED, f"interrupted by {signal.name}")
+                raise
+            except Exception as error:
+                self.closed(State.FAILED, in_one_line(error))
+                raise
+            self.closed(State.COMPLETE, "")
+            self.id = self._outbox.run_id(self.id)

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import mlflow.entities
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from sqlalchemy import Connection, NullPool, create_engine
@@ -22,9 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from lsml.errors import StorageError, redact
 from lsml.interruption import deferred
 from lsml.names import Role, Tag
+from lsml.tracking import configure
+from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage
 from lsml.workspace import database_file, in_turn, keep_private, lock_file, make_private_folder, missing_package
 
-Client: TypeAlias = MlflowClient
+Client: TypeAlias = StoreClient
 Run: TypeAlias = mlflow.entities.Run
 """What the other rooms call MLflow's client and run, which only this one may import."""
 
@@ -43,17 +44,13 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _DEFAULT_TRACKING_URI
 
 
-def open_client() -> Client:
+def open_client() -> StoreClient:
     """A client of the store, which is made first where it is a database file that does not exist yet.
 
     Raises:
         StorageError: the store cannot be reached or opened.
     """
-    # MLflow's own default of seven retries with growing pauses blocks a single call for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    # A bar for every file that is fetched would stand among what a command has to say.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    configure()
     for noisy in ("alembic", "mlflow.tracking.fluent"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # It says at length what is in the exception that it raises.
@@ -66,10 +63,11 @@ def open_client() -> Client:
     # Two processes that open a fresh database race in its schema migration and can leave it unusable.
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
         keep_private(database_file(uri))
-        client = Client(tracking_uri=uri, registry_uri=registry)
+        client = StoreClient(PATIENCE_SECONDS, tracking_uri=uri, registry_uri=registry)
         # A database that is new, or of an older MLflow, gets its tables now; cut off in that it would stay unusable.
         with deferred(_MIGRATION_SECONDS):
-            client.search_experiments(max_results=1)
+            # Once: what is not there when a command begins is said at once.
+            client.with_patience(0).search_experiments(max_results=1)
         _follow_moved_folder(uri)
     return client
 
@@ -180,6 +178,18 @@ def storage_errors(what: str) -> Iterator[None]:
         raise StorageError(what, _reason(error), f"check MLFLOW_TRACKING_URI, and that {check} not full") from error
 
 
+@contextlib.contextmanager
+def refusals(what: str, fix: str) -> Iterator[None]:
+    """As `storage_errors`, and turns what MLflow says no to into a `StorageError` that ends with `fix`."""
+    with storage_errors(what):
+        try:
+            yield
+        except MlflowException as error:
+            if is_outage(error):
+                raise
+            raise StorageError(what, error.message.splitlines()[0], fix) from None
+
+
 def check_writable(run: Run) -> None:
     """Checks that a run can be written to.
 
@@ -192,7 +202,7 @@ def check_writable(run: Run) -> None:
 
 def _of_deleted(kind: str, identifier: str) -> StorageError:
     """What to say of a run or experiment that was deleted; with an experiment MLflow deletes its runs."""
-    client = Client(tracking_uri=tracking_uri())
+    client = StoreClient(0, tracking_uri=tracking_uri(), registry_uri=tracking_uri())
     with storage_errors(f"deleted {kind} {identifier}"):
         number = identifier if kind == "experiment" else client.get_run(identifier).info.experiment_id
         experiment = client.get_experiment(number)
@@ -209,7 +219,7 @@ def _of_deleted(kind: str, identifier: str) -> StorageError:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip()
-    if "Max retries exceeded" in text:
+    if "Max retries exceeded" in text or "timeout exception" in text:
         address = urlsplit(tracking_uri())
         return f"{address.hostname}:{address.port or address.scheme} does not answer"
     lines = text.splitlines() or [type(error).__name__]
@@ -262,12 +272,8 @@ def find_run(client: Client, run_id: str) -> Run:
     Raises:
         StorageError: there is none.
     """
-    try:
+    with refusals(f"run {run_id}", "lsml study show NAME lists the run ids of a study"):
         return client.get_run(run_id)
-    except MlflowException as error:
-        raise StorageError(
-            f"run {run_id}", error.message.splitlines()[0], "lsml study show NAME lists the run ids of a study"
-        ) from None
 
 
 def project_run(client: Client) -> str | None:

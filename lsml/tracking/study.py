@@ -20,6 +20,7 @@ from lsml.names import Artifact, Metric, Role, State, Tag
 from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel, registered
 from lsml.tracking.runs import RunWriter, run_tags, trials_query
+from lsml.tracking.spool import Outbox
 from lsml.tracking.store import (
     DEFAULT_EXPERIMENT,
     Client,
@@ -67,7 +68,7 @@ class StudyRun:
             StorageError: MLflow cannot store it.
         """
         with storage_errors("MLflow run of the study"):
-            existing = _existing(client, known) or _by_identity(client, identity)
+            existing = _existing(client, known) or client.run_of(identity)
             if existing is not None:
                 RunWriter(client, existing.info.run_id).log_scores({}, unusual)
                 return cls(client, _resume(client, existing.info.run_id, study))
@@ -93,23 +94,29 @@ class StudyRun:
             for path, record in records.items():
                 self._client.log_dict(writer.id, record, path)
 
-    def end(self, status: str) -> None:
-        """Closes the study's run as FINISHED, FAILED or KILLED."""
-        with storage_errors("MLflow run of the study"):
-            self._client.set_terminated(self.run.info.run_id, status)
-
     @contextlib.contextmanager
-    def closing(self) -> Iterator[None]:
-        """Closes the study's run as the study ends; resumed after another error, it is still open."""
+    def closing(self, outbox: Outbox) -> Iterator[None]:
+        """Closes the run as the study ended, after all that the outbox holds.
+
+        Raises:
+            StorageError: MLflow does not answer.
+        """
         try:
             yield
-        except Interrupted:
-            self.end("KILLED")
+        except (Exception, Interrupted) as error:
+            self._close(error, outbox)
             raise
-        except StudyError:
-            self.end("FAILED")
-            raise
-        self.end("FINISHED")
+        self.end("FINISHED", outbox)
+        outbox.flush()
+
+    def _close(self, error: BaseException, outbox: Outbox) -> None:
+        # What has ended the study is said, also where its run cannot be closed: that is then done by the next command.
+        with contextlib.suppress(StorageError):
+            self.end("FAILED" if isinstance(error, StudyError) else "KILLED", outbox)
+
+    def end(self, status: str, outbox: Outbox) -> None:
+        """Closes the study's run as FINISHED, FAILED or KILLED, after all that the outbox holds."""
+        RunWriter(self._client, self.run.info.run_id, outbox).end(status)
 
     def scored_run_id(self) -> str:
         """The run that cross-validated the configuration that a study in folds registered.
@@ -149,15 +156,11 @@ def _existing(client: Client, run_id: str | None) -> Run | None:
         return None
     try:
         run = client.get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
         return None
     return run if run.info.lifecycle_stage == "active" and run.data.tags.get(Tag.ROLE) == Role.STUDY else None
-
-
-def _by_identity(client: Client, identity: str) -> Run | None:
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, f"tags.`{Tag.IDENTITY}` = '{identity}'", max_results=1)
-    return runs[0] if runs else None
 
 
 def named_run(client: Client, name: str) -> Run:

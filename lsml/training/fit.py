@@ -24,10 +24,10 @@ class FitResult:
 
     Attributes:
         model: the network of the best weights, float32, with the temperature of `calibration`.
-        calibration: fitted to validation by the best weights; its threshold is that of the best epoch's best F1,
-            rescaled.
+        calibration: fitted to validation by the best weights; its threshold is that of their best F1, rescaled.
         best_epoch: the first epoch with the highest `val_f1`, from 1.
-        metrics: of the best epoch, as they were reported.
+        metrics: of the best epoch as they were reported, but for the scores on validation: these are of the network of
+            `model`, before its temperature.
         epochs: how many were trained, over all resumes.
         stopped: all epochs done, no better F1 for `patience` epochs, or ended by `report`.
         probabilities: float32 `(N, H, W)`, of the validation patches in their order, by `model`.
@@ -78,11 +78,12 @@ def fit(config: TrainConfig, data: TrainingData, report: Report, *, checkpoint: 
 def _result(run: Trainer, validation: Split, statistics: BandStatistics, stopped: Stop) -> FitResult:
     """The best weights in a float32 network that gives probabilities, and its scores on validation."""
     best = best_epoch(run.history)
-    metrics = dict(run.history[best - 1])
     network = run.kept()
     logits, truth = map(np.concatenate, zip(*run.outputs(network, validation), strict=True))
     counts = PooledCounts()
     counts.update(truth, expit(logits))
+    # The network that was trained may have computed in bfloat16: what is kept is scored by its own answers.
+    metrics = {**run.history[best - 1], **counts.validation_metrics()}
     calibration = calibrate(counts, metrics[Metric.VAL_THRESHOLD])
     model = with_probability(network, calibration.temperature)
     return FitResult(

@@ -48,7 +48,8 @@ class Network:
             TrainingDiverged: a loss or an output became NaN or infinite.
             StorageError: the checkpoint cannot be written.
         """
-        return _outcome(self._trained(data, seed, checkpoint), data)
+        run = self._trained(data, seed, checkpoint)
+        return _outcome(run, data, run.network)
 
     def _trained(self, data: FoldData, seed: int, checkpoint: Path | None) -> Trainer:
         run = Trainer(
@@ -86,7 +87,8 @@ class KeptNetwork(Network):
     def learn(self, data: FoldData, seed: int, checkpoint: Path | None) -> FoldOutcome:
         """As that of a `Network`."""
         run = self._trained(data, seed, checkpoint)
-        return _outcome(run, data)._replace(weights=run.kept_weights, epoch_seconds=run.laps.summary())
+        # What is kept is float32; where no network is, the one that was trained predicts without being built anew.
+        return _outcome(run, data, run.kept())._replace(weights=run.kept_weights, epoch_seconds=run.laps.summary())
 
     def mean(self, networks: Sequence[FoldNetwork]) -> keras.Model:
         """The mean of the folds' networks: stored bands float32 `(B, H, W, C)` to logits float32 `(B, H, W, 1)`."""
@@ -164,11 +166,11 @@ def refit(
     )
 
 
-def _outcome(run: Trainer, data: FoldData) -> FoldOutcome:
-    return FoldOutcome(run.history, np.concatenate(list(_places(run, data))))
+def _outcome(run: Trainer, data: FoldData, network: keras.Model) -> FoldOutcome:
+    return FoldOutcome(run.history, np.concatenate(list(_places(run, data, network))))
 
 
-def _places(run: Trainer, data: FoldData) -> Iterator[np.ndarray]:
-    """Of the held-out patches, by the network as it is now, uint16 `(B, H, W)`."""
-    for logits, _ in run.outputs(run.network, data.validation):
+def _places(run: Trainer, data: FoldData, network: keras.Model) -> Iterator[np.ndarray]:
+    """Of the held-out patches, by a network of the run, uint16 `(B, H, W)`."""
+    for logits, _ in run.outputs(network, data.validation):
         yield grid_index(np.asarray(ops.convert_to_numpy(ops.sigmoid(logits[..., 0]))))

@@ -39,6 +39,7 @@ def examine(*, storage: str | None, require_gpu: bool) -> list[_CheckResult]:
         ("device", lambda: _device(require_gpu=require_gpu)),
         ("study database", lambda: _database(storage_url(storage))),
         ("MLflow store", _mlflow),
+        ("waiting for MLflow", _waiting),
         ("disk", _disk),
     ]
     return [_guarded(what, check) for what, check in checks]
@@ -86,6 +87,16 @@ def _mlflow() -> _CheckResult:
 
     experiments = open_client().search_experiments()
     return _CheckResult("MLflow store", "ok", f"{redact(tracking_uri())}, {len(experiments)} experiments")
+
+
+def _waiting() -> _CheckResult:
+    from lsml.tracking.spool import waiting_files
+
+    what, files = "waiting for MLflow", waiting_files()
+    if not files:
+        return _CheckResult(what, "ok", "nothing")
+    size = sum(path.stat().st_size for path in files)
+    return _CheckResult(what, "warning", f"{size:,} bytes in {', '.join(map(str, files))}", "send them: lsml sync")
 
 
 def _disk() -> _CheckResult:

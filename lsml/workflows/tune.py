@@ -1,7 +1,6 @@
 """Tuning: one study from its experiment to the registered model."""
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +22,10 @@ from lsml.study.workers import Workers
 from lsml.training.device import check_gpu
 from lsml.training.outcome import TrialFunctions
 from lsml.workflows.sources import SILENT, ExperimentData, Listener, check_weights
-from lsml.workspace import STATE_FOLDER, exclusively, pack_cache, storage_url
+from lsml.workspace import exclusively, pack_cache, storage_url, study_folder
 
 if TYPE_CHECKING:
+    from lsml.tracking.spool import Outbox
     from lsml.tracking.store import Client, Run
     from lsml.tracking.study import StudyRun
 
@@ -72,8 +72,7 @@ def tune(
     source = ExperimentData(experiment.data, data, listener.step, force)
     weights = check_weights(experiment.space, experiment.base, source)
     root = source.root
-    folder = STATE_FOLDER / "studies" / f"{study}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}"
-    folder = folder.resolve()
+    folder = study_folder(study, storage)
     with exclusively(
         folder / "lock",
         f"study '{study}'",
@@ -126,19 +125,30 @@ class _Study:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)
             # After the workers have started: they load Keras while this process loads MLflow.
+            from lsml.tracking.spool import STUDY_FILE, Outbox
             from lsml.tracking.store import open_client
-            from lsml.tracking.study import StudyRun
             from lsml.workflows.finalize import finalize
             from lsml.workflows.report import log_report
 
             client = open_client()
-            with opened(lambda: self._open_run(client, workers.count), StudyRun.closing) as study_run:
-                parent = study_run.run
-                choice = self._choose(_StageRunner(self, workers, client, parent))
-                result = finalize(
-                    client, parent, study=self.name, experiment=self.experiment, search=self.queue.study, choice=choice
-                )
-                log_report(client, parent.info.run_id, self.queue.study, result)
+            with Outbox(client, self.folder / STUDY_FILE) as outbox:
+                # First: it may hold the end of the study's run.
+                outbox.flush()
+                run = opened(lambda: self._open_run(client, workers.count), lambda run: run.closing(outbox))
+                with run as study_run:
+                    parent = study_run.run
+                    choice = self._choose(_StageRunner(self, workers, outbox, parent))
+                    result = finalize(
+                        client,
+                        parent,
+                        study=self.name,
+                        experiment=self.experiment,
+                        search=self.queue.study,
+                        choice=choice,
+                    )
+                    log_report(client, parent.info.run_id, self.queue.study, result)
+            if outbox.kept:
+                self.listener.stage_started(f"MLflow did not answer for a while: {outbox.kept} writes were sent later")
             # Last, so that whoever finds the result finds everything that it speaks of; but before the workers end.
             self.queue.study.note_result(result.record())
         return _with_trials(result, self.queue)
@@ -169,7 +179,7 @@ class _Study:
         later = LaterStages(
             self.experiment, self.data, self.name, self.storage, self.functions, runner.announce_and_run
         )
-        return choose_model(self.queue, later, _scored_tables(runner.client))
+        return choose_model(self.queue, later, _scored_tables(runner.outbox.client))
 
     def _open_run(self, client: "Client", workers: int) -> "StudyRun":
         from lsml.tracking.study import StudyRun
@@ -209,7 +219,7 @@ class _StageRunner:
 
     study: _Study
     workers: Workers
-    client: "Client"
+    outbox: "Outbox"
     parent: "Run"
 
     def announce_and_run(self, stage: Stage) -> None:
@@ -224,7 +234,7 @@ class _StageRunner:
 
         study, settings = self.study, self.study.experiment.study
         recorder = TrialRecorder(
-            self.client, self.parent, role=stage.role, study=study.name, data=stage.data, root=str(study.root)
+            self.outbox, self.parent, role=stage.role, study=study.name, data=stage.data, root=str(study.root)
         )
         Coordinator(
             stage,

@@ -1,5 +1,6 @@
 """An MLflow server that is not there, or not well."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -51,11 +52,28 @@ def test_a_server_that_answers_500_is_said_within_fifteen_seconds(tmp_path: Path
     assert seconds < 15
 
 
+def test_a_server_that_never_answers_is_said_within_fifteen_seconds(tmp_path: Path) -> None:
+    """The kernel accepts the connection for it, and nobody reads."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        done, seconds = _evaluate(tmp_path, f"http://{address}")
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"lsml: error: MLflow store: {address} does not answer")
+    assert seconds < 15
+
+
 def test_a_store_without_its_driver_names_the_package(tmp_path: Path) -> None:
     """One line, without the password."""
     done, _ = _evaluate(tmp_path, "mysql+pymysql://user:secret@127.0.0.1/mlflow")
     assert done.returncode == 4
     assert done.stderr == "lsml: error: MLflow store: Python package pymysql is not installed; pip install pymysql\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The first command of a session waits for the process that it is forked from."""
+    lsml(tmp_path_factory.mktemp("warm"), "--version")
 
 
 def _evaluate(folder: Path, uri: str):  # type: ignore[no-untyped-def]

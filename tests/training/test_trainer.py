@@ -166,7 +166,11 @@ def test_the_result_is_that_of_the_best_epoch(uninterrupted: tuple[FitResult, Li
     result, listener = uninterrupted
     scores = [event.metrics["val_f1"] for event in listener.events]
     assert result.best_epoch == 1 + scores.index(max(scores))
-    assert result.metrics == listener.events[result.best_epoch - 1].metrics
+    # Its course is the epoch's; its scores are those of the model, which may be more exact than what was trained.
+    told = listener.events[result.best_epoch - 1].metrics
+    assert result.metrics.keys() == told.keys()
+    assert all(result.metrics[name] == told[name] for name in ("loss", "val_loss", "learning_rate"))
+    assert result.metrics["val_f1"] == pytest.approx(told["val_f1"], abs=0.01)
     chosen, temperature = result.metrics["val_threshold"], result.calibration.temperature
     moved = 1 / (1 + ((1 - chosen) / chosen) ** (1 / temperature))
     assert result.threshold == pytest.approx(moved, rel=1e-6)
@@ -179,8 +183,8 @@ def test_the_result_is_that_of_the_best_epoch(uninterrupted: tuple[FitResult, Li
     np.testing.assert_allclose(result.probabilities, probability[..., 0], rtol=0, atol=1e-6)
     predicted, landslide = probability >= result.threshold, truth == 1
     f1 = 2 * (predicted & landslide).sum() / (predicted.sum() + landslide.sum())
-    # The epoch was scored in bfloat16 where the processor has it, the exported network is float32.
-    assert f1 == pytest.approx(result.metrics["val_f1"], abs=0.01)
+    # A pixel more or less would change it by more than that.
+    assert f1 == pytest.approx(result.metrics["val_f1"], abs=1e-9)
 
 
 def test_the_environment_is_said(uninterrupted: tuple[FitResult, Listener]) -> None:

@@ -27,6 +27,7 @@ from lsml.tracking.runs import (
     score_kind,
     score_tags,
 )
+from lsml.tracking.spool import Outbox
 from lsml.tracking.store import find_run, open_client
 from lsml.tracking.study import StudyRun
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
@@ -223,7 +224,14 @@ def study_of(store: Store, name: str) -> tuple[str, list[str]]:
     parent = StudyRun.open(
         store.client, None, identity=name, study=name, params={}, data=store.data, root="patches", note=name
     ).run
-    recorder = TrialRecorder(store.client, parent, role="trial", study=name, data=store.data, root="patches")
+    recorder = TrialRecorder(
+        Outbox(store.client, store.folder / f"{name}.spool"),
+        parent,
+        role="trial",
+        study=name,
+        data=store.data,
+        root="patches",
+    )
     ids = []
     for slot, (rows, value) in enumerate([(POOR, 0.4), (GOOD, 0.6), (POOR, 0.5), (GOOD, 0.9)]):
         attempt = Attempt(slot, slot, 1, "trial", str(slot), TrainConfig(), {}, {"depth": slot})

@@ -1,0 +1,163 @@
+"""Optuna's database: opening it, the one gate that every call to it goes through, and its errors as one line."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from lsml.errors import StorageError
+from lsml.workspace import DEFAULT_STORAGE, database_file, in_turn, keep_private, lock_file, missing_package, passes
+
+_Answer = TypeVar("_Answer")
+
+_PATIENCE_SECONDS = 120.0
+"""How long a call waits for a database that is locked, or whose connection was lost."""
+
+_SQLITE_TIMEOUT_SECONDS = 5
+"""How long SQLite itself waits for a lock; a signal is heard only after that."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+# All that Optuna's studies call, and what its cache calls in their place.
+_GATED = frozenset(
+    name
+    for name in (*vars(optuna.storages.BaseStorage), "_get_trials", "_set_trial_param", "_get_best_trial_id")
+    if not name.startswith("__")
+) - {"remove_session", "check_trial_is_updatable", "create_new_trial", "set_trial_state_values"}
+
+
+class GatedStorage(optuna.storages.RDBStorage):
+    """Optuna's storage, whose calls are repeated while the database is locked or its connection is lost.
+
+    Each call is a transaction: what failed has changed nothing, but for one whose commit was done and its answer lost.
+    What may not be done twice therefore looks first.
+
+    Attributes:
+        patience: for how many seconds a call is repeated; 0 once that was in vain, until one succeeds.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        self.patience = self._most = _PATIENCE_SECONDS
+        self._shown = url
+        super().__init__(url, engine_kwargs=engine_kwargs)
+
+        def refuse(context: sqlalchemy.ExceptionContext) -> None:
+            # What a constraint refuses is an answer, which Optuna knows how to take.
+            if context.sqlalchemy_exception and not isinstance(context.sqlalchemy_exception, IntegrityError):
+                raise _unusable(url, context.sqlalchemy_exception) from context.sqlalchemy_exception
+
+        # Optuna would say the same of all of them, and not why.
+        sqlalchemy.event.listen(self.engine, "handle_error", refuse)
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return partial(self.repeat, found) if name in _GATED else found
+
+    def hurry(self) -> None:
+        """From now on each call is tried once: the process is to end."""
+        self.patience = self._most = 0.0
+
+    def repeat(self, call: Callable[..., _Answer], *args: Any, **kwargs: Any) -> _Answer:
+        """What the call gives.
+
+        Raises:
+            StorageError: the database does not answer for `patience` seconds, or says no.
+        """
+        end, pause = time.monotonic() + self.patience, _FIRST_PAUSE
+        while True:
+            try:
+                answer = call(*args, **kwargs)
+            except (StorageError, StorageInternalError, SQLAlchemyError) as error:
+                if not passes(error.__cause__ or error) or time.monotonic() + pause > end:
+                    self.patience = 0.0
+                    raise self._named(error) from error
+            else:
+                self.patience = self._most
+                return answer
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _named(self, error: Exception) -> StorageError:
+        return error if isinstance(error, StorageError) else _unusable(self._shown, error)
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        """As Optuna's; one that was made although its answer was lost is the last one, with the same attributes."""
+        tries = iter(range(1_000_000))
+
+        def create() -> FrozenTrial:
+            if next(tries) and template_trial:
+                last = self._get_trials(study_id, None, set(), -1)[-1:]
+                if last and (last[0].state, last[0].user_attrs) == (template_trial.state, template_trial.user_attrs):
+                    return last[0]
+            return super(GatedStorage, self)._create_new_trial(study_id, template_trial)
+
+        return self.repeat(create)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's; a change that was made although its answer was lost is not refused as made before."""
+        tries = iter(range(1_000_000))
+
+        def change() -> bool:
+            if next(tries) and self.get_trial(trial_id).state == state:
+                return True
+            return super(GatedStorage, self).set_trial_state_values(trial_id, state, values)
+
+        return self.repeat(change)
+
+
+def open_storage(url: str) -> GatedStorage:
+    """The Optuna storage at `url`, its tables made once however many processes ask at the same time.
+
+    Raises:
+        StorageError: the database cannot be opened; the message never holds its password.
+    """
+    _check_url(url)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    arguments = {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if url.startswith("sqlite") else {}
+    try:
+        with in_turn(lock_file("optuna-storage")):
+            keep_private(database_file(url))
+            return _opened(url, arguments)
+    except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
+        raise _unusable(url, error) from None
+
+
+def _opened(url: str, arguments: dict[str, Any]) -> GatedStorage:
+    """As soon as it is not locked; one that cannot be reached when a command begins is said at once."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return GatedStorage(url, arguments)
+        except SQLAlchemyError as error:
+            if database_file(url) is None or not passes(error) or time.monotonic() > end:
+                raise
+        time.sleep(_FIRST_PAUSE)
+
+
+def _check_url(url: str) -> None:
+    """Refuses a path, and SQLite's database in memory, of which nothing would be left."""
+    if "://" not in url and "@" not in url:
+        file = url if url.endswith((".db", ".sqlite", ".sqlite3")) else f"{url.removesuffix('.log')}.db"
+        raise StorageError(
+            f"study database {url}", "a path where a database's URL is needed", f"give --storage sqlite:///{file}"
+        )
+    if url.startswith("sqlite://") and not url.removeprefix("sqlite://").removeprefix("/").removesuffix(":memory:"):
+        raise StorageError(
+            f"study database {url}", "it is in memory, and ends with this command", f"give --storage {DEFAULT_STORAGE}"
+        )
+
+
+def _unusable(url: str, error: Exception) -> StorageError:
+    if package := missing_package(error):
+        why = f"Python package {package} is not installed"
+        return StorageError(f"study database {url}", why, f"pip install {package}")
+    file = database_file(url)
+    check = f"{file.parent} can be written to and is not full" if file else "the database runs and is not full"
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    return StorageError(f"study database {url}", why, f"check --storage, and that {check}")

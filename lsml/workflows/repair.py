@@ -1,0 +1,53 @@
+"""Settles what a study has left open in its two stores, where the processes that worked on it are gone."""
+
+from collections.abc import Iterator
+
+from lsml.names import State
+from lsml.study.database import AttemptRecord, load_study
+from lsml.study.stages import begun_stages
+from lsml.tracking.runs import close_children
+from lsml.tracking.spool import STUDY_FILE, Outbox
+from lsml.tracking.store import find_run, open_client
+from lsml.tracking.study import StudyRun
+from lsml.workspace import DEFAULT_STORAGE, exclusively, study_folder
+
+_REASON = "its process was gone"
+
+
+def repair_study(name: str, storage: str | None) -> list[str]:
+    """Closes every attempt and run of a study that is open; gives what it did, a line each.
+
+    Attempts are superseded: `lsml tune` runs their slots again. Runs are closed as the database says that they ended.
+
+    Raises:
+        ConfigError: no such study.
+        StorageError: a store cannot be used, or a living process runs the study.
+    """
+    storage = storage or DEFAULT_STORAGE
+    folder = study_folder(name, storage)
+    parent_id = load_study(storage, name).parent_run_id
+    with (
+        exclusively(folder / "lock", f"study '{name}'", fix="it is alive: there is nothing to repair"),
+        Outbox(open_client(), folder / STUDY_FILE) as outbox,
+    ):
+        return list(_repaired(name, storage, outbox, parent_id))
+
+
+def _repaired(name: str, storage: str, outbox: Outbox, parent_id: str | None) -> Iterator[str]:
+    outbox.flush()
+    if outbox.kept:
+        yield f"sent to MLflow: {outbox.kept} writes that waited"
+    parent = find_run(outbox.client, parent_id) if parent_id else None
+    for role, stage in begun_stages(storage, name).items():
+        for number in stage.close_open(_REASON):
+            attempt = next(AttemptRecord(t) for t in stage.all_trials(deepcopy=False) if t.number == number)
+            yield f"{role}, slot {attempt.slot}, attempt {attempt.ordinal}: {State.SUPERSEDED}"
+        if parent:
+            ids = {identity: outbox.run_id(identity) for identity in stage.unlocated()}
+            stage.locate(ids)
+            for run_id, state in close_children(outbox.client, parent, role, stage.states(), _REASON):
+                yield f"{role}, MLflow run {run_id}: closed as {state}"
+    if parent and parent.info.status == "RUNNING":
+        status = "FINISHED" if load_study(storage, name).result else "KILLED"
+        StudyRun(outbox.client, parent).end(status, outbox)
+        yield f"study, MLflow run {parent.info.run_id}: closed as {status}"
