@@ -1,6 +1,6 @@
 """`python -m lsml` is the command `lsml`."""
 
-from lsml.interruption import leaving_by_signals
+from lsml.errors.signals import leaving_by_signals
 
 
 def run() -> None:

@@ -19,8 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What each room is for stands in the table of docs/architecture.md, which `rooms_table` prints.
 LAYERS: tuple[dict[str, str], ...] = (
     {"names": "every name that is stored: tags, metrics, artifacts, aliases, roles"},
-    {"errors": "what a user can cause, each with its exit code"},
-    {"interruption": "signals: where they interrupt what is under way, and how the process then leaves"},
+    {"errors": "what a user can cause, each with its exit code; signals, and how the process leaves by them"},
     {"workspace": "the state folder, locks, files that are replaced atomically"},
     {"config": "fields with bounds and meaning, search spaces, experiment files"},
     {"data": "patches: reading, checks, splits, packs, loading, augmentation, download, synthesis"},
@@ -339,7 +338,7 @@ NO_SENSOR = {
     ("lsml/config/schema.py", "le=128,"): "the most filters",
     ("lsml/data/augment/warp.py", "columns, rows = columns + moved[..., 0], rows + moved[..., 1]"): "column and row",
     ("lsml/data/transfer.py", "_PIECE = 1 << 14"): "bytes",
-    ("lsml/errors.py", "return 128 + self.number"): "exit codes of signals",
+    ("lsml/errors/__init__.py", "return 128 + self.number"): "exit codes of signals",
     (
         "lsml/plots/audit.py",
         'axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=14)',

@@ -24,7 +24,7 @@ from lsml.errors import (
     in_one_line,
     redact,
 )
-from lsml.interruption import leaving_by_signals
+from lsml.errors.signals import leaving_by_signals
 from lsml.names import VERSION
 from lsml.workspace import private_log
 

@@ -9,7 +9,7 @@ import typer
 
 from lsml.cli import options
 from lsml.errors import Interrupted
-from lsml.interruption import answered
+from lsml.errors.signals import answered
 
 if TYPE_CHECKING:
     from lsml.workflows.studies import Ui

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import Interrupted, OutOfMemory, StorageError, StudyError
-from lsml.interruption import deferred, stop_if_asked
+from lsml.errors.signals import deferred, stop_if_asked
 from lsml.names import EndState, StageRole, State
 from lsml.study.trial_queue import TrialQueue
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers

@@ -21,7 +21,7 @@ from distributed.core import Status
 from distributed.security import Security
 
 from lsml.errors import LsmlError, OutOfMemory, StudyError, in_one_line
-from lsml.interruption import deferred, without_hangups
+from lsml.errors.signals import deferred, without_hangups
 from lsml.study.worker import LogFile, TlsScheduler, TlsWorker, device, gpu_ids, load, work
 from lsml.training.device import prepare
 from lsml.training.outcome import TrialFunction, TrialOutcome, TrialTask
@@ -86,12 +86,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The trial raised.
-
-    Attributes:
-        error: what it raised, where that says what is to blame: `OutOfMemory`, or of a disk a `StorageError`, of which
-            the trial is innocent. Anything else would be raised again.
-    """
+    """The trial raised; `error` where that says what is to blame: memory, or a disk, of which the trial is innocent."""
 
     attempt: int
     reason: str

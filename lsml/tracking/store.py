@@ -19,7 +19,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError, redact
-from lsml.interruption import deferred
+from lsml.errors.signals import deferred
 from lsml.names import Role, Tag
 from lsml.tracking import configure
 from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage

@@ -9,7 +9,7 @@ from lsml.tracking.runs import close_children
 from lsml.tracking.spool import STUDY_FILE, Outbox
 from lsml.tracking.store import find_run, open_client
 from lsml.tracking.study import StudyRun
-from lsml.workspace import DEFAULT_STORAGE, exclusively, study_folder
+from lsml.workspace import exclusively, storage_url, study_folder
 
 _REASON = "its process was gone"
 
@@ -23,7 +23,7 @@ def repair_study(name: str, storage: str | None) -> list[str]:
         ConfigError: no such study.
         StorageError: a store cannot be used, or a living process runs the study.
     """
-    storage = storage or DEFAULT_STORAGE
+    storage = storage_url(storage)
     folder = study_folder(name, storage)
     parent_id = load_study(storage, name).parent_run_id
     with (

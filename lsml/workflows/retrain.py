@@ -10,7 +10,7 @@ from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import ConfigError, ModelError
-from lsml.interruption import opened
+from lsml.errors.signals import opened
 from lsml.models.pretrained import identity, provenance
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, train_trial

@@ -9,7 +9,7 @@ from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.splits import FoldedData, Steps, StudyData, WholeData
 from lsml.errors import ConfigError
-from lsml.interruption import opened
+from lsml.errors.signals import opened
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, refit_trial, train_trial
 from lsml.tracking.reading import raw_threshold

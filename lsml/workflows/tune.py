@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lsml.config.experiment import Experiment, check_name
 from lsml.data.splits import StudyData
-from lsml.interruption import opened
+from lsml.errors.signals import opened
 from lsml.names import Role
 from lsml.report.facts import TuneResult
 from lsml.study.choice import ScoredTables, choose_model
@@ -136,17 +136,12 @@ class _Study:
                 outbox.flush()
                 run = opened(lambda: self._open_run(client, workers.count), lambda run: run.closing(outbox))
                 with run as study_run:
-                    parent = study_run.run
+                    parent, search, experiment = study_run.run, self.queue.study, self.experiment
                     choice = self._choose(_StageRunner(self, workers, outbox, parent))
                     result = finalize(
-                        client,
-                        parent,
-                        study=self.name,
-                        experiment=self.experiment,
-                        search=self.queue.study,
-                        choice=choice,
+                        client, parent, study=self.name, experiment=experiment, search=search, choice=choice
                     )
-                    log_report(client, parent.info.run_id, self.queue.study, result)
+                    log_report(client, parent.info.run_id, search, result)
             if outbox.kept:
                 self.listener.stage_started(f"MLflow did not answer for a while: {outbox.kept} writes were sent later")
             # Last, so that whoever finds the result finds everything that it speaks of; but before the workers end.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lsml.cli.output import Reporter
 from lsml.config.experiment import load_experiment
-from lsml.interruption import leaving_by_signals
+from lsml.errors.signals import leaving_by_signals
 from lsml.workflows.tune import tune
 from tests.forking import exit_code
 from tests.study.sleeping import FUNCTIONS

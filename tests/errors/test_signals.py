@@ -13,9 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lsml import interruption
-from lsml.errors import Interrupted
-from lsml.interruption import deferred, leaving_by_signals, opened, stop_if_asked, without_hangups
+from lsml.errors import Interrupted, signals
+from lsml.errors.signals import deferred, leaving_by_signals, opened, stop_if_asked, without_hangups
 from tests.forking import exit_code
 from tests.processes import environment
 
@@ -172,7 +171,7 @@ def test_whoever_goes_on_after_a_signal_is_not_interrupted_again() -> None:
         try:
             _ask(signal.SIGINT)
         except Interrupted:
-            interruption.answered()
+            signals.answered()
         time.sleep(0.8)
 
     assert _code(work) == 0
@@ -195,7 +194,7 @@ def test_a_second_signal_kills_the_children_and_leaves(
 ) -> None:
     """Where closing takes too long for whoever waits: same exit code, and no process stays."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(interruption, "_SAME_SECONDS", 0.1)
+    monkeypatch.setattr(signals, "_SAME_SECONDS", 0.1)
     assert _code(lambda: _closing_for_ever(0.2)) == TERM
     assert not Path("closed").exists()
     with contextlib.suppress(psutil.NoSuchProcess):
