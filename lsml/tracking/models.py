@@ -18,6 +18,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
@@ -280,9 +281,13 @@ def _model_id(run: Run) -> str:
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 of all files below a folder, by name and content: 64 hex digits."""
+    """SHA-256 of all files below a folder, by name and content: 64 hex digits.
+
+    But for the note that MLflow leaves there when somebody loads a model of this machine by its registered name.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = (f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    names = {path: path.relative_to(folder).as_posix() for path in files}
+    lines = (f"{sha256_of(path)}  {name}\n" for path, name in names.items() if name != REGISTERED_MODEL_META_FILE_NAME)
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mlflow
 import pytest
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -65,6 +66,15 @@ def test_a_model_comes_back_as_it_was_logged(store: Store, tmp_path: Path) -> No
     assert tags[Tag.MODEL_ID] == store.model(run_id).location()[0]
     assert tags[Tag.MODEL_SHA256] == hashlib.sha256(CONTENT).hexdigest()
     assert tags[Tag.MODEL_THRESHOLD] == "0.5"
+
+
+def test_a_model_that_mlflow_was_asked_for_by_name_is_the_same(store: Store, tmp_path: Path) -> None:
+    """MLflow notes the name beside the files of a model of this machine, whoever made them."""
+    run_id = store.logged()
+    RegisteredModel(store.client, "asked").register(run_id, aliases=["candidate"], tags={})
+    mlflow.artifacts.download_artifacts(artifact_uri="models:/asked@candidate")
+    assert (store.files(run_id) / "registered_model_meta").exists()
+    assert store.model(run_id).fetch(tmp_path).path.read_bytes() == CONTENT
 
 
 def _rewritten(files: Path) -> None:
@@ -133,9 +143,10 @@ def test_of_several_models_of_a_run_it_is_the_one_that_its_tags_name(store: Stor
     """Whatever somebody else logs with the run, before or after; where no tag says which, none is taken."""
     run_id = store.logged()
     model_id, _ = store.model(run_id).location()
-    other = store.client.create_logged_model("0", "other", source_run_id=run_id)
-    store.client.finalize_logged_model(other.model_id, LoggedModelStatus.READY)
-    store.client.log_outputs(run_id, [LoggedModelOutput(other.model_id, step=0)])
+    stranger = mlflow.MlflowClient()
+    other = stranger.create_logged_model("0", "other", source_run_id=run_id)
+    stranger.finalize_logged_model(other.model_id, LoggedModelStatus.READY)
+    stranger.log_outputs(run_id, [LoggedModelOutput(other.model_id, step=0)])
     assert store.model(run_id).location()[0] == model_id
     assert store.model(run_id).fetch(tmp_path).path.read_bytes() == CONTENT
     store.client.delete_tag(run_id, Tag.MODEL_ID)
