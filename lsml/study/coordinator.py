@@ -129,10 +129,11 @@ class Coordinator:
         try:
             while self._dispatch():
                 message = self._workers.next(_POLL_SECONDS_WRITING if self._writes else _POLL_SECONDS)
+                # Before the message: a signal to the whole group ends the workers too, and that is no loss of theirs.
+                stop_if_asked()
                 if message is not None:
                     self._handle(message)
                 self._follow_up()
-                stop_if_asked()
         except Interrupted as signal:
             self._queue.study.gate.hurry()
             self._abandon(f"interrupted by {signal.name}")

@@ -37,8 +37,8 @@ _FIRST_WAIT_SECONDS = 2.5
 """How long a training waits for one write; half as long after each outage, so 5 seconds in all."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
-_AGAIN_SECONDS = 2.0
-"""How long each call for what waits is repeated, before it is put off."""
+_AGAIN_SECONDS, _LEAVE_SECONDS = 2.0, 4.0
+"""How long each call for what waits is repeated, before it is put off; how long an outbox waits for that at its end."""
 
 
 def spools() -> Path:
@@ -240,9 +240,10 @@ class Outbox:
         self._wait, self._why = _FIRST_WAIT_SECONDS, "does not answer"
         self._ids: dict[str, str] = {}
         self._failure: Exception | None = None
-        self._closed = False
+        self._closed = threading.Event()
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="mlflow", daemon=True).start()
+        self._sender = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._sender.start()
         if self._spool:
             self._tasks.put(self._send_waiting)
 
@@ -278,12 +279,14 @@ class Outbox:
 
     def __exit__(self, *_: object) -> None:
         """Sends no more, and lets another outbox, of this process or another one, have what waits."""
-        self._closed = True
+        self._closed.set()
         self._tasks.put(lambda: None)
+        # What it is sending right now, another one would send beside it.
+        self._sender.join(_LEAVE_SECONDS)
         self._spool.close()
 
     def _work(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             self._tasks.get()()
 
     def _deliver(self, how: Callable[[Client, str, Write], str], client: Client, write: Write) -> str:
@@ -304,7 +307,7 @@ class Outbox:
 
     def _send_waiting(self) -> None:
         pause, sent = _FIRST_PAUSE, 0
-        while not (self._closed or self._failure) and (write := self._spool.first()):
+        while not (self._closed.is_set() or self._failure) and (write := self._spool.first()):
             try:
                 self._deliver(send_again, self._again, write)
             except StorageError as error:
@@ -313,12 +316,12 @@ class Outbox:
                     return
                 self._why = error.why
                 self._spool.note_sent(sent)
-                time.sleep(pause)
+                self._closed.wait(pause)
                 pause, sent = min(2 * pause, _LONGEST_PAUSE), 0
             except Exception as error:  # noqa: BLE001 (raised where the next one waits: this thread has nobody to tell)
                 self._failure = error
             else:
-                if self._closed:
+                if self._closed.is_set():
                     # Another one may have the file by now, and sends this again, which changes nothing.
                     return
                 self._spool.remove_first()

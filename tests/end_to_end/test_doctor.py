@@ -11,7 +11,7 @@ def test_a_sound_machine_has_no_error(tmp_path: Path) -> None:
     done = lsml(tmp_path, "doctor", "--json")
     assert done.returncode == 0, done.stderr
     findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
-    assert list(findings) == ["versions", "device", "study database", "MLflow store", "disk"]
+    assert list(findings) == ["versions", "device", "study database", "MLflow store", "waiting for MLflow", "disk"]
     assert {finding["state"] for finding in findings.values()} <= {"ok", "warning"}
     assert "keras" in findings["versions"]["detail"]
     assert (tmp_path / "optuna.db").exists()

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -166,17 +167,23 @@ def test_what_was_done_although_its_answer_was_lost_is_not_done_twice(
 
 
 def checkpointing(task: TrialTask, report: Report) -> TrialOutcome:
-    """Writes a checkpoint of 4,000 bytes first, as a training does."""
+    """Writes a checkpoint of 4,000 bytes first, as a training does, for which there may be no room."""
     assert task.checkpoint
-    scratch = task.checkpoint.with_suffix(".weights")
-    Checkpoint("key", [], {"weights": [np.arange(1000, dtype=np.float32)]}).save(scratch)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if task.checkpoint.with_name("full").exists():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        weights = {"weights": [np.arange(1000, dtype=np.float32)]}
+        Checkpoint("key", [], weights).save(task.checkpoint.with_suffix(".weights"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     return sleeping(task, report)
 
 
 def writing(task: TrialTask, report: Report) -> TrialOutcome:
     """Comes to a full disk with a file that is nobody's checkpoint."""
     assert task.checkpoint
-    if task.checkpoint.with_suffix(".weights.partial").is_symlink():
+    if task.checkpoint.with_name("full").exists():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch")
     return sleeping(task, report)
 
@@ -184,20 +191,20 @@ def writing(task: TrialTask, report: Report) -> TrialOutcome:
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        (checkpointing, r"checkpoint .*\.weights: No space left on device \(\d,\d{3} bytes to write\); free space"),
+        (checkpointing, r"checkpoint .*\.weights: File too large \(\d,\d{3} bytes to write\); free space"),
         (writing, r"file scratch: cannot be written \(No space left on device\); free space"),
     ],
     ids=["checkpoint", "another file"],
 )
 def test_a_full_disk_of_a_worker_fails_no_trial(folder: Path, patches: Path, function, said: str) -> None:
     """The study stops, its attempt is superseded, and with space the same command runs the slot again."""
-    blocked = _study_folder(folder) / "trial-0000.weights.partial"
-    blocked.symlink_to("/dev/full")
+    full = _study_folder(folder) / "full"
+    full.touch()
     with pytest.raises(StorageError, match=said):
         run(patches, function, Listener(), trials=1)
     assert [(entry["attempt"], entry["state"]) for entry in attempts("s")] == [(1, "superseded")]
     assert {r.info.status for r in runs()} == {"KILLED"}
-    blocked.unlink(missing_ok=True)
+    full.unlink()
     run(patches, function, Listener(), trials=1)
     assert [(e["attempt"], e["state"]) for e in attempts("s")] == [(1, "superseded"), (2, "complete")]
 
