@@ -34,14 +34,10 @@ _MEMORY, _ROOM = Path("/dev/shm"), 4e9
 def pytest_configure() -> None:
     """Has tests write into memory, if there is room, for databases wait for a disk longer than these tests compute.
 
-    Has TensorFlow compute with one thread: two processes of tests on two cores only wait for each other's threads.
-
     Has signals act by default: what `nohup` has this process ignore, those that tests start would ignore too.
     """
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
-    for threads in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(threads, "1")
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
