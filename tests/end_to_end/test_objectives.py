@@ -17,7 +17,7 @@ name: tiny
 data: {path: unused}
 base:
   model: {filters: 4, depth: 1, dropout: 0.1}
-  training: {epochs: 2, batch_size: 2, learning_rate: 5e-3}
+  training: {epochs: 6, batch_size: 2, learning_rate: 2e-2}
 space:
   model.filters: {choices: [4, 8]}
 study:
@@ -76,7 +76,7 @@ def test_a_study_of_f1_against_parameters(tmp_path: Path, dataset: Path) -> None
         metrics = client(tmp_path).get_run(trial["run_id"]).data.metrics
         assert metrics["parameters"] == trial["parameters"]
         assert metrics["latency_ms"] > 0
-        assert trial["epochs"] == 2
+        assert trial["epochs"] == 6
 
     (version,) = client(tmp_path).search_model_versions("name='tiny'")
     assert version.run_id == best["run_id"]
