@@ -197,7 +197,7 @@ def _runs_like(client: Client, name: str) -> Sequence[Run]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     if not experiments or not _NAME.fullmatch(name):
         return ()
-    named = client.search_runs(experiments, f"attributes.run_name = '{name}'")
+    named = _of_name(client, experiments, name)
     # The newest first.
     studies = [run for run in named if run.data.tags.get(Tag.ROLE) == Role.STUDY][:1]
     if named or not _START_OF_ID.fullmatch(name):
@@ -205,10 +205,16 @@ def _runs_like(client: Client, name: str) -> Sequence[Run]:
     return client.search_runs(experiments, f"attributes.run_id LIKE '{name}%'")
 
 
+def _of_name(client: Client, experiments: list[str], name: str) -> list[Run]:
+    """The runs of that name; of an attempt that was lost the later one, which has a number behind the name."""
+    like = client.search_runs(experiments, f"attributes.run_name LIKE '{name}%'")
+    tries = [run for run in like if re.fullmatch(rf"{re.escape(name)}(\.\d+)?", str(run.info.run_name))]
+    lasting = [run for run in tries if run.data.tags.get(Tag.STATE) != State.SUPERSEDED]
+    return [run for run in lasting if run.info.run_name == name] or lasting or tries
+
+
 _RUN_ID, _START_OF_ID = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{4,31}")
-_NAME = re.compile(r"[\w. -]+")
-"""Nothing in it has a meaning of its own in a filter."""
-_SHOWN = 5
+_NAME, _SHOWN = re.compile(r"[\w. -]+"), 5  # nothing of a name has a meaning of its own in a filter
 
 
 def model_run(client: Client, run: Run) -> Run:

@@ -8,7 +8,7 @@ import pytest
 
 from lsml.errors import StorageError
 from lsml.models.export import ModelFile
-from lsml.names import Tag
+from lsml.names import State, Tag
 from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.store import open_client
@@ -36,6 +36,15 @@ def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(s
     for name in (trial, trial[:12], "demo-000", "demo@candidate", "demo/1", "models:/demo@candidate", "models:/demo/1"):
         assert named_run(store, name).info.run_id == trial, name
     assert named_run(store, "demo").info.run_id == study
+
+
+def test_a_lost_attempt_stands_for_the_one_that_went_on(store: Any) -> None:
+    """Two were lost, the third is complete; of a slot whose only attempt was lost it is that one."""
+    for name in ("demo-000", "demo-000.2", "demo-001"):
+        store.create_run("0", run_name=name, tags={Tag.STATE: State.SUPERSEDED})
+    last = store.create_run("0", run_name="demo-000.3", tags={Tag.STATE: State.COMPLETE}).info.run_id
+    assert named_run(store, "demo-000").info.run_id == last
+    assert named_run(store, "demo-001").info.run_name == "demo-001"
 
 
 def test_what_names_no_run_or_two_is_refused(store: Any) -> None:
