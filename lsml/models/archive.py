@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lsml.data.formats.hdf5 import count_weights
 from lsml.errors import DataError, ModelError
 
@@ -58,21 +60,25 @@ _MAX_WINDOW, _MAX_CHANNELS = 64, 1 << 16
 _FIX = "give a model that lsml exported"
 
 
-def read_network(content: bytes, name: str) -> "keras.Model":
-    """The network in the bytes of a `.keras` file, uncompiled; its weights are all finite.
+def read_network(content: bytes, bands: int, name: str) -> "keras.Model":
+    """The network in the bytes of a `.keras` file, uncompiled: `(B, H, W, bands)` to probability `(B, H, W, 1)`.
 
     Args:
         name: what the file is called in an error.
 
     Raises:
-        ModelError: it is no `.keras` file, damaged, too large, or holds something else than lsml's networks do.
+        ModelError: it is no `.keras` file, damaged, too large, holds something else than lsml's networks do, is of
+            another shape, or gives no probabilities of a trial patch.
     """
     config, weights = _unpacked(content, name)
     _check_tree(config, name)
     with tempfile.TemporaryDirectory(prefix="lsml-model-") as folder:
         path = Path(folder) / _WEIGHTS
         path.write_bytes(weights)
-        return _built(config, path, _stored(path, name), name)
+        network = _built(config, path, _stored(path, name), name)
+    _check_shape(network, bands, name)
+    _try_out(network, bands, name)
+    return network
 
 
 def load_weights(network: "keras.Model", path: Path, name: str) -> None:
@@ -236,3 +242,49 @@ def _built(config: dict[str, Any], path: Path, stored: int, name: str) -> "keras
         # Keras would make those of a network that is refused with the next one's.
         set_global_attribute("uninitialized_variables", [])
     return network
+
+
+def _check_shape(model: "keras.Model", bands: int, name: str) -> None:
+    inputs, outputs = model.inputs, model.outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise _refused(name, f"{len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
+    shape, output = tuple(inputs[0].shape), tuple(outputs[0].shape)
+    if shape != (None, None, None, bands):
+        raise _refused(name, f"input {shape}, expected (B, H, W, {bands})")
+    if len(output) != 4 or output[-1] != 1:
+        raise _refused(name, f"output {output}, expected (B, H, W, 1)")
+    for what, tensor in (("input", inputs[0]), ("output", outputs[0])):
+        if tensor.dtype != "float32":
+            raise _refused(name, f"{what} of dtype {tensor.dtype}, expected float32")
+
+
+_TRIAL_SIDE = 64
+"""Pixels, which 2**depth divides whatever the depth."""
+
+
+def _try_out(network: "keras.Model", bands: int, name: str) -> None:
+    """Refuses a network whose weights are not finite, or that gives no probabilities of two patches."""
+    if not all(np.isfinite(weights).all() for weights in network.get_weights()):
+        raise _refused(name, "its weights are not all finite")
+    dark_and_bright = np.zeros((2, _TRIAL_SIDE, _TRIAL_SIDE, bands), np.float32)
+    dark_and_bright[1] = 1
+    try:
+        answer = network.predict_on_batch(dark_and_bright)
+    except Exception as error:  # noqa: BLE001 - a backend raises whatever its operations raise
+        raise _refused(name, f"it fails on a trial patch: {type(error).__name__}") from None
+    check_probabilities(answer, dark_and_bright, name)
+
+
+def check_probabilities(answer: object, images: np.ndarray, name: str) -> np.ndarray:
+    """What a network says of images `(B, H, W, C)`, where that are probabilities float32 `(B, H, W, 1)`.
+
+    Raises:
+        ModelError: they are of another shape or type, not finite, or not in 0..1.
+    """
+    shape = (*images.shape[:3], 1)
+    if not isinstance(answer, np.ndarray) or answer.shape != shape or answer.dtype != np.float32:
+        found = f"{answer.dtype} {answer.shape}" if isinstance(answer, np.ndarray) else type(answer).__name__
+        raise _refused(name, f"of images {images.shape} it gives {found}, expected float32 {shape}")
+    if not (np.isfinite(answer).all() and answer.min() >= 0 and answer.max() <= 1):
+        raise _refused(name, f"it gives {answer.min():.4g} to {answer.max():.4g}, which are no probabilities")
+    return answer

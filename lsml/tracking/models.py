@@ -24,7 +24,8 @@ from mlflow.types import Schema, TensorSpec
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.tiles import tiled
 from lsml.errors import ModelError
-from lsml.models.export import ModelFile, check_probabilities
+from lsml.models.archive import check_probabilities
+from lsml.models.export import ModelFile
 from lsml.names import VERSION, Artifact, Tag
 from lsml.tracking.store import Client, Run, local_folder, storage_errors, tracking_uri
 from lsml.training.device import load_keras
@@ -211,8 +212,11 @@ class RunModel:
             StorageError: MLflow cannot be asked.
         """
         with storage_errors(f"model of run {self._run_id}"):
-            model_id = _model_id(self._client.get_run(self._run_id))
-            return model_id, str(self._client.get_logged_model(model_id).artifact_location)
+            return self._location(self._client.get_run(self._run_id))
+
+    def _location(self, run: Run) -> tuple[str, str]:
+        model_id = _model_id(run)
+        return model_id, str(self._client.get_logged_model(model_id).artifact_location)
 
     def fetch(self, folder: Path, *, unrecorded: bool = False) -> _StoredModel:
         """Downloads the run's model below `folder` and checks it against the record in the run's tags.
@@ -224,9 +228,9 @@ class RunModel:
             ModelError: the run has no model, or its files are not those that were logged.
         """
         name = f"model of run {self._run_id}"
-        model_id, location = self.location()
         with storage_errors(name):
-            record = _Record.of(self._client.get_run(self._run_id))
+            run = self._client.get_run(self._run_id)
+            record, (model_id, location) = _Record.of(run), self._location(run)
             _refuse_links(location, name)
             # Not by `models:/`, which adds a file of its own.
             path = Path(download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=tracking_uri()))

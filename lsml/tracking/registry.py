@@ -13,13 +13,17 @@ from lsml.tracking.models import RunModel
 from lsml.tracking.store import Client, refusals, storage_errors
 
 
-def registered(client: Client, reference: str) -> ModelVersion:
+def registered(client: Client, reference: str) -> ModelVersion | None:
     """The version behind `NAME@ALIAS` or `NAME/VERSION`, with or without MLflow's `models:/` in front.
+
+    None where it is neither: no run has `@` or `/` in its name.
 
     Raises:
         ModelError: its files are not those of the model that its run has.
         StorageError: there is no such model, alias or version.
     """
+    if "@" not in reference and "/" not in reference:
+        return None
     plain = reference.removeprefix("models:/")
     name, at, alias = plain.rpartition("@")
     fix = "lsml ui lists what is registered; lsml promote RUN registers the model of a run"

@@ -176,8 +176,8 @@ def named_run(client: Client, name: str) -> Run:
     """
     if _RUN_ID.fullmatch(name):
         return find_run(client, name)
-    if "@" in name or "/" in name:
-        return find_run(client, str(registered(client, name).run_id))
+    if version := registered(client, name):
+        return find_run(client, str(version.run_id))
     with storage_errors(f"run {name}"):
         found = _runs_like(client, name)
     if len(found) == 1:

@@ -147,8 +147,7 @@ def _lock(name: str) -> AbstractContextManager[None]:
 
 def _find(client: Client, reference: str) -> tuple[Run, Registered]:
     """The run of a model, and the version that may become champion: of a version that was named, itself."""
-    if "@" in reference or "/" in reference:
-        named = registered(client, reference)
+    if named := registered(client, reference):
         return find_run(client, str(named.run_id)), Registered(str(named.name), str(named.version))
     run = model_run(client, named_run(client, reference))
     return run, register_run(client, run)

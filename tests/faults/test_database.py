@@ -1,7 +1,6 @@
 """The study's database is locked, full, or loses the answer to what it has done; and disks that are full."""
 
 import errno
-import hashlib
 import os
 import resource
 import sqlite3
@@ -22,6 +21,7 @@ from lsml.study.database import make_study
 from lsml.tracking.spool import _Spool
 from lsml.tracking.writes import Write
 from lsml.training.outcome import Attempt, Checkpoint, Report, TrialOutcome, TrialTask
+from lsml.workspace import study_folder
 from tests.study.conftest import attempts, counted, runs
 from tests.study.sleeping import sleeping
 from tests.study.test_tune import STORAGE, Listener, run
@@ -198,7 +198,8 @@ def writing(task: TrialTask, report: Report) -> TrialOutcome:
 )
 def test_a_full_disk_of_a_worker_fails_no_trial(folder: Path, patches: Path, function, said: str) -> None:
     """The study stops, its attempt is superseded, and with space the same command runs the slot again."""
-    full = _study_folder(folder) / "full"
+    full = study_folder("s", STORAGE) / "full"
+    full.parent.mkdir(parents=True)
     full.touch()
     with pytest.raises(StorageError, match=said):
         run(patches, function, Listener(), trials=1)
@@ -207,13 +208,6 @@ def test_a_full_disk_of_a_worker_fails_no_trial(folder: Path, patches: Path, fun
     full.unlink()
     run(patches, function, Listener(), trials=1)
     assert [(e["attempt"], e["state"]) for e in attempts("s")] == [(1, "superseded"), (2, "complete")]
-
-
-def _study_folder(folder: Path) -> Path:
-    """The state folder of study `s`, where `tune` will look for it."""
-    place = folder / ".lsml" / "studies" / f"s-{hashlib.sha256(STORAGE.encode()).hexdigest()[:8]}"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
 
 
 def test_a_full_disk_below_what_waits_for_mlflow_says_how_much(folder: Path) -> None:

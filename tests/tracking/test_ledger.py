@@ -4,23 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lsml.names import Tag
 from lsml.tracking.ledger import Ledger
-from lsml.tracking.store import find_run, open_client
+from lsml.tracking.store import find_run
 from tests import warm
 from tests.processes import environment
 
 AT_ONCE = 6
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of an empty store of this test's own."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.chdir(tmp_path)
-    return open_client()
 
 
 def trial_of_a_study(client: Any) -> Any:

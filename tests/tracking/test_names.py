@@ -1,7 +1,6 @@
 """How people name runs, in a real MLflow store."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,17 +10,8 @@ from lsml.models.export import ModelFile
 from lsml.names import State, Tag
 from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel
-from lsml.tracking.store import open_client
 from lsml.tracking.study import named_run
 from tests.bands import SENSOR
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of an empty store of this test's own."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.chdir(tmp_path)
-    return open_client()
 
 
 def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(store: Any) -> None:

@@ -1,0 +1,16 @@
+"""What several files of tests of tracking start from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsml.tracking.store import open_client
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of an empty store of this test's own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    return open_client()
