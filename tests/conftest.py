@@ -13,6 +13,7 @@ from lsml.data.statistics import PERCENTS, BandStatistics
 from tests.bands import LANDSLIDE4SENSE, N_BANDS, SENSOR, SENSOR_NAME
 
 _LONGEST = (
+    "end_to_end/test_backends.py",
     "end_to_end/test_few_patches.py",
     "end_to_end/test_evaluate.py",
     "end_to_end/",

@@ -234,6 +234,7 @@ def test_gradient_steps_lower_the_loss(config: TrainConfig, statistics: BandStat
     pytest.fail(f"{losses}")
 
 
+@pytest.mark.full
 def test_files_load_where_lsml_cannot_be_imported(statistics: BandStatistics, tmp_path: Path) -> None:
     """Every network's file is let in, and without lsml gives the same to 1e-6, finite also of NaN and infinity."""
     bands = _bands(2, 64, 64)

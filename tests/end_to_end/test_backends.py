@@ -31,6 +31,8 @@ LOAD_AND_SCORE = """
 import json, sys
 import glob, h5py, keras, mlflow, numpy as np
 from sklearn.metrics import f1_score
+
+pytestmark = pytest.mark.full
 store, data, *models = sys.argv[1:]
 mlflow.set_tracking_uri(store)
 images, masks = [], []

@@ -16,6 +16,8 @@ from tests.end_to_end.conftest import client, runs
 from tests.pages import Page
 from tests.processes import environment, lsml
 
+pytestmark = pytest.mark.full
+
 EXPERIMENT = """
 name: few
 description: Six patches in folds.

@@ -14,6 +14,7 @@ from tests.processes import Running, lsml
 WITHOUT_CLOCK = ("loss", "val_loss", "val_f1", "val_iou", "val_average_precision", "val_threshold", "learning_rate")
 
 
+@pytest.mark.full
 def test_a_killed_study_of_another_name_ends_with_the_same_numbers(study: Study, tmp_path: Path) -> None:
     """A worker killed in mid trial, then the coordinator, then the same command: equal curves to the last digit."""
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)

@@ -9,6 +9,8 @@ import pytest
 from tests.end_to_end.conftest import EXPERIMENT, client, runs
 from tests.processes import lsml
 
+pytestmark = pytest.mark.full
+
 TUNER = """
   engine: keras-tuner
   tuner: {name: hyperband, max_epochs: 1, hyperband_iterations: 2}

@@ -4,8 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.conftest import EXPERIMENT, runs
 from tests.processes import environment
+
+pytestmark = pytest.mark.full
 
 
 def test_a_training_that_does_not_fit_ends_with_one_line_and_exit_6(dataset: Path, tmp_path: Path) -> None:

@@ -4,8 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests import warm
 from tests.processes import ROOT, environment
+
+pytestmark = pytest.mark.full
 
 
 def code_of(notebook: Path) -> str:

@@ -26,6 +26,7 @@ STEPS = [
 TRIALS = 5
 
 
+@pytest.mark.full
 def test_a_coordinator_killed_at_every_step_changes_nothing(folder: Path, patches: Path) -> None:
     """Killed at each step in turn and started again, a study ends like one that was left in peace."""
     done = run_killed("killed", patches, TRIALS, *STEPS)

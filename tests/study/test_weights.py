@@ -90,6 +90,7 @@ def test_weights_that_the_bands_do_not_suit_end_the_study_before_it_begins(folde
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.full
 def test_a_study_does_not_go_on_with_another_file(folder: Path, patches: Path) -> None:
     """One encoder of two that fits is enough to begin; with other weights in the file the study is refused."""
     _weights(folder / "tiny.weights.h5", seed=1)

@@ -235,6 +235,7 @@ def run_until_killed(path: str) -> None:
     fit(toy_config(), data, Killer(data, epoch=2), checkpoint=Path(path))
 
 
+@pytest.mark.full
 def test_supervised_networks_beside_trees_resume_to_the_last_digit(tmp_path: Path) -> None:
     """All heads train, are in the checkpoint and not in the model; the same trees grow again; metrics are as ever."""
     path = tmp_path / "supervised.checkpoint"
