@@ -60,12 +60,12 @@ test: .venv .venv-jax ## the tests; ARGS goes to pytest
 test-all: .venv .venv-jax ## what `make test` leaves out: networks in every combination and under JAX, the longest others
 	$(PYTEST) -m full $(ARGS)
 
-# What packs and changes patches, trains on them, scores them and keeps the models.
-SENSOR_TESTS = $(addprefix tests/,audit/test_splits.py evaluation training workflows study/test_trial.py) \
-	$(addprefix tests/data/test_,augmentation.py pack.py statistics.py) \
+# What reads and changes patches, trains on them, scores them and keeps the models.
+SENSOR_TESTS = $(addprefix tests/,audit/test_splits.py cli/test_inputs.py cli/test_surroundings.py contracts data evaluation \
+	models training workflows study/test_trial.py test_api.py) \
 	$(addprefix tests/end_to_end/test_,evaluate.py predict.py promote.py report.py study.py)
 
-test-sensors: .venv .venv-jax ## tests of packs, training, scores and studies, on five bands of 96 x 96 pixels
+test-sensors: .venv .venv-jax ## tests of data, networks, training, scores and studies, on five bands of 96 x 96 pixels
 	LSML_TEST_SENSOR=five $(PYTEST) -m "not full" $(SENSOR_TESTS) $(ARGS)
 
 lint: .venv ## style, formatting and types

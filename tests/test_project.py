@@ -212,6 +212,8 @@ def test_make_refuses_a_python_that_does_not_fit(target: str, tmp_path: Path) ->
 
 LANDSLIDE4SENSE = {
     "config/test_recipe.py": "the public notebooks' six inputs are of its bands",
+    "data/test_checks.py": "the scale and datasets of its published files are known",
+    "data/test_quality.py": "values in other units and orders are of its bands",
     "data/test_synthetic.py": "synthetic patches have its published format",
     "end_to_end/test_evaluate.py": "a script without lsml reads its HDF5 files",
     "end_to_end/test_predict.py": "predictions of its HDF5 files are HDF5 files",
@@ -225,7 +227,7 @@ LANDSLIDE4SENSE = {
 
 def test_few_tests_hold_of_one_sensor_alone() -> None:
     """Those that are listed here, each with one reason; `make test-sensors` runs the others with another sensor."""
-    mark = re.compile(r'^(?:@|pytestmark = )pytest\.mark\.landslide4sense\("(.*)"\)$', re.MULTILINE)
+    mark = re.compile(r'^(?:@|\w+ = )pytest\.mark\.landslide4sense\("(.*)"\)$', re.MULTILINE)
     found = {
         (path.relative_to(ROOT / "tests").as_posix(), reason)
         for path in (ROOT / "tests").rglob("*.py")

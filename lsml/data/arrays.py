@@ -6,10 +6,12 @@ Of such a file the path `train_images.npy/00012` is the patch of that number, fr
 import contextlib
 import io
 import itertools
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -55,6 +57,11 @@ def mapped(path: Path) -> np.ndarray:
     with _understood(path):
         if beginning(file) != _MAGIC:
             raise DataError(f"file {file}", "not an array as numpy.save writes it", _REPLACE)
+        with file.open("rb") as stream:
+            dtype, shape = _header(stream)
+            have, declared = file.stat().st_size, stream.tell() + dtype.itemsize * math.prod(shape)
+        if have < declared:
+            raise DataError(f"file {file}", f"truncated: {have} of {declared} bytes", _REPLACE)
         array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
         return array if file == path else array[int(path.name)]
 
@@ -91,15 +98,18 @@ def arrays_in(path: Path) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """
     with _opened(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(NUMPY)]
-        return {name[: -len(NUMPY[0])]: _header(archive, name) for name in itertools.islice(names, _MOST_ARRAYS)}
+        found = {}
+        for name in itertools.islice(names, _MOST_ARRAYS):
+            with archive.open(name) as file:
+                found[name[: -len(NUMPY[0])]] = _header(io.BytesIO(file.read(_LONGEST_HEADER)))
+        return found
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[np.dtype, tuple[int, ...]]:
-    with archive.open(name) as file:
-        beginning = io.BytesIO(file.read(_LONGEST_HEADER))
-    version = np.lib.format.read_magic(beginning)
+def _header(stream: IO[bytes]) -> tuple[np.dtype, tuple[int, ...]]:
+    """Type and shape that an array's header declares; the stream is then where its values begin."""
+    version = np.lib.format.read_magic(stream)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, _, dtype = read(beginning)
+    shape, _, dtype = read(stream)
     return dtype, shape
 
 

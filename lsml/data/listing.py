@@ -266,7 +266,7 @@ def _list_files(layout: Layout, folder: Path, kind: str, faults: list[Finding]) 
     for path, stem in stems.items():
         name = below(layout.root, path)
         if strict and stem.kind not in ("", kind):
-            text = f"unexpected name; files here are named {kind}_<number>.h5: move it out of the dataset"
+            text = f"unexpected name; files here are named {kind}_<number>{path.suffix}: move it out of the dataset"
             faults.append(Finding("warning", "unexpected name", (name,), text))
         elif (other := files.setdefault(stem.key, path)) != path:
             text = f"{other.name} and {path.name} have the same number; remove one of them"

@@ -138,7 +138,7 @@ def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
         folders = [place.path for place in layout.search(layout.root) if place.kind == "image"]
     if len(folders) != 1:
         named = " and ".join(below(layout.root, path) for path in folders)
-        why = "holds no image_<number>.h5" + (f", but {named} do" if named else "")
+        why = "holds no images" + (f", but {named} do" if named else "")
         raise DataError(f"folder {layout.root}", why, "give the folder of the images, such as DIR/TestData/img")
     listing = Listing(layout, None)
     images = listing.images(folders[0])
@@ -219,7 +219,7 @@ def _lack(layout: Layout, split: str, listed: Mapping[str, SplitFiles]) -> Findi
         return None
     where = (below(layout.root, images),)
     if images.is_dir():
-        return Finding("error", "empty split", where, f"the {split} folder holds no image_<number>.h5; fill it")
+        return Finding("error", "empty split", where, f"the {split} folder holds no images; fill it")
     unused = f" (not used: {some(layout.unused)})" if layout.unused else ""
     text = f"there is no {split} split{unused}; {_INSTEAD.get(split, layout.expected)}"
     return Finding("error" if split == "train" else "warning", f"no {split} split", where, text)

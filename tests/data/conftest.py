@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.bands import CONSTANTS, PATCH_SHAPE, SLOPE
+from tests.patches import describe_patches
 
 WritePatch = Callable[..., None]
 
@@ -22,9 +23,9 @@ def integers_of(number: int) -> np.ndarray:
 
 
 def mask_of(number: int) -> np.ndarray:
-    """A mask whose first `number` rows (modulo 128) are landslide."""
+    """A mask whose first `number` rows (modulo those there are) are landslide."""
     mask = np.zeros(PATCH_SHAPE[:2], np.uint8)
-    mask[: number % 128] = 1
+    mask[: number % PATCH_SHAPE[0]] = 1
     return mask
 
 
@@ -40,6 +41,8 @@ def _write_patch(
     stored = integers_of(number) / np.array(CONSTANTS) if image is None else image
     _write(images / f"image_{number}.h5", "img", stored)
     _write(masks / f"mask_{number}.h5", "mask", mask_of(number) if mask is None else mask)
+    shared = (folder for folder in images.parents if folder in masks.parents)
+    describe_patches(next(folder for folder in shared if not folder.name.endswith("Data")))
 
 
 @pytest.fixture

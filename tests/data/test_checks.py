@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lsml.data.checks import CheckResult, check
-from lsml.data.formats import read_image
+from lsml.data.formats import read_image, read_mask
 from lsml.data.holdout import SYNTHETIC, training_splits
 from lsml.data.layout import LAYOUTS
 from lsml.data.listing import SPLITS, Finding
@@ -19,13 +19,14 @@ from lsml.data.scan import Scan
 from lsml.data.sealed import test_split as sealed_split
 from lsml.data.splits import TrainingData
 from lsml.errors import DataError
-from tests.bands import CONSTANTS, PATCH_SHAPE, SENSOR, SLOPE
-from tests.patches import make_patches
+from tests.bands import BANDS, CONSTANTS, PATCH_SHAPE, PATCH_SIZE, RED, SENSOR, SLOPE
+from tests.patches import SUFFIX, make_patches, write_array
 from tests.processes import ROOT, lsml
 from tests.test_architecture import imported_names, module_of, modules
 
 REAL = os.environ.get("LSML_REAL_DATA")
 BAND = np.array(CONSTANTS)
+NOT_A_FILE = "not an HDF5 file ({} bytes)" if SUFFIX == ".h5" else "not an array as numpy.save writes it"
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,7 @@ def change(path: Path, edit: Callable[[np.ndarray], object]) -> None:
     """Edits the stored values of an image in place."""
     stored = read_image(path, SENSOR)
     edit(stored)
-    write(path, "img", stored)
-
-
-def write(path: Path, name: str, array: np.ndarray) -> None:
-    with h5py.File(path, "w") as file:
-        file[name] = array
+    write_array(path, stored)
 
 
 def only(found: CheckResult) -> Finding:
@@ -71,9 +67,8 @@ def test_a_sound_dataset_has_no_finding(sound: Path) -> None:
         ("validation", 2, 2, 2),
         ("test", 2, 2, 2),
     ]
-    with h5py.File(sound / "TestData/mask/mask_1.h5") as one, h5py.File(sound / "TestData/mask/mask_2.h5") as two:
-        share = (one["mask"][()].mean() + two["mask"][()].mean()) / 2
-    assert found.splits[2].landslide_share == pytest.approx(share)
+    masks = [read_mask(sound / f"TestData/mask/mask_{number}{SUFFIX}", SENSOR) for number in (1, 2)]
+    assert found.splits[2].landslide_share == pytest.approx(np.mean(masks))
 
 
 @pytest.mark.skipif(not REAL, reason="LSML_REAL_DATA is not set")
@@ -83,23 +78,25 @@ def test_real_patches_have_no_finding() -> None:
 
 
 def remove_a_mask(data: Path) -> None:
-    (data / "TrainData/mask/mask_2.h5").unlink()
+    (data / f"TrainData/mask/mask_2{SUFFIX}").unlink()
 
 
 def remove_an_image(data: Path) -> None:
-    (data / "TestData/img/image_2.h5").unlink()
+    (data / f"TestData/img/image_2{SUFFIX}").unlink()
 
 
 def text_file(data: Path) -> None:
-    (data / "TrainData/img/image_3.h5").write_text("not an image")
+    (data / f"TrainData/img/image_3{SUFFIX}").write_text("not an image")
 
 
 def truncate(data: Path) -> None:
-    os.truncate(data / "TestData/img/image_1.h5", 1_000_000)
+    os.truncate(data / f"TestData/img/image_1{SUFFIX}", 100_000)
 
 
 def wrong_shape(data: Path) -> None:
-    write(data / "ValidData/img/image_1.h5", "img", read_image(data / "ValidData/img/image_1.h5", SENSOR)[:64, :64])
+    write_array(
+        data / f"ValidData/img/image_1{SUFFIX}", read_image(data / f"ValidData/img/image_1{SUFFIX}", SENSOR)[:64, :64]
+    )
 
 
 def holes(data: Path) -> None:
@@ -107,25 +104,25 @@ def holes(data: Path) -> None:
         stored[0, :5, SLOPE] = np.nan
         stored[1, 0, 0] = np.inf
 
-    change(data / "TrainData/img/image_1.h5", edit)
+    change(data / f"TrainData/img/image_1{SUFFIX}", edit)
 
 
 def constant_band(data: Path) -> None:
-    change(data / "TrainData/img/image_4.h5", lambda stored: stored[..., SLOPE].fill(0))
+    change(data / f"TrainData/img/image_4{SUFFIX}", lambda stored: stored[..., SLOPE].fill(0))
 
 
 def mask_of_classes(data: Path) -> None:
     classes = np.zeros(PATCH_SHAPE[:2], np.uint8)
-    classes[5, 5:7] = 1, 2
-    write(data / "ValidData/mask/mask_2.h5", "mask", classes)
+    classes[:40], classes[40:50] = 1, 2
+    write_array(data / f"ValidData/mask/mask_1{SUFFIX}", classes)
 
 
 def leak(data: Path) -> None:
-    shutil.copy(data / "TestData/img/image_2.h5", data / "TrainData/img/image_3.h5")
+    shutil.copy(data / f"TestData/img/image_2{SUFFIX}", data / f"TrainData/img/image_3{SUFFIX}")
 
 
 def raw_scale(data: Path) -> None:
-    change(data / "ValidData/img/image_2.h5", lambda stored: np.multiply(stored, BAND, out=stored))
+    change(data / f"ValidData/img/image_2{SUFFIX}", lambda stored: np.multiply(stored, BAND, out=stored))
 
 
 def empty_split(data: Path) -> None:
@@ -135,17 +132,17 @@ def empty_split(data: Path) -> None:
 
 
 def repeat(data: Path) -> None:
-    shutil.copy(data / "TrainData/img/image_1.h5", data / "TrainData/img/image_2.h5")
+    shutil.copy(data / f"TrainData/img/image_1{SUFFIX}", data / f"TrainData/img/image_2{SUFFIX}")
 
 
 def broken_link(data: Path) -> None:
-    (data / "TrainData/img/image_1.h5").unlink()
-    (data / "TrainData/img/image_1.h5").symlink_to("gone.h5")
+    (data / f"TrainData/img/image_1{SUFFIX}").unlink()
+    (data / f"TrainData/img/image_1{SUFFIX}").symlink_to(f"gone{SUFFIX}")
 
 
 def mask_by_hard_link(data: Path) -> None:
-    (data / "ValidData/mask/mask_1.h5").unlink()
-    os.link(data / "TrainData/mask/mask_4.h5", data / "ValidData/mask/mask_1.h5")
+    (data / f"ValidData/mask/mask_1{SUFFIX}").unlink()
+    os.link(data / f"TrainData/mask/mask_4{SUFFIX}", data / f"ValidData/mask/mask_1{SUFFIX}")
 
 
 def stray_folders(data: Path) -> None:
@@ -154,15 +151,15 @@ def stray_folders(data: Path) -> None:
 
 
 def odd_name(data: Path) -> None:
-    (data / "TrainData/mask/image_9.h5").write_bytes(b"stray")
+    (data / f"TrainData/mask/image_9{SUFFIX}").write_bytes(b"stray")
 
 
 def standardised(data: Path) -> None:
-    change(data / "TestData/img/image_1.h5", lambda stored: np.subtract(stored, 1, out=stored))
+    change(data / f"TestData/img/image_1{SUFFIX}", lambda stored: np.subtract(stored, 1, out=stored))
 
 
 def off_the_grid(data: Path) -> None:
-    change(data / "TestData/img/image_1.h5", lambda stored: np.multiply(stored, 1.01, out=stored))
+    change(data / f"TestData/img/image_1{SUFFIX}", lambda stored: np.multiply(stored, 1.01, out=stored))
 
 
 def no_test_masks(data: Path) -> None:
@@ -171,47 +168,78 @@ def no_test_masks(data: Path) -> None:
 
 def no_landslides(data: Path) -> None:
     for number in (1, 2):
-        write(data / f"ValidData/mask/mask_{number}.h5", "mask", np.zeros(PATCH_SHAPE[:2], np.uint8))
+        write_array(data / f"ValidData/mask/mask_{number}{SUFFIX}", np.zeros(PATCH_SHAPE[:2], np.uint8))
 
 
 FAULTS = [
-    (remove_a_mask, "error", "image without mask", ["TrainData/img/image_2.h5"], "no TrainData/mask/mask_2.h5"),
-    (remove_an_image, "error", "mask without image", ["TestData/mask/mask_2.h5"], "no TestData/img/image_2.h5"),
-    (text_file, "error", "unusable image", ["TrainData/img/image_3.h5"], "not an HDF5 file (12 bytes)"),
-    (truncate, "error", "unusable image", ["TestData/img/image_1.h5"], "truncated: 1000000 of "),
-    (wrong_shape, "error", "size", ["ValidData/img/image_1.h5"], "64 x 64 pixels, where most have 128 x 128"),
-    (holes, "warning", "not finite", ["TrainData/img/image_1.h5"], "1 in B1 coastal 443 nm, 5 in slope"),
-    (constant_band, "warning", "constant band", ["TrainData/img/image_4.h5"], "slope: one value"),
-    (mask_of_classes, "error", "unusable mask", ["ValidData/mask/mask_2.h5"], "values {0, 1, 2}"),
+    (
+        remove_a_mask,
+        "error",
+        "image without mask",
+        [f"TrainData/img/image_2{SUFFIX}"],
+        f"no TrainData/mask/mask_2{SUFFIX}",
+    ),
+    (
+        remove_an_image,
+        "error",
+        "mask without image",
+        [f"TestData/mask/mask_2{SUFFIX}"],
+        f"no TestData/img/image_2{SUFFIX}",
+    ),
+    (text_file, "error", "unusable image", [f"TrainData/img/image_3{SUFFIX}"], NOT_A_FILE.format(12)),
+    (truncate, "error", "unusable image", [f"TestData/img/image_1{SUFFIX}"], "truncated: 100000 of "),
+    (
+        wrong_shape,
+        "error",
+        "size",
+        [f"ValidData/img/image_1{SUFFIX}"],
+        f"64 x 64 pixels, where most have {PATCH_SIZE} x {PATCH_SIZE}",
+    ),
+    (holes, "warning", "not finite", [f"TrainData/img/image_1{SUFFIX}"], f"1 in {BANDS[0].name}, 5 in slope"),
+    (constant_band, "warning", "constant band", [f"TrainData/img/image_4{SUFFIX}"], "slope: one value"),
+    (mask_of_classes, "error", "unusable mask", [f"ValidData/mask/mask_1{SUFFIX}"], "values {0, 1, 2}"),
     (
         leak,
         "error",
         "leakage",
-        ["TrainData/img/image_3.h5", "TestData/img/image_2.h5"],
-        "TestData/img/image_2.h5 equals TrainData/img/image_3.h5: leakage between train and test",
+        [f"TrainData/img/image_3{SUFFIX}", f"TestData/img/image_2{SUFFIX}"],
+        f"TestData/img/image_2{SUFFIX} equals TrainData/img/image_3{SUFFIX}: leakage between train and test",
     ),
-    (raw_scale, "error", "scale", ["ValidData/img/image_2.h5"], "looks like raw reflectance"),
-    (empty_split, "error", "empty split", ["ValidData/img"], "the validation folder holds no image_<number>.h5"),
-    (repeat, "warning", "duplicate", ["TrainData/img/image_1.h5", "TrainData/img/image_2.h5"], "equals"),
-    (broken_link, "error", "link", ["TrainData/img/image_1.h5"], "is a link to gone.h5: No such file or directory;"),
+    (raw_scale, "error", "scale", [f"ValidData/img/image_2{SUFFIX}"], "looks like raw reflectance"),
+    (empty_split, "error", "empty split", ["ValidData/img"], "the validation folder holds no images; fill it"),
+    (repeat, "warning", "duplicate", [f"TrainData/img/image_1{SUFFIX}", f"TrainData/img/image_2{SUFFIX}"], "equals"),
+    (
+        broken_link,
+        "error",
+        "link",
+        [f"TrainData/img/image_1{SUFFIX}"],
+        f"is a link to gone{SUFFIX}: No such file or directory;",
+    ),
     (
         mask_by_hard_link,
         "error",
         "file used twice",
-        ["ValidData/mask/mask_1.h5", "TrainData/mask/mask_4.h5"],
-        "is the same file as TrainData/mask/mask_4.h5, so mask of train and mask of validation at once: leakage",
+        [f"ValidData/mask/mask_1{SUFFIX}", f"TrainData/mask/mask_4{SUFFIX}"],
+        f"is the same file as TrainData/mask/mask_4{SUFFIX}, so mask of train and mask of validation at once: leakage",
     ),
     (stray_folders, "warning", "not used", ["holdout", "TrainData/img/old.tif"], "belongs to no split"),
-    (odd_name, "warning", "unexpected name", ["TrainData/mask/image_9.h5"], "named mask_<number>.h5"),
-    (standardised, "error", "scale", ["TestData/img/image_1.h5"], "values below 0: looks standardised"),
-    (off_the_grid, "warning", "off the grid", ["TestData/img/image_1.h5"], "packed as float32"),
+    (odd_name, "warning", "unexpected name", [f"TrainData/mask/image_9{SUFFIX}"], f"named mask_<number>{SUFFIX}"),
+    (standardised, "error", "scale", [f"TestData/img/image_1{SUFFIX}"], "values below 0: looks standardised"),
+    (off_the_grid, "warning", "off the grid", [f"TestData/img/image_1{SUFFIX}"], "packed as float32"),
     (no_test_masks, "warning", "no masks", ["TestData/mask"], "lsml evaluate needs one with masks"),
     (no_landslides, "error", "one class", ["ValidData/mask"], "not one landslide pixel: nothing to learn from"),
 ]
 
+OF_INTEGERS = (raw_scale, standardised, off_the_grid)
+PUBLISHED = pytest.mark.landslide4sense("the scale and datasets of its published files are known")
+
 
 @pytest.mark.parametrize(
-    ("plant", "severity", "kind", "files", "says"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS]
+    ("plant", "severity", "kind", "files", "says"),
+    [
+        pytest.param(*fault, marks=PUBLISHED if fault[0] in OF_INTEGERS else (), id=fault[0].__name__)
+        for fault in FAULTS
+    ],
 )
 def test_a_planted_fault_is_found_with_its_file(
     data: Path, plant: Callable[[Path], None], severity: str, kind: str, files: list[str], says: str
@@ -229,12 +257,12 @@ def test_all_faults_of_a_folder_are_reported_at_once(data: Path) -> None:
         plant(data)
     found = check(data)
     assert {file for finding in found.findings for file in finding.files} == {
-        "TrainData/img/image_2.h5",
-        "TrainData/img/image_3.h5",
-        "TrainData/img/image_4.h5",
-        "ValidData/mask/mask_2.h5",
-        "TestData/mask/mask_2.h5",
-        "TestData/img/image_1.h5",
+        f"TrainData/img/image_2{SUFFIX}",
+        f"TrainData/img/image_3{SUFFIX}",
+        f"TrainData/img/image_4{SUFFIX}",
+        f"ValidData/mask/mask_1{SUFFIX}",
+        f"TestData/mask/mask_2{SUFFIX}",
+        f"TestData/img/image_1{SUFFIX}",
     }
     assert found.errors == 5
     assert [finding.severity for finding in found.findings] == ["error"] * 5 + ["warning"]
@@ -243,10 +271,10 @@ def test_all_faults_of_a_folder_are_reported_at_once(data: Path) -> None:
 def test_a_band_that_is_constant_in_a_whole_split_is_one_finding(data: Path) -> None:
     """One value in all patches of train tells nothing, and spoils nothing; the finding names them all, once."""
     for number in range(1, 5):
-        change(data / f"TrainData/img/image_{number}.h5", lambda stored: stored[..., 9].fill(0))
+        change(data / f"TrainData/img/image_{number}{SUFFIX}", lambda stored: stored[..., RED].fill(0))
     finding = only(check(data))
     assert (finding.severity, finding.kind, len(finding.files)) == ("warning", "constant band", 4)
-    assert finding.text.startswith("B10 cirrus 1375 nm: one value everywhere;")
+    assert finding.text.startswith(f"{BANDS[RED].name}: one value everywhere;")
 
 
 def test_damaged_values_of_any_size_are_survived(data: Path, tmp_path: Path) -> None:
@@ -255,7 +283,7 @@ def test_damaged_values_of_any_size_are_survived(data: Path, tmp_path: Path) -> 
     def edit(stored: np.ndarray) -> None:
         stored[..., 0], stored[..., 1], stored[..., 2] = np.nan, np.inf, 1.7e308
 
-    change(data / "TrainData/img/image_1.h5", edit)
+    change(data / f"TrainData/img/image_1{SUFFIX}", edit)
     kinds = {finding.kind for finding in check(data).findings}
     assert {"no values", "range"} <= kinds
     done = lsml(tmp_path, "data", "check", "data")
@@ -266,12 +294,12 @@ def test_damaged_values_of_any_size_are_survived(data: Path, tmp_path: Path) -> 
 
 def test_a_name_with_a_line_break_stays_on_one_line(data: Path) -> None:
     """Whatever a file is called, its findings are printable lines."""
-    (data / "TrainData/img/image\n\x1b[31m1.h5").write_bytes(b"")
+    (data / f"TrainData/img/image\n\x1b[31m1{SUFFIX}").write_bytes(b"")
     findings = check(data).findings
-    assert [finding.files for finding in findings] == [("TrainData/img/image??[31m1.h5",)] * 2
+    assert [finding.files for finding in findings] == [(f"TrainData/img/image??[31m1{SUFFIX}",)] * 2
     assert [finding.text.partition(";")[0] for finding in findings] == [
-        "no TrainData/mask/mask_image??[31m1.h5",
-        "not an HDF5 file (0 bytes)",
+        f"no TrainData/mask/mask_image??[31m1{SUFFIX}",
+        NOT_A_FILE.format(0),
     ]
 
 
@@ -348,16 +376,17 @@ def test_check_prints_every_finding_and_leaves_with_3(data: Path, tmp_path: Path
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith(("error: ", "warning: "))] == [
-        "error: image without mask: TrainData/img/image_2.h5: no TrainData/mask/mask_2.h5; add it, or remove this file",
-        "error: unusable image: TrainData/img/image_3.h5: not an HDF5 file (12 bytes); "
-        "replace the file by an intact copy",
-        "warning: constant band: TrainData/img/image_4.h5: slope: one value all over the patch; "
+        f"error: image without mask: TrainData/img/image_2{SUFFIX}: no TrainData/mask/mask_2{SUFFIX}; "
+        "add it, or remove this file",
+        f"error: unusable image: TrainData/img/image_3{SUFFIX}: {NOT_A_FILE.format(12)}; replace it by an intact copy",
+        f"warning: constant band: TrainData/img/image_4{SUFFIX}: slope: one value all over the patch; "
         "a gap in the source, or flat ground?",
     ]
     assert lines[-1] == "errors: 2, warnings: 1; drawn in found.png"
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
 
 
+@PUBLISHED
 def test_what_was_taken_otherwise_is_said_once(data: Path, tmp_path: Path) -> None:
     """Folders, links, names of files, datasets, axes and values: a line each for the whole dataset, not one a file.
 
@@ -373,11 +402,8 @@ def test_what_was_taken_otherwise_is_said_once(data: Path, tmp_path: Path) -> No
                 ((key, array),) = ((key, dataset[()]) for key, dataset in file.items())
             path.unlink()
             image = key == "img"
-            write(
-                path.with_name(f"a{path.stem[-1]}.hdf5"),
-                "image" if image else "mask",
-                np.moveaxis(array, -1, 0) if image else 255 * array,
-            )
+            with h5py.File(path.with_name(f"a{path.stem[-1]}.hdf5"), "w") as file:
+                file["image" if image else "mask"] = np.moveaxis(array, -1, 0) if image else 255 * array
     (outer / "unpacked/test").rename(tmp_path / "scratch")
     (outer / "unpacked/test").symlink_to(tmp_path / "scratch")
     done = lsml(tmp_path, "data", "check", "outer")
@@ -428,7 +454,7 @@ def test_pack_packs_train_and_validation_and_verifies(data: Path, tmp_path: Path
     assert (train["split"], train["patches"], train["nonfinite"]) == (
         "train",
         4,
-        {"B1 coastal 443 nm": 1, "slope": 5},
+        {BANDS[0].name: 1, "slope": 5},
     )
     assert (validation["split"], validation["patches"], validation["nonfinite"]) == ("validation", 2, {})
     assert {path.name.partition("-")[0] for path in (tmp_path / "packs").iterdir() if path.is_dir()} == {

@@ -14,7 +14,7 @@ import pytest
 
 from lsml.data.formats import read_image, read_mask
 from lsml.errors import DataError
-from tests.bands import PATCH_SHAPE, SENSOR
+from tests.bands import N_BANDS, PATCH_SHAPE, PATCH_SIZE, SENSOR
 
 CANARY = b"canary-4711" * 200_000
 
@@ -89,10 +89,10 @@ def test_image_of_any_plain_number_type_becomes_float64(tmp_path: Path, dtype: s
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool, np.float64])
 def test_mask_becomes_uint8(tmp_path: Path, dtype: type) -> None:
     """0 and 1 mean the same in every number type."""
-    mask = np.eye(128).astype(dtype)
+    mask = np.eye(PATCH_SIZE).astype(dtype)
     read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), SENSOR)
     assert read.dtype == np.uint8
-    np.testing.assert_array_equal(read, np.eye(128))
+    np.testing.assert_array_equal(read, np.eye(PATCH_SIZE))
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_mask_becomes_uint8(tmp_path: Path, dtype: type) -> None:
 )
 def test_mask_of_one_value_beside_0_is_that_of_landslide(tmp_path: Path, value: int, dtype: str, note: str) -> None:
     """Whatever the value: pictures have 255. What is not the published 1 is told."""
-    mask = np.eye(128).astype(dtype) * np.dtype(dtype).type(value)
+    mask = np.eye(PATCH_SIZE).astype(dtype) * np.dtype(dtype).type(value)
     notes: set[str] = set()
     read = read_mask(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), SENSOR, notes=notes)
     assert read.dtype == np.uint8
-    np.testing.assert_array_equal(read, np.eye(128))
+    np.testing.assert_array_equal(read, np.eye(PATCH_SIZE))
     assert notes == ({note} if note else set())
     full = saved(tmp_path / "mask_2.h5", lambda file: file.update(mask=np.full_like(mask, value)))
     assert read_mask(full, SENSOR).mean() == 1
@@ -136,11 +136,11 @@ def test_of_several_datasets_the_one_is_read_that_a_name_tells(tmp_path: Path) -
     """Image and mask in one file, beside a table of its own; the published name goes before others."""
 
     def fill(file: h5py.File) -> None:
-        file.update(image=np.ones(PATCH_SHAPE), label=np.eye(128), transform=np.arange(6.0))
+        file.update(image=np.ones(PATCH_SHAPE), label=np.eye(PATCH_SIZE), transform=np.arange(6.0))
 
     path = saved(tmp_path / "image_1.h5", fill)
     assert read_image(path, SENSOR).sum() == math.prod(PATCH_SHAPE)
-    assert read_mask(path, SENSOR).sum() == 128
+    assert read_mask(path, SENSOR).sum() == PATCH_SIZE
     with h5py.File(path, "r+") as file:
         file["img"] = np.zeros(PATCH_SHAPE)
     assert read_image(path, SENSOR).sum() == 0
@@ -176,9 +176,13 @@ def test_a_group_of_very_many_entries_is_looked_at_in_part(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("axes", "shape", "notes"),
     [
-        ((2, 0, 1), (14, 128, 128), {"channels first"}),
-        ((0, 1, 2), (1, 128, 128, 14), {"img of shape (1, 128, 128, 14)"}),
-        ((2, 0, 1), (1, 14, 128, 128), {"channels first", "img of shape (1, 14, 128, 128)"}),
+        ((2, 0, 1), (N_BANDS, PATCH_SIZE, PATCH_SIZE), {"channels first"}),
+        ((0, 1, 2), (1, PATCH_SIZE, PATCH_SIZE, N_BANDS), {f"img of shape (1, {PATCH_SIZE}, {PATCH_SIZE}, {N_BANDS})"}),
+        (
+            (2, 0, 1),
+            (1, N_BANDS, PATCH_SIZE, PATCH_SIZE),
+            {"channels first", f"img of shape (1, {N_BANDS}, {PATCH_SIZE}, {PATCH_SIZE})"},
+        ),
     ],
 )
 def test_image_in_another_order_of_axes_is_turned(
@@ -195,10 +199,12 @@ def test_image_in_another_order_of_axes_is_turned(
     assert told == notes
 
 
-@pytest.mark.parametrize("shape", [(128, 128, 1), (1, 128, 128), (1, 128, 128, 1)])
+@pytest.mark.parametrize(
+    "shape", [(PATCH_SIZE, PATCH_SIZE, 1), (1, PATCH_SIZE, PATCH_SIZE), (1, PATCH_SIZE, PATCH_SIZE, 1)]
+)
 def test_axes_of_length_1_of_a_mask_do_not_count(tmp_path: Path, shape: tuple[int, ...]) -> None:
     """A mask with a channel of its own, or a batch of one."""
-    mask = np.triu(np.ones((128, 128), np.uint8))
+    mask = np.triu(np.ones((PATCH_SIZE, PATCH_SIZE), np.uint8))
     notes: set[str] = set()
     read = read_mask(
         saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask.reshape(shape))), SENSOR, notes=notes
@@ -213,7 +219,7 @@ def test_axes_of_length_1_of_a_mask_do_not_count(tmp_path: Path, shape: tuple[in
         {"compression": "gzip", "shuffle": True, "fletcher32": True},
         {"compression": "lzf", "shuffle": True},
         {"compression": "gzip", "chunks": (50, 50, 5)},
-        {"chunks": (64, 64, 14), "fletcher32": True},
+        {"chunks": (64, 64, N_BANDS), "fletcher32": True},
     ],
 )
 def test_allowed_filters_are_read(tmp_path: Path, options: dict) -> None:
@@ -292,9 +298,18 @@ def test_group_and_named_type_are_no_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (np.ones((128, 128, 13)), "'img' has shape (128, 128, 13), expected (H, W, 14) numeric"),
-        (np.ones((128, 14, 128)), "'img' has shape (128, 14, 128), expected"),
-        (np.ones((2, 128, 128, 14), np.float32), "'img' has shape (2, 128, 128, 14), expected"),
+        (
+            np.ones((PATCH_SIZE, PATCH_SIZE, 13)),
+            f"'img' has shape ({PATCH_SIZE}, {PATCH_SIZE}, 13), expected (H, W, {N_BANDS}) numeric",
+        ),
+        (
+            np.ones((PATCH_SIZE, N_BANDS, PATCH_SIZE)),
+            f"'img' has shape ({PATCH_SIZE}, {N_BANDS}, {PATCH_SIZE}), expected",
+        ),
+        (
+            np.ones((2, PATCH_SIZE, PATCH_SIZE, N_BANDS), np.float32),
+            f"'img' has shape (2, {PATCH_SIZE}, {PATCH_SIZE}, {N_BANDS}), expected",
+        ),
         (np.float64(1), "'img' has shape (), expected"),
         (h5py.Empty("f8"), "'img' has shape null, expected"),
         (np.ones(PATCH_SHAPE, np.complex64), "'img' has dtype complex64, expected"),
@@ -354,7 +369,7 @@ def test_chunk_that_unpacks_to_more_than_it_declares_is_refused(tmp_path: Path, 
         ).id.write_direct_chunk((0, 0, 0), bomb),
     )
     assert path.stat().st_size < 400_000
-    assert "unpacks to more than 1,835,008 bytes" in refusal(path)
+    assert f"unpacks to more than {8 * math.prod(PATCH_SHAPE):,} bytes" in refusal(path)
 
 
 def test_dataset_that_was_never_written_is_refused(tmp_path: Path) -> None:
@@ -386,8 +401,8 @@ def virtual_dataset(file: h5py.File, canary: Path) -> None:
 
 
 def growing_virtual_dataset(file: h5py.File, canary: Path) -> None:
-    layout = h5py.VirtualLayout(PATCH_SHAPE, "f8", maxshape=(None, 128, 14))
-    source = h5py.VirtualSource(str(canary), "img", PATCH_SHAPE, maxshape=(None, 128, 14))
+    layout = h5py.VirtualLayout(PATCH_SHAPE, "f8", maxshape=(None, PATCH_SIZE, N_BANDS))
+    source = h5py.VirtualSource(str(canary), "img", PATCH_SHAPE, maxshape=(None, PATCH_SIZE, N_BANDS))
     layout[0 : h5py.h5s.UNLIMITED, :, :] = source[0 : h5py.h5s.UNLIMITED, :, :]
     file.create_virtual_dataset("img", layout)
 
@@ -413,7 +428,7 @@ def test_files_of_the_host_are_never_opened(
     """Rows 13 to 16: the target is a readable HDF5 file with `img` in it where that makes the attack work."""
     if fill is not external_storage:
         with h5py.File(canary, "w") as file:
-            file.create_dataset("img", data=np.ones(PATCH_SHAPE), maxshape=(None, 128, 14), chunks=True)
+            file.create_dataset("img", data=np.ones(PATCH_SHAPE), maxshape=(None, PATCH_SIZE, N_BANDS), chunks=True)
     path = saved(tmp_path / "image_1.h5", lambda file: fill(file, canary))
     watch = Watch(canary)
     assert words in refusal(path)
@@ -442,7 +457,7 @@ def test_unlisted_and_doubled_filters_are_refused(tmp_path: Path) -> None:
     path = saved(
         tmp_path / "image_1.h5",
         lambda file: file.create_dataset(
-            "img", data=np.ones(PATCH_SHAPE, np.int32), chunks=(64, 64, 14), scaleoffset=0
+            "img", data=np.ones(PATCH_SHAPE, np.int32), chunks=(64, 64, N_BANDS), scaleoffset=0
         ),
     )
     assert "filter 6 not allowed" in refusal(path)
@@ -472,17 +487,17 @@ def test_unlisted_and_doubled_filters_are_refused(tmp_path: Path) -> None:
 )
 def test_masks_of_two_meanings_are_refused(tmp_path: Path, values: tuple[float, ...], words: str) -> None:
     """Row 18: classes, a value for no data, probabilities are told by their values."""
-    mask = np.full((128, 128), values[0], np.int16 if math.isfinite(sum(values)) else np.float32)
+    mask = np.full((PATCH_SIZE, PATCH_SIZE), values[0], np.int16 if math.isfinite(sum(values)) else np.float32)
     mask[3, : len(values) - 1] = values[1:]
     assert words in refusal(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), _mask)
 
 
 def test_mask_with_nan_or_many_values_is_refused(tmp_path: Path) -> None:
     """Row 18: a probability map is no mask; the line stays short."""
-    mask = np.linspace(0, 1, 128 * 128).reshape(128, 128)
+    mask = np.linspace(0, 1, PATCH_SIZE * PATCH_SIZE).reshape(PATCH_SIZE, PATCH_SIZE)
     line = refusal(saved(tmp_path / "mask_1.h5", lambda file: file.update(mask=mask)), _mask)
     assert ", ...}" in line
     assert len(line) < 400
-    mask = np.zeros((128, 128))
+    mask = np.zeros((PATCH_SIZE, PATCH_SIZE))
     mask[0, 0] = np.nan
     assert "values {0, nan}" in refusal(saved(tmp_path / "mask_2.h5", lambda file: file.update(mask=mask)), _mask)

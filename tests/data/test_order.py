@@ -8,6 +8,7 @@ import pytest
 
 from lsml.data.loader import _epoch_order, _times_before
 from lsml.data.splits import FoldData, FoldedData
+from tests.bands import PATCH_SHAPE
 
 from .conftest import WritePatch
 
@@ -91,7 +92,7 @@ def test_an_order_derives_from_seed_and_epoch_alone() -> None:
 
 def test_a_folds_view_is_balanced_by_its_own_patches(tmp_path: Path, write_patch: WritePatch) -> None:
     """Of six packed patches the first two have landslide; the fold that holds out 0 and 1 has one kind left."""
-    mask = np.zeros((128, 128), "uint8")
+    mask = np.zeros(PATCH_SHAPE[:2], "uint8")
     mask[5, 5] = 1
     for number in range(6):
         write_patch(tmp_path / "img", tmp_path / "mask", number, mask=mask * (number < 2))

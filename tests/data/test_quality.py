@@ -23,6 +23,8 @@ from lsml.errors import DataError
 from lsml.workflows.sources import open_dataset
 from tests.bands import CONSTANTS, ELEVATION, SENSOR, SLOPE
 
+pytestmark = pytest.mark.landslide4sense("values in other units and orders are of its bands")
+
 Edit = Callable[[np.ndarray], np.ndarray]
 
 

@@ -14,6 +14,7 @@ from lsml.data.holdout import training_splits
 from lsml.data.scan import Scan, scan_images
 from lsml.data.sealed import test_split as sealed_test_split
 from lsml.errors import DataError
+from tests.patches import describe_patches
 
 
 def ids(patches: tuple) -> list[str]:
@@ -441,9 +442,7 @@ def test_images_to_predict_lie_in_a_folder_or_in_the_only_one_below(tmp_path: Pa
 def test_images_to_predict_in_several_folders_are_refused(tmp_path: Path, write_names) -> None:
     """They are named, and so is what to give."""
     line = refusal(official(tmp_path, write_names), scan_images)
-    assert (
-        "holds no image_<number>.h5, but TestData/img and TrainData/img and ValidData/img do; give the folder" in line
-    )
+    assert "holds no images, but TestData/img and TrainData/img and ValidData/img do; give the folder" in line
 
 
 def test_training_splits_know_no_test_folder() -> None:
@@ -490,6 +489,7 @@ def test_no_test_file_is_opened_while_training_data_is_prepared(tmp_path: Path, 
         root.mkdir()
         for split in ("TrainData", "ValidData", "TestData"):
             (root / split).symlink_to(tmp_path / "scratch" / split)
+        describe_patches(root)
     result = subprocess.run(
         [sys.executable, "-c", PREPARE, root, tmp_path / "cache"],
         capture_output=True,

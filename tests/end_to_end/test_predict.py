@@ -73,7 +73,7 @@ def test_pictures_are_drawn_of_the_patches_with_most_landslide(study: Study, wri
     [
         (("DATA/TestData/img",), 2, "give either --run-id or --model"),
         (("nowhere", "--model", "tiny@candidate"), 3, "no such folder"),
-        (("DATA", "--model", "tiny@candidate"), 3, "holds no image_<number>.h5"),
+        (("DATA", "--model", "tiny@candidate"), 3, "holds no images"),
         (("DATA/TestData/img", "--model", "tiny@champion"), 4, "alias champion not found"),
         (("DATA/TestData/img", "--model", "tiny@candidate", "--out", "."), 3, "contains other files"),
     ],

@@ -240,7 +240,7 @@ CRAFTED: dict[str, tuple[Crafted, str]] = {
         lambda good: _described(
             good, lambda tree: _conv(tree)["config"].update(filters=65_536, kernel_size=[64, 64], groups=1)
         ),
-        r"declares [\d,]+ weights and holds 15",
+        rf"declares [\d,]+ weights and holds {N_BANDS + 1}",
     ),
     "weights of 20 GB": (lambda good: _weighed(good, _huge), "declares 5,000,000,000 numbers"),
     # Archives.
@@ -279,7 +279,7 @@ CRAFTED: dict[str, tuple[Crafted, str]] = {
     "text for weights": (lambda good: _weighed(good, lambda file: _link(file, "text")), "declares 1 numbers of dtype"),
     "no weights": (
         lambda good: _weighed(good, lambda file: file.pop("layers/conv2d/vars/0")),
-        "declares 15 weights and holds 1",
+        f"declares {N_BANDS + 1} weights and holds 1",
     ),
     "no HDF5": (lambda good: _archive(_members(good) | {"model.weights.h5": b"text"}), "not an HDF5 file"),
     "a pickle for weights": (

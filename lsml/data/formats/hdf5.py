@@ -28,7 +28,7 @@ _Shape = tuple[int | None, ...]
 
 _GZIP, _LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
 _FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _GZIP, _LZF)
-_REPLACE = "replace the file by an intact copy"
+_REPLACE = "replace it by an intact copy"
 _CONVERT = "write it as a plain dataset, as the published files are"
 _DESCRIBE = "describe its bands in dataset.yaml (lsml data describe DIR writes a draft), or leave the patch out"
 
