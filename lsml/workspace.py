@@ -90,9 +90,16 @@ def storage_url(given: str | None) -> str:
 
 
 def database_file(url: str) -> Path | None:
-    """The file of the SQLite database at a URL; None where it is no such URL."""
+    """The file of the SQLite database at a URL; None where it is no such URL, or names none as a path."""
     start, _, path = url.partition(":///")
-    return Path(path.partition("?")[0]).resolve() if start.startswith("sqlite") and path else None
+    named = start.startswith("sqlite") and path and not path.startswith((":memory:", "file:"))
+    return Path(path.partition("?")[0]).resolve() if named else None
+
+
+def missing_database(url: str) -> Path | None:
+    """The file of the SQLite database at a URL, if it is not there: to open it to read would make it."""
+    file = database_file(url)
+    return file if file and not file.exists() else None
 
 
 _PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}

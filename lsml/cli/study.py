@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsml.cli import options
-from lsml.errors import Interrupted
+from lsml.errors import Interrupted, redact
 from lsml.errors.signals import answered
+from lsml.workspace import storage_url
 
 if TYPE_CHECKING:
     from lsml.workflows.studies import Ui
@@ -30,7 +31,7 @@ def _list(storage: options.Storage = None, json: options.Json = False) -> None:
     from lsml.report.summary import studies_table
 
     if not rows:
-        typer.echo("no studies yet; lsml tune starts one")
+        typer.echo(f"no study in {redact(storage_url(storage))}; lsml tune starts one")
         return
     print_table(studies_table(rows))
 

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any, TypeGuard
 
 import optuna
@@ -23,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lsml.errors import ConfigError
 from lsml.names import OBJECTIVE, Attribute, EndState, State
 from lsml.study.storage import GatedStorage, open_storage
+from lsml.workspace import missing_database
 
 _STAGE = "/"
 """Stands in the names of a study's later stages, such as `demo/confirm`; no name that people give holds it."""
@@ -278,7 +278,7 @@ class _StoredStudy(CountedStudy):
         found = [trial for trial in self._attempts if states is None or trial.state in states]
         return self._with_runs(copy.deepcopy(found) if deepcopy else found)
 
-    @cached_property
+    @functools.cached_property
     def _attempts(self) -> list[FrozenTrial]:
         return self.gate.repeat(self._read_attempts)
 
@@ -322,9 +322,7 @@ def _trial(row: Any, params: Any, values: Any, attributes: Any, system: Any, cou
         distributions=distributions,
         user_attrs={each.key: json.loads(each.value_json) for each in attributes},
         system_attrs={each.key: json.loads(each.value_json) for each in system},
-        intermediate_values={
-            each.step: intermediate_of(each.intermediate_value, each.intermediate_value_type) for each in course
-        },
+        intermediate_values={c.step: intermediate_of(c.intermediate_value, c.intermediate_value_type) for c in course},
     )
 
 
@@ -360,8 +358,7 @@ def make_study(
         ConfigError: another program has made a study of that name.
         StorageError: the database cannot be used.
     """
-    opened = open_storage(storage)
-    full = stage_name(name, stage)
+    opened, full = open_storage(storage), stage_name(name, stage)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if with_cost else [])]
     optuna.create_study(storage=opened, study_name=full, directions=directions, load_if_exists=True)
     study = CountedStudy(full, opened, pruner=pruner)
@@ -377,20 +374,24 @@ def load_study(storage: str, name: str) -> _StoredStudy:
         ConfigError: there is none of that name, or another program has made it.
         StorageError: the database cannot be used.
     """
+    if file := missing_database(storage):
+        raise ConfigError(f"study '{name}'", f"no database {file}", "work in your studies' folder, or give --storage")
     opened = open_storage(storage)
     try:
         study = _StoredStudy(name, opened)
     except KeyError:
-        names = ", ".join(_names(opened)) or "none yet"
-        raise ConfigError(f"study '{name}'", "no such study in the database", f"existing studies: {names}") from None
+        fix = f"existing studies: {', '.join(_names(opened)) or 'none yet'}"
+        raise ConfigError(f"study '{name}'", "no such study in the database", fix) from None
     study.check_own()
     return study
 
 
 def load_studies(storage: str) -> list[_StoredStudy]:
     """All of lsml's studies in the database, by name; of their trials values and attributes alone."""
-    opened = open_storage(storage)
-    studies = [_StoredStudy(name, opened, parts=("values", "user_attributes")) for name in _names(opened)]
+    if missing_database(storage):
+        return []
+    opened, parts = open_storage(storage), ("values", "user_attributes")
+    studies = [_StoredStudy(name, opened, parts=parts) for name in _names(opened)]
     return [study for study in studies if study.is_own]
 
 

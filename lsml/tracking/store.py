@@ -23,7 +23,15 @@ from lsml.errors.signals import deferred
 from lsml.names import Role, Tag
 from lsml.tracking import configure
 from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage
-from lsml.workspace import database_file, in_turn, keep_private, lock_file, make_private_folder, missing_package
+from lsml.workspace import (
+    database_file,
+    in_turn,
+    keep_private,
+    lock_file,
+    make_private_folder,
+    missing_database,
+    missing_package,
+)
 
 Client: TypeAlias = StoreClient
 Run: TypeAlias = mlflow.entities.Run
@@ -42,6 +50,18 @@ _DELETED = re.compile("The (run|experiment) ([0-9a-f]+) must be in the 'active' 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or the database file in the current folder that a bare `mlflow ui` shows."""
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _DEFAULT_TRACKING_URI
+
+
+def open_store() -> StoreClient:
+    """A client of a store that is there; a database file that is not is not made to be read.
+
+    Raises:
+        StorageError: there is no such file, or the store cannot be reached or opened.
+    """
+    if file := missing_database(tracking_uri()):
+        fix = "work in the folder of your studies, or set MLFLOW_TRACKING_URI"
+        raise StorageError(f"MLflow store {file}", "there is no such file", fix)
+    return open_client()
 
 
 def open_client() -> StoreClient:

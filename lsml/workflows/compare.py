@@ -18,7 +18,7 @@ from lsml.scoring.comparison import (
 )
 from lsml.tracking.reading import RunReader
 from lsml.tracking.runs import score_kind
-from lsml.tracking.store import Client, Run, open_client
+from lsml.tracking.store import Client, Run, open_store
 from lsml.tracking.study import best_trials, model_run, named_run
 
 _MAX_PICTURES = 4
@@ -68,7 +68,7 @@ def compare(run_ids: Sequence[str], *, study: str | None, top: int, split: Score
         raise ConfigError("runs to compare", "give either runs or --study", "for instance lsml compare RUN RUN")
     if study:
         check_name("study", study)
-    client = open_client()
+    client = open_store()
     runs = _of_study(client, str(study), top) if study else _named(client, run_ids)
     readers = {reader.id: reader for reader in (RunReader(client, run) for run in runs)}
     name = split or _split_of_all(readers.values())
@@ -164,7 +164,7 @@ def leaderboard(run_id: str) -> tuple[str, tuple[Board, ...]]:
         DataError: it was scored on no official split.
         StorageError: no such run.
     """
-    client = open_client()
+    client = open_store()
     run = model_run(client, named_run(client, run_id))
     reader = RunReader(client, run)
     scored: dict[ScoredSplit, PatchCounts] = {

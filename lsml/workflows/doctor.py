@@ -15,7 +15,7 @@ from typing import Literal
 from lsml.errors import LsmlError, redact
 from lsml.names import VERSION
 from lsml.training.device import Arithmetic, load_keras
-from lsml.workspace import storage_url
+from lsml.workspace import missing_database, storage_url
 
 _GIGABYTE = 1e9
 _ROOM = 5.0
@@ -85,6 +85,8 @@ def _database(storage: str) -> _CheckResult:
 def _mlflow() -> _CheckResult:
     from lsml.tracking.store import open_client, tracking_uri
 
+    if file := missing_database(tracking_uri()):
+        return _CheckResult("MLflow store", "ok", f"{file} is not there yet: the first run makes it")
     experiments = open_client().search_experiments()
     return _CheckResult("MLflow store", "ok", f"{redact(tracking_uri())}, {len(experiments)} experiments")
 

@@ -31,7 +31,7 @@ from lsml.tracking.models import RunModel
 from lsml.tracking.reading import RunReader
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import Client, Run, find_run, open_client
+from lsml.tracking.store import Client, Run, find_run, open_store
 from lsml.tracking.study import EnsembleRun, stored_probabilities
 from lsml.workflows.sources import RecordedData
 from lsml.workspace import Progress, exclusively, lock_file, storage_url
@@ -99,7 +99,7 @@ def ensemble(
     if result is None:
         raise StudyError(f"study '{study}'", "has not ended", "resume it with lsml tune, then ask again")
     registered = check_name("model", name) if name else str(result["model"])
-    client = open_client()
+    client = open_store()
     parent = find_run(client, str(search.parent_run_id))
     if Tag.DATA_FOLDS in parent.data.tags:
         raise ConfigError(

@@ -30,7 +30,7 @@ from lsml.scoring.regions import RegionScore
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.models import RunModel
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import check_writable, open_client
+from lsml.tracking.store import check_writable, open_store
 from lsml.tracking.study import model_run, named_run
 from lsml.workflows.sources import SILENT, RecordedData
 from lsml.workspace import Progress, pack_cache
@@ -78,7 +78,7 @@ def evaluate(
         >>> report.metrics["f1"], report.intervals["f1"]
     """
     _check_one_of(run_id, model)
-    client = open_client()
+    client = open_store()
     asked = named_run(client, str(run_id or model))
     run = model_run(client, asked)
     for target in (run, asked):
@@ -237,7 +237,7 @@ def predict(
     _check_one_of(run_id, model)
     patches, out = scan_images(Path(folder)), Path(out)
     check_output_folder(out)
-    client = open_client()
+    client = open_store()
     source = str(model_run(client, named_run(client, str(run_id or model))).info.run_id)
     loaded = RunModel(client, source).load()
     admit({f"folder {folder}": look_at_files(patches, loaded.sensor)}, force=force)

@@ -22,7 +22,7 @@ from lsml.tracking.models import RunModel
 from lsml.tracking.reading import RunReader
 from lsml.tracking.registry import RegisteredModel, registered
 from lsml.tracking.runs import retrainings_of
-from lsml.tracking.store import Client, Run, find_run, open_client, study_of
+from lsml.tracking.store import Client, Run, find_run, open_store, study_of
 from lsml.tracking.study import Registered, model_run, named_run, register_run, scored_run
 from lsml.workflows.retrain import Retraining, trained_by
 from lsml.workflows.sources import Listener, RecordedData
@@ -101,7 +101,7 @@ def promote(
         ModelError: the run has no model, or its file does not load or gives something else than its run says.
         StorageError: MLflow cannot be used.
     """
-    client = open_client()
+    client = open_store()
     run, version = _find(client, reference)
     challenger = _contender(client, run)
     with _lock(version.name):
@@ -136,7 +136,7 @@ def rollback(name: str) -> tuple[str, str]:
     Raises:
         StorageError: there is no such model, or none was champion before.
     """
-    client = open_client()
+    client = open_store()
     with _lock(name):
         return RegisteredModel(client, name).restore_champion(tag=Tag.ROLLED_BACK, record=_signed())
 

@@ -7,7 +7,7 @@ from lsml.study.database import AttemptRecord, load_study
 from lsml.study.stages import begun_stages
 from lsml.tracking.runs import close_children
 from lsml.tracking.spool import STUDY_FILE, Outbox
-from lsml.tracking.store import find_run, open_client
+from lsml.tracking.store import find_run, open_store
 from lsml.tracking.study import StudyRun
 from lsml.workspace import exclusively, storage_url, study_folder
 
@@ -28,7 +28,7 @@ def repair_study(name: str, storage: str | None) -> list[str]:
     parent_id = load_study(storage, name).parent_run_id
     with (
         exclusively(folder / "lock", f"study '{name}'", fix="it is alive: there is nothing to repair"),
-        Outbox(open_client(), folder / STUDY_FILE) as outbox,
+        Outbox(open_store(), folder / STUDY_FILE) as outbox,
     ):
         return list(_repaired(name, storage, outbox, parent_id))
 

@@ -16,7 +16,7 @@ from lsml.study.results import front_trials, importances, trial_facts
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.reading import RunReader, StudyReader
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import Client, Run, find_run, open_client
+from lsml.tracking.store import Client, Run, find_run, open_store
 from lsml.workspace import storage_url
 
 _TOP_TRIALS = 5
@@ -37,7 +37,7 @@ def report_study(name: str, storage: str | None, *, output: Path | None) -> Path
     run_id = study.parent_run_id
     if run_id is None:
         raise StudyError(f"study '{name}'", "no trial has begun, so MLflow has nothing of it", "start it: lsml tune")
-    client, record = open_client(), study.result
+    client, record = open_store(), study.result
     parent = find_run(client, run_id)
     result = TuneResult.from_record(record) if record else None
     page = study_page(_Reader(client, parent, study, result).facts(StudyReader(client, parent).state))

@@ -16,7 +16,7 @@ from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, train_trial
 from lsml.tracking.reading import raw_threshold
 from lsml.tracking.runs import RunWriter, TrainingRun, final_scores, retrainings_of
-from lsml.tracking.store import Client, Run, open_client
+from lsml.tracking.store import Client, Run, open_store
 from lsml.tracking.study import named_run
 from lsml.training.device import load_keras
 from lsml.training.outcome import StepEvent, TrialFunction, TrialTask
@@ -172,7 +172,7 @@ def reproduce(run_id: str, *, data: Path | None, listener: Listener) -> Reproduc
         StorageError: no such run.
     """
 
-    run = named_run(open_client(), run_id)
+    run = named_run(open_store(), run_id)
     _check_trained(run)
     config = TrainConfig.from_parameters(run.data.params)
     patches, _ = RecordedData(run.data.tags, data).prepare(listener.step)

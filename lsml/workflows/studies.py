@@ -137,10 +137,10 @@ def _test_openings(study_run_id: str | None) -> tuple[list[dict[str, str | None]
     if study_run_id is None:
         return [], ""
     from lsml.tracking.ledger import Ledger
-    from lsml.tracking.store import find_run, open_client
+    from lsml.tracking.store import find_run, open_store
 
     try:
-        client = open_client()
+        client = open_store()
         openings = Ledger.of_run(client, find_run(client, study_run_id)).openings()
     except StorageError as error:
         # The attempts are in the study's database, and can be shown without MLflow.
@@ -155,10 +155,10 @@ def _regions(study: CountedStudy) -> tuple[Sequence[RegionScore], str]:
     if run_id is None:
         return (), ""
     from lsml.tracking.reading import RunReader
-    from lsml.tracking.store import find_run, open_client
+    from lsml.tracking.store import find_run, open_store
 
     try:
-        client = open_client()
+        client = open_store()
         return RunReader(client, find_run(client, run_id)).folds_by_region()
     except StorageError:
         # That MLflow cannot tell is said of the openings.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lsml.tracking.spool import Outbox, waiting_files
-from lsml.tracking.store import open_client
+from lsml.tracking.store import open_store
 
 
 def sync() -> dict[Path, int]:
@@ -15,7 +15,7 @@ def sync() -> dict[Path, int]:
     files = waiting_files()
     if not files:
         return {}
-    client, sent = open_client(), {}
+    client, sent = open_store(), {}
     for path in files:
         with Outbox(client, path) as outbox:
             outbox.flush()

@@ -14,7 +14,7 @@ from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, refit_trial, train_trial
 from lsml.tracking.reading import raw_threshold
 from lsml.tracking.runs import TrainingRun
-from lsml.tracking.store import Run, find_run, open_client, study_of
+from lsml.tracking.store import Run, find_run, open_client, open_store, study_of
 from lsml.tracking.study import model_run, named_run, register_run
 from lsml.training.device import Device, check_gpu, load_keras
 from lsml.training.outcome import CvSummary, Report, StepEvent, TrialOutcome, TrialTask
@@ -155,7 +155,7 @@ def refit(run_id: str, *, on: On, data: Path | None, listener: Listener, force: 
         StorageError: no such run, or MLflow cannot be used.
         StudyError: the training diverged, or does not fit into memory.
     """
-    client = open_client()
+    client = open_store()
     run = model_run(client, named_run(client, run_id))
     _check_refittable(run)
     run_id = run.info.run_id

@@ -59,11 +59,15 @@ def test_version(tmp_path: Path) -> None:
         (("leaderboard",), 2, "RUN"),
         (("ensemble", "demo", "--members", "1"), 2, "--members"),
         (("promote", "x", "--repeats", "-1"), 2, "--repeats"),
-        (("promote", "x"), 4, "run x: no run has that id or name, and no study"),
+        (
+            ("promote", "x"),
+            4,
+            "mlflow.db: there is no such file; work in the folder of your studies, or set MLFLOW_TRACKING_URI",
+        ),
         (("rollback",), 2, "NAME"),
         (("refit", "x", "--on", "test"), 2, "--on"),
-        (("study", "show", "none"), 2, "study 'none': no such study in the database; existing studies: none yet"),
-        (("study", "report", "none"), 2, "study 'none': no such study in the database; existing studies: none yet"),
+        (("study", "show", "none"), 2, "optuna.db; work in your studies' folder, or give --storage"),
+        (("study", "report", "none"), 2, "optuna.db; work in your studies' folder, or give --storage"),
         (("study", "list", "--storage", "my.db"), 4, "database my.db: a path where a database's URL is needed; give"),
         (("study", "list", "--storage", "my.sqlite"), 4, "give --storage sqlite:///my.sqlite"),
         (("study", "list", "--storage", "/a/journal.log"), 4, "give --storage sqlite:////a/journal.db"),
@@ -92,6 +96,31 @@ def test_a_mistake_is_one_line_and_its_exit_code(
     assert line.startswith("lsml: error: ")
     assert says in line
     assert "secret" not in line
+
+
+READING = (
+    ("study", "list"),
+    ("study", "show", "demo"),
+    ("study", "report", "demo"),
+    ("study", "repair", "demo"),
+    ("compare", "a", "b"),
+    ("leaderboard", "a"),
+    ("evaluate", "--run-id", "demo"),
+    ("ensemble", "demo"),
+    ("promote", "demo"),
+    ("rollback", "demo"),
+    ("refit", "demo"),
+    ("sync",),
+    ("doctor",),
+)
+
+
+@pytest.mark.parametrize("arguments", READING, ids="-".join)
+def test_what_only_reads_makes_no_database(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """In a folder without studies, which may be the wrong one, no database is left and no folder of lsml's."""
+    done = lsml(tmp_path, *arguments)
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:

@@ -52,7 +52,6 @@ def test_writing_where_nothing_can_be_written_is_refused_with_the_folders_name(s
     for command in (
         ("tune", "experiment.yaml", "--data", str(patches)),
         ("evaluate", "--run-id", "0" * 32),
-        ("study", "list", "--storage", "sqlite:///other.db"),
     ):
         done = _lsml(sealed, *command)
         assert done.returncode == 4
@@ -64,11 +63,10 @@ def test_writing_where_nothing_can_be_written_is_refused_with_the_folders_name(s
 def test_a_state_folder_that_is_a_file_is_refused_in_one_line(folder: Path, patches: Path) -> None:
     """Where no lock can be made, no study starts."""
     (folder / ".lsml").write_text("no folder")
-    for command in (("tune", "experiment.yaml", "--data", str(patches)), ("study", "list")):
-        done = lsml(folder, *command, env=environment())
-        assert done.returncode == 4
-        (line,) = done.stderr.splitlines()
-        assert line.startswith(f"lsml: error: folder {folder}/.lsml/")
+    done = lsml(folder, "tune", "experiment.yaml", "--data", str(patches), env=environment())
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"lsml: error: folder {folder}/.lsml/")
 
 
 def test_a_database_that_refuses_to_be_written_says_why(folder: Path) -> None:
