@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lsml.cli import options
+from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
     from lsml.evaluation.evaluate import EvaluationReport
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="Id or name of a run, name of a study, NAME@ALIAS or NAME/VERSION.", parser=options.text, metavar="RUN"
+        ),
+    ] = None,
     run_id: options.RunId = None,
     model: options.Model = None,
     split: Annotated[
@@ -42,9 +49,11 @@ def evaluate(
     from lsml.cli.output import Reporter
     from lsml.workflows.evaluate import evaluate as job
 
+    if run and (run_id or model):
+        raise ConfigError("model", f"given as {run} and by an option", "give one of them")
     with Reporter() as reporter:
         report = job(
-            run_id=run_id,
+            run_id=run or run_id,
             model=model,
             split=split,
             tta=tta,

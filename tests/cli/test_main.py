@@ -55,6 +55,7 @@ def test_version(tmp_path: Path) -> None:
         (("tune", DEMO, "--data", ".", "--storage", "nonsense"), 3, "dataset"),
         (("train", DEMO, "--data", "nowhere"), 3, "dataset nowhere: no such folder"),
         (("evaluate",), 2, "--run-id"),
+        (("evaluate", "demo", "--model", "demo/1"), 2, "model: given as demo and by an option; give one of them"),
         (("compare",), 2, "give either runs or --study"),
         (("leaderboard",), 2, "RUN"),
         (("ensemble", "demo", "--members", "1"), 2, "--members"),
