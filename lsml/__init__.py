@@ -18,7 +18,8 @@ from lsml.names import VERSION as __version__
 if TYPE_CHECKING:
     from lsml.config.experiment import load_experiment
     from lsml.models.unet import build_model
-    from lsml.workflows.evaluate import evaluate, predict
+    from lsml.workflows.evaluate import evaluate
+    from lsml.workflows.predict import predict
     from lsml.workflows.sources import open_dataset
     from lsml.workflows.train import train
     from lsml.workflows.tune import tune
@@ -32,7 +33,7 @@ _HOMES = {
     "train": ".workflows.train",
     "tune": ".workflows.tune",
     "evaluate": ".workflows.evaluate",
-    "predict": ".workflows.evaluate",
+    "predict": ".workflows.predict",
 }
 
 

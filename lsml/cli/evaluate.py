@@ -1,4 +1,4 @@
-"""`lsml evaluate` and `lsml predict`: a model on a split, and on a folder of patches."""
+"""`lsml evaluate` and `lsml predict`: a model on a split, on a folder of patches, and on a scene."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
     from lsml.evaluation.evaluate import EvaluationReport
+    from lsml.evaluation.predict import PredictResult
     from lsml.scoring.objects import ObjectCounts
 
 
@@ -153,7 +154,10 @@ def _describe_objects(objects: "ObjectCounts", pixel_metres: float | None) -> It
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(help="Folder that holds image_N.h5, or img/ with them.", metavar="DIR")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder that holds image_N.h5 or img/, or a GeoTIFF scene.", metavar="DIR|SCENE"),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.", metavar="DIR")] = Path("predictions"),
     run_id: options.RunId = None,
     model: options.Model = None,
@@ -161,16 +165,73 @@ def predict(
         int,
         typer.Option("--pictures", help="Patches to draw: those with the most landslide.", min=0, metavar="N"),
     ] = 12,
+    dem: Annotated[
+        Path | None,
+        typer.Option(
+            "--dem",
+            help="GeoTIFF of elevations, of which a scene's slope and elevation are made.",
+            parser=options.path,
+            metavar="FILE",
+        ),
+    ] = None,
+    bands: Annotated[
+        str,
+        typer.Option(
+            "--bands",
+            help="Which of a scene's bands is which of the model's, such as red=3,green=2; else by their descriptions.",
+            metavar="NAME=N,...",
+        ),
+    ] = "",
+    values: Annotated[
+        Literal["auto", "stored", "physical"],
+        typer.Option(
+            "--values",
+            help="What a scene's numbers are: those of the model's training patches, or reflectance and such.",
+        ),
+    ] = "auto",
+    tile: Annotated[int, typer.Option("--tile", help="Side of a scene's tiles in pixels.", metavar="N")] = 256,
+    overlap: Annotated[int, typer.Option("--overlap", help="Pixels that neighbours share.", metavar="N")] = 64,
+    tta: Annotated[
+        Literal["none", "d4"],
+        typer.Option("--tta", help="Test-time augmentation: the mean over the eight symmetries of each tile."),
+    ] = "none",
     force: options.Force = False,
 ) -> None:
-    """Write landslide masks and probabilities of a folder of patches, and pictures of some."""
+    """Write landslide masks and probabilities: of a folder of patches, or of a scene as GeoTIFF."""
     from lsml.cli.output import Reporter
-    from lsml.workflows.evaluate import predict as job
+    from lsml.workflows.predict import predict as job
+    from lsml.workflows.predict import predict_scene
 
     with Reporter() as reporter:
-        result = job(
-            folder, run_id=run_id, model=model, out=out, pictures=pictures, force=force, progress=reporter.step
+        if not source.is_file():
+            _print_patches(
+                job(
+                    source, run_id=run_id, model=model, out=out, pictures=pictures, force=force, progress=reporter.step
+                ),
+                out,
+                pictures,
+            )
+            return
+        result = predict_scene(
+            source,
+            run_id=run_id,
+            model=model,
+            out=out,
+            dem=dem,
+            bands=options.band_numbers(bands),
+            values=values,
+            tile=tile,
+            overlap=overlap,
+            tta=tta,
+            force=force,
+            progress=reporter.step,
         )
+    typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
+    typer.echo(f"{result.pixels:,} pixels, {result.landslide_share:.2%} of them landslide")
+    typer.echo(f"wrote {result.out / 'probability.tif'}, {result.out / 'mask.tif'}")
+
+
+def _print_patches(result: "PredictResult", out: Path, pictures: int) -> None:
     shares = [prediction.landslide_share for prediction in result.predictions]
     typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
     typer.echo(f"{len(shares)} patches, {sum(shares) / len(shares):.2%} of their pixels landslide")

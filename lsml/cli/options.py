@@ -46,6 +46,20 @@ def _until(text: str) -> float:
     return _number(value)
 
 
+def band_numbers(text: str) -> dict[str, int]:
+    """`red=3,green=2` by name.
+
+    Raises BadParameter where it is not of that form.
+    """
+    numbers = {}
+    for entry in filter(None, text.split(",")):
+        name, _, number = entry.partition("=")
+        if not (name.strip() and number.strip().isdecimal()):
+            raise typer.BadParameter(f"{entry!r} is not NAME=N, such as red=3", param_hint="--bands")
+        numbers[name.strip()] = int(number)
+    return numbers
+
+
 text = _optional(str, "text")
 number = _optional(_number, "number")
 until = _optional(_until, "text")

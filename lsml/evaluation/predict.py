@@ -1,6 +1,6 @@
 """Applies a model to a folder of patches: masks, probabilities and pictures; test-time augmentation."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,13 +138,20 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
 
 
-def check_output_folder(out: Path) -> None:
+def check_output_folder(out: Path, names: Collection[str] = ("mask", "probability", "panel")) -> None:
+    """Whether a folder holds nothing but what is written into it, under these names, or is not there.
+
+    Raises:
+        DataError: it is a file, holds other things, or one of these is a link.
+    """
     if out.exists() and not out.is_dir():
         raise DataError(f"folder {out}", "is a file", "choose another --out")
-    for name in ("mask", "probability", "panel"):
+    for name in names:
         if (out / name).is_symlink():
             raise DataError(f"folder {out / name}", "is a link, which leads out of --out", "choose another --out")
-    strangers = {path.name for path in out.iterdir()} - {"mask", "probability", "panel"} if out.is_dir() else set()
+    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    # What a kill left of a file that was being written.
+    strangers = {name for name in found if name.partition(".partial")[0] not in names}
     if strangers:
         raise DataError(
             f"folder {out}",

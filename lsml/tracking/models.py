@@ -23,7 +23,7 @@ from mlflow.types import Schema, TensorSpec
 
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.tiles import tiled
-from lsml.errors import ModelError
+from lsml.errors import ConfigError, ModelError
 from lsml.models.archive import check_probabilities
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Artifact, Tag
@@ -140,6 +140,21 @@ class _LoadedModel(NamedTuple):
         """
         tile, predict = self.sensor.tile, self.network.predict_on_batch
         return check_probabilities((tiled(predict, tile) if tile else predict)(images), images, "model")
+
+    def predict_whole(self, images: np.ndarray) -> np.ndarray:
+        """As `predict`, of images that are squares of a larger one themselves: none is cut further."""
+        return check_probabilities(self.network.predict_on_batch(images), images, "model")
+
+
+def asked_for(run_id: str | None, model: str | None) -> str:
+    """What a model is asked for by: its run, or its name in the registry.
+
+    Raises:
+        ConfigError: neither or both are given.
+    """
+    if (run_id is None) == (model is None):
+        raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
+    return str(run_id or model)
 
 
 class RunModel:

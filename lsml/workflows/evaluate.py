@@ -1,4 +1,4 @@
-"""A model on the sealed test split, on the record, or on the validation split; and on a folder of patches."""
+"""A model on the sealed test split, on the record, or on the validation split."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from lsml.data.holdout import training_splits
 from lsml.data.layout import DESCRIPTION, PatchFiles
 from lsml.data.quality import admit, look_at_files
-from lsml.data.scan import layout_of, scan_images
+from lsml.data.scan import layout_of
 from lsml.data.sealed import split_protocol, test_split
 from lsml.data.splits import FoldedData, TrainingData
 from lsml.errors import ConfigError, DataError
@@ -24,11 +24,11 @@ from lsml.evaluation.evaluate import (
     evaluate_predictions,
     predictions,
 )
-from lsml.evaluation.predict import PredictResult, check_output_folder, over_symmetries, predict_patches
+from lsml.evaluation.predict import over_symmetries
 from lsml.names import Tag
 from lsml.scoring.regions import RegionScore
 from lsml.tracking.ledger import Ledger
-from lsml.tracking.models import RunModel
+from lsml.tracking.models import RunModel, asked_for
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import check_writable, open_store
 from lsml.tracking.study import model_run, named_run
@@ -77,9 +77,9 @@ def evaluate(
         >>> report = lsml.evaluate(model="demo@champion", split="test")
         >>> report.metrics["f1"], report.intervals["f1"]
     """
-    _check_one_of(run_id, model)
+    name = asked_for(run_id, model)
     client = open_store()
-    asked = named_run(client, str(run_id or model))
+    asked = named_run(client, name)
     run = model_run(client, asked)
     for target in (run, asked):
         # Before the test split is opened: an opening without scores would count all the same.
@@ -190,64 +190,3 @@ def _check_unseen(root: Path, split: SplitName, *, trained_on: str | None, folds
         raise DataError(
             f"dataset {root}", "the model was trained on all of it, in folds", "give other patches with --data DIR"
         )
-
-
-def _check_one_of(run_id: str | None, model: str | None) -> None:
-    """Checks that a model is given either by its run or by its name in the registry.
-
-    Raises:
-        ConfigError: neither or both are given.
-    """
-    if (run_id is None) == (model is None):
-        raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
-
-
-def predict(
-    folder: str | Path,
-    *,
-    run_id: str | None = None,
-    model: str | None = None,
-    out: str | Path = "predictions",
-    pictures: int = 12,
-    force: bool = False,
-    progress: Progress = SILENT.step,
-) -> PredictResult:
-    """Writes masks, probabilities and pictures of the patches in `folder` below `out`.
-
-    The model is that of a run (a study's run stands for its best trial) or `NAME@ALIAS` or `NAME/VERSION` of the
-    registry. What an interrupted call wrote is written again.
-
-    Args:
-        folder: that holds `image_<number>.h5`, or `img/` with them.
-        out: gets `mask/` (uint8 `(H, W)` of 0 and 1), `probability/` (float32 `(H, W)` in 0..1) and `panel/` (PNG).
-        pictures: of so many patches, those with the largest share of landslide.
-        force: only warn of values that look wrong.
-        progress: hears how many patches are done.
-
-    Raises:
-        ConfigError: neither or both of run and model.
-        DataError: patches that cannot be read, or an `out` that holds other things.
-        StorageError: no such run or registered model.
-        ModelError: the run has no model, or one that is refused.
-
-    Example:
-        >>> result = lsml.predict("patches", model="demo@champion", out="maps")
-        >>> result.to_frame().sort_values("landslide_share")
-    """
-    _check_one_of(run_id, model)
-    patches, out = scan_images(Path(folder)), Path(out)
-    check_output_folder(out)
-    client = open_store()
-    source = str(model_run(client, named_run(client, str(run_id or model))).info.run_id)
-    loaded = RunModel(client, source).load()
-    admit({f"folder {folder}": look_at_files(patches, loaded.sensor)}, force=force)
-    predictions = predict_patches(
-        loaded.predict,
-        patches,
-        loaded.threshold,
-        out,
-        sensor=loaded.sensor,
-        pictures=pictures,
-        progress=lambda done, total: progress("patches", done, total),
-    )
-    return PredictResult(predictions, loaded.threshold, source)

@@ -93,7 +93,7 @@ def _read(path: Path, part: Part, named: str, notes: set[str] | None = None) -> 
 
 
 def _read_raster(path: Path) -> _Raster:
-    with _opened(path) as file:
+    with opened(path) as file:
         if file.dtypes[0].startswith("complex"):
             raise DataError(f"file {path}", f"holds {file.dtypes[0]}, not numbers", _NUMBERS)
         _check_size(path, (file.count, file.height, file.width))
@@ -116,7 +116,7 @@ def raster_size(path: Path, named: str = "") -> tuple[int, int]:
         shape.remove(min(shape))
         height, width = shape
         return height, width
-    with _opened(path) as file:
+    with opened(path) as file:
         return file.height, file.width
 
 
@@ -133,7 +133,7 @@ def raster_centre(path: Path) -> tuple[float, float]:
     nowhere = DataError(f"file {path}", "does not say where on the ground it lies", _PLACE)
     if path.suffix.lower() not in RASTERS:
         raise nowhere
-    with _opened(path) as file:
+    with opened(path) as file:
         if file.crs is None or file.transform.is_identity:
             raise nowhere
         east, north = file.xy(file.height / 2, file.width / 2, offset="ul")
@@ -177,7 +177,12 @@ def _measured(array: np.ndarray, nodata: float | None) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
+def opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
+    """A GeoTIFF, PNG or JPEG, opened by GDAL's driver for it and no other, without a look at what lies beside it.
+
+    Raises:
+        DataError: it is none of these, or cannot be read, also within the block.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 

@@ -1,0 +1,304 @@
+"""Maps of a scene: probabilities kept row by row, so that work goes on after a kill, then cloud-optimised GeoTIFFs."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from lsml.errors import DataError
+from lsml.evaluation.evaluate import Predict
+from lsml.scenes.reading import Scene
+from lsml.scenes.tiling import Blend, Tiling
+from lsml.workspace import make_folder, replace_atomically, sync_file
+
+STEPS = 10_000
+"""A stored probability is a whole number of so many."""
+NODATA, _MASK_NODATA = 65_535, 255
+PROBABILITY, MASK = "probability.tif", "mask.tif"
+
+_PIXELS, _FEWEST = 8 * 256**2, 4
+"""Of the tiles that are predicted in one call at most, and so many tiles if there is room for them."""
+_STRIP = 512
+"""Rows that are written at a time."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Probabilities of a scene on their way: finished rows in one file, how many in a journal beside it.
+
+    Attributes:
+        folder: of both.
+        identity: what the probabilities depend on, as plain data; those of another are thrown away.
+        shape: height and width.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+    shape: tuple[int, int]
+
+    @property
+    def path(self) -> Path:
+        """uint16 `(H, W)`: probability x `STEPS`, `NODATA` where the scene has no value."""
+        return self.folder / "probability.raw"
+
+    @property
+    def _journal(self) -> Path:
+        return self.folder / "journal.json"
+
+    def begin(self) -> int:
+        """How many rows of tiles are finished; makes room for all where none is.
+
+        Raises:
+            DataError: the folder cannot be written to.
+        """
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            journal = json.loads(self._journal.read_text(encoding="utf-8"))
+            if journal["identity"] == self.identity and self.path.stat().st_size == self._bytes:
+                return int(journal["finished"])
+        with self._writing():
+            make_folder(self.folder)
+            self._journal.unlink(missing_ok=True)
+            with self.path.open("wb") as file:
+                file.truncate(self._bytes)
+            self._note(0)
+        return 0
+
+    @property
+    def _bytes(self) -> int:
+        return 2 * self.shape[0] * self.shape[1]
+
+    def write(self, rows: slice, stored: np.ndarray, *, finished: int) -> None:
+        """Writes rows of the map, and then that so many rows of tiles are finished.
+
+        Raises:
+            DataError: there is no room.
+        """
+        with self._writing():
+            with self.path.open("r+b") as file:
+                file.seek(2 * rows.start * self.shape[1])
+                file.write(np.ascontiguousarray(stored, np.uint16).tobytes())
+                sync_file(file)
+            self._note(finished)
+
+    def _note(self, finished: int) -> None:
+        text = json.dumps({"identity": self.identity, "finished": finished})
+        replace_atomically(self._journal, text.encode())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = f"cannot be written ({self._bytes:,} bytes in all): {error.strerror}"
+            raise DataError(f"map {self.path}", why, "free space there; the same command resumes") from None
+
+    def read(self) -> np.ndarray:
+        """The map, memory-mapped."""
+        return np.memmap(self.path, np.uint16, "r", shape=self.shape)
+
+    def remove(self) -> None:
+        """Removes the folder, once all that is made of it is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def predict_rows(
+    scene: Scene, tiling: Tiling, predict: Predict, unfinished: Unfinished, progress: Callable[[int, int], None]
+) -> None:
+    """Predicts the rows of tiles of a scene that are not finished.
+
+    The row before them is predicted once more, for what it knows of the first of them: nothing is kept of a map but
+    whole rows, and they come out as they would have without a stop.
+
+    Args:
+        progress: hears how many tiles of how many are done.
+
+    Raises:
+        DataError: the scene cannot be read, or the map not be written.
+        ModelError: what the network gives is no probability.
+    """
+    finished, columns = unfinished.begin(), len(tiling.lefts)
+    if finished == len(tiling.tops):
+        return
+    blend = Blend(tiling)
+    for batch in _ahead(_batches(scene, tiling, max(finished - 1, 0))):
+        for left, probability in batch.predicted(predict):
+            blend.add(batch.place, left, probability)
+        if batch.known is not None:
+            rows = tiling.rows(batch.place)
+            stored = np.where(batch.known, np.rint(blend.finish(batch.place) * STEPS), NODATA)
+            if batch.place >= finished:
+                unfinished.write(rows, stored, finished=batch.place + 1)
+        progress(batch.place * columns + batch.done, columns * len(tiling.tops))
+
+
+class _Batch(NamedTuple):
+    """Some tiles of a row of them.
+
+    Attributes:
+        place: of the row of tiles.
+        done: how many tiles of the row have been looked at.
+        tiles: stored bands float32 `(tile, tile, C)` by the first column.
+        size: how many are predicted in a call throughout, so that nothing is compiled twice.
+        known: with the last batch of a row, bool `(rows, width)`: which pixels the scene has.
+    """
+
+    place: int
+    done: int
+    tiles: dict[int, np.ndarray]
+    size: int
+    known: np.ndarray | None = None
+
+    def predicted(self, predict: Predict) -> Iterator[tuple[int, np.ndarray]]:
+        """First column and probability `(tile, tile)` of each."""
+        if self.tiles:
+            images = np.zeros((self.size, *next(iter(self.tiles.values())).shape), np.float32)
+            images[: len(self.tiles)] = [*self.tiles.values()]
+            yield from zip(self.tiles, predict(images)[..., 0], strict=False)
+
+
+def _batches(scene: Scene, tiling: Tiling, first: int) -> Iterator[_Batch]:
+    """The tiles of a scene from a row of them on; of one row alone in each batch, whatever was finished before."""
+    size = _together(tiling)
+    for place in range(first, len(tiling.tops)):
+        rows, known = tiling.rows(place), np.zeros((tiling.tile, tiling.lefts[-1] + tiling.tile), bool)
+        tiles: dict[int, np.ndarray] = {}
+        for done, left in enumerate(tiling.lefts):
+            stored = scene.read(tiling.tops[place], left, tiling.tile)
+            if stored is None:
+                continue
+            if len(tiles) == size:
+                yield _Batch(place, done, tiles, size)
+                tiles = {}
+            tiles[left] = stored
+            known[:, left : left + tiling.tile] |= scene.known(stored)
+        seen = known[: rows.stop - rows.start, : tiling.width]
+        yield _Batch(place, len(tiling.lefts), tiles, size, seen)
+
+
+def _together(tiling: Tiling) -> int:
+    """How many tiles to predict in a call: that which leaves the fewest places empty at the end of a row."""
+    most = min(max(_PIXELS // tiling.tile**2, 1), len(tiling.lefts))
+    return min(range(min(_FEWEST, most), most + 1), key=lambda size: (-len(tiling.lefts) % size, -size))
+
+
+def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """Each, the next being read while one is used."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
+
+
+def level_of(threshold: float) -> int:
+    """The least stored probability that is landslide."""
+    return max(int(np.ceil(threshold * STEPS - 1e-6)), 1)
+
+
+def write_maps(
+    unfinished: Unfinished, threshold: float, out: Path, *, grid: Mapping[str, Any], facts: Mapping[str, str]
+) -> None:
+    """Writes `probability.tif` and `mask.tif` into a folder that is there: cloud-optimised GeoTIFFs with overviews.
+
+    Args:
+        unfinished: of which all rows are finished; a probability is the stored number times the scale in the file.
+        threshold: the mask, uint8, is 1 from this probability on, 0 below it, 255 where the scene has no value.
+        grid: size, coordinate system and transform.
+        facts: what the files say of themselves, as tags.
+
+    Raises:
+        DataError: they cannot be written.
+    """
+    probability, level = unfinished.read(), level_of(threshold)
+
+    def mask(rows: np.ndarray) -> np.ndarray:
+        return np.where(rows == NODATA, _MASK_NODATA, rows >= level).astype(np.uint8)
+
+    outputs = (
+        _Output(PROBABILITY, "probability of landslide", np.asarray, "uint16", NODATA, 1 / STEPS, "average"),
+        _Output(MASK, "landslide", mask, "uint8", _MASK_NODATA, 1.0, "mode"),
+    )
+    for output in outputs:
+        try:
+            plain = unfinished.folder / output.name
+            output.write_plain(plain, probability, grid, facts)
+            _optimise(plain, out / output.name, output.resampling)
+        except (OSError, RasterioError) as error:
+            said = getattr(error, "strerror", None) or str(error.__cause__ or error).splitlines()[0]
+            why = f"cannot be written ({probability.size:,} pixels): {said}"
+            fix = "free space or give another --out; the same command resumes"
+            raise DataError(f"map {out / output.name}", why, fix) from None
+
+
+class _Output(NamedTuple):
+    """A GeoTIFF of one band that is made of stored probabilities, and how its overviews are."""
+
+    name: str
+    description: str
+    convert: Callable[[np.ndarray], np.ndarray]
+    dtype: str
+    nodata: int
+    scale: float
+    resampling: str
+
+    def write_plain(
+        self, path: Path, probability: np.ndarray, grid: Mapping[str, Any], facts: Mapping[str, str]
+    ) -> None:
+        """Writes it strip by strip, as the driver of cloud-optimised ones wants to read it."""
+        profile = {"driver": "GTiff", "count": 1, "dtype": self.dtype, "nodata": self.nodata, **grid}
+        with rasterio.open(path, "w", tiled=True, compress="deflate", zlevel=1, bigtiff="if_safer", **profile) as file:
+            for row in range(0, len(probability), _STRIP):
+                strip = self.convert(probability[row : row + _STRIP])
+                file.write(strip, 1, window=Window(0, row, strip.shape[1], strip.shape[0]))
+            file.update_tags(**facts)
+            file.set_band_description(1, self.description)
+            file.scales = (self.scale,)
+
+
+def _optimise(plain: Path, path: Path, resampling: str) -> None:
+    """Makes a cloud-optimised GeoTIFF of a plain one; the file of that name is the old or the new one, never a part."""
+    for left in path.parent.glob(f"{path.name}.partial*"):
+        left.unlink()
+    unfinished = path.with_name(f"{path.name}.partial")
+    options = {"compress": "deflate", "predictor": "yes", "blocksize": 512, "bigtiff": "if_safer"}
+    rasterio.shutil.copy(plain, unfinished, driver="COG", overview_resampling=resampling, **options)
+    unfinished.replace(path)
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What was found in a scene.
+
+    Attributes:
+        out: the folder of the maps.
+        pixels: of the scene that have a value.
+        landslide_share: the share of these that is landslide, in 0..1.
+        threshold: the probability from which a pixel counts as landslide, in 0..1.
+        model_run_id: the run whose model predicted.
+    """
+
+    out: Path
+    pixels: int
+    landslide_share: float
+    threshold: float
+    model_run_id: str
+
+
+def count_pixels(probability: np.ndarray, threshold: float) -> tuple[int, float]:
+    """How many pixels of stored probabilities `(H, W)` have a value, and the share of these that is landslide."""
+    level, known, landslide = level_of(threshold), 0, 0
+    for row in range(0, len(probability), _STRIP):
+        values = probability[row : row + _STRIP]
+        values = values[values != NODATA]
+        known, landslide = known + len(values), landslide + int((values >= level).sum())
+    return known, landslide / max(known, 1)

@@ -1,0 +1,150 @@
+"""Elevation and slope on a scene's grid, from a DEM of any grid and coordinate system."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.warp import reproject, transform_bounds
+
+from lsml.data.formats import opened
+from lsml.data.sensor import ELEVATION, SLOPE
+from lsml.errors import DataError, DataWarning
+
+_RADIUS, _ECCENTRICITY = 6_378_137.0, 0.00669437999014
+"""Of WGS 84: half the major axis in metres, and the square of the eccentricity."""
+_TOLERANCE = 0.001
+"""Pixels by which places in a DEM may be wrong; with GDAL's usual .125 steep slopes are wrong by a degree."""
+_WHOLE = 0.999
+"""A share of the scene beyond which it is all of it."""
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """An open DEM, read window by window on the grid of a scene."""
+
+    dem: "rasterio.DatasetReader"
+    scene: "rasterio.DatasetReader"
+
+    @classmethod
+    @contextmanager
+    def of(cls, path: Path, scene: "rasterio.DatasetReader") -> Iterator["Terrain"]:
+        """The DEM in the first band of a GeoTIFF, open within the block.
+
+        Raises:
+            DataError: it cannot be read, does not say where it lies, or lies elsewhere.
+        """
+        with opened(path) as dem:
+            check_place(path, dem)
+            _check_cover(path, dem, scene)
+            yield cls(dem, scene)
+
+    def read(self, row: int, column: int, height: int, width: int) -> dict[str, np.ndarray]:
+        """Elevation in metres and slope in degrees of a window, float32 `(height, width)`, NaN for none.
+
+        Elevations are interpolated linearly between the DEM's pixels.
+        """
+        # A pixel more on each side, of which slopes at the edges are made.
+        wide = np.full((height + 2, width + 2), np.nan, np.float32)
+        transform = self.scene.transform @ rasterio.Affine.translation(column, row)
+        reproject(
+            rasterio.band(self.dem, 1),
+            wide,
+            dst_transform=transform @ rasterio.Affine.translation(-1, -1),
+            dst_crs=self.scene.crs,
+            dst_nodata=np.nan,
+            resampling=Resampling.bilinear,
+            tolerance=_TOLERANCE,
+        )
+        return {
+            ELEVATION: wide[1:-1, 1:-1],
+            SLOPE: slope_degrees(wide, transform, self._metres(transform, height, width)),
+        }
+
+    def _metres(self, transform: rasterio.Affine, height: int, width: int) -> tuple[Any, Any]:
+        """On the ground, of a unit of the first and of the second coordinate; numbers, or arrays of the window."""
+        if self.scene.crs.is_geographic:
+            return _metres_per_degree(transform, height, width)
+        return (self.scene.crs.linear_units_factor[1],) * 2
+
+
+def slope_degrees(
+    elevation: np.ndarray, transform: rasterio.Affine, metres: tuple[np.ndarray | float, np.ndarray | float]
+) -> np.ndarray:
+    """How steep the ground is, by Horn (1981), Hill shading and the reflectance map, Proc. IEEE 69(1).
+
+    The gradient is the mean of the eight neighbours' differences, those beside the pixel counted twice.
+
+    Args:
+        elevation: in metres, `(H + 2, W + 2)`: a pixel more on each side.
+        transform: from columns and rows to coordinates; it may turn, mirror and shear.
+        metres: on the ground, of a unit of the first and of the second coordinate; numbers or `(H, W)`.
+
+    Returns:
+        float32 `(H, W)` in 0..90, NaN where one of the nine is.
+    """
+    heights = elevation.astype(np.float64)
+    sums = heights[:-2] + 2 * heights[1:-1] + heights[2:]
+    by_column = (sums[:, 2:] - sums[:, :-2]) / 8
+    sums = heights[:, :-2] + 2 * heights[:, 1:-1] + heights[:, 2:]
+    by_row = (sums[2:] - sums[:-2]) / 8
+    # Of by_column = a * by_x + d * by_y and by_row = b * by_x + e * by_y.
+    by_x = (transform.e * by_column - transform.d * by_row) / transform.determinant / metres[0]
+    by_y = (transform.a * by_row - transform.b * by_column) / transform.determinant / metres[1]
+    # The formula leaves the middle one out: what has no elevation has no slope.
+    by_x[np.isnan(heights[1:-1, 1:-1])] = np.nan
+    return np.degrees(np.arctan(np.hypot(by_x, by_y))).astype(np.float32)
+
+
+def _metres_per_degree(transform: rasterio.Affine, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Metres on the ellipsoid of a degree of longitude and of latitude at each pixel of a window, `(H, W)` each."""
+    columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    latitude = np.radians(transform.d * columns + transform.e * rows + transform.f)
+    curved = 1 - _ECCENTRICITY * np.sin(latitude) ** 2
+    across = _RADIUS / np.sqrt(curved) * np.cos(latitude)
+    along = _RADIUS * (1 - _ECCENTRICITY) / curved**1.5
+    return np.radians(across), np.radians(along)
+
+
+def check_place(path: Path, file: "rasterio.DatasetReader") -> None:
+    """Raises DataError where a raster does not say where on the ground its pixels lie."""
+    if file.crs is None or file.transform.is_identity or file.transform.is_degenerate:
+        what = "coordinate system" if file.crs is None else "position and pixel size"
+        fix = "write them into the file: gdal_edit.py -a_srs EPSG:CODE -a_ullr WEST NORTH EAST SOUTH FILE"
+        raise DataError(f"file {path}", f"has no {what}", fix)
+    if not (file.crs.is_geographic or file.crs.is_projected):
+        why = "its coordinate system is neither geographic nor projected"
+        raise DataError(f"file {path}", why, "reproject it: gdalwarp -t_srs EPSG:CODE")
+
+
+def _check_cover(path: Path, dem: "rasterio.DatasetReader", scene: "rasterio.DatasetReader") -> None:
+    """Whether a DEM covers the scene, as far as their bounds tell; warns where it covers a part."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import CRSError
+
+    left, bottom, right, top = _bounds(scene)
+    try:
+        west, south, east, north = transform_bounds(dem.crs, scene.crs, *_bounds(dem))
+    except (CRSError, CPLE_BaseError):
+        west = south = east = north = np.nan
+    common = max(min(right, east) - max(left, west), 0) * max(min(top, north) - max(bottom, south), 0)
+    share = common / ((right - left) * (top - bottom))
+    if not share > 0:
+        raise DataError(f"DEM {path}", "does not cover the scene", "give one of the same place")
+    if share < _WHOLE:
+        why = f"covers {share:.0%} of the scene; elsewhere the train median stands for slope and elevation"
+        warnings.warn(DataWarning(f"DEM {path}: {why}"), stacklevel=2)
+
+
+def _bounds(file: "rasterio.DatasetReader") -> tuple[float, float, float, float]:
+    """West, south, east and north, of a raster that may be turned."""
+    corners = [
+        file.transform @ corner for corner in ((0, 0), (file.width, 0), (0, file.height), (file.width, file.height))
+    ]
+    x, y = zip(*corners, strict=True)
+    return min(x), min(y), max(x), max(y)
