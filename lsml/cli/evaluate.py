@@ -195,6 +195,13 @@ def predict(
         Literal["none", "d4"],
         typer.Option("--tta", help="Test-time augmentation: the mean over the eight symmetries of each tile."),
     ] = "none",
+    polygons: Annotated[
+        bool,
+        typer.Option("--polygons/--no-polygons", help="Also write a scene's landslides as GeoPackage and GeoJSON."),
+    ] = True,
+    min_area: Annotated[
+        float, typer.Option("--min-area", help="Square metres of the smallest polygon.", min=0, metavar="M2")
+    ] = 0.0,
     force: options.Force = False,
 ) -> None:
     """Write landslide masks and probabilities: of a folder of patches, or of a scene as GeoTIFF."""
@@ -223,12 +230,15 @@ def predict(
             tile=tile,
             overlap=overlap,
             tta=tta,
+            polygons=polygons,
+            min_area=min_area,
             force=force,
             progress=reporter.step,
         )
+    counted = f", {result.landslides:,} landslides" if result.landslides is not None else ""
     typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
-    typer.echo(f"{result.pixels:,} pixels, {result.landslide_share:.2%} of them landslide")
-    typer.echo(f"wrote {result.out / 'probability.tif'}, {result.out / 'mask.tif'}")
+    typer.echo(f"{result.pixels:,} pixels, {result.landslide_share:.2%} of them landslide{counted}")
+    typer.echo(f"wrote {', '.join(sorted(path.name for path in result.out.iterdir()))} in {result.out}")
 
 
 def _print_patches(result: "PredictResult", out: Path, pictures: int) -> None:

@@ -283,6 +283,7 @@ class SceneResult:
         out: the folder of the maps.
         pixels: of the scene that have a value.
         landslide_share: the share of these that is landslide, in 0..1.
+        landslides: how many polygons there are; None where none were asked for.
         threshold: the probability from which a pixel counts as landslide, in 0..1.
         model_run_id: the run whose model predicted.
     """
@@ -290,6 +291,7 @@ class SceneResult:
     out: Path
     pixels: int
     landslide_share: float
+    landslides: int | None
     threshold: float
     model_run_id: str
 

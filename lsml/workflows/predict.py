@@ -21,6 +21,7 @@ from lsml.scenes.maps import (
     predict_rows,
     write_maps,
 )
+from lsml.scenes.polygons import GEOJSON, GEOPACKAGE, check_installed, write_polygons
 from lsml.scenes.reading import Scene, Values
 from lsml.scenes.tiling import Tiling
 from lsml.tracking.models import RunModel, asked_for
@@ -93,10 +94,12 @@ def predict_scene(
     tile: int = 256,
     overlap: int = 64,
     tta: Literal["none", "d4"] = "none",
+    polygons: bool = True,
+    min_area: float = 0.0,
     force: bool = False,
     progress: Progress = SILENT.step,
 ) -> SceneResult:
-    """Writes maps of a GeoTIFF of any size below `out`, on its grid: probability and mask.
+    """Writes maps of a GeoTIFF of any size below `out`, on its grid: probability and mask; and landslides as polygons.
 
     Memory is that of a row of tiles. What was interrupted goes on with the row of tiles where it was, if scene, model
     and settings are the same; else from the start.
@@ -109,17 +112,21 @@ def predict_scene(
         values: see `Scene.of`.
         tile, overlap: see `Tiling`.
         tta: `d4` for the mean over the eight symmetries of each tile.
+        polygons: also write `landslides.gpkg` and `landslides.geojson`, see `write_polygons`.
+        min_area: of the smallest polygon, in square metres.
         force: only warn of values that look wrong.
         progress: hears how many tiles are done.
 
     Raises:
-        ConfigError: neither or both of run and model; bands or tiles that cannot be.
+        ConfigError: neither or both of run and model; bands or tiles that cannot be; a package is missing.
         DataError: a scene or a DEM that cannot be used, or an `out` that holds other things or cannot be written.
         StorageError: no such run or registered model, or another process maps into the same folder.
         ModelError: the run has no model, or one that is refused.
     """
     name = asked_for(run_id, model)
     scene, dem, out = Path(scene), Path(dem) if dem else None, Path(out)
+    if polygons:
+        check_installed()
     _make_output_folder(out)
     client = open_store()
     source = str(model_run(client, named_run(client, name)).info.run_id)
@@ -145,9 +152,12 @@ def predict_scene(
             **{name: str(value) for name, value in settings.items() if value},
         }
         write_maps(unfinished, loaded.threshold, out, grid=grid, facts=facts)
+        count = None
+        if polygons:
+            count = write_polygons(unfinished, loaded.threshold, out, grid=grid, facts=facts, min_area=min_area)
         pixels, share = count_pixels(unfinished.read(), loaded.threshold)
         unfinished.remove()
-    return SceneResult(out, pixels, share, loaded.threshold, source)
+    return SceneResult(out, pixels, share, count, loaded.threshold, source)
 
 
 def _file_identity(path: Path) -> list[str | int]:
@@ -158,7 +168,7 @@ def _file_identity(path: Path) -> list[str | int]:
 
 def _make_output_folder(out: Path) -> None:
     """Raises DataError where maps cannot be written into a folder, before anything is predicted."""
-    check_output_folder(out, (PROBABILITY, MASK))
+    check_output_folder(out, (PROBABILITY, MASK, GEOPACKAGE, GEOJSON))
     try:
         make_folder(out)
         check = out / f"{PROBABILITY}.partial"

@@ -1,5 +1,6 @@
 """`lsml predict` on a GeoTIFF scene: maps on its grid, the same after a kill, and what it refuses in one line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import rasterio
 
 from tests.end_to_end.conftest import Study
-from tests.processes import lsml
+from tests.processes import environment, lsml
 from tests.scenes.made import read, write_sentinel
 
 
@@ -33,10 +34,14 @@ def test_a_scene_becomes_maps_on_its_grid(study: Study, scene: tuple[Path, Path]
     with rasterio.open(mask) as file:
         assert (file.nodata, file.dtypes, file.shape) == (255, ("uint8",), (300, 300))
     np.testing.assert_array_equal(read(mask), read(probability) >= round(threshold * 10_000))
+    features = json.loads((study.folder / "scene" / "landslides.geojson").read_text())["features"]
+    assert f"{len(features):,} landslides" in done.stdout
+    assert sum(feature["properties"]["pixels"] for feature in features) == (read(mask) == 1).sum() > 0
     assert list((study.folder / ".lsml" / "scenes").iterdir()) == []
-    bytes_before = [path.read_bytes() for path in (probability, mask)]
+    before = {path: path.read_bytes() for path in (study.folder / "scene").iterdir()}
+    assert len(before) == 4
     assert lsml(study.folder, "predict", str(path), *arguments).returncode == 0
-    assert [path.read_bytes() for path in (probability, mask)] == bytes_before
+    assert {path: path.read_bytes() for path in (study.folder / "scene").iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -63,3 +68,19 @@ def test_a_scene_that_cannot_be_mapped_says_why(
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert not list(study.folder.glob("predictions/*.tif"))
+
+
+def test_without_the_packages_of_polygons_the_line_says_what_to_install(
+    study: Study, scene: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Before anything is predicted; the maps need none of them."""
+    (tmp_path / "shapely.py").write_text("raise ImportError")
+    env = environment(tmp_path)
+    arguments = ("predict", str(scene[0]), "--model", "tiny@candidate", "--out", "plain", "--dem", str(scene[1]))
+    done = lsml(study.folder, *arguments, env=env)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "shapely is not installed; pip install 'lsml[scenes]'" in done.stderr
+    assert not (study.folder / "plain").exists()
+    done = lsml(study.folder, *arguments, "--no-polygons", env=env)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (study.folder / "plain").iterdir()) == ["mask.tif", "probability.tif"]

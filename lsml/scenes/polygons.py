@@ -1,0 +1,258 @@
+"""The landslides of a map as polygons with area and mean probability: a GeoPackage and GeoJSON, which QGIS opens."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+from rasterio.features import shapes
+from scipy import ndimage
+
+from lsml.errors import ConfigError, DataError
+from lsml.scenes.maps import NODATA, STEPS, Unfinished, level_of
+
+GEOPACKAGE, GEOJSON = "landslides.gpkg", "landslides.geojson"
+_LAYER = "landslides"
+_STRIP = 512
+_DENSE = 16
+"""Pixels: edges are cut into pieces of this length where areas are measured, as a parallel is no straight line."""
+_DECIMALS = 7
+"""Of degrees: a centimetre."""
+_WRITTEN = "1970-01-01T00:00:00.000Z"
+"""When a GeoPackage says that it was made: always the same, so that the same map gives the same bytes."""
+
+
+def check_installed() -> None:
+    """Raises ConfigError where a package that polygons are made with is missing; before anything is predicted."""
+    for name in ("shapely", "pyproj", "pyogrio"):
+        try:
+            import_module(name)
+        except ImportError:
+            fix = "pip install 'lsml[scenes]', or go without polygons: --no-polygons"
+            raise ConfigError("polygons", f"{name} is not installed", fix) from None
+
+
+@dataclass
+class _Area:
+    """A part of the map of pixels that are landslide and share edges, in one strip of it or in all.
+
+    Attributes:
+        pixels, total: how many, and the sum of their stored probabilities.
+        top, left, bottom, right: the rows and columns that hold it, the last ones excluded.
+        first: row and column of one of its pixels.
+    """
+
+    pixels: int
+    total: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+    first: tuple[int, int]
+
+    def join(self, other: "_Area") -> None:
+        """Takes in another, which it touches."""
+        self.pixels += other.pixels
+        self.total += other.total
+        self.top, self.left = min(self.top, other.top), min(self.left, other.left)
+        self.bottom, self.right = max(self.bottom, other.bottom), max(self.right, other.right)
+        self.first = min(self.first, other.first)
+
+
+def _areas(probability: np.ndarray, level: int) -> list[_Area]:
+    """All areas of a map, found strip by strip: what touches across the border of two strips is one."""
+    areas: list[_Area] = []
+    parents: list[int] = []
+
+    def root(place: int) -> int:
+        while parents[place] != place:
+            parents[place] = place = parents[parents[place]]
+        return place
+
+    above = np.full(probability.shape[1], -1)
+    for row in range(0, len(probability), _STRIP):
+        strip = probability[row : row + _STRIP]
+        labels, count = ndimage.label(_landslide(strip, level))
+        found = _of_strip(strip, labels, count, row)
+        offset = len(areas)
+        parents.extend(range(offset, offset + count))
+        areas.extend(found)
+        here = np.where(labels[0] > 0, labels[0] + offset - 1, -1)
+        both = (above >= 0) & (here >= 0)
+        for one, other in {(root(int(a)), root(int(b))) for a, b in zip(above[both], here[both], strict=True)}:
+            one, other = sorted((root(one), root(other)))
+            if one != other:
+                areas[one].join(areas[other])
+                parents[other] = one
+        above = np.where(labels[-1] > 0, labels[-1] + offset - 1, -1)
+    return [area for place, area in enumerate(areas) if parents[place] == place]
+
+
+def _landslide(probability: np.ndarray, level: int) -> np.ndarray:
+    return (probability >= level) & (probability != NODATA)
+
+
+def _of_strip(strip: np.ndarray, labels: np.ndarray, count: int, row: int) -> Iterator[_Area]:
+    """The areas of a strip that begins at a row of the map, in the order of their labels from 1."""
+    flat = labels.ravel()
+    pixels = np.bincount(flat, minlength=count + 1)
+    totals = np.bincount(flat, strip.ravel(), minlength=count + 1)
+    for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        first = columns.start + int(np.argmax(labels[rows.start, columns] == label))
+        box = (row + rows.start, columns.start, row + rows.stop, columns.stop)
+        yield _Area(int(pixels[label]), int(totals[label]), *box, (row + rows.start, first))
+
+
+class _Feature(NamedTuple):
+    """A landslide.
+
+    Attributes:
+        own, degrees: its polygon in the scene's coordinates, and in longitude and latitude on WGS 84.
+        area: on the ellipsoid, in square metres.
+        mean: of its pixels' probabilities, 0..1.
+        pixels: how many.
+    """
+
+    own: Any
+    degrees: Any
+    area: float
+    mean: float
+    pixels: int
+
+    def properties(self, number: int) -> dict[str, Any]:
+        """What both files say of it; the bounding box in degrees."""
+        west, south, east, north = (round(value, _DECIMALS) for value in self.degrees.bounds)
+        return {
+            "id": number,
+            "area_m2": round(self.area, 1),
+            "mean_probability": round(self.mean, 4),
+            "pixels": self.pixels,
+            **{"west": west, "south": south, "east": east, "north": north},
+        }
+
+
+def _features(
+    probability: np.ndarray, level: int, *, crs: "rasterio.CRS", transform: rasterio.Affine, min_area: float
+) -> list[_Feature]:
+    """The landslides of a map from a size on, the largest first."""
+    import pyproj
+    import shapely
+
+    turn = pyproj.Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True).transform
+    ellipsoid = pyproj.Geod(ellps="WGS84")
+    longest = _DENSE * abs(transform.determinant) ** 0.5
+
+    def in_degrees(polygon: Any) -> Any:
+        places = shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
+        return shapely.orient_polygons(places)
+
+    features = []
+    for area in _areas(probability, level):
+        own = shapely.orient_polygons(_polygon(probability, level, area, transform))
+        size, _ = ellipsoid.geometry_area_perimeter(in_degrees(shapely.segmentize(own, longest)))
+        if size >= min_area:
+            features.append(_Feature(own, in_degrees(own), size, area.total / area.pixels / STEPS, area.pixels))
+    return sorted(features, key=lambda feature: -feature.area)
+
+
+def _polygon(probability: np.ndarray, level: int, area: _Area, transform: rasterio.Affine) -> Any:
+    """The outline of an area along its pixels' edges, with its holes, in the scene's coordinates."""
+    import shapely
+    from shapely.geometry import shape
+
+    labels, _ = ndimage.label(_landslide(probability[area.top : area.bottom, area.left : area.right], level))
+    own = labels == labels[area.first[0] - area.top, area.first[1] - area.left]
+    place = transform @ rasterio.Affine.translation(area.left, area.top)
+    ((outline, _),) = shapes(own.astype(np.uint8), mask=own, connectivity=4, transform=place)
+    polygon = shape(outline)
+    return polygon if polygon.is_valid else shapely.make_valid(polygon)
+
+
+def write_polygons(
+    unfinished: Unfinished,
+    threshold: float,
+    out: Path,
+    *,
+    grid: Mapping[str, Any],
+    facts: Mapping[str, str],
+    min_area: float,
+) -> int:
+    """Writes `landslides.gpkg`, in the scene's coordinate system, and `landslides.geojson`, by RFC 7946 in degrees.
+
+    Their polygons follow the edges of the mask's pixels: rasterised again they are the mask. Pixels that share an edge
+    are one landslide. Besides the map, memory is that of the largest landslide's bounding box and of all polygons.
+
+    Args:
+        unfinished, threshold, grid, facts: as of `lsml.scenes.maps.write_maps`.
+        min_area: square metres; smaller ones are left out.
+
+    Returns:
+        How many landslides there are.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    crs, transform = rasterio.CRS.from_user_input(grid["crs"]), grid["transform"]
+    level = level_of(threshold)
+    features = _features(unfinished.read(), level, crs=crs, transform=transform, min_area=min_area)
+    facts = {**facts, "min_area_m2": f"{min_area:g}", "smoothing": "none"}
+    try:
+        _write_geopackage(unfinished.folder / GEOPACKAGE, features, crs.to_wkt(), facts)
+        _write_geojson(unfinished.folder / GEOJSON, features, facts)
+        for name in (GEOPACKAGE, GEOJSON):
+            copied = shutil.copyfile(unfinished.folder / name, out / f"{name}.partial")
+            copied.replace(out / name)
+    except (OSError, RuntimeError) as error:
+        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        fix = "free space or give another --out; the same command resumes"
+        raise DataError(f"polygons in {out}", f"cannot be written: {said}", fix) from None
+    return len(features)
+
+
+def _write_geopackage(path: Path, features: Sequence[_Feature], crs: str, facts: Mapping[str, str]) -> None:
+    import pyogrio
+    import pyogrio.raw
+    import shapely
+
+    rows = [feature.properties(number) for number, feature in enumerate(features, start=1)]
+    kinds = {"id": np.int64, "pixels": np.int64}
+    names = [*_Feature(None, shapely.box(0, 0, 1, 1), 0, 0, 0).properties(0)]
+    path.unlink(missing_ok=True)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _WRITTEN})
+    pyogrio.raw.write(
+        path,
+        np.array([shapely.to_wkb(feature.own) for feature in features], object),
+        [np.array([row[name] for row in rows], kinds.get(name, np.float64)) for name in names],
+        names,
+        layer=_LAYER,
+        driver="GPKG",
+        geometry_type="MultiPolygon",
+        promote_to_multi=True,
+        crs=crs,
+        layer_metadata=dict(facts),
+    )
+
+
+def _write_geojson(path: Path, features: Sequence[_Feature], facts: Mapping[str, str]) -> None:
+    """A feature a line; what the file says of itself is its member `lsml`."""
+    import shapely
+
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f'{{"type": "FeatureCollection", "lsml": {json.dumps(facts)}, "features": [')
+        for number, feature in enumerate(features, start=1):
+            outline = shapely.transform(feature.degrees, lambda places: places.round(_DECIMALS))
+            properties = feature.properties(number)
+            entry = {
+                "type": "Feature",
+                "id": properties["id"],
+                "bbox": [properties[name] for name in ("west", "south", "east", "north")],
+                "geometry": json.loads(shapely.to_geojson(outline)),
+                "properties": properties,
+            }
+            file.write(("," if number > 1 else "") + "\n" + json.dumps(entry))
+        file.write("\n]}\n")
