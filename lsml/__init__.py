@@ -19,12 +19,22 @@ if TYPE_CHECKING:
     from lsml.config.experiment import load_experiment
     from lsml.models.unet import build_model
     from lsml.workflows.evaluate import evaluate
-    from lsml.workflows.predict import predict
+    from lsml.workflows.predict import predict, predict_scene
     from lsml.workflows.sources import open_dataset
     from lsml.workflows.train import train
     from lsml.workflows.tune import tune
 
-__all__ = ["__version__", "build_model", "evaluate", "load_experiment", "open_dataset", "predict", "train", "tune"]
+__all__ = [
+    "__version__",
+    "build_model",
+    "evaluate",
+    "load_experiment",
+    "open_dataset",
+    "predict",
+    "predict_scene",
+    "train",
+    "tune",
+]
 
 _HOMES = {
     "load_experiment": ".config.experiment",
@@ -34,6 +44,7 @@ _HOMES = {
     "tune": ".workflows.tune",
     "evaluate": ".workflows.evaluate",
     "predict": ".workflows.predict",
+    "predict_scene": ".workflows.predict",
 }
 
 

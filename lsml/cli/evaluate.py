@@ -153,7 +153,12 @@ def _describe_objects(objects: "ObjectCounts", pixel_metres: float | None) -> It
         yield f"patches without landslide: {alarms} false alarms on {area:.2f} km2, {alarms / area:.2f} a km2"
 
 
+_OF_SCENES = ("dem", "bands", "values", "tile", "overlap", "polygons", "min_area")
+"""Parameters of `predict` that folders of patches do not have; `pictures` is one that scenes do not."""
+
+
 def predict(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(help="Folder that holds image_N.h5 or img/, or a GeoTIFF scene.", metavar="DIR|SCENE"),
@@ -209,36 +214,37 @@ def predict(
     from lsml.workflows.predict import predict as job
     from lsml.workflows.predict import predict_scene
 
+    is_scene = source.is_file() or source.suffix.lower() in (".tif", ".tiff")
+    for name in ("pictures",) if is_scene else _OF_SCENES:
+        _check_not_given(context, name, "a folder of patches" if is_scene else "a scene")
+    chosen: dict[str, Any] = {"run_id": run_id, "model": model, "out": out, "tta": tta, "force": force}
     with Reporter() as reporter:
-        if not source.is_file():
-            _print_patches(
-                job(
-                    source, run_id=run_id, model=model, out=out, pictures=pictures, force=force, progress=reporter.step
-                ),
-                out,
-                pictures,
-            )
+        if not is_scene:
+            _print_patches(job(source, pictures=pictures, progress=reporter.step, **chosen), out, pictures)
             return
         result = predict_scene(
             source,
-            run_id=run_id,
-            model=model,
-            out=out,
             dem=dem,
             bands=options.band_numbers(bands),
             values=values,
             tile=tile,
             overlap=overlap,
-            tta=tta,
             polygons=polygons,
             min_area=min_area,
-            force=force,
             progress=reporter.step,
+            **chosen,
         )
     counted = f", {result.landslides:,} landslides" if result.landslides is not None else ""
     typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
     typer.echo(f"{result.pixels:,} pixels, {result.landslide_share:.2%} of them landslide{counted}")
     typer.echo(f"wrote {', '.join(sorted(path.name for path in result.out.iterdir()))} in {result.out}")
+
+
+def _check_not_given(context: typer.Context, name: str, where: str) -> None:
+    """Raises ConfigError where the command line gives an option that the source does not have."""
+    source = context.get_parameter_source(name)
+    if source is not None and source.name == "COMMANDLINE":
+        raise ConfigError(f"--{name.replace('_', '-')}", f"is for {where}", "leave it out")
 
 
 def _print_patches(result: "PredictResult", out: Path, pictures: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from lsml.workspace import replace_whole
 
 if TYPE_CHECKING:
     import pandas
+
+Augmentation = Literal["none", "d4"]
+"""At test time: none, or the mean over the eight symmetries of the square, see `over_symmetries`."""
 
 _BATCH = 16
 

@@ -24,7 +24,7 @@ from lsml.evaluation.evaluate import (
     evaluate_predictions,
     predictions,
 )
-from lsml.evaluation.predict import over_symmetries
+from lsml.evaluation.predict import Augmentation, over_symmetries
 from lsml.names import Tag
 from lsml.scoring.regions import RegionScore
 from lsml.tracking.ledger import Ledger
@@ -35,7 +35,6 @@ from lsml.tracking.study import model_run, named_run
 from lsml.workflows.sources import SILENT, RecordedData
 from lsml.workspace import Progress, pack_cache
 
-Augmentation = Literal["none", "d4"]
 Grouped = Literal["none", "region"]
 
 

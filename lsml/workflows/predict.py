@@ -3,12 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from lsml.data.quality import admit, look_at_files
 from lsml.data.scan import scan_images
 from lsml.errors import DataError
-from lsml.evaluation.predict import PredictResult, check_output_folder, over_symmetries, predict_patches
+from lsml.evaluation.predict import Augmentation, PredictResult, check_output_folder, over_symmetries, predict_patches
 from lsml.names import VERSION
 from lsml.scenes.maps import (
     MASK,
@@ -38,6 +37,7 @@ def predict(
     model: str | None = None,
     out: str | Path = "predictions",
     pictures: int = 12,
+    tta: Augmentation = "none",
     force: bool = False,
     progress: Progress = SILENT.step,
 ) -> PredictResult:
@@ -50,6 +50,7 @@ def predict(
         folder: that holds `image_<number>.h5`, or `img/` with them.
         out: gets `mask/` (uint8 `(H, W)` of 0 and 1), `probability/` (float32 `(H, W)` in 0..1) and `panel/` (PNG).
         pictures: of so many patches, those with the largest share of landslide.
+        tta: `d4` for the mean over the eight symmetries of each patch.
         force: only warn of values that look wrong.
         progress: hears how many patches are done.
 
@@ -71,7 +72,7 @@ def predict(
     loaded = RunModel(client, source).load()
     admit({f"folder {folder}": look_at_files(patches, loaded.sensor)}, force=force)
     predictions = predict_patches(
-        loaded.predict,
+        over_symmetries(loaded.predict) if tta == "d4" else loaded.predict,
         patches,
         loaded.threshold,
         out,
@@ -93,7 +94,7 @@ def predict_scene(
     values: Values = "auto",
     tile: int = 256,
     overlap: int = 64,
-    tta: Literal["none", "d4"] = "none",
+    tta: Augmentation = "none",
     polygons: bool = True,
     min_area: float = 0.0,
     force: bool = False,

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine
 
+import lsml as lsml_api
+from lsml.errors import LsmlError
 from tests.end_to_end.conftest import Study
 from tests.processes import environment, lsml
-from tests.scenes.made import read, write_sentinel
+from tests.scenes.made import read, write_scene, write_sentinel
 
 
 @pytest.fixture(scope="module")
@@ -44,30 +48,79 @@ def test_a_scene_becomes_maps_on_its_grid(study: Study, scene: tuple[Path, Path]
     assert {path: path.read_bytes() for path in (study.folder / "scene").iterdir()} == before
 
 
+@pytest.fixture
+def at_home(study: Study, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The study's folder as the current one, for calls of the Python API."""
+    monkeypatch.chdir(study.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{study.folder / 'mlflow.db'}")
+    return study.folder
+
+
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("options", "code", "says"),
     [
-        (("SCENE", "--model", "tiny@candidate"), 3, "no band 'slope' (found: B12, B11,"),
-        (("SCENE", "--model", "tiny@candidate", "--dem", "nowhere.tif"), 3, "No such file"),
-        (("SCENE", "--model", "tiny@candidate", "--dem", "DEM", "--tile", "100"), 2, "give multiples of 64"),
-        (("SCENE", "--model", "tiny@candidate", "--dem", "DEM", "--bands", "purple=1"), 2, "no such band of the model"),
-        (("SCENE", "--model", "tiny@candidate", "--dem", "DEM", "--bands", "red"), 2, "is not NAME=N"),
-        (("SCENE", "--model", "tiny@candidate", "--dem", "DEM", "--values", "stored"), 3, "raw reflectance x 10,000"),
-        (("SCENE", "--model", "tiny@candidate", "--dem", "DEM", "--out", "mlflow.db/maps"), 3, "cannot be written to"),
-        (("SCENE", "--model", "tiny@candidate", "--dem", "DEM", "--out", "."), 3, "contains other files"),
-        (("SCENE",), 2, "give either --run-id or --model"),
+        ({"model": None}, 2, "give either --run-id or --model"),
+        ({"dem": None}, 3, r"no band 'slope' \(found: B12, B11,.* or give a DEM: --dem DEM\.tif"),
+        ({"dem": "nowhere.tif"}, 3, "nowhere.tif: cannot be read: No such file"),
+        ({"tile": 100}, 2, "100 pixels overlapping by 64; give multiples of 64"),
+        ({"bands": {"purple": 1}}, 2, "--bands purple: no such band of the model"),
+        ({"values": "stored"}, 3, "raw reflectance x 10,000.*--force takes them as they are"),
+        ({"bands": {"red": 1, "blue": 5, "swir2": 9}}, 3, "look swapped"),
+        ({"out": "mlflow.db/maps"}, 3, "cannot be written to: Not a directory; give another --out"),
+        ({"out": "."}, 3, "contains other files"),
     ],
 )
 def test_a_scene_that_cannot_be_mapped_says_why(
-    study: Study, scene: tuple[Path, Path], arguments: tuple[str, ...], code: int, says: str
+    at_home: Path, scene: tuple[Path, Path], options: dict[str, Any], code: int, says: str
 ) -> None:
     """One line, the exit code, and no map."""
-    places = {"SCENE": str(scene[0]), "DEM": str(scene[1])}
-    done = lsml(study.folder, "predict", *(places.get(word, word) for word in arguments))
-    assert done.returncode == code, done.stderr
+    given = {"model": "tiny@candidate", "dem": scene[1], "out": "refused"} | options
+    with pytest.raises(LsmlError, match=says) as error:
+        lsml_api.predict_scene(scene[0], **given)
+    assert error.value.exit_code == code
+    assert not list(at_home.glob("refused/*"))
+
+
+def test_eight_orientations_of_a_scene_turned_are_those_of_the_scene(
+    at_home: Path, scene: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """One tile, as it is and mirrored top to bottom with its place, which is south up then: the same map, mirrored.
+
+    Without the DEM's own grid the terrain is the same too: it is made on either.
+    """
+    with rasterio.open(scene[0]) as file:
+        bands, names = file.read()[:, :256, :256], file.descriptions
+    south_up = Affine(10, 0, 500_000, 0, 10, 3_100_000 - 2560)
+    paths = [
+        write_scene(tmp_path / "one.tif", bands, names=names, nodata=0),
+        write_scene(tmp_path / "two.tif", bands[:, ::-1].copy(), names=names, nodata=0, transform=south_up),
+    ]
+    maps = []
+    for path in paths:
+        options: dict[str, Any] = {"model": "tiny@candidate", "dem": scene[1], "tta": "d4", "polygons": False}
+        result = lsml_api.predict_scene(path, out=tmp_path / path.stem, **options)
+        assert (result.pixels, result.landslides) == (256 * 256, None)
+        maps.append(read(result.out / "probability.tif").astype(int))
+    assert np.abs(maps[0] - maps[1][::-1]).max() <= 1
+    assert np.abs(np.diff(maps[0])).max() > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("DATA/TestData/img", "--dem", "dem.tif"), "--dem: is for a scene; leave it out"),
+        (("SCENE", "--pictures", "3"), "--pictures: is for a folder of patches; leave it out"),
+        (("SCENE", "--bands", "red"), "'red' is not NAME=N, such as red=3"),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(
+    study: Study, scene: tuple[Path, Path], arguments: tuple[str, ...], says: str
+) -> None:
+    """An option that would change nothing is no option."""
+    words = (word.replace("DATA", str(study.data)).replace("SCENE", str(scene[0])) for word in arguments)
+    done = lsml(study.folder, "predict", *words, "--model", "tiny@candidate")
+    assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
-    assert not list(study.folder.glob("predictions/*.tif"))
 
 
 def test_without_the_packages_of_polygons_the_line_says_what_to_install(
