@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-jax tune test test-all test-sensors lint format lock audit bench-peers bench-smoke clean
+.PHONY: help .venv .venv-jax tune test test-all test-sensors lint format lock audit bench-peers bench-smoke fuzz clean
 
 PYTHON = python3
 EXPERIMENT = experiments/demo.yaml
@@ -108,6 +108,14 @@ bench-smoke: .venv ## every benchmark once at the smallest size: whether it runs
 	done
 	PYTHONPATH=. .venv/bin/python bench/coverage.py --population 20 --sets 4 >/dev/null
 	PYTHONPATH=. .venv/bin/python bench/house.py >/dev/null
+
+# Findings, and the inputs that were found, are kept in fuzz-found; how to repeat each stands below the table.
+TIME = 60
+SEED =
+
+fuzz: .venv ## look for inputs that readers of files do not stand, for TIME=60 seconds; SEED=N repeats
+	OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=. .venv/bin/python -m tests.fuzz --seconds $(TIME) \
+		$(addprefix --seed ,$(SEED)) $(ARGS)
 
 audit: .venv ## known vulnerabilities in what the locks pin (asks a public database)
 	.venv/bin/uv tool run pip-audit --strict --disable-pip --no-deps \

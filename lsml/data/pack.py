@@ -9,10 +9,11 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from lsml.data.arrays import mapped
 from lsml.data.sensor import Sensor, landslide_share
 from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
@@ -20,6 +21,16 @@ from lsml.workspace import sha256_of
 
 IMAGES, MASKS, MANIFEST = "images.npy", "masks.npy", "manifest.json"
 _AGAIN = "remove that folder: it is made again at the next start"
+
+
+_IMAGE_TYPES, _MASK_TYPES = ("uint16", "float32"), ("uint8",)
+
+
+class _File(NamedTuple):
+    """What the manifest says of a file."""
+
+    bytes: int
+    sha256: str
 
 
 class PackedSplit:
@@ -48,25 +59,31 @@ class PackedSplit:
             self.regions: tuple[str, ...] = tuple(manifest.get("regions", ()))
             self.fingerprint: str = manifest["fingerprint"]
             self.nonfinite: dict[str, int] = dict(manifest["nonfinite"])
+            height, width = manifest["size"]
             self.sensor = Sensor.from_dict(manifest["sensor"])
             self.statistics = BandStatistics.from_dict(manifest["statistics"], self.sensor)
-            self._files: dict[str, dict[str, Any]] = {name: manifest["files"][name] for name in (IMAGES, MASKS)}
+            self._files = {name: _File(**manifest["files"][name]) for name in (IMAGES, MASKS)}
+            if self.regions and len(self.regions) != len(self.ids):
+                raise ValueError(f"a region for each of {len(self.ids)} patches")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"pack {path}", f"the manifest lacks {error}", _AGAIN) from None
-        self._masks = self._open(MASKS, manifest["size"])
-        self._images = self._open(IMAGES, [*manifest["size"], len(self.sensor)])
+        self._masks = self._open(MASKS, (height, width), _MASK_TYPES)
+        self._images = self._open(IMAGES, (height, width, len(self.sensor)), _IMAGE_TYPES)
 
-    def _open(self, name: str, shape: Sequence[int]) -> np.ndarray:
-        path, expected = self.path / name, self._files[name]["bytes"]
+    def _open(self, name: str, shape: tuple[int, ...], dtypes: Sequence[str]) -> np.ndarray:
+        path, expected, whole = self.path / name, self._files[name].bytes, (len(self.ids), *shape)
         try:
             size = path.stat().st_size
             if size != expected:
                 raise DataError(f"pack {path}", f"truncated: {size} of {expected} bytes", _AGAIN)
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataError(f"pack {path}", f"cannot be opened: {error}", _AGAIN) from None
-        if array.shape != (len(self.ids), *shape):
-            raise DataError(f"pack {path}", f"shape {array.shape}, expected {(len(self.ids), *shape)}", _AGAIN)
+            array = mapped(path)
+        except OSError as error:
+            raise DataError(f"pack {path}", f"cannot be opened: {error.strerror}", _AGAIN) from None
+        except DataError as error:
+            raise DataError(f"pack {path}", error.why, _AGAIN) from None
+        if array.shape != whole or array.dtype not in dtypes:
+            found, wanted = f"{array.dtype} {array.shape}", f"{' or '.join(dtypes)} {whole}"
+            raise DataError(f"pack {path}", f"holds {found}, expected {wanted}", _AGAIN)
         return array
 
     def __reduce__(self) -> tuple[type["PackedSplit"], tuple[Path]]:
@@ -95,7 +112,7 @@ class PackedSplit:
                 found = sha256_of(path)
             except OSError as error:
                 raise DataError(f"pack {path}", f"cannot be read: {error.strerror}", _AGAIN) from None
-            if found != recorded["sha256"]:
+            if found != recorded.sha256:
                 raise DataError(f"pack {path}", "checksum differs from the manifest", _AGAIN)
 
     def image(self, index: int) -> np.ndarray:

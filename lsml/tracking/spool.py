@@ -26,9 +26,10 @@ SUFFIX = ".spool"
 STUDY_FILE = f"tracking{SUFFIX}"
 """In the folder of a study, what waits of it."""
 
-_MAGIC = b"lsml write 1\n"
+_MAGIC = b"lsml write 2\n"
 _SIZE_BYTES, _DIGEST_BYTES = 8, 32
-_HEAD_BYTES = len(_MAGIC) + _SIZE_BYTES + _DIGEST_BYTES
+_HEAD_BYTES = len(_MAGIC) + _SIZE_BYTES + 2 * _DIGEST_BYTES
+"""Of a record: its content's size and digest, then the digest of both."""
 _LOGIN = re.compile(r"//[^/@]*@")
 _STORE, _SENT = "store", "sent"
 """Kinds of records that are not written to MLflow: of which store the file is, and how many others it has got."""
@@ -90,29 +91,44 @@ class _Spool:
         with self._storing("cannot be read", "make it readable"), self.path.open("r+b") as file:
             end = os.fstat(file.fileno()).st_size
             while (place := self._next(file, end)) is not None:
-                facts = json.loads(_header(_content(file, place)))
-                if facts["kind"] == _STORE:
-                    self._check_store(facts["uri"])
-                elif facts["kind"] == _SENT:
-                    self._waiting = deque(islice(self._waiting, facts["count"], None))
-                else:
-                    self._waiting.append(place)
+                try:
+                    self._take_in(_content(file, place), place)
+                except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+                    raise self._damaged(place.start - _HEAD_BYTES, "is none of lsml's") from None
             file.truncate()
         self._forget_if_empty()
+
+    def _take_in(self, content: bytes, place: _Place) -> None:
+        """What a record says, of that content."""
+        facts = json.loads(_header(content))
+        if facts["kind"] == _STORE:
+            self._check_store(facts["uri"])
+        elif facts["kind"] == _SENT:
+            self._waiting = deque(islice(self._waiting, facts["count"], None))
+        else:
+            _write(content)
+            self._waiting.append(place)
 
     def _next(self, file: BinaryIO, end: int) -> _Place | None:
         """The place of the record that the file is at, which it is then behind; None where it is not whole."""
         start = file.tell()
         head = file.read(_HEAD_BYTES)
-        place = _Place(start + _HEAD_BYTES, int.from_bytes(head[len(_MAGIC) :][:_SIZE_BYTES]))
-        if len(head) < _HEAD_BYTES or place.start + place.size > end:
+        said, digest = head[:-_DIGEST_BYTES], head[-_DIGEST_BYTES:]
+        whole = len(head) == _HEAD_BYTES
+        # A size that is not what was written would have what follows taken for a record that was cut off.
+        if whole and not (said.startswith(_MAGIC) and hashlib.sha256(said).digest() == digest):
+            raise self._damaged(start)
+        place = _Place(start + _HEAD_BYTES, int.from_bytes(said[len(_MAGIC) :][:_SIZE_BYTES]))
+        if not whole or place.start + place.size > end:
             file.seek(start)
             return None
-        content = file.read(place.size)
-        if not head.startswith(_MAGIC) or head[-_DIGEST_BYTES:] != hashlib.sha256(content).digest():
-            why = f"the record at byte {start:,} is damaged"
-            raise StorageError(f"file {self.path}", why, "move it away: what waits in it from there on is lost")
+        if said[-_DIGEST_BYTES:] != hashlib.sha256(file.read(place.size)).digest():
+            raise self._damaged(start)
         return place
+
+    def _damaged(self, start: int, how: str = "is damaged") -> StorageError:
+        why = f"the record at byte {start:,} {how}"
+        return StorageError(f"file {self.path}", why, "move it away: what waits in it from there on is lost")
 
     def _check_store(self, uri: str) -> None:
         if uri != _store():
@@ -193,8 +209,12 @@ def _store() -> str:
 
 def _record(facts: Mapping[str, object], files: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
     header = json.dumps({**facts, "files": {path: len(content) for path, content in files.items()}}).encode()
-    content = b"".join([len(header).to_bytes(_SIZE_BYTES), header, *files.values()])
-    return b"".join([_MAGIC, len(content).to_bytes(_SIZE_BYTES), hashlib.sha256(content).digest(), content])
+    return _framed(b"".join([len(header).to_bytes(_SIZE_BYTES), header, *files.values()]))
+
+
+def _framed(content: bytes) -> bytes:
+    head = _MAGIC + len(content).to_bytes(_SIZE_BYTES) + hashlib.sha256(content).digest()
+    return b"".join([head, hashlib.sha256(head).digest(), content])
 
 
 def _content(file: BinaryIO, place: _Place) -> bytes:
@@ -210,11 +230,19 @@ def _header(content: bytes) -> bytes:
 
 
 def _write(content: bytes) -> Write:
+    """The write in a record.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: there is none in it.
+    """
     header = _header(content)
     facts, rest, files = json.loads(header), content[_SIZE_BYTES + len(header) :], {}
     for path, size in facts["files"].items():
         files[path], rest = rest[:size], rest[size:]
-    return Write(facts["kind"], facts["run"], facts["facts"], files)
+    write = Write(facts["kind"], facts["run"], facts["facts"], files)
+    if rest or not (write.what and isinstance(write.run, str) and isinstance(write.facts, dict)):
+        raise ValueError("no write")
+    return write
 
 
 class Outbox:

@@ -279,8 +279,11 @@ class Checkpoint:
             content = path.read_bytes()
         except OSError:
             return None
-        checkpoint = _decode(content)
-        return checkpoint if checkpoint is not None and checkpoint.key == key else None
+        try:
+            checkpoint = _decode(content)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            return None
+        return checkpoint if checkpoint.key == key else None
 
 
 def _encode(checkpoint: Checkpoint) -> list[bytes | memoryview]:
@@ -304,19 +307,24 @@ def _encode(checkpoint: Checkpoint) -> list[bytes | memoryview]:
     return [_MAGIC, hashlib.sha256(size + header).digest(), size, header, *stored.values()]
 
 
-def _decode(content: bytes) -> Checkpoint | None:
-    """The checkpoint in a file, or None where any of its bytes differs from what was written."""
+def _decode(content: bytes) -> Checkpoint:
+    """The checkpoint in a file.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError, RecursionError: any of its bytes differs from what was
+            written, or something else than `_encode` wrote them.
+    """
     start = len(_MAGIC) + _DIGEST_BYTES
     end = start + _SIZE_BYTES + int.from_bytes(content[start : start + _SIZE_BYTES])
     digest, described = content[len(_MAGIC) : start], content[start:end]
     if not content.startswith(_MAGIC) or hashlib.sha256(described).digest() != digest:
-        return None
+        raise ValueError("not a checkpoint, or its header is damaged")
     header = json.loads(described[_SIZE_BYTES:])
     stored, arrays = memoryview(content)[end:], {}
     for name, size in header["sizes"].items():
         arrays[name], stored = stored[:size], stored[size:]
     if stored or any(hashlib.sha256(array).hexdigest() != name for name, array in arrays.items()):
-        return None
+        raise ValueError("its arrays are damaged")
     groups = {
         name: tuple(np.frombuffer(arrays[digest], dtype).reshape(shape) for digest, dtype, shape in entries)
         for name, entries in header["groups"].items()

@@ -126,6 +126,23 @@ def test_what_waits_is_had_by_the_next_in_the_same_process(folder: Path, proxy: 
     assert senders() == before
 
 
+def test_a_record_with_another_length_is_not_taken_for_one_that_was_cut_off(folder: Path) -> None:
+    """Whichever bit of the first length is flipped: what follows it stays in the file, and an error names the place."""
+    path, magic = folder / "a.spool", len(b"lsml write 2\n")
+    spool = _Spool(path)
+    for write in writes("7"):
+        spool.append(write)
+    spool.close()
+    content = path.read_bytes()
+    for bit in range(64):
+        damaged = bytearray(content)
+        damaged[magic + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(StorageError, match="the record at byte 0 is damaged"):
+            _Spool(path)
+        assert path.read_bytes() == damaged
+
+
 def test_a_file_cut_off_anywhere_keeps_what_is_whole(folder: Path) -> None:
     """At each of twenty offsets the records before it are there, and the next one is appended behind them."""
     path = folder / "a.spool"

@@ -44,6 +44,7 @@ _OPTIONS = {
 _MAX_VALUES = 2**29
 """Of one file; as float64, in which images are read, they take 4 GiB, of whatever type they lie there."""
 _REPLACE = "replace it by an intact copy"
+_ONE_IMAGE = "write an image a file"
 _NUMBERS = "write it as integers or floats"
 _DESCRIBE = "describe it in dataset.yaml: lsml data describe DIR writes a draft"
 _PLACE = "write GeoTIFF with a coordinate system, or name regions in a CSV file: patches in dataset.yaml"
@@ -113,9 +114,11 @@ def raster_size(path: Path, named: str = "") -> tuple[int, int]:
     """
     if (suffix := file_of(path).suffix.lower()) in (*NUMPY, *NPZ):
         shape = list(_declared(path, "image", named)[2] if suffix in NPZ else mapped(path).shape)
-        shape.remove(min(shape))
-        height, width = shape
-        return height, width
+        if len(shape) == 3:
+            shape.remove(min(shape))
+        if len(shape) != 2:
+            raise DataError(f"file {path}", f"has shape {tuple(shape)}, expected (H, W, C)", _ONE_IMAGE)
+        return shape[0], shape[1]
     with opened(path) as file:
         return file.height, file.width
 
@@ -164,7 +167,7 @@ def look(path: Path, named: str = "") -> np.ndarray:
         array = _measured(raster.colours, raster.nodata)
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3:
-        raise DataError(f"file {path}", f"has shape {array.shape}, expected (H, W, C)", "write an image a file")
+        raise DataError(f"file {path}", f"has shape {array.shape}, expected (H, W, C)", _ONE_IMAGE)
     return np.moveaxis(np.where(np.isfinite(array), array, np.nan), int(np.argmin(array.shape)), -1)
 
 
