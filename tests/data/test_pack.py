@@ -365,7 +365,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def packing_in_processes(folder: Path, cache: Path, n: int) -> tuple[subprocess.Popen, list[psutil.Process]]:
-    """A process that has packed one patch and waits to go on, and the two that pack for it."""
+    """A process that has packed one patch and waits to go on, and the two that pack for it, then the one that reads."""
     process = subprocess.Popen(
         [sys.executable, "-c", IN_PROCESSES, folder, cache, str(n)],
         stdin=subprocess.PIPE,
@@ -378,8 +378,10 @@ def packing_in_processes(folder: Path, cache: Path, n: int) -> tuple[subprocess.
     process.stdin.write("\n")
     process.stdin.flush()
     assert process.stdout.readline() == f"train 1 {n}\n"
-    helpers = psutil.Process(process.pid).children(recursive=True)
+    # The size of the first patch was read before any was packed.
+    reader, *helpers = sorted(psutil.Process(process.pid).children(recursive=True), key=lambda child: child.pid)
     assert len(helpers) == 2
+    helpers.append(reader)
     return process, helpers
 
 

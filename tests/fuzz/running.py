@@ -22,6 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from lsml.data.formats.processes import _READER
 from lsml.errors import LsmlError
 from tests.fuzz.mutators import Mutator
 
@@ -123,6 +124,8 @@ def _how(status: int) -> str:
 def _prepared(target: Target) -> Iterator[tuple[Path, Sequence[bytes]]]:
     """A folder of the target's own, in memory where there is some, and the sound inputs."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    # A file at which a library dies is to kill this process.
+    _READER.here = True
     with tempfile.TemporaryDirectory(dir=memory, prefix="lsml-fuzz-") as folder:
         yield Path(folder), target.prepare(Path(folder))
 
@@ -135,33 +138,29 @@ def _numbered(target: Target, corpus: Sequence[bytes], seed: int, number: int) -
 
 
 def _work(target: Target, seed: int, numbers: range, end: float, keep: Path, limits: Limits, state: mmap.mmap) -> None:
-    """Reads inputs until one has raised the peak of memory, which would hide the next such."""
+    """Reads inputs, and keeps in `state` how far it is."""
     with _prepared(target) as (folder, corpus):
+        # The first one may import or compile what all need.
         for content in corpus:
-            _read(target, folder, content, limits)
+            _read(target, folder, content, limits._replace(seconds=600.0))
         _limit(limits)
-        base, counts = _peak(), {"accepted": 0, "refused": 0, "finding": 0}
+        counts = {"accepted": 0, "refused": 0, "finding": 0}
         for number in numbers:
             content = _numbered(target, corpus, seed, number)
             _STATE.pack_into(state, 0, number, *counts.values())
             verdict, why = _read(target, folder, content, limits)
-            if grown := _peak() - base > limits.memory:
-                verdict, why = "finding", f"taken {_peak() - base:,} bytes"
             if verdict == "finding":
                 _keep(keep, target, content, why)
             counts[verdict] += 1
             _STATE.pack_into(state, 0, number, *counts.values())
-            if grown or time.monotonic() > end:
+            if time.monotonic() > end:
                 return
 
 
 def _read_one(target: Target, content: bytes, keep: Path, limits: Limits) -> None:
     with _prepared(target) as (folder, _):
         _limit(limits)
-        base = _peak()
         verdict, why = _read(target, folder, content, limits)
-        if _peak() - base > limits.memory:
-            verdict, why = "finding", f"taken {_peak() - base:,} bytes"
         if verdict == "finding":
             _keep(keep, target, content, why)
 
@@ -176,6 +175,15 @@ def _limit(limits: Limits) -> None:
 
 def _read(target: Target, folder: Path, content: bytes, limits: Limits) -> tuple[str, str]:
     """Whether it is accepted, refused or a finding, and why."""
+    # The peak of memory is as of now.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _peak()
+    verdict, why = _answer(target, folder, content, limits)
+    grown = _peak() - before
+    return ("finding", f"taken {grown:,} bytes") if grown > limits.memory else (verdict, why)
+
+
+def _answer(target: Target, folder: Path, content: bytes, limits: Limits) -> tuple[str, str]:
     (folder / target.file).write_bytes(content)
     # By default an alarm ends the process, also in a call of C's that does not end.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -192,7 +200,7 @@ def _read(target: Target, folder: Path, content: bytes, limits: Limits) -> tuple
 
 
 def _peak() -> int:
-    """The most memory that this process has had, in bytes."""
+    """The most memory that this process has had since that was set back, in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

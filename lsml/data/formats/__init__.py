@@ -18,6 +18,7 @@ from lsml.data.arrays import NPZ, NUMPY, array_in, arrays_in, beginning, file_of
 from lsml.data.formats import hdf5
 from lsml.data.formats.masks import mask_of, values_in
 from lsml.data.formats.parts import Part, chosen, printable
+from lsml.data.formats.processes import apart
 from lsml.data.layout import HDF5, RASTERS
 from lsml.data.sensor import Sensor
 from lsml.errors import DataError
@@ -43,6 +44,8 @@ _OPTIONS = {
 
 _MAX_VALUES = 2**29
 """Of one file; as float64, in which images are read, they take 4 GiB, of whatever type they lie there."""
+_MAX_BANDS = 2**10
+"""Each is read by itself, and the time that libtiff takes for all grows with the square of their number."""
 _REPLACE = "replace it by an intact copy"
 _ONE_IMAGE = "write an image a file"
 _NUMBERS = "write it as integers or floats"
@@ -88,7 +91,7 @@ def read_array(path: Path, named: str = "") -> np.ndarray:
 def _read(path: Path, part: Part, named: str, notes: set[str] | None = None) -> _Raster:
     if path.suffix.lower() in NPZ:
         return _Raster(_read_archived(path, part, named, notes))
-    raster = _Raster(_read_numpy(path)) if file_of(path).suffix.lower() in NUMPY else _read_raster(path)
+    raster = _Raster(_read_numpy(path)) if file_of(path).suffix.lower() in NUMPY else apart(_read_raster, path)
     _check_numeric(path, raster.array.dtype)
     return raster
 
@@ -98,7 +101,7 @@ def _read_raster(path: Path) -> _Raster:
         if file.dtypes[0].startswith("complex"):
             raise DataError(f"file {path}", f"holds {file.dtypes[0]}, not numbers", _NUMBERS)
         _check_size(path, (file.count, file.height, file.width))
-        array = np.moveaxis(file.read(), 0, -1)
+        array = np.ascontiguousarray(np.moveaxis(file.read(), 0, -1))
         alpha = file.count > 1 and file.colorinterp[-1].name == "alpha" and array.dtype.kind == "u"
         return _Raster(array, _palette(file), file.nodata, alpha, file.driver == "JPEG")
 
@@ -119,6 +122,10 @@ def raster_size(path: Path, named: str = "") -> tuple[int, int]:
         if len(shape) != 2:
             raise DataError(f"file {path}", f"has shape {tuple(shape)}, expected (H, W, C)", _ONE_IMAGE)
         return shape[0], shape[1]
+    return apart(_declared_size, path)
+
+
+def _declared_size(path: Path) -> tuple[int, int]:
     with opened(path) as file:
         return file.height, file.width
 
@@ -129,6 +136,10 @@ def raster_centre(path: Path) -> tuple[float, float]:
     Raises:
         DataError: it cannot be read, or does not say where it lies.
     """
+    return apart(_declared_centre, path)
+
+
+def _declared_centre(path: Path) -> tuple[float, float]:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import CRSError
     from rasterio.warp import transform
@@ -187,6 +198,7 @@ def opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
         DataError: it is none of these, or cannot be read, also within the block.
     """
     import rasterio
+    from rasterio._err import CPLE_BaseError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
@@ -195,8 +207,11 @@ def opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
             # Pictures lie nowhere on the ground.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path, driver=driver, sharing=False) as file:
+                if file.count > _MAX_BANDS:
+                    why = f"declares {file.count:,} bands, limit {_MAX_BANDS:,}"
+                    raise DataError(f"file {path}", why, _REPLACE)
                 yield file
-    except (OSError, RasterioError) as error:
+    except (OSError, RasterioError, CPLE_BaseError) as error:
         raise unreadable(path, error) from None
 
 

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from lsml.data.formats.parts import NAMES, Part, chosen, printable
+from lsml.data.formats.processes import apart
 from lsml.errors import DataError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -50,7 +51,7 @@ def read_bands(path: Path, bands: int | None, notes: set[str] | None = None, nam
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    image, forms = _read(path, "image", named, (None, None, bands))
+    image, forms = apart(_read, path, "image", named, (None, None, bands))
     if notes is not None:
         notes.update(forms)
     return image.astype(np.float64, copy=False)
@@ -66,7 +67,7 @@ def read_labels(path: Path, notes: set[str] | None = None, named: str = "") -> n
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    mask, forms = _read(path, "mask", named, (None, None))
+    mask, forms = apart(_read, path, "mask", named, (None, None))
     if notes is not None:
         notes.update(forms)
     return mask

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from lsml.data.packing.processes import in_order
+from lsml.data.formats.processes import in_order
 from lsml.data.sensor import Sensor
 from lsml.data.statistics import BandStatistics, IntegerCounts
 from lsml.workspace import Progress, sha256_of, sync_file
@@ -211,6 +211,12 @@ class _Job(NamedTuple):
                 counts.add(packed)
         return _Block(nonfinite, counts)
 
+    def read(self, patches: range) -> None:
+        """Reads some patches for nothing but the error that one of them raises."""
+        for index in patches:
+            self.source.mask(index)
+            self.source.image(index)
+
 
 def _packed(job: _Job) -> Generator[_Block | None]:
     """All patches in their order: one at a time here, or many at a time where there are enough for more processes."""
@@ -224,7 +230,8 @@ def _packed(job: _Job) -> Generator[_Block | None]:
     step = max(1, _VALUES_A_BLOCK // values)
     blocks = (range(len(source))[start : start + step] for start in range(0, len(source), step))
     descriptors = (job.images.descriptor, job.masks.descriptor)
-    with contextlib.closing(in_order(job.pack, blocks, processes=processes, descriptors=descriptors)) as answers:
+    packed = in_order(job.pack, blocks, processes=processes, descriptors=descriptors, crashed=job.read)
+    with contextlib.closing(packed) as answers:
         yield from answers
 
 
