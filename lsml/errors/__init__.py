@@ -16,6 +16,7 @@ What any of them says goes through `redact`, as everything else does that leaves
 import os
 import re
 import signal
+from functools import lru_cache
 from urllib.parse import unquote
 
 _NAMES = "[a-z_-]*(?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key)"
@@ -50,14 +51,20 @@ def redact(text: str) -> str:
     return text
 
 
-def _secrets() -> set[str]:
-    """The passwords in the environment: in addresses, and in variables that are named for them."""
-    found = {value for name, value in os.environ.items() if re.fullmatch(_NAMES, name, re.IGNORECASE)}
-    for name, value in os.environ.items():
+def _secrets() -> frozenset[str]:
+    """The passwords in the environment, which few texts find changed since the last one."""
+    return _secrets_in(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=1)
+def _secrets_in(environment: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    """The passwords in addresses, and in variables that are named for them."""
+    found = {value for name, value in environment if re.fullmatch(_NAMES, name, re.IGNORECASE)}
+    for name, value in environment:
         if name.endswith(("_URI", "_URL", "_STORAGE")):
             found.update(match[2] for pattern in _PLACES for match in pattern.finditer(value))
     found |= {unquote(secret) for secret in found}
-    return {secret for secret in found if len(secret) >= _SHORTEST_ECHO}
+    return frozenset(secret for secret in found if len(secret) >= _SHORTEST_ECHO)
 
 
 class LsmlError(Exception):
@@ -116,6 +123,11 @@ class OutOfMemory(StudyError):
 def in_one_line(error: BaseException) -> str:
     """Why something failed: what an `LsmlError` says, else the error's type and text."""
     return str(error) if isinstance(error, LsmlError) else redact(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says, at most 300 letters; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 class DataWarning(UserWarning):

@@ -2,18 +2,19 @@
 
 import io
 import json
+import math
 import stat
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lsml.data.formats.hdf5 import count_weights
-from lsml.errors import DataError, ModelError
+from lsml.errors import DataError, ModelError, first_line
 
 if TYPE_CHECKING:
     import keras
@@ -117,10 +118,6 @@ def _refused(name: str, why: str) -> ModelError:
     return ModelError(name, why, _FIX)
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-
-
 def _unpacked(content: bytes, name: str) -> tuple[Any, bytes]:
     """The tree in config.json of an archive that is whole, and its file of weights."""
     if not content.startswith(b"PK"):
@@ -133,7 +130,7 @@ def _unpacked(content: bytes, name: str) -> tuple[Any, bytes]:
                 raise _refused(name, f"damaged: the checksum of {damaged} differs")
             return json.loads(archive.read(_CONFIG), parse_constant=_no_number), archive.read(_WEIGHTS)
     except (zipfile.BadZipFile, struct.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise _refused(name, f"truncated or damaged: {_first_line(error)}") from None
+        raise _refused(name, f"truncated or damaged: {first_line(error)}") from None
 
 
 def _check_members(archive: zipfile.ZipFile, size: int, name: str) -> None:
@@ -237,7 +234,7 @@ def _built(config: dict[str, Any], path: Path, stored: int, name: str) -> "keras
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001 - keras raises whatever its parts raise
-        raise _refused(name, f"keras cannot load it: {_first_line(error)}") from None
+        raise _refused(name, f"keras cannot load it: {first_line(error)}") from None
     finally:
         # Keras would make those of a network that is refused with the next one's.
         set_global_attribute("uninitialized_variables", [])
@@ -268,11 +265,41 @@ def _try_out(network: "keras.Model", bands: int, name: str) -> None:
         raise _refused(name, "its weights are not all finite")
     dark_and_bright = np.zeros((2, _TRIAL_SIDE, _TRIAL_SIDE, bands), np.float32)
     dark_and_bright[1] = 1
+    _check_growth(network, dark_and_bright.shape, name)
     try:
         answer = network.predict_on_batch(dark_and_bright)
     except Exception as error:  # noqa: BLE001 - a backend raises whatever its operations raise
         raise _refused(name, f"it fails on a trial patch: {type(error).__name__}") from None
     check_probabilities(answer, dark_and_bright, name)
+
+
+_MOST_VALUES = 1 << 27
+"""That a layer may make of the trial patches, half a gigabyte; of lsml's networks with 64 filters none makes more than 2**20."""
+
+
+def _check_growth(network: "keras.Model", shape: tuple[int, ...], name: str) -> None:
+    """Refuses a network of which a layer makes more of inputs of a shape than fits: nothing is computed for that."""
+    import keras
+
+    def sized(operation: Any) -> Callable[..., Any]:
+        def spec(*arguments: Any, **options: Any) -> Any:
+            if isinstance(operation, keras.Model):
+                return operation._run_through_graph(arguments[0], operation_fn=sized)
+            made = operation.compute_output_spec(*arguments, **options)
+            values = sum(math.prod(tensor.shape) for tensor in keras.tree.flatten(made))
+            if values > _MOST_VALUES:
+                why = f"{str(operation.name)[:60]} makes {values:,} values of a trial patch, limit {_MOST_VALUES:,}"
+                raise _refused(name, why)
+            return made
+
+        return spec
+
+    try:
+        network._run_through_graph([keras.KerasTensor(shape, "float32")], operation_fn=sized)
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - keras raises whatever its parts raise
+        raise _refused(name, f"its layers do not fit a trial patch: {first_line(error)}") from None
 
 
 def check_probabilities(answer: object, images: np.ndarray, name: str) -> np.ndarray:

@@ -25,7 +25,7 @@ import numpy as np
 from lsml.config.schema import ModelConfig, TrainConfig
 from lsml.data.sensor import BLUE, GREEN, RED, Sensor
 from lsml.data.statistics import BandStatistics
-from lsml.errors import ConfigError, ModelError
+from lsml.errors import ConfigError, ModelError, first_line
 from lsml.models.archive import load_weights
 from lsml.models.encoders import Pretrained, Weights, encoder_of, encoders
 from lsml.workspace import in_turn
@@ -254,7 +254,7 @@ def _imagenet(pretrained: Pretrained) -> Weights:
     except Exception as error:  # noqa: BLE001 - keras raises plain Exception where there is no network
         raise ModelError(
             "model.weights=imagenet",
-            f"the weights are not available: {_first_line(error)}",
+            f"the weights are not available: {first_line(error)}",
             "download that file where there is a network, and set model.weights to its path",
         ) from None
 
@@ -276,7 +276,7 @@ def _from_file(config: ModelConfig) -> Weights:
             complaints.append(error.why)
             continue
         except Exception as error:  # noqa: BLE001 - keras and h5py raise whatever their parts raise
-            complaints.append(_first_line(error))
+            complaints.append(first_line(error))
             continue
         weights = renamed(reference)
         lacking = [name for name, arrays in weights.items() if not all(np.isfinite(array).all() for array in arrays)]
@@ -308,7 +308,3 @@ def _of_lsml(reference: "keras.Model") -> Weights:
 
 def _refused(config: ModelConfig, why: str, fix: str) -> ModelError:
     return ModelError(f"model.weights {config.weights}", why, fix)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -63,7 +63,7 @@ class Write:
     @classmethod
     def of_run(cls, identity: str, experiment_id: str, tags: Mapping[str, str]) -> "Write":
         """Makes the run with that identity."""
-        facts = {"experiment_id": experiment_id, "time": _now(), "tags": {**tags, Tag.IDENTITY: identity}}
+        facts = {"experiment_id": experiment_id, "time": _now(), "tags": {**_shown(tags), Tag.IDENTITY: identity}}
         return cls("run", identity, facts)
 
     @classmethod
@@ -78,9 +78,9 @@ class Write:
     ) -> "Write":
         """Metrics of a step, parameters and tags."""
         numbers = {name: float(value) for name, value in (metrics or {}).items()}
-        texts = {name: str(value) for name, value in (params or {}).items()}
-        cut = {name: redact(value)[:_MAX_TAG] for name, value in (tags or {}).items()}
-        return cls("batch", run, {"metrics": numbers, "step": step, "params": texts, "tags": cut, "time": _now()})
+        texts = {name: redact(str(value)) for name, value in (params or {}).items()}
+        facts = {"metrics": numbers, "step": step, "params": texts, "tags": _shown(tags or {}), "time": _now()}
+        return cls("batch", run, facts)
 
     @classmethod
     def of_inputs(cls, run: str, splits: Iterable[PackedSplit], root: str) -> "Write":
@@ -105,6 +105,11 @@ class Write:
     def of_end(cls, run: str, status: str) -> "Write":
         """Closes a run with MLflow's status."""
         return cls("end", run, {"status": status, "time": _now()})
+
+
+def _shown(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as they may be stored: without passwords, and no longer than MLflow takes them."""
+    return {name: redact(value)[:_MAX_TAG] for name, value in tags.items()}
 
 
 def send(client: Client, run_id: str, write: Write) -> str:

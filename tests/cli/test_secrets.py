@@ -110,3 +110,15 @@ def test_where_no_file_can_be_written_it_says_how_to_see_more(
     monkeypatch.setattr(command_line, "app", _fail)
     assert command_line.main([]) == 1
     assert "report it with what --debug shows" in capsys.readouterr().err
+
+
+def test_what_goes_into_a_run_has_no_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tags when it is made and after, and its parameters; a password that changes is known at once."""
+    from lsml.tracking.writes import Write
+
+    for secret in ("hunter22", "correct-horse"):
+        monkeypatch.setenv("PGPASSWORD", secret)
+        told = {"a": f"said {secret}", "b": f"postgresql://u:{secret}@h/d"}
+        made, added = Write.of_run("a/b", "1", told), Write.of_values("a/b", params=told, tags=told)
+        assert secret not in str(made.facts) + str(added.facts)
+        assert made.facts["tags"]["a"] == added.facts["tags"]["a"] == added.facts["params"]["a"] == "said ***"

@@ -150,6 +150,13 @@ def _nan_out() -> keras.Model:
     return _network(lambda x: ops.true_divide(x - x, x - x))
 
 
+def _within_itself(x: Any) -> Any:
+    """A network of its own in the network, whose last size is that of the patch."""
+    inner = keras.Input((None, None, 1))
+    large = layers.UpSampling2D(8)(layers.UpSampling2D(64)(inner))
+    return keras.Model(inner, layers.MaxPooling2D(8)(layers.MaxPooling2D(64)(large)))(x)
+
+
 def _saved(model: keras.Model) -> bytes:
     return export(model, SENSOR).content
 
@@ -285,6 +292,15 @@ CRAFTED: dict[str, tuple[Crafted, str]] = {
     "a pickle for weights": (
         lambda good: _archive(_members(good) | {"model.weights.h5": b"\x80\x04K\x00."}),
         "not an HDF5 file",
+    ),
+    # What layers make of the trial patches: 2 x (64 * 64 * 8)**2 values.
+    "upsampling twice": (
+        lambda _: _saved(_network(lambda x: layers.UpSampling2D(8)(layers.UpSampling2D(64)(x)))),
+        r"makes 2,147,483,648 values of a trial patch, limit 134,217,728",
+    ),
+    "upsampling within": (
+        lambda _: _saved(_network(_within_itself)),
+        r"makes 2,147,483,648 values of a trial patch, limit 134,217,728",
     ),
     # Networks that give no probabilities.
     "weights that are NaN": (lambda _: _saved(_filled(np.nan)), "its weights are not all finite"),
