@@ -5,6 +5,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from lsml.data.listing import LISTED, SPLITS, Finding, Listing, SplitFiles, some
 from lsml.data.patterns import PatternLayout
 from lsml.data.regions import PatchTable
 from lsml.data.words import KIND_WORDS
-from lsml.errors import ConfigError, DataError
+from lsml.errors import ConfigError, DataError, DataWarning
 
 _INSTEAD = {
     "validation": "the last 15 % of train are used instead",
@@ -129,6 +130,8 @@ class Scan(NamedTuple):
 def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
     """The images in one folder, or in the only one below it whose name says so, in order, without their masks.
 
+    Warns of those that are links out of the folder.
+
     Raises:
         DataError: there is no such folder, it cannot be listed, or several folders of images are in it.
     """
@@ -143,6 +146,9 @@ def scan_images(folder: Path) -> tuple[PatchFiles, ...]:
     listing = Listing(layout, None)
     images = listing.images(folders[0])
     _raise_first(layout.root, [*listing.folder_faults, *listing.faults])
+    reals = {image: Path(os.path.realpath(file_of(image))) for image in images}
+    if outside := [below(layout.root, image) for image, real in reals.items() if layout.root not in real.parents]:
+        warnings.warn(DataWarning(f"folder {layout.root}: links that lead out of it: {some(outside)}"), stacklevel=2)
     return tuple(PatchFiles(image.stem, image, None) for image in images)
 
 

@@ -1,6 +1,7 @@
 """Applies a model to a folder of patches: masks, probabilities and pictures; test-time augmentation."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,12 +142,18 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
 
 
-def check_output_folder(out: Path, names: Collection[str] = ("mask", "probability", "panel")) -> None:
+def check_output_folder(
+    out: Path, inputs: Iterable[Path], names: Collection[str] = ("mask", "probability", "panel")
+) -> None:
     """Whether a folder holds nothing but what is written into it, under these names, or is not there.
 
     Raises:
-        DataError: it is a file, holds other things, or one of these is a link.
+        DataError: it is a file, holds other things, one of these is a link, or an input, by what links lead to, is in it.
     """
+    for path in inputs:
+        if out.resolve() in Path(os.path.realpath(path)).parents:
+            why = f"is in {out}, which this command writes to"
+            raise DataError(f"file {path}", why, "choose another --out, or leave it out")
     if out.exists() and not out.is_dir():
         raise DataError(f"folder {out}", "is a file", "choose another --out")
     for name in names:

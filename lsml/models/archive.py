@@ -274,7 +274,7 @@ def _try_out(network: "keras.Model", bands: int, name: str) -> None:
 
 
 _MOST_VALUES = 1 << 27
-"""That a layer may make of the trial patches, half a gigabyte; of lsml's networks with 64 filters none makes more than 2**20."""
+"""That a layer may make of the trial patches, half a gigabyte; lsml's networks with 64 filters make 2**20 at most."""
 
 
 def _check_growth(network: "keras.Model", shape: tuple[int, ...], name: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from lsml.data.arrays import file_of
 from lsml.data.quality import admit, look_at_files
 from lsml.data.scan import scan_images
 from lsml.errors import DataError
@@ -66,7 +67,7 @@ def predict(
     """
     name = asked_for(run_id, model)
     patches, out = scan_images(Path(folder)), Path(out)
-    check_output_folder(out)
+    check_output_folder(out, [file_of(patch.image) for patch in patches])
     client = open_store()
     source = str(model_run(client, named_run(client, name)).info.run_id)
     loaded = RunModel(client, source).load()
@@ -169,7 +170,7 @@ def _file_identity(path: Path) -> list[str | int]:
 
 def _make_output_folder(out: Path) -> None:
     """Raises DataError where maps cannot be written into a folder, before anything is predicted."""
-    check_output_folder(out, (PROBABILITY, MASK, GEOPACKAGE, GEOJSON))
+    check_output_folder(out, (), (PROBABILITY, MASK, GEOPACKAGE, GEOJSON))
     try:
         make_folder(out)
         check = out / f"{PROBABILITY}.partial"

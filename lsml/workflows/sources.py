@@ -14,7 +14,7 @@ from lsml.config.schema import TrainConfig
 from lsml.config.space import Space
 from lsml.config.study import DataEntry, SyntheticData
 from lsml.data.holdout import training_splits
-from lsml.data.quality import admit, look_at_masks, look_at_split
+from lsml.data.quality import admit, look_at_masks, look_at_splits
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData, in_partition
 from lsml.data.synthetic import synthesize
@@ -79,8 +79,7 @@ def admitted(data: StudyData, root: Path, *, force: bool) -> dict[str, str]:
     """
     files = training_splits(root)
     masks = (*files.train, *(files.validation if len(data.splits) > 1 else ()))
-    of_splits = {f"{split.name} split": look_at_split(split) for split in data.splits}
-    return admit({"masks": look_at_masks(masks, files.sensor), **of_splits}, force=force)
+    return admit({"masks": look_at_masks(masks, files.sensor), **look_at_splits(data.splits)}, force=force)
 
 
 class _Admitted(NamedTuple):

@@ -1,6 +1,7 @@
 """What people hand to commands that is not what they take it for: one line and an exit code, never a traceback."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lsml.data.scan import scan_images
 from lsml.data.synthetic import synthesize
+from lsml.errors import DataError, DataWarning
+from lsml.evaluation.predict import check_output_folder
+from lsml.workflows.sources import open_dataset
 from tests.processes import environment, lsml
 
 EXPERIMENT = "name: tiny\ndata: {path: unused}\nspace:\n  loss.jaccard: {low: 0.0, high: 1.0}\n"
@@ -147,3 +152,35 @@ def test_arrays_that_are_no_images_are_refused(array: np.ndarray, says: str, tmp
             np.save(tmp_path / "data/train" / kind / f"{number}.npy", content, allow_pickle=True)
     (tmp_path / "data/dataset.yaml").write_text("bands: [{name: a}, {name: b}, {name: c}]")
     assert says in _line(tmp_path, "data", "pack", "data", code=3)
+
+
+def test_an_image_of_two_splits_is_refused_at_the_doors(patches: Path, tmp_path: Path) -> None:
+    """A copy under another number, which no link and no name tells; --force takes it and says so."""
+    shutil.copytree(patches, tmp_path / "data")
+    shutil.copy(tmp_path / "data/TrainData/img/image_2.h5", tmp_path / "data/ValidData/img/image_1.h5")
+    says = "validation split: image_1 equals image_2 of train: leakage; keep it in one split; --force takes"
+    (tmp_path / "tiny.yaml").write_text(EXPERIMENT)
+    for command in (TRAIN, ("data", "pack", "data")):
+        assert says in _line(tmp_path, *command, code=3)
+    with pytest.raises(DataError, match="image_1 equals image_2 of train: leakage"):
+        open_dataset(tmp_path / "data")
+    done = lsml(tmp_path, "data", "pack", "data", "--force")
+    assert done.returncode == 0, done.stderr
+    assert "lsml: warning: validation split: image_1 equals image_2 of train" in done.stderr
+
+
+def test_links_out_of_the_folder_of_a_prediction_are_named_and_into_its_output_refused(tmp_path: Path) -> None:
+    """An output read as an input would be another file the next time."""
+    images, out, elsewhere = (tmp_path / name for name in ("images", "out/mask", "elsewhere"))
+    for folder in (images, out, elsewhere):
+        folder.mkdir(parents=True)
+    (images / "image_1.h5").touch()
+    (elsewhere / "image_2.h5").touch()
+    (images / "image_2.h5").symlink_to(elsewhere / "image_2.h5")
+    with pytest.warns(DataWarning, match=r"links that lead out of it: image_2\.h5$"):
+        patches = scan_images(images)
+    check_output_folder(tmp_path / "out", patches)
+    (out / "mask_3.h5").touch()
+    (images / "image_3.h5").symlink_to(out / "mask_3.h5")
+    line = _line(tmp_path, "predict", "images", "--run-id", "0" * 32, "--out", "out", code=3)
+    assert "image_3.h5: is in out, which this command writes to; choose another --out" in line

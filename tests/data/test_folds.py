@@ -202,6 +202,9 @@ def test_a_split_of_its_own_is_out_of_folds_anyway(tmp_path: Path, write_patch: 
 PREPARE = """
 import sys
 from pathlib import Path
+from lsml.data.formats import processes
+# This process reads for itself, so that the hook sees it.
+processes._READER.here = True
 opened = []
 events = ("open", "os.listdir", "os.scandir")
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in events else None)

@@ -458,6 +458,9 @@ def test_training_splits_know_no_test_folder() -> None:
 PREPARE = """
 import sys
 from pathlib import Path
+from lsml.data.formats import processes
+# This process reads for itself, so that the hook sees it.
+processes._READER.here = True
 opened = []
 events = ("open", "os.listdir", "os.scandir")
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in events else None)

@@ -6,6 +6,7 @@ mistaken for something else, and warns of what is only unusual.
 """
 
 import contextlib
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -140,7 +141,17 @@ def _require_computable(split: PackedSplit) -> None:
             raise DataError(f"{split.name} split", why, fix)
 
 
-def look_at_split(split: PackedSplit) -> list[Finding]:
+def look_at_splits(splits: Sequence[PackedSplit]) -> dict[str, list[Finding]]:
+    """What is wrong with a few patches of each split, with all masks, and with images that another split has."""
+    found = {split.name: _look_at_split(split) for split in splits}
+    for first, second in itertools.combinations(splits, 2):
+        for here, there in second.repeats(first):
+            text = f"{second.ids[here]} equals {first.ids[there]} of {first.name}: leakage; keep it in one split"
+            found[second.name].append(Finding("error", "leakage", (second.ids[here],), text))
+    return {f"{name} split": findings for name, findings in found.items()}
+
+
+def _look_at_split(split: PackedSplit) -> list[Finding]:
     """What is wrong with a few patches of a split, and with all of its masks."""
     chosen = evenly(len(split), _LOOKED_AT)
     looks = [Look.of(split.ids[n], split.image(n), split.sensor, split.mask(n)) for n in chosen]
