@@ -117,7 +117,8 @@ fuzz: .venv ## look for inputs that readers of files do not stand, for TIME=60 s
 	OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=. .venv/bin/python -m tests.fuzz --seconds $(TIME) \
 		$(addprefix --seed ,$(SEED)) $(ARGS)
 
-audit: .venv ## known vulnerabilities in what the locks pin (asks a public database)
+audit: .venv ## licences of what the locks pin, then known vulnerabilities (asks a public database)
+	.venv/bin/python bench/licences.py
 	.venv/bin/uv tool run pip-audit --strict --disable-pip --no-deps \
 		-r requirements.lock -r requirements-gpu.lock -r requirements-jax.lock
 

@@ -1,4 +1,4 @@
-"""What bench/defaults.py chooses base configurations by."""
+"""What bench/defaults.py chooses base configurations by, and which licences bench/licences.py lets in."""
 
 import runpy
 from pathlib import Path
@@ -84,3 +84,45 @@ def test_the_base_of_a_dozen_patches_is_one_that_was_measured(bench: dict[str, A
     """Whoever changes it measures it."""
     measured = with_values(TrainConfig(), bench["WHOLE_PATCHES"]["long, 3 levels"])
     assert load_experiment(ROOT / "experiments" / "few_patches.yaml").base == measured
+
+
+LICENCES = runpy.run_path(str(ROOT / "bench" / "licences.py"))
+
+
+def test_the_licence_of_each_locked_package_is_known_and_allowed() -> None:
+    """Each package of each lock has its row, and each exception its package."""
+    packages = LICENCES["locked"]()
+    rows, wrong = LICENCES["review"]({package: LICENCES["said"](package) for package in packages})
+    assert wrong == []
+    assert [package for package, *_ in rows] == packages
+    assert len(packages) > 150
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed"),
+    [
+        ("MIT", True),
+        ("MIT AND Apache-2.0 OR GPL-3.0-only", True),
+        ("GPL-3.0-only AND (MIT OR Apache-2.0)", False),
+        ("GPL-3.0-only OR MIT", True),
+        ("MIT AND GPL-3.0-only", False),
+        ("AGPL-3.0-or-later", False),
+        ("MIT License, but not for you", False),
+        ("", False),
+    ],
+)
+def test_one_of_the_alternatives_of_a_licence_has_to_be_allowed(licence: str, allowed: bool) -> None:
+    """As SPDX writes them: AND binds closer than OR. One that is not stands in a line with its package."""
+    assert LICENCES["is_allowed"](licence) is allowed
+    _, wrong = LICENCES["review"]({"some": licence})
+    assert [line for line in wrong if line.startswith("some: ")] == (
+        []
+        if allowed
+        else [f"some: licence {licence or 'not named'}; allow it in bench/licences.py with the reason, or do without"]
+    )
+
+
+def test_a_package_that_is_not_installed_and_an_idle_exception_are_said() -> None:
+    _, wrong = LICENCES["review"]({"some": None})
+    assert wrong[0].startswith("some: not installed, so its licence is not known;")
+    assert "certifi: an exception of no locked package; remove it" in wrong
