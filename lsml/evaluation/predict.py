@@ -148,7 +148,7 @@ def check_output_folder(
     """Whether a folder holds nothing but what is written into it, under these names, or is not there.
 
     Raises:
-        DataError: it is a file, holds other things, one of these is a link, or an input, by what links lead to, is in it.
+        DataError: it is a file, holds other things, one of these is a link, or an input, by its real path, is in it.
     """
     for path in inputs:
         if out.resolve() in Path(os.path.realpath(path)).parents:
