@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -137,7 +137,13 @@ class _Feature(NamedTuple):
 
 
 def _features(
-    probability: np.ndarray, level: int, *, crs: "rasterio.CRS", transform: rasterio.Affine, min_area: float
+    probability: np.ndarray,
+    level: int,
+    *,
+    crs: "rasterio.CRS",
+    transform: rasterio.Affine,
+    min_area: float,
+    progress: Callable[[int, int], None],
 ) -> list[_Feature]:
     """The landslides of a map from a size on, the largest first."""
     import pyproj
@@ -151,12 +157,15 @@ def _features(
         places = shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
         return shapely.orient_polygons(places)
 
-    features = []
-    for area in _areas(probability, level):
-        own = shapely.orient_polygons(_polygon(probability, level, area, transform))
-        size, _ = ellipsoid.geometry_area_perimeter(in_degrees(shapely.segmentize(own, longest)))
-        if size >= min_area:
-            features.append(_Feature(own, in_degrees(own), size, area.total / area.pixels / STEPS, area.pixels))
+    areas, features = _areas(probability, level), []
+    # Once: rasterio would set one up, and take it down, for each polygon.
+    with rasterio.Env():
+        for done, area in enumerate(areas, start=1):
+            own = shapely.orient_polygons(_polygon(probability, level, area, transform))
+            size, _ = ellipsoid.geometry_area_perimeter(in_degrees(shapely.segmentize(own, longest)))
+            if size >= min_area:
+                features.append(_Feature(own, in_degrees(own), size, area.total / area.pixels / STEPS, area.pixels))
+            progress(done, len(areas))
     return sorted(features, key=lambda feature: -feature.area)
 
 
@@ -181,6 +190,7 @@ def write_polygons(
     grid: Mapping[str, Any],
     facts: Mapping[str, str],
     min_area: float,
+    progress: Callable[[int, int], None],
 ) -> int:
     """Writes `landslides.gpkg`, in the scene's coordinate system, and `landslides.geojson`, by RFC 7946 in degrees.
 
@@ -190,6 +200,7 @@ def write_polygons(
     Args:
         unfinished, threshold, grid, facts: as of `lsml.scenes.maps.write_maps`.
         min_area: square metres; smaller ones are left out.
+        progress: hears how many outlines of how many are drawn.
 
     Returns:
         How many landslides there are.
@@ -197,9 +208,9 @@ def write_polygons(
     Raises:
         DataError: a file cannot be written.
     """
-    crs, transform = rasterio.CRS.from_user_input(grid["crs"]), grid["transform"]
-    level = level_of(threshold)
-    features = _features(unfinished.read(), level, crs=crs, transform=transform, min_area=min_area)
+    crs = rasterio.CRS.from_user_input(grid["crs"])
+    options: dict[str, Any] = {"crs": crs, "transform": grid["transform"], "min_area": min_area, "progress": progress}
+    features = _features(unfinished.read(), level_of(threshold), **options)
     facts = {**facts, "min_area_m2": f"{min_area:g}", "smoothing": "none"}
     try:
         _write_geopackage(unfinished.folder / GEOPACKAGE, features, crs.to_wkt(), facts)

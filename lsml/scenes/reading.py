@@ -11,8 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from lsml.data.arrays import unreadable
 from lsml.data.formats import opened
 from lsml.data.formats.parts import printable
 from lsml.data.listing import Finding
@@ -102,6 +104,9 @@ class Scene:
         """Stored bands of a square, float32 `(tile, tile, C)`, NaN for none; beyond the scene's edge it is mirrored.
 
         None where the scene has not one value in it.
+
+        Raises:
+            DataError: the scene or the DEM cannot be read.
         """
         height, width = (
             min(tile, length - start) for length, start in zip(self.file.shape, (row, column), strict=True)
@@ -109,7 +114,10 @@ class Scene:
         stored = np.empty((height, width, len(self.sensor)), np.float32)
         window = Window(column, row, width, height)
         own = [place for place, source in enumerate(self.sources) if source.number]
-        read = self.file.read([self.sources[place].number for place in own], window=window, masked=True)
+        try:
+            read = self.file.read([self.sources[place].number for place in own], window=window, masked=True)
+        except (OSError, RasterioError) as error:
+            raise unreadable(self.path, error) from None
         for place, values in zip(own, read, strict=True):
             stored[..., place] = self._stored(place, values.astype(np.float32).filled(np.nan))
         if np.isnan(stored[..., own]).all():
@@ -150,14 +158,21 @@ class Scene:
         chosen = looks[True] or looks[False][:_LOOKED_AT]
         if not chosen:
             raise DataError(f"scene {self.path}", "all of it is nodata", "give a scene with values")
+        found = examine(chosen, self.sensor, trained=True)
         # A scene is no pack, whose integers over the band constants take half the room.
-        return [finding for finding in examine(chosen, self.sensor, trained=True) if finding.kind != "off the grid"]
+        return [_of_scene(finding) for finding in found if finding.kind != "off the grid"]
 
     @property
     def grid(self) -> dict[str, object]:
         """Size, coordinate system and transform, as rasterio's profiles have them."""
         file = self.file
         return {"height": file.height, "width": file.width, "crs": file.crs, "transform": file.transform}
+
+
+def _of_scene(finding: Finding) -> Finding:
+    """A finding with what can be done about it in a scene, besides what can be in patches."""
+    extra = {"scale": "--values says what a scene's numbers are", "band order": "--bands says which is which"}
+    return finding._replace(text="; ".join(filter(None, [finding.text, extra.get(finding.kind)])))
 
 
 def _check_file(path: Path, file: "rasterio.DatasetReader") -> None:

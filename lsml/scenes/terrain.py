@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform_bounds
 
+from lsml.data.arrays import unreadable
 from lsml.data.formats import opened
 from lsml.data.sensor import ELEVATION, SLOPE
 from lsml.errors import DataError, DataWarning
@@ -28,6 +30,7 @@ _WHOLE = 0.999
 class Terrain:
     """An open DEM, read window by window on the grid of a scene."""
 
+    path: Path
     dem: "rasterio.DatasetReader"
     scene: "rasterio.DatasetReader"
 
@@ -42,25 +45,31 @@ class Terrain:
         with opened(path) as dem:
             check_place(path, dem)
             _check_cover(path, dem, scene)
-            yield cls(dem, scene)
+            yield cls(path, dem, scene)
 
     def read(self, row: int, column: int, height: int, width: int) -> dict[str, np.ndarray]:
         """Elevation in metres and slope in degrees of a window, float32 `(height, width)`, NaN for none.
 
         Elevations are interpolated linearly between the DEM's pixels.
+
+        Raises:
+            DataError: the DEM cannot be read.
         """
         # A pixel more on each side, of which slopes at the edges are made.
         wide = np.full((height + 2, width + 2), np.nan, np.float32)
         transform = self.scene.transform @ rasterio.Affine.translation(column, row)
-        reproject(
-            rasterio.band(self.dem, 1),
-            wide,
-            dst_transform=transform @ rasterio.Affine.translation(-1, -1),
-            dst_crs=self.scene.crs,
-            dst_nodata=np.nan,
-            resampling=Resampling.bilinear,
-            tolerance=_TOLERANCE,
-        )
+        try:
+            reproject(
+                rasterio.band(self.dem, 1),
+                wide,
+                dst_transform=transform @ rasterio.Affine.translation(-1, -1),
+                dst_crs=self.scene.crs,
+                dst_nodata=np.nan,
+                resampling=Resampling.bilinear,
+                tolerance=_TOLERANCE,
+            )
+        except (OSError, RasterioError) as error:
+            raise unreadable(self.path, error) from None
         return {
             ELEVATION: wide[1:-1, 1:-1],
             SLOPE: slope_degrees(wide, transform, self._metres(transform, height, width)),

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lsml.data.arrays import file_of
 from lsml.data.quality import admit, look_at_files
@@ -143,7 +145,7 @@ def predict_scene(
             identity = {"version": VERSION, "model": loaded.sha256, "files": files, **settings}
             unfinished = Unfinished(STATE_FOLDER / "scenes" / key, identity, opened.file.shape)
             predict = over_symmetries(loaded.predict_whole) if tta == "d4" else loaded.predict_whole
-            predict_rows(opened, tiling, predict, unfinished, lambda done, total: progress("tiles", done, total))
+            predict_rows(opened, tiling, predict, unfinished, partial(progress, "tiles"))
             grid = opened.grid
         facts = {
             "lsml": VERSION,
@@ -156,7 +158,8 @@ def predict_scene(
         write_maps(unfinished, loaded.threshold, out, grid=grid, facts=facts)
         count = None
         if polygons:
-            count = write_polygons(unfinished, loaded.threshold, out, grid=grid, facts=facts, min_area=min_area)
+            kept: dict[str, Any] = {"grid": grid, "facts": facts, "min_area": min_area}
+            count = write_polygons(unfinished, loaded.threshold, out, progress=partial(progress, "polygons"), **kept)
         pixels, share = count_pixels(unfinished.read(), loaded.threshold)
         unfinished.remove()
     return SceneResult(out, pixels, share, count, loaded.threshold, source)

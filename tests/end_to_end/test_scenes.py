@@ -1,6 +1,7 @@
 """`lsml predict` on a GeoTIFF scene: maps on its grid, the same after a kill, and what it refuses in one line."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import rasterio
 from rasterio.transform import Affine
 
 import lsml as lsml_api
-from lsml.errors import LsmlError
+from lsml.errors import Interrupted, LsmlError
+from lsml.scenes.maps import Unfinished
 from tests.end_to_end.conftest import Study
 from tests.processes import environment, lsml
 from tests.scenes.made import read, write_scene, write_sentinel
@@ -64,8 +66,8 @@ def at_home(study: Study, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"dem": "nowhere.tif"}, 3, "nowhere.tif: cannot be read: No such file"),
         ({"tile": 100}, 2, "100 pixels overlapping by 64; give multiples of 64"),
         ({"bands": {"purple": 1}}, 2, "--bands purple: no such band of the model"),
-        ({"values": "stored"}, 3, "raw reflectance x 10,000.*--force takes them as they are"),
-        ({"bands": {"red": 1, "blue": 5, "swir2": 9}}, 3, "look swapped"),
+        ({"values": "stored"}, 3, "raw reflectance x 10,000.*--values says what.*--force takes them as they are"),
+        ({"bands": {"red": 1, "blue": 5, "swir2": 9}}, 3, "look swapped.*--bands says which is which"),
         ({"out": "mlflow.db/maps"}, 3, "cannot be written to: Not a directory; give another --out"),
         ({"out": "."}, 3, "contains other files"),
     ],
@@ -79,6 +81,46 @@ def test_a_scene_that_cannot_be_mapped_says_why(
         lsml_api.predict_scene(scene[0], **given)
     assert error.value.exit_code == code
     assert not list(at_home.glob("refused/*"))
+
+
+def test_an_interrupted_command_goes_on_where_it_was(
+    at_home: Path, scene: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal after two of four rows of four tiles: the same command predicts the second again and goes on.
+
+    Each row is a call of four tiles. With another setting it begins with the first row instead.
+    """
+
+    def run(**options: Any) -> list[int]:
+        done: list[int] = []
+        lsml_api.predict_scene(
+            scene[0],
+            model="tiny@candidate",
+            out="stopped",
+            dem=scene[1],
+            tile=128,
+            polygons=False,
+            progress=lambda what, number, total: done.append(number),
+            **options,
+        )
+        return done
+
+    def stopped(unfinished: Unfinished, finished: int) -> None:
+        note(unfinished, finished)
+        if finished == 2:
+            raise Interrupted(signal.SIGTERM)
+
+    note = Unfinished._note
+    assert run() == [4, 8, 12, 16]
+    expected = (at_home / "stopped" / "probability.tif").read_bytes()
+    for options, done in (({}, [8, 12, 16]), ({"bands": {"red": 9}}, [4, 8, 12, 16])):
+        monkeypatch.setattr(Unfinished, "_note", stopped)
+        with pytest.raises(Interrupted):
+            run()
+        monkeypatch.setattr(Unfinished, "_note", note)
+        assert run(**options) == done
+    assert run() == [4, 8, 12, 16]
+    assert (at_home / "stopped" / "probability.tif").read_bytes() == expected
 
 
 def test_eight_orientations_of_a_scene_turned_are_those_of_the_scene(

@@ -218,6 +218,23 @@ def test_what_is_no_scene_is_refused(tmp_path: Path, write: Any, says: str) -> N
         bands(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("damaged", ["scene", "dem"])
+def test_a_damaged_file_is_named_and_no_other(tmp_path: Path, damaged: str) -> None:
+    """Scene and DEM are read side by side; which of them cannot be is said."""
+    noise = np.random.default_rng(0).random((1, 300, 300), np.float32)
+    place = NORTH_UP @ rasterio.Affine.translation(-5, -5)
+    paths = {
+        "scene": write_scene(tmp_path / "scene.tif", noise[:, :250, :250]),
+        "dem": write_scene(tmp_path / "dem.tif", noise, transform=place),
+    }
+    paths[damaged].write_bytes(paths[damaged].read_bytes()[:100_000])
+    with (
+        Scene.of(paths["scene"], TERRAIN, dem=paths["dem"], bands={}) as scene,
+        pytest.raises(DataError, match=rf"{damaged}\.tif: cannot be read"),
+    ):
+        scene.read(128, 0, 128)
+
+
 def test_a_scene_upside_down_is_read_as_it_lies(tmp_path: Path) -> None:
     """Rows from south to north stay rows; the grid says where they are."""
     up = rasterio.Affine(10, 0, 500_000, 0, 10, 3_000_000)
