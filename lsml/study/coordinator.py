@@ -203,11 +203,7 @@ class Coordinator:
         if alive:
             self._last_seen = now
         elif now - self._last_seen > self._patience:
-            raise StudyError(
-                "study stopped",
-                f"no worker has been alive for {self._patience:.0f} s",
-                f"see {self._folder / 'workers.log'}, then run the same command again",
-            )
+            raise self._workers.absence(self._patience)
 
     def _checkpoint(self, attempt: Attempt) -> Path:
         return self._folder / f"{attempt.role}-{attempt.slot:04d}.checkpoint"

@@ -13,6 +13,7 @@ from lsml.names import Role
 from lsml.report.facts import TuneResult
 from lsml.study.choice import ScoredTables, choose_model
 from lsml.study.coordinator import Coordinator, Stage
+from lsml.study.local_workers import LocalWorkers
 from lsml.study.results import trial_records
 from lsml.study.search import Choice, describe_engine, study_params, study_spec
 from lsml.study.stages import LaterStages
@@ -120,7 +121,7 @@ class _Study:
 
     def run(self, require_gpu: bool) -> TuneResult:
         settings = self.experiment.study
-        with Workers(settings.workers, scratch=self.folder, trial_timeout=settings.trial_timeout) as workers:
+        with LocalWorkers(settings.workers, scratch=self.folder, trial_timeout=settings.trial_timeout) as workers:
             if require_gpu:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)

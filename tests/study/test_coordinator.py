@@ -12,6 +12,7 @@ from lsml.data.splits import Steps
 from lsml.errors import StudyError
 from lsml.names import Role
 from lsml.study.coordinator import Coordinator
+from lsml.study.local_workers import LocalWorkers
 from lsml.study.workers import Finished, Message, Reported
 from lsml.training.outcome import Attempt, TrialOutcome
 
@@ -19,10 +20,8 @@ LOCATED = SimpleNamespace(unlocated=list, gate=SimpleNamespace(hurry=lambda: Non
 """A study whose every attempt has the id of its run."""
 
 
-class NoWorkers:
+class NoWorkers(LocalWorkers):
     """A cluster whose processes all died, as when Keras cannot be loaded."""
-
-    count = 1
 
     def free(self) -> list[str]:
         return []
@@ -39,7 +38,7 @@ def test_a_study_without_a_living_worker_stops_and_names_the_log(tmp_path: Path)
     recorder = SimpleNamespace(settle=lambda states, reason: settled.append(reason))
     coordinator = Coordinator(
         stage,  # type: ignore[arg-type]
-        workers=NoWorkers(),  # type: ignore[arg-type]
+        workers=NoWorkers(1, scratch=tmp_path),
         recorder=recorder,  # type: ignore[arg-type]
         listener=SimpleNamespace(),  # type: ignore[arg-type]
         max_failures=5,

@@ -17,7 +17,9 @@ from distributed.system import MEMORY_LIMIT
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import Steps
 from lsml.errors import OutOfMemory, StudyError
+from lsml.study import local_workers as local
 from lsml.study import workers as module
+from lsml.study.local_workers import LocalWorkers
 from lsml.study.workers import Failed, Finished, Lost, Message, Workers
 from lsml.training.outcome import Report, StepEvent, TrialFunction, TrialOutcome, TrialTask
 from tests import warm
@@ -30,7 +32,7 @@ def _never(task: TrialTask, report: Report) -> TrialOutcome:
 def test_a_trial_for_a_worker_that_is_gone_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Handed to an address at which no worker lives, an attempt comes back as lost, and does not wait for ever."""
     monkeypatch.chdir(tmp_path)
-    with Workers(1, scratch=tmp_path) as workers:
+    with LocalWorkers(1, scratch=tmp_path) as workers:
         workers.submit(7, _never, TrialTask(TrainConfig(), None, None), "tls://127.0.0.1:1")  # type: ignore[arg-type]
         message, end = None, time.monotonic() + 60
         while message is None and time.monotonic() < end:
@@ -52,7 +54,7 @@ def test_no_port_tells_other_users_of_a_study(tmp_path: Path, monkeypatch: pytes
     """What listens, in this process and in the worker, is dask's TLS alone: nobody is answered in plain HTTP."""
     monkeypatch.chdir(tmp_path)
     before = {found.laddr for found in psutil.Process().net_connections() if found.status == psutil.CONN_LISTEN}
-    with Workers(1, scratch=tmp_path) as workers:
+    with LocalWorkers(1, scratch=tmp_path) as workers:
         workers.devices()
         processes = [psutil.Process(), *map(psutil.Process, workers.pids())]
         found = [entry for process in processes for entry in process.net_connections()]
@@ -71,8 +73,8 @@ def test_a_worker_whose_successor_takes_too_long_is_started_anew(
     No process starts within the tenth of a second that dask is given here.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(module._DASK_SETTINGS, "distributed.deploy.lost-worker-timeout", "100ms")
-    with Workers(1, scratch=tmp_path) as workers:
+    monkeypatch.setitem(local._DASK_SETTINGS, "distributed.deploy.lost-worker-timeout", "100ms")
+    with LocalWorkers(1, scratch=tmp_path) as workers:
         workers.devices()
         (before,) = workers.pids()
         os.kill(before, signal.SIGKILL)
@@ -105,7 +107,7 @@ def test_a_worker_keeps_memory_and_the_settings_of_keras(tmp_path: Path, monkeyp
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "keras.json").write_text('{"floatx": "float64"}')
-    with Workers(1, scratch=tmp_path) as workers:
+    with LocalWorkers(1, scratch=tmp_path) as workers:
         workers.submit(0, _describe_process, TrialTask(TrainConfig(), None, None), workers.free()[0])  # type: ignore[arg-type]
         message, end = None, time.monotonic() + 60
         while message is None and time.monotonic() < end:
@@ -124,7 +126,7 @@ def test_a_worker_draws_whatever_backend_matplotlib_is_to_have(tmp_path: Path, m
     """A notebook that calls lsml has a backend of its own, which the environment of the workers may lack."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    with Workers(1, scratch=tmp_path) as workers:
+    with LocalWorkers(1, scratch=tmp_path) as workers:
         workers.devices()
         workers.submit(0, _draw, TrialTask(TrainConfig(), None, None), workers.free()[0])  # type: ignore[arg-type]
         message, end = None, time.monotonic() + 60
@@ -187,7 +189,7 @@ def _undefined_metric(task: TrialTask, report: Report) -> TrialOutcome:
 
 def test_infinite_scores_fail_their_trial(warmed_up: Path) -> None:
     """An infinite F1 would be the best of all; other metrics may be undefined, F1 may not."""
-    with Workers(1, scratch=warmed_up) as workers:
+    with LocalWorkers(1, scratch=warmed_up) as workers:
         said = []
         for function in (_infinite, _infinite_step, _without_a_number, _undefined_metric):
             _begin(workers, function)
@@ -215,7 +217,7 @@ def test_trials_leave_no_open_files_behind(warmed_up: Path) -> None:
     """What a worker opens for a trial is opened by nobody else: of 40 trials none leaves a file."""
     (warmed_up / "pack").touch()
     pack, counts = _Pack(warmed_up / "pack"), []
-    with Workers(1, scratch=warmed_up) as workers:
+    with LocalWorkers(1, scratch=warmed_up) as workers:
         for attempt in range(40):
             _begin(workers, _at_once, attempt, pack)
             assert isinstance(_message(workers), Finished)
@@ -227,7 +229,7 @@ def test_trials_leave_no_open_files_behind(warmed_up: Path) -> None:
 
 def test_a_trial_over_its_time_fails_and_its_worker_is_replaced(warmed_up: Path) -> None:
     """One that hangs would keep its worker for ever."""
-    with Workers(1, scratch=warmed_up, trial_timeout=1.0) as workers:
+    with LocalWorkers(1, scratch=warmed_up, trial_timeout=1.0) as workers:
         before = workers.pids()
         _begin(workers, _stuck)
         assert _message(workers) == Failed(0, "longer than 1 s (study.trial_timeout)")
@@ -241,7 +243,7 @@ def test_a_trial_over_its_time_fails_and_its_worker_is_replaced(warmed_up: Path)
 def test_a_worker_that_hangs_is_replaced(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped by a signal, it sends no heartbeat; its attempt is lost, and nothing more comes of it."""
     monkeypatch.setattr(module, "_SILENT_SECONDS", 2.0)
-    with Workers(1, scratch=warmed_up) as workers:
+    with LocalWorkers(1, scratch=warmed_up) as workers:
         (before,) = workers.pids()
         _begin(workers, _stuck)
         time.sleep(0.5)
@@ -262,8 +264,8 @@ def _growing(task: TrialTask, report: Report) -> TrialOutcome:
 
 def test_a_worker_that_outgrows_its_memory_fails_its_trial(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same configuration would take as much again; the next trial has a new worker."""
-    monkeypatch.setattr(module, "_MEMORY_SHARE", 1.6e9 / MEMORY_LIMIT)
-    with Workers(1, scratch=warmed_up) as workers:
+    monkeypatch.setattr(local, "_MEMORY_SHARE", 1.6e9 / MEMORY_LIMIT)
+    with LocalWorkers(1, scratch=warmed_up) as workers:
         _begin(workers, _growing)
         message = _message(workers)
         assert isinstance(message, Failed)
@@ -280,13 +282,13 @@ def test_leaving_hides_no_error_and_leaves_no_process(warmed_up: Path, monkeypat
     """Also where a worker's successor is on its way and does not come up, on a machine that takes its time."""
     slow = warmed_up / "slow.py"
     slow.write_text("import pathlib, time\nif pathlib.Path('slow').exists(): time.sleep(600)\n")
-    monkeypatch.setitem(module._DASK_SETTINGS, "distributed.worker.preload", [str(slow)])
-    close = module.Client.close
-    monkeypatch.setattr(module.Client, "close", lambda self, timeout=None: (time.sleep(1), close(self, timeout)))
+    monkeypatch.setitem(local._DASK_SETTINGS, "distributed.worker.preload", [str(slow)])
+    close = local.Client.close
+    monkeypatch.setattr(local.Client, "close", lambda self, timeout=None: (time.sleep(1), close(self, timeout)))
     before, left = _children(), []
 
     def study() -> None:
-        with Workers(1, scratch=warmed_up) as workers:
+        with LocalWorkers(1, scratch=warmed_up) as workers:
             first = workers.pids()
             Path("slow").touch()
             os.kill(first[0], signal.SIGKILL)
