@@ -15,14 +15,16 @@ from lsml.errors import StorageError
 
 DEFAULT_STORAGE = "sqlite:///optuna.db"
 STATE_FOLDER = Path(".lsml")
+PACKS_VARIABLE = "LSML_PACKS"
+"""Of the environment: the folder of packed splits, such as one that several machines see, each at a path of its own."""
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)` tells of each step of longer work."""
 
 
 def pack_cache() -> Path:
-    """The folder of packed splits."""
-    return STATE_FOLDER / "packs"
+    """The folder of packed splits: that of `LSML_PACKS`, or one in the state folder."""
+    return Path(os.environ.get(PACKS_VARIABLE) or STATE_FOLDER / "packs")
 
 
 def study_folder(name: str, storage: str) -> Path:

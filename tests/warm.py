@@ -11,7 +11,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -50,12 +50,9 @@ def run_module(
     module: str, *arguments: str, folder: Path, env: Mapping[str, str], timeout: float
 ) -> subprocess.CompletedProcess[str]:
     """`python -m MODULE ARGUMENTS` in `folder` with this environment, by a fork of the warmed-up process."""
-    _start()
     with tempfile.TemporaryDirectory() as held:
         streams = [Path(held) / name for name in ("stdout", "stderr")]
-        work = (_SERVER._forkserver_address, module, arguments, folder, dict(env), streams)
-        process = _CONTEXT.Process(target=_run_module, args=work)
-        process.start()
+        process = start_module(module, *arguments, folder=folder, env=env, streams=streams)
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
@@ -63,6 +60,17 @@ def run_module(
             raise subprocess.TimeoutExpired([module, *arguments], timeout, *(path.read_bytes() for path in streams))
         said = [path.read_text(encoding="utf-8") if path.exists() else "" for path in streams]
         return subprocess.CompletedProcess([module, *arguments], process.exitcode, *said)
+
+
+def start_module(
+    module: str, *arguments: str, folder: Path, env: Mapping[str, str], streams: Sequence[Path]
+) -> BaseProcess:
+    """As `run_module`, without waiting for its end; what it prints goes to the files of both `streams`."""
+    _start()
+    work = (_SERVER._forkserver_address, module, arguments, folder, dict(env), streams)
+    process = _CONTEXT.Process(target=_run_module, args=work)
+    process.start()
+    return process
 
 
 def start_function(function: Callable[..., None], *arguments: object) -> BaseProcess:
@@ -89,7 +97,7 @@ def _start() -> None:
 
 
 def _run_module(
-    address: str, module: str, arguments: tuple[str, ...], folder: Path, env: dict[str, str], streams: list[Path]
+    address: str, module: str, arguments: tuple[str, ...], folder: Path, env: dict[str, str], streams: Sequence[Path]
 ) -> None:
     for number, path in enumerate(streams, start=1):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -97,6 +105,8 @@ def _run_module(
         os.close(file)
     os.environ.clear()
     os.environ.update(env)
+    # It has read that of the process that it is a fork of.
+    dask.config.refresh()
     os.chdir(folder)
     sys.path[0:0] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.argv = [module, *arguments]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lsml.cli import options
+from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
     from lsml.report.facts import TuneResult
@@ -77,10 +78,28 @@ def tune(
         int | None,
         typer.Option(
             "--workers",
-            help="Number of parallel trials.  [default: one per GPU, or 1]",
+            help="Number of parallel trials.  [default: one per GPU, or 1; all workers of a --scheduler]",
             parser=options.integer,
             metavar="N",
             show_default=False,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            help="Run the trials on the dask cluster of this scheduler, such as tcp://host:8786 or tls://host:8786.",
+            parser=options.text,
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    scheduler_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--scheduler-file",
+            help="The same, with the file that dask scheduler --scheduler-file wrote.",
+            parser=options.path,
+            metavar="FILE",
         ),
     ] = None,
     storage: options.Storage = None,
@@ -109,6 +128,8 @@ def tune(
     from lsml.report.summary import result_tables
     from lsml.workflows.tune import tune as job
 
+    if scheduler and scheduler_file:
+        raise ConfigError("--scheduler", "--scheduler-file names one too", "give one of them")
     loaded = load_experiment(Path(experiment)).with_settings(
         trials=trials,
         timeout=timeout,
@@ -126,6 +147,7 @@ def tune(
             study=study or loaded.name,
             data=data,
             storage=storage,
+            scheduler=scheduler or scheduler_file,
             listener=reporter,
             require_gpu=require_gpu,
             force=force,

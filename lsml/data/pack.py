@@ -6,7 +6,8 @@ where not), `masks.npy` (uint8) and `manifest.json`; `lsml.data.packing` makes i
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from lsml.data.arrays import mapped
 from lsml.data.sensor import Sensor, landslide_share
 from lsml.data.statistics import BandStatistics
 from lsml.errors import DataError
-from lsml.workspace import sha256_of
+from lsml.workspace import PACKS_VARIABLE, pack_cache, sha256_of
 
 IMAGES, MASKS, MANIFEST = "images.npy", "masks.npy", "manifest.json"
 _AGAIN = "remove that folder: it is made again at the next start"
@@ -34,7 +35,7 @@ class _File(NamedTuple):
 
 
 class PackedSplit:
-    """A pack opened for reading; pickled as its path, so it costs nothing to send to a process of this machine.
+    """A pack opened for reading; pickled as its path, so it costs nothing to send to another process.
 
     Sizes and the manifest are checked here, contents by `verify`.
 
@@ -86,8 +87,8 @@ class PackedSplit:
             raise DataError(f"pack {path}", f"holds {found}, expected {wanted}", _AGAIN)
         return array
 
-    def __reduce__(self) -> tuple[type["PackedSplit"], tuple[Path]]:
-        return PackedSplit, (self.path,)
+    def __reduce__(self) -> tuple[Callable[[Path], "PackedSplit"], tuple[Path]]:
+        return _reopen, (self.path,)
 
     def __repr__(self) -> str:
         return f"PackedSplit({str(self.path)!r})"
@@ -156,6 +157,11 @@ class PackedSplit:
 def _outline(image: np.ndarray) -> bytes:
     """Of every sixteenth row, which takes a fraction of the time of all."""
     return hashlib.sha256(image[::16].tobytes()).digest()
+
+
+def _reopen(path: Path) -> PackedSplit:
+    """The pack that another process has at a path; one of that name in `LSML_PACKS`, where this process has that."""
+    return PackedSplit(pack_cache() / path.name if os.environ.get(PACKS_VARIABLE) else path)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -5,20 +5,31 @@ import functools
 import math
 import os
 import pickle
-from collections.abc import Mapping
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import psutil
+from dask.typing import Key
 from distributed import Queue, Scheduler, Worker, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from lsml.errors import StorageError, StudyError
-from lsml.names import OBJECTIVE
+from lsml.data.pack import PackedSplit
+from lsml.errors import DataError, StorageError, StudyError
+from lsml.names import OBJECTIVE, VERSION
 from lsml.training.device import Device, load_keras
 from lsml.training.outcome import StepEvent, TrialFunction, TrialOutcome, TrialTask
 
 _MEGABYTE = 1e6
+
+_SHOWN_DIGITS = 16
+
+_ANSWER_SECONDS, _ANSWER_POLL_SECONDS = 900.0, 2.0
+"""How long a worker waits for an answer, which may take as long as a database's outage, and how often it looks whether
+its trial is still wanted."""
 
 
 def gpu_ids() -> list[str]:
@@ -80,6 +91,42 @@ def device() -> tuple[str, str]:
     return device.kind, device.name
 
 
+class Inspection(NamedTuple):
+    """What has to be the same on each worker as in the coordinator, each as text.
+
+    Attributes:
+        lsml: its version.
+        backend: Keras's.
+        threads: how many tasks a worker may run at once: its process may have one trial.
+        data: the first digits of the packs' fingerprints, or why they cannot be opened.
+    """
+
+    lsml: str
+    backend: str
+    threads: str
+    data: str
+
+    @classmethod
+    def expected(cls, packs: Sequence[PackedSplit]) -> Self:
+        """Of a worker that the coordinator, this process, can use; `prepare` has run in it."""
+        return cls(VERSION, os.environ["KERAS_BACKEND"], "1", _fingerprints(packs))
+
+
+def inspect(packs: bytes) -> tuple[str, Inspection]:
+    """Runs on the worker: its host's name, and what it has. The packs are pickled."""
+    load()
+    try:
+        data = _fingerprints(pickle.loads(packs))
+    except DataError as error:
+        data = str(error)
+    threads = str(get_worker().state.nthreads)
+    return platform.node(), Inspection(VERSION, os.environ["KERAS_BACKEND"], threads, data)
+
+
+def _fingerprints(packs: Sequence[PackedSplit]) -> str:
+    return ", ".join(f"{pack.name} {pack.fingerprint[:_SHOWN_DIGITS]}" for pack in packs)
+
+
 class _WithoutPages:
     """Without a dashboard either, dask serves a page that tells every user of the machine of itself."""
 
@@ -115,10 +162,11 @@ def work(function: TrialFunction, task: bytes, topic: str, name: str) -> TrialOu
 
     Raises:
         StorageError: a disk is full or cannot be written to.
-        StudyError: F1 is no number, or something else is infinite.
+        StudyError: F1 is no number, or something else is infinite; or the coordinator has given up the trial.
     """
     load()
     worker = get_worker()
+    key = worker.get_current_task()
     answers = Queue(name, client=get_client())
     probe = _SystemProbe()
 
@@ -126,15 +174,40 @@ def work(function: TrialFunction, task: bytes, topic: str, name: str) -> TrialOu
         values = {name: float(value) for name, value in event.metrics.items()}
         _check_finite(values)
         worker.log_event(topic, {"name": name, "step": int(event.step), "metrics": values | probe.sample()})
-        return bool(answers.get())
+        return _answer(worker, key, answers)
 
-    given: TrialTask = pickle.loads(task)
     try:
-        outcome = function(given, report)
+        outcome = function(_reachable(pickle.loads(task)), report)
     except OSError as error:
         raise _of_disk(error) or error from error
+    finally:
+        answers.close()
     _check_finite({OBJECTIVE: outcome.value, **outcome.metrics})
     return outcome
+
+
+def _reachable(task: TrialTask) -> TrialTask:
+    """The task, without its checkpoint on a machine that does not have the study's folder."""
+    here = task.checkpoint is None or task.checkpoint.parent.is_dir()
+    return task if here else replace(task, checkpoint=None)
+
+
+def _answer(worker: Worker, key: Key, answers: Queue) -> bool:
+    """What the coordinator says to a step of the task of that key.
+
+    Raises:
+        StudyError: it never will, as it is gone or has given up the trial: the worker is free for the next.
+    """
+    end = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < end:
+        try:
+            return bool(answers.get(timeout=_ANSWER_POLL_SECONDS))
+        except TimeoutError:
+            # dask cancels what nobody waits for: its client is gone, or has said so.
+            task = worker.state.tasks.get(key)
+            if task is None or task.state != "executing":
+                break
+    raise StudyError("trial", "its coordinator does not answer", "run lsml tune again, which resumes the study")
 
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)

@@ -1,5 +1,6 @@
 """The end of a study: what was chosen is registered, and the study's run is filled."""
 
+import functools
 from collections.abc import Mapping
 
 from lsml.config.experiment import Experiment
@@ -8,15 +9,29 @@ from lsml.names import Alias, Artifact, Metric, State, Tag
 from lsml.report.facts import ArchitectureBest, TuneResult
 from lsml.report.note import study_note
 from lsml.scoring.metrics import to_csv
-from lsml.study.choice import ARCHITECTURE
+from lsml.study.choice import ARCHITECTURE, ScoredTables
 from lsml.study.database import CountedStudy
 from lsml.study.results import figures, front_trials, importances, trial_facts, trial_records
 from lsml.study.search import Choice
+from lsml.tracking.reading import RunReader
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import Client, Run
+from lsml.tracking.store import Client, Run, find_run
 from lsml.tracking.study import StudyRun
 from lsml.tracking.ui import StudyPages, run_page, save_study_view, study_pages, ui_address
+
+
+def scored_tables(client: Client) -> ScoredTables:
+    """The tables of runs that a model is chosen by."""
+
+    def reader(run_id: str) -> RunReader:
+        return RunReader(client, find_run(client, run_id))
+
+    # Each once: a baseline is compared with several networks, and what is registered is read again for its correction.
+    return ScoredTables(
+        patches=functools.cache(lambda run_id: reader(run_id).counts("validation")),
+        repeats=functools.cache(lambda run_id: reader(run_id).repeats()),
+    )
 
 
 def finalize(

@@ -1,6 +1,5 @@
 """Tuning: one study from its experiment to the registered model."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from lsml.data.splits import StudyData
 from lsml.errors.signals import opened
 from lsml.names import Role
 from lsml.report.facts import TuneResult
-from lsml.study.choice import ScoredTables, choose_model
+from lsml.study.choice import choose_model
+from lsml.study.cluster_workers import ClusterWorkers
 from lsml.study.coordinator import Coordinator, Stage
 from lsml.study.local_workers import LocalWorkers
 from lsml.study.results import trial_records
@@ -37,6 +37,7 @@ def tune(
     study: str | None = None,
     data: str | Path | None = None,
     storage: str | None = None,
+    scheduler: str | Path | None = None,
     listener: Listener = SILENT,
     require_gpu: bool = False,
     force: bool = False,
@@ -51,6 +52,8 @@ def tune(
         study: its name; None for the experiment's.
         data: the folder of the patches, instead of what the experiment names.
         storage: SQLAlchemy URL of the study's database; None for `LSML_STORAGE`, or `optuna.db` here.
+        scheduler: of a dask cluster whose workers run the trials: its address, or the path of its scheduler file;
+            None for worker processes of this study alone.
         listener: told of each trial and each of its epochs or folds.
         require_gpu: refuse workers that would train on a CPU.
         force: only warn of values that look wrong.
@@ -61,7 +64,7 @@ def tune(
             pretrained weights do not suit the rest, or there is no GPU where one is required.
         ModelError: pretrained weights cannot be had, or do not fit.
         DataError: the patches cannot be used.
-        StorageError: a store cannot be used, or another process runs this study.
+        StorageError: a store or the scheduler cannot be used, or another process runs this study.
         StudyError: no trial completed, or too many failed in a row.
 
     Example:
@@ -95,7 +98,9 @@ def tune(
         chosen = result and result.get("limit") == experiment.study.max_cost and "baselines" in result
         if result and chosen and queue.ended() >= len(queue.wanted()):
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
-        run = _Study(experiment, study, storage, queue, patches, unusual, root, folder, listener, functions, idle)
+        run = _Study(
+            experiment, study, storage, queue, patches, unusual, root, folder, listener, functions, idle, scheduler
+        )
         return run.run(require_gpu)
 
 
@@ -118,10 +123,10 @@ class _Study:
     listener: Listener
     functions: TrialFunctions
     idle: tuple[str, ...]
+    scheduler: str | Path | None
 
     def run(self, require_gpu: bool) -> TuneResult:
-        settings = self.experiment.study
-        with LocalWorkers(settings.workers, scratch=self.folder, trial_timeout=settings.trial_timeout) as workers:
+        with self._workers() as workers:
             if require_gpu:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)
@@ -149,8 +154,18 @@ class _Study:
             self.queue.study.note_result(result.record())
         return _with_trials(result, self.queue)
 
+    def _workers(self) -> Workers:
+        """Those of a cluster that exists, or of the study's own."""
+        settings, timeout = self.experiment.study, self.experiment.study.trial_timeout
+        if self.scheduler is None:
+            return LocalWorkers(settings.workers, scratch=self.folder, trial_timeout=timeout)
+        tell = self.listener.stage_started
+        return ClusterWorkers(self.scheduler, most=settings.workers, data=self.data, tell=tell, trial_timeout=timeout)
+
     def _choose(self, runner: "_StageRunner") -> Choice:
         """Searches, and chooses the model to register."""
+        from lsml.workflows.finalize import scored_tables
+
         trials = self.experiment.study.trials
         idle = f"; not searched, as the bands for it are not there: {', '.join(self.idle)}" if self.idle else ""
         self.listener.study_started(
@@ -175,7 +190,7 @@ class _Study:
         later = LaterStages(
             self.experiment, self.data, self.name, self.storage, self.functions, runner.announce_and_run
         )
-        return choose_model(self.queue, later, _scored_tables(runner.outbox.client))
+        return choose_model(self.queue, later, scored_tables(runner.outbox.client))
 
     def _open_run(self, client: "Client", workers: int) -> "StudyRun":
         from lsml.tracking.study import StudyRun
@@ -193,20 +208,6 @@ class _Study:
         )
         self.queue.parent_run_id = study_run.run.info.run_id
         return study_run
-
-
-def _scored_tables(client: "Client") -> ScoredTables:
-    from lsml.tracking.reading import RunReader
-    from lsml.tracking.store import find_run
-
-    def reader(run_id: str) -> RunReader:
-        return RunReader(client, find_run(client, run_id))
-
-    # Each once: a baseline is compared with several networks, and what is registered is read again for its correction.
-    return ScoredTables(
-        patches=functools.cache(lambda run_id: reader(run_id).counts("validation")),
-        repeats=functools.cache(lambda run_id: reader(run_id).repeats()),
-    )
 
 
 @dataclass(frozen=True)

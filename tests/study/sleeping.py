@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import signal
 import time
@@ -168,9 +169,27 @@ def stuck(task: TrialTask, report: Report) -> TrialOutcome:
     raise AssertionError
 
 
+def endless(task: TrialTask, report: Report) -> TrialOutcome:
+    """Reports one epoch after the other while it is answered, and notes each in a file of the working folder."""
+    assert task.checkpoint
+    for epoch in itertools.count(1):
+        time.sleep(0.05)
+        with (task.checkpoint.parents[3] / "endless").open("a") as file:
+            file.write(f"{epoch}\n")
+        report(StepEvent(epoch, {"loss": 1.0, "val_f1": 0.1}))
+    raise AssertionError
+
+
 def stuck_at_first(task: TrialTask, report: Report) -> TrialOutcome:
     """Stuck where the configuration is the one that the study begins with."""
     return (stuck if task.config.loss.jaccard == BASE_WEIGHT else sleeping)(task, report)
+
+
+def late_at_first(task: TrialTask, report: Report) -> TrialOutcome:
+    """Takes five seconds before the first epoch, where the configuration is the one that the study begins with."""
+    if task.config.loss.jaccard == BASE_WEIGHT:
+        time.sleep(5)
+    return sleeping(task, report)
 
 
 def _maybe_die(epoch: int) -> None:
