@@ -209,6 +209,7 @@ class Attribute:
     SPEC: Final = "lsml.spec"
     PARENT: Final = "lsml.run_id"
     IDENTITY: Final = "lsml.identity"
+    OWNER: Final = "lsml.owner"
     RESULT: Final = "lsml.result"
     EXHAUSTED: Final = "lsml.exhausted"
     ITEMS: Final = "lsml.items"

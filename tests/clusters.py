@@ -2,13 +2,13 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import psutil
 from distributed import Client
 
 from tests import warm
@@ -71,10 +71,13 @@ class Cluster:
             return {name: task.result(timeout=60) for name, task in tasks.items()}
 
     def end(self) -> None:
-        """Kills all of it."""
-        processes = [psutil.Process(process.pid) for process in self._started if process.is_alive()]
-        for process in [*processes, *(child for each in processes for child in each.children(recursive=True))]:
-            process.kill()
+        """Kills all of it; workers that a nanny has started are no children of hers here."""
+        pids = {process.pid for process in self._started if process.is_alive()}
+        if self.scheduler.is_alive():
+            with Client(self.address, set_as_default=False) as client:
+                pids |= set(client.run(os.getpid, on_error="ignore").values())
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

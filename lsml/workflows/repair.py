@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lsml.names import State
 from lsml.study.database import AttemptRecord, load_study
+from lsml.study.ownership import owned
 from lsml.study.stages import begun_stages
 from lsml.tracking.runs import close_children
 from lsml.tracking.spool import STUDY_FILE, Outbox
@@ -25,12 +26,13 @@ def repair_study(name: str, storage: str | None) -> list[str]:
     """
     storage = storage_url(storage)
     folder = study_folder(name, storage)
-    parent_id = load_study(storage, name).parent_run_id
+    study, fix = load_study(storage, name), "it is alive: there is nothing to repair"
     with (
-        exclusively(folder / "lock", f"study '{name}'", fix="it is alive: there is nothing to repair"),
+        exclusively(folder / "lock", f"study '{name}'", fix=fix),
+        owned(study, fix=fix),
         Outbox(open_store(), folder / STUDY_FILE) as outbox,
     ):
-        return list(_repaired(name, storage, outbox, parent_id))
+        return list(_repaired(name, storage, outbox, study.parent_run_id))
 
 
 def _repaired(name: str, storage: str, outbox: Outbox, parent_id: str | None) -> Iterator[str]:

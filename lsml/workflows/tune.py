@@ -1,5 +1,6 @@
 """Tuning: one study from its experiment to the registered model."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from lsml.study.choice import choose_model
 from lsml.study.cluster_workers import ClusterWorkers
 from lsml.study.coordinator import Coordinator, Stage
 from lsml.study.local_workers import LocalWorkers
+from lsml.study.ownership import owned
 from lsml.study.results import trial_records
 from lsml.study.search import Choice, describe_engine, study_params, study_spec
 from lsml.study.stages import LaterStages
@@ -77,11 +79,8 @@ def tune(
     weights = check_weights(experiment.space, experiment.base, source)
     root = source.root
     folder = study_folder(study, storage)
-    with exclusively(
-        folder / "lock",
-        f"study '{study}'",
-        fix="wait until it has ended, or choose another --study NAME",
-    ):
+    fix = "wait until it has ended, or choose another --study NAME"
+    with exclusively(folder / "lock", f"study '{study}'", fix=fix), contextlib.ExitStack() as stack:
         patches, unusual = source.prepare(pack_cache().resolve())
         asked, experiment = experiment, experiment.for_data(patches.splits[0].sensor.without_effect)
         idle = tuple(sorted(asked.space.dimensions.keys() - experiment.space.dimensions.keys()))
@@ -93,6 +92,8 @@ def tune(
             settings=experiment.study,
             spec=study_spec(experiment, patches, weights),
         )
+        # The folder's lock tells of this machine's processes, the database of others' too.
+        stack.enter_context(owned(queue.study, fix=fix))
         result = queue.study.result
         # Another limit asks for another choice among the same trials; studies from before they had baselines get them.
         chosen = result and result.get("limit") == experiment.study.max_cost and "baselines" in result
