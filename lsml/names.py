@@ -58,6 +58,7 @@ class Tag:
     XLA: Final = "lsml.xla"
     KERAS: Final = "lsml.keras"
     MACHINE: Final = "lsml.machine"
+    WORKER: Final = "lsml.worker"
     WEIGHTS: Final = "lsml.weights_sha256"
 
     SCORE: Final = "lsml.score."
@@ -222,6 +223,7 @@ class Attribute:
     COSTS: Final = "costs"
     SEARCHED: Final = "searched"
     REASON: Final = "reason"
+    WORKER: Final = "worker"
     LOST: Final = "lost"
     MODEL: Final = "model_sha256"
     THRESHOLD: Final = "threshold"

@@ -61,6 +61,7 @@ class TrialFacts(NamedTuple):
         cost: its second objective; None where there is one objective.
         values: what the search chose.
         epochs: how many it ran, or folds; None where it reported none.
+        worker: on which worker and host it ran; empty where an older lsml ran it.
     """
 
     slot: int
@@ -72,6 +73,7 @@ class TrialFacts(NamedTuple):
     run_id: str | None
     reason: str
     epochs: int | None = None
+    worker: str = ""
 
 
 @dataclass(frozen=True)

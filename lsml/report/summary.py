@@ -93,6 +93,7 @@ class Table:
         cls, trials: Sequence[TrialFacts], fields: Sequence[str], *, title: str, cost_unit: str | None = None
     ) -> "Table":
         """One row an attempt at a trial, with the searched `fields`; `cost_unit` where there are two objectives."""
+        workers = ["worker"] if any(trial.worker for trial in trials) else []
         rows = [
             [
                 str(trial.slot),
@@ -102,12 +103,14 @@ class Table:
                 *([] if cost_unit is None else ["" if trial.cost is None else format_amount(trial.cost)]),
                 format_value(trial.epochs),
                 *(format_value(trial.values.get(name)) for name in fields),
+                *(trial.worker for _ in workers),
                 trial.run_id or "",
             ]
             for trial in trials
         ]
         costs = [] if cost_unit is None else [cost_unit]
-        return cls(title, ["trial", "attempt", "state", "F1", *costs, "epochs", *fields, "run"], rows, wide=True)
+        columns = ["trial", "attempt", "state", "F1", *costs, "epochs", *fields, *workers, "run"]
+        return cls(title, columns, rows, wide=True)
 
     @classmethod
     def of_openings(cls, openings: Sequence[Mapping[str, str | None]]) -> "Table":

@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 120.0
 class _Recorder(Protocol):
     """Where the attempts of a study are recorded; `lsml.tracking.runs.TrialRecorder`."""
 
-    def started(self, attempt: Attempt) -> str: ...
+    def started(self, attempt: Attempt, worker: str) -> str: ...
 
     def step(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -183,16 +183,19 @@ class Coordinator:
         self._check_alive(bool(free or self._out or self._deciding))
         if free and (attempt := self._queue.ask()):
             self._deciding += 1
-            self._write(self._record_start, attempt, then=lambda run_id: self._start(attempt, run_id, free[0]))
+            worker = self._workers.place(free[0])
+            self._write(
+                self._record_start, attempt, worker, then=lambda run_id: self._start(attempt, run_id, worker, free[0])
+            )
         return bool(self._out or self._writes) or self._queue.ended() < len(self._queue.wanted())
 
-    def _record_start(self, attempt: Attempt) -> str:
-        run_id = self._open[attempt.number] = self._recorder.started(attempt)
+    def _record_start(self, attempt: Attempt, worker: str) -> str:
+        run_id = self._open[attempt.number] = self._recorder.started(attempt, worker)
         return run_id
 
-    def _start(self, attempt: Attempt, run_id: str, address: str) -> None:
+    def _start(self, attempt: Attempt, run_id: str, worker: str, address: str) -> None:
         self._deciding -= 1
-        self._queue.remember_run(attempt, run_id)
+        self._queue.remember_run(attempt, run_id, worker)
         self._out[attempt.number] = (attempt, run_id)
         self._listener.trial_started(attempt, self._stage.steps(attempt))
         task = TrialTask(attempt.config, self._stage.data, self._checkpoint(attempt), self._stage.keep_probabilities)

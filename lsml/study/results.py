@@ -177,11 +177,12 @@ def _facts(attempt: AttemptRecord, *, two_objectives: bool) -> TrialFacts:
         reason=str(attributes.get(Attribute.SUPERSEDED) or attributes.get(Attribute.REASON) or ""),
         # With two objectives Optuna has no course of a trial.
         epochs=attributes.get(Attribute.STEPS) if two_objectives else attempt.trial.last_step,
+        worker=attributes.get(Attribute.WORKER, ""),
     )
 
 
 def trial_records(study: CountedStudy) -> list[dict[str, object]]:
-    """`trial_facts` as one flat record an attempt: slot, attempt, state, values, epochs, reason, run, parameters."""
+    """`trial_facts` as one flat record an attempt, with its slot, state, values, reason, worker, run and parameters."""
     trials, cost = trial_facts(study), study.cost_metric
     names = sorted({name for trial in trials for name in trial.values})
     return [
@@ -193,6 +194,7 @@ def trial_records(study: CountedStudy) -> list[dict[str, object]]:
             **({cost: trial.cost} if cost else {}),
             "epochs": trial.epochs,
             "reason": trial.reason or None,
+            "worker": trial.worker or None,
             "run_id": trial.run_id,
             **{name: trial.values.get(name) for name in names},
         }

@@ -144,8 +144,9 @@ class TrialQueue(ABC):
                 return trial.params
         return self._first_parameters(slot)
 
-    def remember_run(self, attempt: Attempt, run_id: str) -> None:
-        """Stores the id of the attempt's MLflow run."""
+    def remember_run(self, attempt: Attempt, run_id: str, worker: str) -> None:
+        """Stores the id of the attempt's MLflow run, and which worker it is on."""
+        self._trials[attempt.number].set_user_attr(Attribute.WORKER, worker)
         self._trials[attempt.number].set_user_attr(Attribute.RUN_ID, run_id)
 
     def complete(self, attempt: Attempt, outcome: TrialOutcome) -> None:

@@ -232,12 +232,11 @@ class TrialRecorder:
 
     def __init__(self, outbox: Outbox, parent: Run, *, role: StageRole, study: str, data: StudyData, root: str) -> None:
         self._outbox, self._client = outbox, outbox.client
-        self._parent, self._role, self._study = parent, role, study
-        self._data, self._root = data, root
+        self._parent, self._role, self._study, self._data, self._root = parent, role, study, data, root
         self._tags = run_tags(role, "", data, root)
 
-    def started(self, attempt: Attempt) -> str:
-        """Opens the attempt's run and gives its id; its identity, where MLflow could not make it yet."""
+    def started(self, attempt: Attempt, worker: str) -> str:
+        """Opens the run of an attempt on that worker; gives its id, or its identity while MLflow has not made it."""
         title = f"{attempt.slot:03d}" if self._role == Role.TRIAL else attempt.title.replace(" ", "-")
         name = f"{self._study}-{title}"
         colours = _BASELINE_COLOURS if self._role == Role.BASELINE else _COLOURS
@@ -250,6 +249,7 @@ class TrialRecorder:
             Tag.SLOT: str(attempt.slot),
             Tag.ATTEMPT: str(attempt.ordinal),
             Tag.TRIAL: str(attempt.number),
+            Tag.WORKER: worker,
             Tag.STATE: State.RUNNING,
         }
         identity = f"{self._parent.info.run_id}/{self._role}/{attempt.slot}/{attempt.ordinal}"

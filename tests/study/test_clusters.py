@@ -19,6 +19,7 @@ from lsml.report.facts import TuneResult
 from lsml.study import cluster_workers as module
 from lsml.study.trial import FUNCTIONS as DEFAULTS
 from lsml.training.outcome import TrialFunction
+from lsml.workflows.studies import show_study
 from lsml.workflows.tune import tune
 from lsml.workspace import pack_cache
 from tests import warm
@@ -81,6 +82,12 @@ def test_workers_are_borrowed(folder: Path, patches: Path, two: Cluster) -> None
     assert runs("RUNNING") == []
     assert two.working() == {"first": 0, "second": 0}
     assert two.pids() == before
+    # Both stores, and whoever shows a study, say which worker each trial ran on.
+    host = os.uname().nodename
+    workers = {trial.worker for trial in show_study("s", STORAGE).trials}
+    assert workers == {f"first on {host}", f"second on {host}"}
+    tagged = {run.data.tags["lsml.worker"] for run in runs() if run.data.tags["lsml.role"] == "trial"}
+    assert tagged == workers
 
 
 @pytest.mark.full

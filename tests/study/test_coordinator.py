@@ -64,6 +64,9 @@ class TwoWorkers:
     def free(self) -> list[str]:
         return self._addresses[:1]
 
+    def place(self, address: str) -> str:
+        return f"{address} on here"
+
     def submit(self, attempt: int, function: object, task: object, address: str) -> None:
         self._addresses.remove(address)
         if not self._addresses:
@@ -100,7 +103,7 @@ def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
     waiting = [Attempt(n, n, 1, Role.TRIAL, "", config, {}, {}) for n in (0, 1)]
     queue = SimpleNamespace(
         ask=lambda: waiting.pop(0) if waiting else None,
-        remember_run=lambda attempt, run_id: None,
+        remember_run=lambda attempt, run_id, worker: None,
         report=lambda attempt, step, metrics: True,
         complete=complete,
         ended=lambda: len(done),
@@ -110,7 +113,7 @@ def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
         study=LOCATED,
     )
     recorder = SimpleNamespace(
-        started=lambda attempt: f"run {attempt.number}",
+        started=lambda attempt, worker: f"run {attempt.number}",
         step=record("step"),
         outcome=outcome,
         closed=record("closed"),

@@ -35,7 +35,7 @@ def ended(*values: tuple[float, float] | None, **settings: Any) -> tuple[SearchQ
     for pair in values:
         attempt = queue.ask()
         assert attempt is not None
-        queue.remember_run(attempt, f"run-{attempt.slot}")
+        queue.remember_run(attempt, f"run-{attempt.slot}", "0 on here")
         if pair is None:
             queue.fail(attempt, "broken")
             continue

@@ -235,7 +235,7 @@ def study_of(store: Store, name: str) -> tuple[str, list[str]]:
     ids = []
     for slot, (rows, value) in enumerate([(POOR, 0.4), (GOOD, 0.6), (POOR, 0.5), (GOOD, 0.9)]):
         attempt = Attempt(slot, slot, 1, "trial", str(slot), TrainConfig(), {}, {"depth": slot})
-        ids.append(recorder.started(attempt))
+        ids.append(recorder.started(attempt, "0 on here"))
         recorder.outcome(ids[-1], replace(outcome(store.data, rows, value)))
         recorder.closed(ids[-1], "pruned" if slot == 3 else "complete", "")
     RunWriter(store.client, parent.info.run_id).log_scores({}, {Tag.BEST_RUN: ids[1]})
