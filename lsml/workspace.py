@@ -11,7 +11,7 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from lsml.errors import StorageError
+from lsml.errors import StorageError, redact
 
 DEFAULT_STORAGE = "sqlite:///optuna.db"
 STATE_FOLDER = Path(".lsml")
@@ -33,7 +33,9 @@ def study_folder(name: str, storage: str) -> Path:
     Args:
         storage: the URL of its database.
     """
-    return (STATE_FOLDER / "studies" / f"{name}-{hashlib.sha256(storage.encode()).hexdigest()[:8]}").resolve()
+    # A password does not tell databases apart, and may change.
+    digest = hashlib.sha256(redact(storage).encode()).hexdigest()
+    return (STATE_FOLDER / "studies" / f"{name}-{digest[:8]}").resolve()
 
 
 def lock_file(name: str) -> Path:
@@ -104,7 +106,23 @@ def missing_database(url: str) -> Path | None:
     return file if file and not file.exists() else None
 
 
-_PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+_POSTGRES = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+_POSTGRES_SETTINGS = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 30_000}
+"""Seconds for each address that a host has, seconds, and milliseconds: nobody waits for a server that says nothing."""
+
+
+def connection_url(url: str) -> str:
+    """A database's URL as SQLAlchemy is to have it: PostgreSQL by psycopg 3 where it names no driver, within bounds."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in _POSTGRES:
+        return url
+    place, _, query = rest.partition("?")
+    added = [f"{name}={value}" for name, value in _POSTGRES_SETTINGS.items() if f"{name}=" not in query]
+    driver = "postgresql+psycopg" if scheme == "postgresql" else scheme
+    return f"{driver}://{place}?{'&'.join([*([query] if query else []), *added])}"
+
+
+_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """What brings a module, where its name is another."""
 
 

@@ -12,7 +12,16 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lsml.errors import StorageError
-from lsml.workspace import DEFAULT_STORAGE, database_file, in_turn, keep_private, lock_file, missing_package, passes
+from lsml.workspace import (
+    DEFAULT_STORAGE,
+    connection_url,
+    database_file,
+    in_turn,
+    keep_private,
+    lock_file,
+    missing_package,
+    passes,
+)
 
 _Answer = TypeVar("_Answer")
 
@@ -45,7 +54,7 @@ class GatedStorage(optuna.storages.RDBStorage):
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
         self.patience = self._most = _PATIENCE_SECONDS
         self._shown = url
-        super().__init__(url, engine_kwargs=engine_kwargs)
+        super().__init__(connection_url(url), engine_kwargs=engine_kwargs)
 
         def refuse(context: sqlalchemy.ExceptionContext) -> None:
             # What a constraint refuses is an answer, which Optuna knows how to take.
@@ -158,6 +167,6 @@ def _unusable(url: str, error: Exception) -> StorageError:
         why = f"Python package {package} is not installed"
         return StorageError(f"study database {url}", why, f"pip install {package}")
     file = database_file(url)
-    check = f"{file.parent} can be written to and is not full" if file else "the database runs and is not full"
+    place = f"--storage, and that {file.parent} can be written to" if file else "LSML_STORAGE, and that the database runs"
     why = next(iter(str(error).splitlines()), type(error).__name__)
-    return StorageError(f"study database {url}", why, f"check --storage, and that {check}")
+    return StorageError(f"study database {url}", why, f"check {place} and is not full")

@@ -24,6 +24,7 @@ from lsml.names import Role, Tag
 from lsml.tracking import configure
 from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage
 from lsml.workspace import (
+    connection_url,
     database_file,
     in_turn,
     keep_private,
@@ -40,7 +41,7 @@ Run: TypeAlias = mlflow.entities.Run
 _DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "lsml"
 
-_DRIVERS_WORDS = re.compile(r"\(\w+\.\w+\)")
+_DRIVERS_WORDS = re.compile(r"\((\w+\.)+\w+\)")
 """What begins a line with the error of a database's driver, such as `(sqlite3.OperationalError)`."""
 
 # What MLflow says, also through a server, of writing to what somebody has deleted.
@@ -49,7 +50,7 @@ _DELETED = re.compile("The (run|experiment) ([0-9a-f]+) must be in the 'active' 
 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or the database file in the current folder that a bare `mlflow ui` shows."""
-    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _DEFAULT_TRACKING_URI
+    return connection_url(os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _DEFAULT_TRACKING_URI)
 
 
 def open_store() -> StoreClient:
@@ -76,13 +77,15 @@ def open_client() -> StoreClient:
     # It says at length what is in the exception that it raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = tracking_uri()
-    registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+    registry = connection_url(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
     _check_scheme("MLFLOW_TRACKING_URI", uri)
     _check_scheme("MLFLOW_REGISTRY_URI", registry)
     _check_can_be_made(database_file(uri))
     # Two processes that open a fresh database race in its schema migration and can leave it unusable.
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
         keep_private(database_file(uri))
+        for store in {uri, registry}:
+            _check_answers(store)
         client = StoreClient(PATIENCE_SECONDS, tracking_uri=uri, registry_uri=registry)
         # A database that is new, or of an older MLflow, gets its tables now; cut off in that it would stay unusable.
         with deferred(_MIGRATION_SECONDS):
@@ -95,7 +98,8 @@ def open_client() -> StoreClient:
 _MIGRATION_SECONDS = 60.0
 """It takes seconds, on a machine that is busy with other things a multiple of that."""
 
-_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_SCHEMES = (*_DATABASES, "http", "https", "databricks", "databricks-uc", "uc")
 
 
 def _check_scheme(variable: str, uri: str) -> None:
@@ -113,6 +117,12 @@ def _check_scheme(variable: str, uri: str) -> None:
     example = f"sqlite:///{Path(shown).name or 'mlflow'}".removesuffix(".db") + ".db"
     fix = f"give the URL of one, such as {example if not colon else _DEFAULT_TRACKING_URI}"
     raise StorageError(f"{variable} {shown}", "names no database and no server", fix)
+
+
+def _check_answers(uri: str) -> None:
+    """Asks a database's server once, which MLflow would ask ten times in two minutes; raises what the driver raises."""
+    if database_file(uri) is None and urlsplit(uri).scheme.partition("+")[0] in _DATABASES:
+        create_engine(uri, poolclass=NullPool).connect().close()
 
 
 def _check_can_be_made(database: Path | None) -> None:

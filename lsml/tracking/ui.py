@@ -22,7 +22,7 @@ from lsml.errors import StorageError
 from lsml.names import OBJECTIVE, Artifact, Metric, Role, Tag
 from lsml.tracking.runs import competitors_query, trials_query
 from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
-from lsml.workspace import make_folder
+from lsml.workspace import connection_url, make_folder
 
 HOST, DEFAULT_PORT = "127.0.0.1", 5000
 _SIDE_BY_SIDE = 5
@@ -333,7 +333,7 @@ def serve(port: int, *, log: Path) -> Iterator[_Server]:
     # By the environment, because arguments, and a database's password among them, are for every user to see.
     stores = {"MLFLOW_BACKEND_STORE_URI": tracking_uri()}
     if registry := os.environ.get("MLFLOW_REGISTRY_URI"):
-        stores["MLFLOW_REGISTRY_STORE_URI"] = registry
+        stores["MLFLOW_REGISTRY_STORE_URI"] = connection_url(registry)
     make_folder(log.parent)
     with log.open("w") as output:
         process = subprocess.Popen(

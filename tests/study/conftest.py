@@ -76,7 +76,7 @@ def run_killed(study: str, data: Path, trials: int, *steps: str) -> subprocess.C
     return warm.run_module("tests.study.run_killed", *arguments, folder=Path.cwd(), env=environment(), timeout=500)
 
 
-def attempts(study: str) -> list[dict[str, Any]]:
+def attempts(study: str, storage: str = "sqlite:///optuna.db") -> list[dict[str, Any]]:
     """Every attempt that the study's database holds: state, value, parameters, curve."""
     from lsml.study.database import AttemptRecord, load_study
 
@@ -91,13 +91,13 @@ def attempts(study: str) -> list[dict[str, Any]]:
             "curve": trial.intermediate_values,
             "run_id": AttemptRecord(trial).run_id,
         }
-        for trial in load_study("sqlite:///optuna.db", study).all_trials()
+        for trial in load_study(storage, study).all_trials()
     ]
 
 
-def counted(study: str) -> list[dict[str, Any]]:
+def counted(study: str, storage: str = "sqlite:///optuna.db") -> list[dict[str, Any]]:
     """The attempts that count, in the order of their slots."""
-    ended = [entry for entry in attempts(study) if entry["state"] in ("complete", "pruned", "failed")]
+    ended = [entry for entry in attempts(study, storage) if entry["state"] in ("complete", "pruned", "failed")]
     return sorted(ended, key=lambda entry: entry["slot"])
 
 

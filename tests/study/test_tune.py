@@ -58,11 +58,13 @@ class Listener:
         self.ended.append((attempt.slot, state))
 
 
-def run(data: Path, function: TrialFunction, listener: Listener, **settings: Any) -> TuneResult:
+def run(
+    data: Path, function: TrialFunction, listener: Listener, *, storage: str = STORAGE, **settings: Any
+) -> TuneResult:
     """One study of the test experiment in the current folder."""
     experiment = load_experiment(Path("experiment.yaml")).with_settings(**settings)
     functions = replace(DEFAULTS, search=function, baselines={})
-    return tune(experiment, study="s", data=data, storage=STORAGE, listener=listener, functions=functions)
+    return tune(experiment, study="s", data=data, storage=storage, listener=listener, functions=functions)
 
 
 def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:

@@ -1,0 +1,180 @@
+"""Studies and runs in PostgreSQL: its server crashes, is not there, or never answers."""
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from lsml.errors import StorageError
+from lsml.study import storage as gate
+from lsml.study.storage import open_storage
+from lsml.tracking.spool import waiting_files
+from lsml.tracking.store import open_client
+from lsml.training.outcome import Attempt
+from lsml.workspace import connection_url, study_folder
+from tests.postgres import PASSWORD, USER, PostgresServer, postgres_server
+from tests.processes import environment, lsml
+from tests.study.conftest import attempts, client, counted, runs
+from tests.study.sleeping import sleeping
+from tests.study.test_tune import Listener, run
+
+REST = "keepalives_idle=30&tcp_user_timeout=30000"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """A server with an MLflow database without runs, `mlflow`, to copy; its migrations take longer than the tests."""
+    with postgres_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server.create("mlflow"))
+        open_client()
+        server.close_connections()
+        yield server
+
+
+@pytest.fixture
+def storage(postgres: PostgresServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty study database; MLflow's is in the same server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.create(f"mlflow-{folder.name}", template="mlflow"))
+    return postgres.create(f"study-{folder.name}")
+
+
+class Crash(Listener):
+    """The server crashes in the second epoch of the second trial, and is started again after some seconds."""
+
+    def __init__(self, server: PostgresServer, seconds: float) -> None:
+        super().__init__()
+        self._server, self._crashed = server, False
+        self._timer = threading.Timer(seconds, server.start)
+
+    def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
+        if (attempt.slot, step) == (1, 2) and not self._crashed:
+            self._crashed = True
+            self._server.stop()
+            self._timer.start()
+
+    def start(self) -> None:
+        """Starts it before its time."""
+        self._timer.cancel()
+        self._server.start()
+
+
+def check_whole(storage: str, trials: int) -> None:
+    """Fails unless each slot has one attempt, with the same curve in both stores, and nothing is open or waits."""
+    ended = counted("s", storage)
+    assert [(entry["slot"], entry["attempt"]) for entry in ended] == [(slot, 1) for slot in range(trials)]
+    assert len(attempts("s", storage)) == trials
+    for entry in ended:
+        curve = client().get_metric_history(entry["run_id"], "val_f1")
+        assert {point.step: point.value for point in curve} == entry["curve"]
+        assert list(entry["curve"]) == list(range(1, len(entry["curve"]) + 1))
+    assert runs("RUNNING") == []
+    assert waiting_files() == []
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.full)])
+def test_a_database_server_that_crashes_is_waited_for(
+    folder: Path, patches: Path, postgres: PostgresServer, storage: str, seconds: float
+) -> None:
+    """No trial is lost or run again, no worker dies, and no value is lost."""
+    result = run(patches, sleeping, Crash(postgres, seconds), storage=storage, trials=4, workers=2)
+    assert result.counts["failed"] == 0
+    check_whole(storage, 4)
+
+
+def test_a_database_server_that_stays_away_ends_the_study_in_one_line(
+    folder: Path, patches: Path, postgres: PostgresServer, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a bounded wait, with MLflow's runs closed; when it is back the same command ends the study."""
+    monkeypatch.setattr(gate, "_PATIENCE_SECONDS", 1)
+    # In a store of its own, which answers all the time.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    crash = Crash(postgres, 3600)
+    try:
+        with pytest.raises(StorageError, match=rf"database postgresql://{USER}:\*\*\*@.*check LSML_STORAGE") as caught:
+            run(patches, sleeping, crash, storage=storage, trials=2)
+    finally:
+        crash.start()
+    assert "\n" not in str(caught.value)
+    assert {r.info.status for r in runs() if r.data.tags["lsml.role"] == "trial"} == {"FINISHED", "KILLED"}
+    assert runs("RUNNING") == []
+    run(patches, sleeping, Listener(), storage=storage, trials=2)
+    assert [(entry["slot"], entry["attempt"]) for entry in counted("s", storage)] == [(0, 1), (1, 2)]
+    assert runs("RUNNING") == []
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port of loopback that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.mark.parametrize("answers", ["refuses", "is silent"])
+@pytest.mark.parametrize(
+    ("variable", "command"),
+    [("LSML_STORAGE", ("study", "list")), ("MLFLOW_TRACKING_URI", ("evaluate", "--run-id", "0" * 32))],
+)
+def test_a_server_that_cannot_be_reached_is_one_line(
+    tmp_path: Path, silent: int, variable: str, command: tuple[str, ...], answers: str
+) -> None:
+    """Exit code 4 within 15 seconds, and the password nowhere."""
+    port = 9 if answers == "refuses" else silent
+    env = environment(**{variable: f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/d"})
+    # What commands are forks of takes some seconds to start.
+    lsml(tmp_path, "--help")
+    started = time.monotonic()
+    done = lsml(tmp_path, *command, env=env)
+    assert time.monotonic() - started < 15
+    assert done.returncode == 4, done.stderr
+    (line,) = done.stderr.splitlines()
+    why = "Connection refused" if answers == "refuses" else "connection timeout expired"
+    assert why in line
+    assert f"check {variable}" in line
+    assert PASSWORD not in line
+
+
+@pytest.mark.parametrize("variable", ["LSML_STORAGE", "MLFLOW_TRACKING_URI"])
+def test_a_password_that_is_wrong_is_one_line(tmp_path: Path, postgres: PostgresServer, variable: str) -> None:
+    """Exit code 4 and what the server says, as of any other refusal."""
+    url = postgres.url("postgres").replace(PASSWORD, f"not-{PASSWORD}")
+    command = ("study", "list") if variable == "LSML_STORAGE" else ("evaluate", "--run-id", "0" * 32)
+    done = lsml(tmp_path, *command, env=environment(**{variable: url}))
+    assert done.returncode == 4, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert f'password authentication failed for user "{USER}"' in line
+    assert PASSWORD not in line
+
+
+@pytest.mark.parametrize("opening", [open_storage, lambda url: open_client()])
+def test_a_driver_that_is_missing_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, opening: Callable[[str], object]
+) -> None:
+    """PostgreSQL's, where the URL names none: psycopg 3."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://127.0.0.1/d")
+    with pytest.raises(StorageError, match=r"package 'psycopg\[binary\]' is not installed; pip install 'psycopg\[bin"):
+        opening("postgresql://127.0.0.1/d")
+
+
+@pytest.mark.parametrize(
+    ("url", "connected"),
+    [
+        ("sqlite:///a.db", "sqlite:///a.db"),
+        ("postgresql+pg8000://h/d?x=1", "postgresql+pg8000://h/d?x=1"),
+        ("postgresql://u:p@h/d", f"postgresql+psycopg://u:p@h/d?connect_timeout=5&{REST}"),
+        ("postgresql+psycopg2://h/d?connect_timeout=9", f"postgresql+psycopg2://h/d?connect_timeout=9&{REST}"),
+    ],
+)
+def test_a_url_says_how_to_connect(url: str, connected: str) -> None:
+    """By psycopg 3 if it names no driver, and with time-outs, but for those that it gives and drivers without such."""
+    assert connection_url(url) == connected
+
+
+def test_a_study_has_the_same_folder_after_its_password_has_changed() -> None:
+    """Its checkpoints and what waits for MLflow are found again; another database has another folder."""
+    first, second, other = (study_folder("s", f"postgresql://{who}/d") for who in ("u:a@h", "u:b@h", "u:a@i"))
+    assert first == second != other
