@@ -116,6 +116,12 @@ class Running:
                 return
         raise AssertionError(f"no line with {text!r} in: {''.join(self._seen)}")
 
+    def said(self) -> str:
+        """Its lines so far."""
+        while not self._lines.empty():
+            self._seen.append(self._lines.get())
+        return "".join(self._seen)
+
     def worker_pids(self) -> list[int]:
         """The processes that train."""
         children = psutil.Process(self.process.pid).children(recursive=True)

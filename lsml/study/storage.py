@@ -167,6 +167,6 @@ def _unusable(url: str, error: Exception) -> StorageError:
         why = f"Python package {package} is not installed"
         return StorageError(f"study database {url}", why, f"pip install {package}")
     file = database_file(url)
-    place = f"--storage, and that {file.parent} can be written to" if file else "LSML_STORAGE, and that the database runs"
+    check = f"--storage, and that {file.parent} can be written to" if file else "LSML_STORAGE, and that the server runs"
     why = next(iter(str(error).splitlines()), type(error).__name__)
-    return StorageError(f"study database {url}", why, f"check {place} and is not full")
+    return StorageError(f"study database {url}", why, f"check {check} and is not full")

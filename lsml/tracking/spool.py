@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, Self
 
-from lsml.errors import StorageError
+from lsml.errors import StorageError, redact
 from lsml.tracking.client import PATIENCE_SECONDS, is_outage
 from lsml.tracking.store import Client, storage_errors, tracking_uri
 from lsml.tracking.writes import Write, send, send_again
@@ -203,8 +203,8 @@ class _Spool:
 
 
 def _store() -> str:
-    """The store, without user and password."""
-    return _LOGIN.sub("//", tracking_uri())
+    """The store, without user and password, nor how it is connected to, which may hold one too."""
+    return redact(_LOGIN.sub("//", tracking_uri().partition("?")[0]))
 
 
 def _record(facts: Mapping[str, object], files: Mapping[str, bytes] = MappingProxyType({})) -> bytes:

@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.process import BaseProcess
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import warm
+from tests.postgres import PostgresServer, postgres_server
 from tests.study.conftest import empty_store, folder, patches  # noqa: F401 (fixtures)
 
 
@@ -125,23 +126,36 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
     """The port of an MLflow server with a database and artifacts of its own."""
     place = tmp_path_factory.mktemp("server")
     shutil.copy(empty_store, place)
+    port = free_port()
+    process = start_server(port, place)
+    yield port
+    process.terminate()
+    process.join(30)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_server(port: int, place: Path, **environment: str) -> BaseProcess:
+    """An MLflow server that answers; in a folder with its `log`, `files` and database, if it is given no other.
+
+    It asks for the password that `MLFLOW_AUTH_ADMIN_PASSWORD` names, where that is given.
+    """
     # A fork of the warmed-up process: an interpreter takes half a minute on a busy machine to import a server.
-    process = warm.start_function(_serve, port, place)
-    try:
-        _await(port, process, place / "log")
-        yield port
-    finally:
-        process.terminate()
-        process.join(30)
+    process = warm.start_function(_serve, port, place, environment)
+    _await(port, process, place / "log")
+    return process
 
 
-def _serve(port: int, place: Path) -> None:
+def _serve(port: int, place: Path, environment: Mapping[str, str]) -> None:
     """MLflow's server, as `mlflow server` has it; runs in a process of its own."""
     os.chdir(place)
-    log = os.open("log", os.O_WRONLY | os.O_CREAT)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
     os.environ |= {
@@ -149,10 +163,15 @@ def _serve(port: int, place: Path) -> None:
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(place / "files"),
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        **environment,
     }
     from mlflow.server import app
     from werkzeug.serving import make_server
 
+    if "MLFLOW_AUTH_ADMIN_PASSWORD" in environment:
+        from mlflow.server.auth import create_app
+
+        app = create_app(app)
     make_server("127.0.0.1", port, app, threaded=True).serve_forever()
 
 
@@ -176,3 +195,15 @@ def proxy(server: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", folder.name)
     yield standing
     standing.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server with an MLflow database without runs, `mlflow`, to copy; its migrations take longer than the tests."""
+    from lsml.tracking.store import open_client
+
+    with postgres_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server.create("mlflow"))
+        open_client()
+        server.close_connections()
+        yield server

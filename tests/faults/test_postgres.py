@@ -12,27 +12,18 @@ import pytest
 from lsml.errors import StorageError
 from lsml.study import storage as gate
 from lsml.study.storage import open_storage
-from lsml.tracking.spool import waiting_files
+from lsml.tracking.spool import _Spool, waiting_files
 from lsml.tracking.store import open_client
+from lsml.tracking.writes import Write
 from lsml.training.outcome import Attempt
 from lsml.workspace import connection_url, study_folder
-from tests.postgres import PASSWORD, USER, PostgresServer, postgres_server
+from tests.postgres import PASSWORD, USER, PostgresServer
 from tests.processes import environment, lsml
 from tests.study.conftest import attempts, client, counted, runs
 from tests.study.sleeping import sleeping
 from tests.study.test_tune import Listener, run
 
 REST = "keepalives_idle=30&tcp_user_timeout=30000"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """A server with an MLflow database without runs, `mlflow`, to copy; its migrations take longer than the tests."""
-    with postgres_server() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", server.create("mlflow"))
-        open_client()
-        server.close_connections()
-        yield server
 
 
 @pytest.fixture
@@ -178,3 +169,23 @@ def test_a_study_has_the_same_folder_after_its_password_has_changed() -> None:
     """Its checkpoints and what waits for MLflow are found again; another database has another folder."""
     first, second, other = (study_folder("s", f"postgresql://{who}/d") for who in ("u:a@h", "u:b@h", "u:a@i"))
     assert first == second != other
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"postgresql://{USER}:{PASSWORD}@h/d",
+        f"postgresql://{USER}:a/{PASSWORD}@h/d",
+        f"postgresql://h/d?password={PASSWORD}",
+    ],
+)
+def test_what_waits_for_mlflow_is_kept_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    """Wherever in the URL it stands; and the file is taken again under the same URL."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    spool = _Spool(tmp_path / "a.spool")
+    spool.append(Write.of_end("run", "FINISHED"))
+    spool.close()
+    assert PASSWORD.encode() not in spool.path.read_bytes()
+    assert len(_Spool(spool.path)) == 1

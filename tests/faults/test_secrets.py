@@ -1,0 +1,111 @@
+"""Passwords of a PostgreSQL and of an MLflow server stay where they were given, also when both are killed."""
+
+import base64
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.postgres import PASSWORD, PostgresServer
+from tests.processes import Running, environment, lsml
+from tests.study.conftest import EXPERIMENT
+
+from .conftest import free_port, start_server
+
+MLFLOW_PASSWORD = "canary-90e4b7"
+SECRETS = (PASSWORD, MLFLOW_PASSWORD, base64.b64encode(f"admin:{MLFLOW_PASSWORD}".encode()).decode())
+TOLD = {"LSML_STORAGE", "MLFLOW_TRACKING_URI"}
+"""The variables that this test has the passwords in."""
+
+AUTH = """
+[mlflow]
+default_permission = READ
+database_uri = sqlite:///basic_auth.db
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 600
+"""
+"""MLflow's own, but that it remembers whom it has let in: it takes a tenth of a second to check a password."""
+
+
+class Server:
+    """MLflow's, which asks for a password, with its runs in PostgreSQL and its artifacts in files."""
+
+    def __init__(self, place: Path, database: str) -> None:
+        self.place, self._port = place, free_port()
+        self.uri = f"http://admin:{MLFLOW_PASSWORD}@127.0.0.1:{self._port}"
+        (place / "auth.ini").write_text(AUTH)
+        self._settings = {
+            "MLFLOW_AUTH_CONFIG_PATH": str(place / "auth.ini"),
+            "_MLFLOW_SERVER_FILE_STORE": database.replace("postgresql", "postgresql+psycopg"),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": MLFLOW_PASSWORD,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "static",
+        }
+        self.process: BaseProcess
+        self.start()
+
+    def start(self) -> None:
+        self.process = start_server(self._port, self.place, **self._settings)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, postgres: PostgresServer) -> Iterator[Server]:
+    """A server over `mlflow-guarded`."""
+    place = tmp_path / "server"
+    place.mkdir()
+    server = Server(place, postgres.create("mlflow-guarded", template="mlflow"))
+    yield server
+    server.kill()
+
+
+def holding(text: str) -> list[str]:
+    """The secrets that a text holds."""
+    return [secret for secret in SECRETS if secret in text]
+
+
+@pytest.mark.full
+def test_no_password_is_left_anywhere(tmp_path: Path, patches: Path, postgres: PostgresServer, guarded: Server) -> None:
+    """By a real study that both servers die under, is interrupted, and ends well when they are back."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    env = environment(LSML_STORAGE=postgres.create("study-guarded"), MLFLOW_TRACKING_URI=guarded.uri)
+    command = ("--debug", "tune", "experiment.yaml", "--data", str(patches))
+    running = Running(folder, *command, env=env)
+    running.wait_for("trial 1  epoch 1/")
+    arguments = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    workers = [psutil.Process(pid).environ() for pid in running.worker_pids()]
+    postgres.stop()
+    guarded.kill()
+    time.sleep(3)
+    asking = ("--debug", "evaluate", "--run-id", "0" * 32)
+    said = [lsml(folder, *asked, env=env) for asked in (("--debug", "study", "list"), asking, ("doctor",))]
+    running.signal_group(signal.SIGINT)
+    assert running.process.returncode == 130
+    postgres.start()
+    guarded.start()
+    said.append(lsml(folder, *command, env=env))
+    assert said[-1].returncode == 0, said[-1].stderr
+    said += [lsml(folder, *asked, env=env) for asked in (("study", "show", "kill-test"), ("doctor",))]
+    assert [done.returncode for done in said] == [4, 4, 4, 0, 0, 0]
+
+    texts = {" ".join(done.args): done.stdout + done.stderr for done in said} | {"tune": running.said()}
+    texts |= {"arguments": "\n".join(arguments)}
+    texts |= {name: postgres.dump(name) for name in ("study-guarded", "mlflow-guarded")}
+    files = [path for place in (folder, guarded.place) for path in place.rglob("*") if path.is_file()]
+    texts |= {str(path): path.read_bytes().decode("latin-1") for path in files}
+    assert {name: held for name, text in texts.items() if (held := holding(text))} == {}
+    assert workers
+    assert {name for each in workers for name, value in each.items() if holding(value)} <= TOLD
+    # What was looked for would have been found.
+    assert guarded.place / "basic_auth.db" in files
+    assert any(path.name.startswith("patch") or path.suffix == ".keras" for path in files)
+    assert "val_f1" in texts["mlflow-guarded"]
