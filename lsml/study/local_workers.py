@@ -28,8 +28,8 @@ _MEMORY_SHARE = 0.9
 # A trial that takes its worker down must not be given to the next one: the coordinator decides.
 # A daemonic worker may not start processes of its own. Trials are placed by the coordinator alone.
 # A busy machine takes longer than dask's 15 seconds to bring up the successor of a worker that died.
-# dask has glibc give memory back so eagerly that a tenth of a training step is spent on getting it again; and it looks
-# a hundred times a second at what a worker is doing, which nobody asks for. Silent workers are looked for below.
+# dask has glibc give memory back so eagerly that a tenth of a training step is spent on getting it again. Nobody asks
+# what a worker does each hundredth of a second, or for a thousand old messages. Silent workers are looked for below.
 _DASK_SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "60s",
     "distributed.scheduler.allowed-failures": 0,
@@ -40,6 +40,9 @@ _DASK_SETTINGS = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.worker-ttl": None,
+    "distributed.admin.low-level-log-length": 10,
+    "distributed.admin.system-monitor.log-length": 10,
+    "distributed.diagnostics.computations.max-history": 1,
 }
 
 

@@ -181,6 +181,7 @@ def work(function: TrialFunction, task: bytes, topic: str, name: str) -> TrialOu
     except OSError as error:
         raise _of_disk(error) or error from error
     finally:
+        # Else the scheduler keeps it, whatever the coordinator does.
         answers.close()
     _check_finite({OBJECTIVE: outcome.value, **outcome.metrics})
     return outcome

@@ -1,11 +1,13 @@
 """The workers themselves: what becomes of a trial whose worker is gone before it began."""
 
+import gc
 import os
 import re
 import resource
 import signal
 import socket
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from lsml.errors import OutOfMemory, StudyError
 from lsml.study import local_workers as local
 from lsml.study import workers as module
 from lsml.study.local_workers import LocalWorkers
-from lsml.study.workers import Failed, Finished, Lost, Message, Workers
+from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
 from lsml.training.outcome import Report, StepEvent, TrialFunction, TrialOutcome, TrialTask
 from tests import warm
 
@@ -225,6 +227,31 @@ def test_trials_leave_no_open_files_behind(warmed_up: Path) -> None:
     pack.file.close()
     # Connections that come and go make a few; a file a trial would make 30.
     assert abs(counts[39] - counts[9]) <= 5
+
+
+def _reporting(task: TrialTask, report: Report) -> TrialOutcome:
+    for step in range(1, 5):
+        report(StepEvent(step, {"val_f1": 0.5}))
+    return _outcome()
+
+
+def test_trials_that_have_ended_take_no_memory(warmed_up: Path) -> None:
+    """Less than 15 kB each of 16, after 4; dask would keep a queue of each, and their last thousand messages.
+
+    Among those are tasks, here of 6 kB as those of a study, each of them twice: 39 kB a trial.
+    """
+    held = []
+    with Workers(1, scratch=warmed_up) as workers:
+        tracemalloc.start()
+        for attempt in range(20):
+            _begin(workers, _reporting, attempt, bytes(6000))
+            while isinstance(_message(workers), Reported):
+                workers.answer(attempt, go_on=True)
+            if attempt in (3, 19):
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert (held[1] - held[0]) / 16 < 15_000
 
 
 def test_a_trial_over_its_time_fails_and_its_worker_is_replaced(warmed_up: Path) -> None:
