@@ -50,6 +50,8 @@ NO_LICENCES = {"DFSG approved", "OSI Approved"}
 
 EXCEPTIONS = {
     "certifi": ("MPL-2.0", "asks for changes to its own files alone, which are used as they are"),
+    "psycopg": ("LGPL-3.0-only", "an extra that is imported as it is, and that anybody can replace"),
+    "psycopg-binary": ("LGPL-3.0-only", "as psycopg"),
     "pathspec": ("MPL-2.0", "as certifi; for development alone"),
     "tqdm": ("MPL-2.0 AND MIT", "as certifi"),
     "huey": ("MIT", "its metadata name none; the licence lies beside it"),
