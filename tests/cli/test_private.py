@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lsml.study.storage import open_storage
 from lsml.tracking.store import experiment_id, open_client
 from lsml.workspace import STATE_FOLDER, keep_private, make_folder, pack_cache, replace_whole
-from tests.processes import lsml
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,12 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_databases_and_the_state_folder_are_private(tmp_path: Path) -> None:
+def test_databases_and_the_state_folder_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of studies, that of MLflow, and the folder of packs, locks and logs."""
-    lsml(tmp_path, "study", "list")
-    lsml(tmp_path, "evaluate", "--run-id", "0" * 32)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    open_storage("sqlite:///optuna.db")
+    open_client()
     assert _mode(tmp_path / "optuna.db") == 0o600
     assert _mode(tmp_path / "mlflow.db") == 0o600
     assert _mode(tmp_path / STATE_FOLDER) == 0o700

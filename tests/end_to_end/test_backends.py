@@ -13,6 +13,8 @@ import pytest
 from tests.end_to_end.conftest import client
 from tests.processes import environment, lsml, without_lsml
 
+pytestmark = pytest.mark.full
+
 BACKENDS = ("tensorflow", "jax")
 OTHER = {"tensorflow": "jax", "jax": "tensorflow"}
 
@@ -31,8 +33,6 @@ LOAD_AND_SCORE = """
 import json, sys
 import glob, h5py, keras, mlflow, numpy as np
 from sklearn.metrics import f1_score
-
-pytestmark = pytest.mark.full
 store, data, *models = sys.argv[1:]
 mlflow.set_tracking_uri(store)
 images, masks = [], []

@@ -25,6 +25,7 @@ _OWNERS = {
     "TrialQueue": "lsml.study.trial_queue",
     "SearchQueue": "lsml.study.trial_queue",
     "Workers": "lsml.study.workers",
+    "LocalWorkers": "lsml.study.local_workers",
     "TrialRecorder": "lsml.tracking.runs",
     "RegisteredModel": "lsml.tracking.registry",
     "StudyRun": "lsml.tracking.study",

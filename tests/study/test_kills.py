@@ -62,7 +62,7 @@ def test_a_coordinator_killed_at_every_step_changes_nothing(folder: Path, patche
 
 
 SIGNALS = [
-    ("Workers._open:1", "SIGINT"),  # its workers are starting
+    ("LocalWorkers._open:1", "SIGINT"),  # its workers are starting
     ("TrialRecorder.step:2", "SIGTERM"),  # in the thread that writes to MLflow
     ("TrialQueue.complete:1", "SIGHUP"),  # told to the database, but its run is still open
     ("views.save_study_view:1", "SIGTERM"),  # after the search

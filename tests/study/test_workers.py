@@ -241,7 +241,7 @@ def test_trials_that_have_ended_take_no_memory(warmed_up: Path) -> None:
     Among those are tasks, here of 6 kB as those of a study, each of them twice: 39 kB a trial.
     """
     held = []
-    with Workers(1, scratch=warmed_up) as workers:
+    with LocalWorkers(1, scratch=warmed_up) as workers:
         tracemalloc.start()
         for attempt in range(20):
             _begin(workers, _reporting, attempt, bytes(6000))
