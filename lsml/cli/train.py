@@ -165,7 +165,8 @@ def tune(
     _print_warnings(result)
     typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
     typer.echo("next:")
-    unseen = " --data DIR (patches that it was not trained on)" if result.standings else ""
+    all_trained_on = bool(result.standings) and not loaded.data.hold_out_test
+    unseen = " --data DIR (patches that it was not trained on)" if all_trained_on else ""
     typer.echo(f"  lsml evaluate --run-id {result.best_run_id}{unseen}")
     typer.echo("  lsml ui")
     typer.echo(f"    trials compared: {result.trials_page}")

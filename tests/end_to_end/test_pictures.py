@@ -54,6 +54,7 @@ def test_from_a_folder_of_pictures_to_a_map(tmp_path: Path) -> None:
     assert "input.red_edge" not in "".join(re.findall("^trial 0: .*", tuned.stderr, re.MULTILINE))
     assert "NDVI and slope threshold" not in tuned.stderr + tuned.stdout
     best = re.findall(r"best run: ([0-9a-f]{32})", tuned.stdout)[-1]
+    assert f"  lsml evaluate --run-id {best}\n" in tuned.stdout
 
     # 8 pictures in blocks of 70, 15 and 15 %: 6, 1 and 1, of which the first two are in folds.
     evaluated = lsml(tmp_path, "evaluate", "--run-id", best)
