@@ -44,7 +44,8 @@ def unreadable(path: Path, error: Exception) -> DataError:
     # Libraries name the file again, some over several lines.
     said = getattr(error, "strerror", None) or next(iter(str(error.__cause__ or error).splitlines()), "damaged")
     why = said.removeprefix(f"{path}").strip(" :,")[:200]
-    return DataError(f"file {path}", f"cannot be read: {why}", _REPLACE)
+    fix = "check the path and its permissions" if isinstance(error, (FileNotFoundError, PermissionError)) else _REPLACE
+    return DataError(f"file {path}", f"cannot be read: {why}", fix)
 
 
 def mapped(path: Path) -> np.ndarray:

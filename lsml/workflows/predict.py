@@ -131,7 +131,6 @@ def predict_scene(
     scene, dem, out = Path(scene), Path(dem) if dem else None, Path(out)
     if polygons:
         check_installed()
-    _make_output_folder(out)
     client = open_store()
     source = str(model_run(client, named_run(client, name)).info.run_id)
     loaded = RunModel(client, source).load()
@@ -141,6 +140,7 @@ def predict_scene(
         with Scene.of(scene, loaded.sensor, dem=dem, bands=bands or {}, values=values) as opened:
             tiling = Tiling.of(opened.file.height, opened.file.width, tile=tile, overlap=overlap)
             admit({f"scene {scene}": opened.examine(tiling)}, force=force)
+            _make_output_folder(out)
             files = [_file_identity(path) for path in (scene, dem) if path]
             identity = {"version": VERSION, "model": loaded.sha256, "files": files, **settings}
             unfinished = Unfinished(STATE_FOLDER / "scenes" / key, identity, opened.file.shape)
