@@ -83,7 +83,7 @@ def one_trial(queue: "SearchQueue", epochs: int) -> Iterator[tuple[str, Took]]:
     yield "ask", once(lambda: attempts.append(queue.ask()))
     (attempt,) = attempts
     assert attempt
-    queue.remember_run(attempt, f"{attempt.number:032x}")
+    queue.remember_run(attempt, f"{attempt.number:032x}", "worker on host")
     took = [once(partial(queue.report, attempt, epoch, {"val_f1": 0.9})) for epoch in range(1, epochs + 1)]
     yield "epoch", Took(*(sum(seconds) / epochs for seconds in zip(*took, strict=True)))
     outcome = TrialOutcome(0.6, "finished", Steps("epoch", epochs), 1, 0.5, metrics={}, environment={})
