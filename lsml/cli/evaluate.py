@@ -13,6 +13,7 @@ from lsml.errors import ConfigError
 if TYPE_CHECKING:
     from lsml.evaluation.evaluate import EvaluationReport
     from lsml.evaluation.predict import PredictResult
+    from lsml.scenes.maps import SceneResult
     from lsml.scoring.objects import ObjectCounts
 
 
@@ -218,26 +219,28 @@ def predict(
     for name in ("pictures",) if is_scene else _OF_SCENES:
         _check_not_given(context, name, "a folder of patches" if is_scene else "a scene")
     chosen: dict[str, Any] = {"run_id": run_id, "model": model, "out": out, "tta": tta, "force": force}
+    result: PredictResult | SceneResult
     with Reporter() as reporter:
-        if not is_scene:
-            _print_patches(job(source, pictures=pictures, progress=reporter.step, **chosen), out, pictures)
-            return
-        result = predict_scene(
-            source,
-            dem=dem,
-            bands=options.band_numbers(bands),
-            values=values,
-            tile=tile,
-            overlap=overlap,
-            polygons=polygons,
-            min_area=min_area,
-            progress=reporter.step,
-            **chosen,
-        )
-    counted = f", {result.landslides:,} landslides" if result.landslides is not None else ""
+        if is_scene:
+            result = scene = predict_scene(
+                source,
+                dem=dem,
+                bands=options.band_numbers(bands),
+                values=values,
+                tile=tile,
+                overlap=overlap,
+                polygons=polygons,
+                min_area=min_area,
+                progress=reporter.step,
+                **chosen,
+            )
+            lines = _describe_scene(scene)
+        else:
+            result = patches = job(source, pictures=pictures, progress=reporter.step, **chosen)
+            lines = _describe_patches(patches, out, pictures)
     typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
-    typer.echo(f"{result.pixels:,} pixels, {result.landslide_share:.2%} of them landslide{counted}")
-    typer.echo(f"wrote {', '.join(sorted(path.name for path in result.out.iterdir()))} in {result.out}")
+    for line in lines:
+        typer.echo(line)
 
 
 def _check_not_given(context: typer.Context, name: str, where: str) -> None:
@@ -247,9 +250,14 @@ def _check_not_given(context: typer.Context, name: str, where: str) -> None:
         raise ConfigError(f"--{name.replace('_', '-')}", f"is for {where}", "leave it out")
 
 
-def _print_patches(result: "PredictResult", out: Path, pictures: int) -> None:
+def _describe_scene(result: "SceneResult") -> Iterator[str]:
+    counted = f", {result.landslides:,} landslides" if result.landslides is not None else ""
+    yield f"{result.pixels:,} pixels, {result.landslide_share:.2%} of them landslide{counted}"
+    yield f"wrote {', '.join(sorted(path.name for path in result.out.iterdir()))} in {result.out}"
+
+
+def _describe_patches(result: "PredictResult", out: Path, pictures: int) -> Iterator[str]:
     shares = [prediction.landslide_share for prediction in result.predictions]
-    typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
-    typer.echo(f"{len(shares)} patches, {sum(shares) / len(shares):.2%} of their pixels landslide")
+    yield f"{len(shares)} patches, {sum(shares) / len(shares):.2%} of their pixels landslide"
     drawn = f" and {min(pictures, len(shares))} pictures in {out / 'panel'}" if pictures else ""
-    typer.echo(f"wrote {out / 'mask'}, {out / 'probability'}{drawn}")
+    yield f"wrote {out / 'mask'}, {out / 'probability'}{drawn}"
