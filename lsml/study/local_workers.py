@@ -193,7 +193,10 @@ class LocalWorkers(Workers):
         return ""
 
     def _end(self, address: str) -> None:
-        _kill(nanny.pid for nanny in self._nannies if nanny.worker_address == address and nanny.pid)
+        # The scheduler may know of a worker before its nanny does, and a nanny for longer than the scheduler.
+        nanny = self._live().get(address, {}).get("nanny")
+        of_it = [found for found in self._nannies if found.worker_address == address or found.address_safe == nanny]
+        _kill(found.pid for found in of_it if found.pid)
 
     def _died(self, attempt: int, address: str, reason: str) -> Failed | Lost:
         """Lost for that reason; failed where the worker was ended for its memory, which it would take again."""

@@ -233,6 +233,9 @@ class Workers(ABC):
         self._looked = time.monotonic()
         live = self._live()
         self._given_up &= live.keys()
+        for address in tuple(self._given_up):
+            # It outlived that, or another one has come up at its address meanwhile.
+            self._end(address)
         for attempt, handed in list(self._running.items()):
             beat = live[handed.address]["last_seen"] if handed.address in live else None
             handed.quiet = handed.quiet + 1 if beat == handed.beat else 0

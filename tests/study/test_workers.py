@@ -267,6 +267,20 @@ def test_a_trial_over_its_time_fails_and_its_worker_is_replaced(warmed_up: Path)
         assert isinstance(_message(workers), Finished)
 
 
+def test_a_worker_that_outlived_its_end_is_ended_again(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is given up and still there, under an address of which its nanny does not know, would never be free."""
+    with LocalWorkers(1, scratch=warmed_up) as workers:
+        (before,) = workers.pids()
+        (address,) = workers.free()
+        (nanny,) = workers._nannies
+        monkeypatch.setattr(nanny.process, "worker_address", None)
+        workers._given_up.add(address)
+        assert workers.free() == []
+        _begin(workers, _at_once)
+        assert before not in workers.pids()
+        assert isinstance(_message(workers), Finished)
+
+
 def test_a_worker_that_hangs_is_replaced(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped by a signal, it sends no heartbeat; its attempt is lost, and nothing more comes of it."""
     monkeypatch.setattr(module, "_SILENT_SECONDS", 2.0)
