@@ -45,7 +45,8 @@ help: ## this list
 	fi
 	"$${pip[@]}" install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' "$$lock")"
 	$@/bin/uv pip sync --quiet --compile-bytecode --python $@ "$$lock"
-	$@/bin/uv pip install --quiet --python $@ --no-deps --no-build-isolation --editable .
+	$@/bin/uv pip install --quiet --python $@ --no-deps --no-build-isolation \
+		--config-settings editable_mode=compat --editable .
 	touch "$$stamp"
 
 tune: .venv ## run a study: EXPERIMENT, STUDY and ARGS choose which

@@ -69,6 +69,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "rollback": models.rollback,
     "reproduce": train.reproduce,
     "config": config.app,
+    "report": study.report,
     "sync": study.sync,
     "doctor": config.doctor,
     "ui": study.ui,

@@ -67,7 +67,14 @@ integer = _optional(int, "integer")
 natural = _optional(_natural, "integer")
 path = _optional(Path, "path")
 
-Experiment = Annotated[str, typer.Argument(help="The experiment's YAML file.", metavar="EXPERIMENT", show_default=True)]
+Experiment = Annotated[
+    str,
+    typer.Argument(
+        help="The experiment's YAML file, or the name of one that comes with lsml.",
+        metavar="EXPERIMENT",
+        show_default=True,
+    ),
+]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of the patches, instead of the experiment's.", parser=path, metavar="DIR"),

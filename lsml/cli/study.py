@@ -87,8 +87,8 @@ def _repair(
         typer.echo(line)
 
 
-@app.command("report")
-def _report(
+@app.command()
+def report(
     name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")],
     output: Annotated[
         Path | None,

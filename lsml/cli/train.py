@@ -28,7 +28,7 @@ def train(
     from lsml.config.fields import parse_assignments
     from lsml.report.summary import seconds_table
 
-    loaded = load_experiment(Path(experiment)).with_fields(parse_assignments(assignments or []))
+    loaded = load_experiment(experiment).with_fields(parse_assignments(assignments or []))
     # After the file has been read: a mistake in it is told before MLflow is loaded.
     from lsml.workflows.train import train as job
 
@@ -113,6 +113,7 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="The experiment demo, which comes with lsml.")] = False,
     keep_probabilities: Annotated[
         bool,
         typer.Option("--keep-probabilities", help="Store each trial's validation probabilities, for lsml ensemble."),
@@ -130,7 +131,9 @@ def tune(
 
     if scheduler and scheduler_file:
         raise ConfigError("--scheduler", "--scheduler-file names one too", "give one of them")
-    loaded = load_experiment(Path(experiment)).with_settings(
+    if demo and experiment != options.DEFAULT_EXPERIMENT:
+        raise ConfigError("--demo", f"{experiment} is to be tuned too", "give one of them")
+    loaded = load_experiment("demo" if demo else experiment).with_settings(
         trials=trials,
         timeout=timeout,
         until_f1=until,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -142,8 +143,17 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
+def _shipped() -> dict[str, Path]:
+    """The files of the experiments that come with lsml, by name: of the source tree, or of the installed wheel."""
+    found = list((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+    if not found:
+        installed = files("lsml") or ()
+        found = [Path(str(file.locate())) for file in installed if file.parts[-3:-1] == ("lsml", "experiments")]
+    return {path.stem: path for path in sorted(found)}
+
+
 def load_experiment(path: str | Path) -> Experiment:
-    """The experiment that the YAML file at `path` describes.
+    """The experiment that the YAML file at `path` describes; `demo` and the like are those that come with lsml.
 
     Raises:
         ConfigError: no such file, no YAML, unknown keys, or values that a field refuses.
@@ -152,6 +162,8 @@ def load_experiment(path: str | Path) -> Experiment:
         >>> experiment = lsml.load_experiment("experiments/demo.yaml").with_settings(trials=4)
     """
     path = Path(path)
+    if not path.is_file():
+        path = _shipped().get(str(path), path)
     what = f"experiment {path}"
     try:
         text = path.read_text(encoding="utf-8")
@@ -162,5 +174,5 @@ def load_experiment(path: str | Path) -> Experiment:
 
 
 def _others(path: Path) -> str:
-    found = sorted(p for p in Path("experiments").glob("*.yaml") if p != path)
-    return f"there is {', '.join(map(str, found))}" if found else "give the path of an experiment's YAML file"
+    found = [str(p) for p in sorted(Path("experiments").glob("*.yaml")) if p != path] or _shipped()
+    return f"there is {', '.join(found)}"

@@ -363,7 +363,7 @@ def _data(facts: StudyFacts) -> PageSection:
 
 def _reproduce(facts: StudyFacts) -> PageSection:
     best = facts.best
-    commands = [f"lsml study show {facts.study}", f"lsml study report {facts.study}"]
+    commands = [f"lsml study show {facts.study}", f"lsml report {facts.study}"]
     listed = [("Study's run", facts.run_id)]
     if best is not None:
         commands += [f"lsml reproduce {best.run_id}", f"lsml evaluate --run-id {facts.best_run_id or best.run_id}"]
