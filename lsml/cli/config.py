@@ -1,4 +1,4 @@
-"""`lsml config` and `lsml doctor`: what an experiment can say, whether it says it right, and what runs it."""
+"""`lsml config`, `lsml doctor` and `lsml clean`: what an experiment can say, what runs it, and what it leaves."""
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsml.cli import options
+from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
     from lsml.config.experiment import Experiment
@@ -164,3 +165,27 @@ def doctor(
                 typer.echo(f"{'':8}{finding.fix}")
     if any(finding.state == "error" for finding in findings):
         raise typer.Exit(4)
+
+
+def clean(
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", help="Remove what is listed under this name; may be repeated.", metavar="WHAT"),
+    ] = None,
+) -> None:
+    """List what the working folder keeps and what it takes, and remove what can be made again."""
+    from lsml.cli.output import print_table
+    from lsml.report.summary import kept_table
+    from lsml.workflows import clean as job
+
+    if unknown := sorted(set(remove or ()) - set(job.KINDS)):
+        raise ConfigError("--remove", f"there is no {', '.join(unknown)}", f"give one of {', '.join(job.KINDS)}")
+    if remove:
+        typer.echo(f"removed: {job.clean(remove) / 1e6:.1f} MB")
+        return
+    kept = job.kept_files()
+    if not kept:
+        typer.echo("nothing that could be removed")
+        return
+    print_table(kept_table(kept))
+    typer.echo("lsml clean --remove WHAT removes; models and pictures are in MLflow's store (mlflow gc)")

@@ -72,6 +72,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "report": study.report,
     "sync": study.sync,
     "doctor": config.doctor,
+    "clean": config.clean,
     "ui": study.ui,
 }
 """Every command and group of commands; a group's help is that of its `Typer`."""

@@ -1,6 +1,6 @@
 """Every table that is shown; terminal, Markdown and HTML render them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SHOWN_HASH = 16
 _REGISTERED = "registered"
+_MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
@@ -355,3 +356,9 @@ def members_table(members: Sequence["Member"], title: str = "") -> Table:
     """The members with their weights in the mean."""
     rows = [[f"trial {m.trial}", str(m.weight), f"{m.f1:.4f}", m.run_id] for m in members]
     return Table(title, ["member", "weight", "its own validation F1", "run"], rows)
+
+
+def kept_table(kept: Iterable[tuple[str, str, int, str]]) -> Table:
+    """What the working folder keeps: each kind, what it is, its bytes, and what becomes of it once it is removed."""
+    rows = [(kind, f"{size / _MEGABYTE:.1f} MB", f"{what}: {then}") for kind, what, size, then in kept]
+    return Table("", ("what", "size", "once removed"), rows)

@@ -114,7 +114,8 @@ def predict_scene(
         bands: which of the scene's bands, from 1, is which of the model's, by name or role; without it by the
             descriptions in the file, and by order where it has none.
         values: see `Scene.of`.
-        tile, overlap: see `Tiling`.
+        tile: see `Tiling`.
+        overlap: see `Tiling`.
         tta: `d4` for the mean over the eight symmetries of each tile.
         polygons: also write `landslides.gpkg` and `landslides.geojson`, see `write_polygons`.
         min_area: of the smallest polygon, in square metres.
