@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-jax tune test test-all test-sensors lint format lock audit bench-peers bench-smoke fuzz clean
+.PHONY: help .venv .venv-jax tune test test-all test-sensors lint format docs lock audit bench-peers bench-smoke fuzz clean
 
 PYTHON = python3
 EXPERIMENT = experiments/demo.yaml
@@ -77,6 +77,9 @@ lint: .venv ## style, formatting and types
 format: .venv ## put the style right where that needs no judgement
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+docs: .venv ## build the documentation's site into site/, without a network; a warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 # One version of a package for every Python from 3.11 on, and the same ones in all locks. What a lock pins
 # stays as long as it fits; ARGS=--upgrade or ARGS='--upgrade-package NAME' moves on.
