@@ -158,7 +158,7 @@ def load_experiment(path: str | Path) -> Experiment:
     Raises:
         ConfigError: no such file, no YAML, unknown keys, or values that a field refuses.
 
-    Example:
+    Examples:
         >>> experiment = lsml.load_experiment("experiments/demo.yaml").with_settings(trials=4)
     """
     path = Path(path)

@@ -246,7 +246,7 @@ class Reliability(NamedTuple):
 class PooledCounts:
     """Counts of background and landslide pixels between the thresholds of the grid.
 
-    Example:
+    Examples:
         >>> counts = PooledCounts()
         >>> counts.update(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]))
         >>> counts.scores(0.5)["f1"]

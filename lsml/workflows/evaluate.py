@@ -72,7 +72,7 @@ def evaluate(
         ModelError: the run has no model, or one that is refused.
         DataError: no such split, or patches that cannot be used.
 
-    Example:
+    Examples:
         >>> report = lsml.evaluate(model="demo@champion", split="test")
         >>> report.metrics["f1"], report.intervals["f1"]
     """

@@ -63,7 +63,7 @@ def predict(
         StorageError: no such run or registered model.
         ModelError: the run has no model, or one that is refused.
 
-    Example:
+    Examples:
         >>> result = lsml.predict("patches", model="demo@champion", out="maps")
         >>> result.to_frame().sort_values("landslide_share")
     """

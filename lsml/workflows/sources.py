@@ -304,7 +304,7 @@ def open_dataset(folder: str | Path, *, force: bool = False, progress: Progress 
     Raises:
         DataError: a folder or file that cannot be used.
 
-    Example:
+    Examples:
         >>> dataset = lsml.open_dataset("landslide4sense")
         >>> images, masks = dataset.train.batch([0, 1])
         >>> network = lsml.build_model(experiment.base, dataset.statistics)

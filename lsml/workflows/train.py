@@ -64,7 +64,7 @@ def train(
         OutOfMemory: the configuration does not fit.
         StudyError: the training diverged.
 
-    Example:
+    Examples:
         >>> result = lsml.train(lsml.load_experiment("experiments/demo.yaml"), seed=1)
         >>> result.outcome.metrics["best_val_f1"], result.run_id
     """

@@ -69,7 +69,7 @@ def tune(
         StorageError: a store or the scheduler cannot be used, or another process runs this study.
         StudyError: no trial completed, or too many failed in a row.
 
-    Example:
+    Examples:
         >>> result = lsml.tune(lsml.load_experiment("experiments/demo.yaml"), study="demo")
         >>> result.to_frame().sort_values("val_f1")
     """
