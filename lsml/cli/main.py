@@ -60,6 +60,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "tune": train.tune,
     "study": study.app,
     "evaluate": evaluate.evaluate,
+    "export": models.export,
     "ensemble": models.ensemble,
     "compare": models.compare,
     "leaderboard": models.leaderboard,

@@ -72,6 +72,40 @@ def _print_ensemble(found: "Ensemble") -> None:
     typer.echo(f"ensemble run: {found.run_id}")
 
 
+def export(
+    reference: Annotated[
+        str,
+        typer.Argument(help="Id or name of a run, name of a study, or NAME@ALIAS or NAME/VERSION.", metavar="RUN"),
+    ],
+    to: Annotated[Literal["onnx", "savedmodel"], typer.Option("--format", help="Format to write.")] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File, or folder of a SavedModel.  [default: model.onnx or saved_model]",
+            parser=options.path,
+            metavar="PATH",
+            show_default=False,
+        ),
+    ] = None,
+    channels: Annotated[
+        Literal["last", "first"],
+        typer.Option("--channels", help="Of ONNX: where the bands are; first as QGIS's plugin Deepness takes them."),
+    ] = "last",
+    json: options.Json = False,
+) -> None:
+    """Write a model as ONNX or TensorFlow's SavedModel, which run without Keras and lsml."""
+    from lsml.workflows.export import export as job
+
+    found = job(reference, to=to, out=out, channels=channels)
+    if json:
+        options.print_json(vars(found) | {"path": str(found.path)})
+        return
+    typer.echo(f"checked: probabilities of a trial image are at most {found.differs:.1e} from Keras's")
+    typer.echo(f"landslide from probability {found.threshold:.4f} on, which stands in the metadata")
+    typer.echo(f"written: {found.path}")
+
+
 _REFUSED = 6
 
 
