@@ -264,6 +264,7 @@ def _from_file(config: ModelConfig) -> Weights:
     # Keras would say of a file that is not there what h5py and zipfile say.
     with _opened(config):
         pass
+    fix = f"give weights of a three-channel {config.encoder} with model.filters={config.filters}"
     complaints = []
     for reference, renamed in _layouts(config):
         # Keras skips what it does not find in a file, with a warning: whatever is still NaN afterwards was not there.
@@ -273,8 +274,8 @@ def _from_file(config: ModelConfig) -> Weights:
             with warnings.catch_warnings(action="ignore"):
                 load_weights(reference, Path(os.path.expanduser(config.weights)), "file")  # noqa: PTH111 (~nobody stays)
         except ModelError as error:
-            complaints.append(error.why)
-            continue
+            # That it is refused has nothing to do with the layout.
+            raise _refused(config, error.why, fix) from None
         except Exception as error:  # noqa: BLE001 - keras and h5py raise whatever their parts raise
             complaints.append(first_line(error))
             continue
@@ -283,11 +284,7 @@ def _from_file(config: ModelConfig) -> Weights:
         if not lacking:
             return weights
         complaints.append(f"it has no finite weights for {lacking[0]}")
-    raise _refused(
-        config,
-        f"it does not fit: {complaints[0]}",
-        f"give weights of a three-channel {config.encoder} with model.filters={config.filters}",
-    )
+    raise _refused(config, f"it does not fit: {complaints[0]}", fix)
 
 
 def _layouts(config: ModelConfig) -> Iterator[tuple["keras.Model", Callable[["keras.Model"], Weights]]]:

@@ -1,7 +1,11 @@
 """A library that dies of a file costs that patch: one line names it, and the process that asked for it lives."""
 
+import resource
+import shutil
 import signal
 import sys
+import time
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -9,14 +13,18 @@ import numpy as np
 import pytest
 
 from lsml.data.checks import check
-from lsml.data.formats import processes, read_image
+from lsml.data.formats import hdf5, processes, read_image
 from lsml.data.packing import arrays, pack_split
 from lsml.data.scan import Scan, scan_images
 from lsml.data.sensor import LANDSLIDE4SENSE
 from lsml.data.synthetic import synthesize
-from lsml.errors import DataError
+from lsml.errors import DataError, ModelError
 from lsml.evaluation.predict import predict_patches
-from tests.processes import environment, lsml
+from lsml.models.archive import load_weights
+from tests.processes import ROOT, environment, lsml
+
+ENDLESS = ROOT / "tests/fuzz/found/weights-a-header-without-end"
+"""A file of weights of which one byte was changed: HDF5 reads a header of it for ever."""
 
 DEADLY = """
 import os, sys
@@ -108,6 +116,61 @@ def test_a_reader_that_is_killed_is_no_fault_of_the_file(
     monkeypatch.setenv("PYTHONPATH", str(_deadly(tmp_path, signal.SIGKILL)))
     with pytest.raises(DataError, match="killed by signal 9; run the same command again"):
         read_image(dataset / "TrainData/img/image_2.h5", LANDSLIDE4SENSE)
+
+
+class _Untouched:
+    """A network to which nothing is brought."""
+
+    def load_weights(self, path: Path) -> None:
+        raise AssertionError(f"Keras opens {path}")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["weights", "archive"])
+def test_weights_without_end_are_refused_before_keras_opens_them(
+    packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that reads them gets so much processor time, here a second, and no more."""
+    monkeypatch.setattr(hdf5, "_SECONDS", 1)
+    monkeypatch.setattr(processes, "_READER", processes._Reader())
+    path = ENDLESS
+    if packed:
+        path = tmp_path / "a.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("metadata.json", "{}")
+            archive.writestr("config.json", "{}")
+            archive.write(ENDLESS, "model.weights.h5")
+    with pytest.raises(ModelError) as error:
+        load_weights(_Untouched(), path, f"file {path}")
+    assert str(error.value) == (
+        f"file {path}: its weights are refused: the process that read it took too much processor time; "
+        "give a model that lsml exported"
+    )
+    assert error.value.exit_code == 5
+
+
+@pytest.mark.full
+def test_a_study_refuses_weights_without_end(tmp_path: Path) -> None:
+    """In one line with the file's name, before it makes anything."""
+    values = ("architecture=resnet_unet", "encoder=resnet50", "filters=64", "weights=a.weights.h5")
+    words = [word for value in values for word in ("--set", f"model.{value}")]
+    shutil.copy(ENDLESS, tmp_path / "a.weights.h5")
+    done = lsml(tmp_path, "tune", str(ROOT / "experiments/demo.yaml"), *words, python=sys.executable)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr == (
+        "lsml: error: model.weights a.weights.h5: its weights are refused: the process that read it took too much "
+        "processor time; give weights of a three-channel resnet50 with model.filters=64\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_a_limit_of_processor_time_is_taken_back() -> None:
+    """So that what a process does for the next file is not counted with this one's; a user's own limit stays."""
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    with processes._limited(1000):
+        assert resource.getrlimit(resource.RLIMIT_CPU)[0] == pytest.approx(1000 + time.process_time(), abs=2)
+        with processes._limited(2000):
+            assert resource.getrlimit(resource.RLIMIT_CPU)[0] <= 1000 + time.process_time()
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before
 
 
 @pytest.mark.usefixtures("reader")

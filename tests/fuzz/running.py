@@ -45,10 +45,15 @@ class Target(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Of a single input: seconds, and bytes that it may make the process grow by."""
+    """Of a single input: seconds, and bytes that it may make the process grow by.
+
+    Attributes:
+        apart: seconds more where another process reads: it is started, and ended when it has had its processor time.
+    """
 
     seconds: float = 5.0
     memory: int = 1 << 30
+    apart: float = 25.0
 
 
 LIMITS = Limits()
@@ -84,16 +89,22 @@ def fuzz(target: Target, *, seed: int, seconds: float, most: int, keep: Path, li
             last, accepted, refused, findings = _STATE.unpack_from(state)
         if status > 0 or last < tally.inputs:
             raise RuntimeError(f"{target.name}: its process has {_how(status)}")
+        why = ""
         if status:
             with _prepared(target) as (_, corpus):
-                _keep(keep, target, _numbered(target, corpus, seed, last), _how(status))
-        tally.inputs, tally.findings = last + 1, tally.findings + findings + (status != 0)
-        tally.accepted, tally.refused = tally.accepted + accepted, tally.refused + refused
+                content = _numbered(target, corpus, seed, last)
+            if why := complaint(target, content, limits):
+                _keep(keep, target, content, why)
+        tally.inputs, tally.findings = last + 1, tally.findings + findings + (why != "")
+        tally.accepted, tally.refused = tally.accepted + accepted, tally.refused + refused + (status != 0 and not why)
     return tally
 
 
 def complaint(target: Target, content: bytes, limits: Limits = LIMITS) -> str:
-    """What is wrong with how an input is read; empty where it is accepted, or refused in lsml's own words."""
+    """What is wrong with how an input is read; empty where it is accepted, or refused in lsml's own words.
+
+    It is read as lsml does so: what a library dies of or hangs at, in a process apart, under its limit.
+    """
     with tempfile.TemporaryDirectory() as keep:
         status = _in_child(_read_one, target, content, Path(keep), limits)
         said = [path.read_text() for path in Path(keep).glob("*.txt")]
@@ -124,8 +135,6 @@ def _how(status: int) -> str:
 def _prepared(target: Target) -> Iterator[tuple[Path, Sequence[bytes]]]:
     """A folder of the target's own, in memory where there is some, and the sound inputs."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    # A file at which a library dies is to kill this process.
-    _READER.here = True
     with tempfile.TemporaryDirectory(dir=memory, prefix="lsml-fuzz-") as folder:
         yield Path(folder), target.prepare(Path(folder))
 
@@ -139,6 +148,8 @@ def _numbered(target: Target, corpus: Sequence[bytes], seed: int, number: int) -
 
 def _work(target: Target, seed: int, numbers: range, end: float, keep: Path, limits: Limits, state: mmap.mmap) -> None:
     """Reads inputs, and keeps in `state` how far it is."""
+    # Thousands are read in this process; one at which a library dies kills it, and is then read as lsml does so.
+    _READER.here = True
     with _prepared(target) as (folder, corpus):
         # The first one may import or compile what all need.
         for content in corpus:
@@ -160,7 +171,7 @@ def _work(target: Target, seed: int, numbers: range, end: float, keep: Path, lim
 def _read_one(target: Target, content: bytes, keep: Path, limits: Limits) -> None:
     with _prepared(target) as (folder, _):
         _limit(limits)
-        verdict, why = _read(target, folder, content, limits)
+        verdict, why = _read(target, folder, content, limits._replace(seconds=limits.seconds + limits.apart))
         if verdict == "finding":
             _keep(keep, target, content, why)
 

@@ -55,7 +55,7 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-LIMITS = Limits(seconds=1.5, memory=50_000_000)
+LIMITS = Limits(seconds=1.5, memory=50_000_000, apart=0)
 
 
 @pytest.mark.parametrize(

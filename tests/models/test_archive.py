@@ -284,6 +284,10 @@ CRAFTED: dict[str, tuple[Crafted, str]] = {
     "a virtual dataset": (lambda good: _weighed(good, _virtual), "its weights are refused"),
     "external storage": (lambda good: _weighed(good, _external), "its weights are refused"),
     "text for weights": (lambda good: _weighed(good, lambda file: _link(file, "text")), "declares 1 numbers of dtype"),
+    "weights in chunks": (
+        lambda good: _weighed(good, lambda file: file.create_dataset("more", data=[1.0, 2.0], chunks=(1,))),
+        "'more' is stored in chunks, which Keras does not do",
+    ),
     "no weights": (
         lambda good: _weighed(good, lambda file: file.pop("layers/conv2d/vars/0")),
         f"declares {N_BANDS + 1} weights and holds 1",
@@ -368,6 +372,9 @@ def test_files_of_weights_go_by_the_same_door(good: bytes, tmp_path: Path) -> No
         with pytest.raises(ModelError, match="its weights are refused"):
             load_weights(_network(), path, "weights")
     path.write_bytes(_members(good)["model.weights.h5"])
+    with h5py.File(path, "r+") as file:
+        file.attrs["layer_names"] = [b"conv", b"more"]
+        file.attrs["backend"] = "tensorflow"
     network = _network()
     load_weights(network, path, "weights")
     np.testing.assert_array_equal(network.get_weights()[0], load_bytes(good, SENSOR).get_weights()[0])

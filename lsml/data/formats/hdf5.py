@@ -23,6 +23,8 @@ from lsml.errors import DataError
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_BYTES = 2**26
 """Most that a dataset or one of its chunks may unpack to: 600 x 600 pixels of 23 bands in float64."""
+_SECONDS = 5
+"""Of processor time that HDF5 gets for one file; the largest patches, compressed, take it less than one."""
 
 _Shape = tuple[int | None, ...]
 """None is any length."""
@@ -51,7 +53,7 @@ def read_bands(path: Path, bands: int | None, notes: set[str] | None = None, nam
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    image, forms = apart(_read, path, "image", named, (None, None, bands))
+    image, forms = apart(_read, path, "image", named, (None, None, bands), seconds=_SECONDS)
     if notes is not None:
         notes.update(forms)
     return image.astype(np.float64, copy=False)
@@ -67,7 +69,7 @@ def read_labels(path: Path, notes: set[str] | None = None, named: str = "") -> n
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    mask, forms = apart(_read, path, "mask", named, (None, None))
+    mask, forms = apart(_read, path, "mask", named, (None, None), seconds=_SECONDS)
     if notes is not None:
         notes.update(forms)
     return mask
@@ -88,9 +90,16 @@ _MOST_DEPTH = 64
 def count_weights(path: Path) -> int:
     """How many numbers a file of weights holds, which nothing in it leads out of.
 
+    All of its structure and its attributes are read, in another process: what HDF5 would die of or hang at is found
+    before Keras opens the file in this one. Values lie there as they are, in one piece, and are not looked at.
+
     Raises:
-        DataError: it cannot be read, declares more than it holds, or has links, text or objects in it.
+        DataError: it cannot be read, declares more than it holds, or has links, text, chunks or objects in it.
     """
+    return apart(_count_weights, path, seconds=_SECONDS)
+
+
+def _count_weights(path: Path) -> int:
     _check_signature(path)
     size = path.stat().st_size
     try:
@@ -105,6 +114,7 @@ def _weights_below(
     path: Path, group: h5py.h5g.GroupID, size: int, seen: set[tuple[int, int]], depth: int
 ) -> Iterator[int]:
     """The sizes of all datasets below a group; only hard links are followed, and to no object twice."""
+    _read_attributes(group)
     for name in group:
         dataset_name = _shown(name)
         if depth == 0 or group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
@@ -123,12 +133,26 @@ def _weights_of(path: Path, dataset: object, name: str, size: int) -> int:
     if not isinstance(dataset, h5py.h5d.DatasetID):
         raise DataError(f"file {path}", f"'{name}' is no dataset", _CONVERT)
     _check_storage(path, dataset, name)
+    _read_attributes(dataset)
     count = math.prod(dataset.shape or ())
-    # Keras stores without compression, so weights are no larger than their file.
+    # Keras stores in one piece and without compression, so weights are no larger than their file.
     if dataset.dtype.kind not in "biuf" or count * dataset.dtype.itemsize > size:
         why = f"'{name}' declares {count:,} numbers of dtype {printable(str(dataset.dtype), 60)}"
         raise DataError(f"file {path}", f"{why}, in {size:,} bytes", _CONVERT)
+    if dataset.get_create_plist().get_layout() == h5py.h5d.CHUNKED:
+        raise DataError(f"file {path}", f"'{name}' is stored in chunks, which Keras does not do", _CONVERT)
     return count
+
+
+def _read_attributes(of: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> None:
+    """Reads what a group or dataset has beside its content.
+
+    Lists of texts, as Keras's older files have them, are opened and no more: each may be as large as the file.
+    """
+    for index in range(h5py.h5a.get_num_attrs(of)):
+        attribute = h5py.h5a.open(of, index=index)
+        if attribute.dtype.kind != "O" or math.prod(attribute.shape or ()) == 1:
+            attribute.read(np.empty(attribute.shape or (), attribute.dtype))
 
 
 def _read(path: Path, part: Part, named: str, shape: _Shape) -> tuple[np.ndarray, tuple[str, ...]]:

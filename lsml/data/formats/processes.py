@@ -2,14 +2,17 @@
 
 import contextlib
 import itertools
+import math
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,8 +25,8 @@ _Answer = TypeVar("_Answer")
 _AHEAD = 2
 """Items that each process has under way or waiting."""
 
-_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-"""What a library does to its process, and nobody else."""
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU)
+"""What a library does to its process, and nobody else; the last one, where it does not come to an end."""
 
 _START = """
 import sys
@@ -87,7 +90,8 @@ class _Died(Exception):
     """How a process ended that was to go on."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"was killed by signal {-status}" if status < 0 else f"ended with status {status}")
+        how = "took too much processor time" if -status == signal.SIGXCPU else f"was killed by signal {-status}"
+        super().__init__(how if status < 0 else f"ended with status {status}")
         self.crashed = -status in _CRASHES
 
 
@@ -201,35 +205,53 @@ _READER = _Reader()
 
 
 class _Work(NamedTuple):
-    """A call, and the working folder that its relative paths are below; None without such."""
+    """A call, its limit, and the working folder that its relative paths are below; None without such."""
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
+    seconds: int
     folder: Path | None
 
 
 def _done(work: _Work) -> Any:
     if work.folder:
         os.chdir(work.folder)
-    return work.call(*work.arguments)
+    with _limited(work.seconds):
+        return work.call(*work.arguments)
 
 
-def apart(call: Callable[..., _Answer], path: Path, *arguments: object) -> _Answer:
-    """`call(path, *arguments)`, in another process: where a library dies of the file, this process lives.
+@contextlib.contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """The system ends this process where the block takes more processor time, also in a call of C's without end.
 
-    It is called right here where this process reads for another one.
+    It counts whole seconds: the limit is met up to one early. A slow disk or a busy machine takes none of it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    end = math.floor(time.process_time()) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (end if soft == resource.RLIM_INFINITY else min(end, soft), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def apart(call: Callable[..., _Answer], path: Path, *arguments: object, seconds: int) -> _Answer:
+    """`call(path, *arguments)`, in another process: where a library dies of the file or hangs, this process lives.
+
+    It is called right here, under the same limit, where this process reads for another one.
 
     Args:
         call: can be pickled, as all that it takes and gives can.
+        seconds: of processor time that it may take.
 
     Raises:
         DataError: the other process cannot be started, or died.
     """
+    work = _Work(call, (path, *arguments), seconds, None if path.is_absolute() else Path.cwd())
     if _READER.here:
-        return call(path, *arguments)
-    folder = None if path.is_absolute() else Path.cwd()
+        return _done(work._replace(folder=None))
     try:
-        answer: _Answer = _READER.answer(_Work(call, (path, *arguments), folder))
+        answer: _Answer = _READER.answer(work)
     except _Died as death:
         fix = "replace it by an intact copy, or leave the patch out" if death.crashed else "run the same command again"
         raise DataError(f"file {path}", f"the process that read it {death}", fix) from None
