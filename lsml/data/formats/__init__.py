@@ -46,8 +46,8 @@ _MAX_VALUES = 2**29
 """Of one file; as float64, in which images are read, they take 4 GiB, of whatever type they lie there."""
 _MAX_BANDS = 2**10
 """Each is read by itself, and the time that libtiff takes for all grows with the square of their number."""
-_SECONDS = 120
-"""Of processor time that GDAL gets for one file; the largest, compressed, take it a third of that."""
+_LIMITS = (120, 2**35)
+"""Seconds and bytes that GDAL gets for one file. The largest, compressed, take a third of either."""
 _REPLACE = "replace it by an intact copy"
 _ONE_IMAGE = "write an image a file"
 _NUMBERS = "write it as integers or floats"
@@ -96,7 +96,7 @@ def _read(path: Path, part: Part, named: str, notes: set[str] | None = None) -> 
     raster = (
         _Raster(_read_numpy(path))
         if file_of(path).suffix.lower() in NUMPY
-        else apart(_read_raster, path, seconds=_SECONDS)
+        else apart(_read_raster, path, limits=_LIMITS)
     )
     _check_numeric(path, raster.array.dtype)
     return raster
@@ -128,7 +128,7 @@ def raster_size(path: Path, named: str = "") -> tuple[int, int]:
         if len(shape) != 2:
             raise DataError(f"file {path}", f"has shape {tuple(shape)}, expected (H, W, C)", _ONE_IMAGE)
         return shape[0], shape[1]
-    return apart(_declared_size, path, seconds=_SECONDS)
+    return apart(_declared_size, path, limits=_LIMITS)
 
 
 def _declared_size(path: Path) -> tuple[int, int]:
@@ -142,7 +142,7 @@ def raster_centre(path: Path) -> tuple[float, float]:
     Raises:
         DataError: it cannot be read, or does not say where it lies.
     """
-    return apart(_declared_centre, path, seconds=_SECONDS)
+    return apart(_declared_centre, path, limits=_LIMITS)
 
 
 def _declared_centre(path: Path) -> tuple[float, float]:

@@ -23,8 +23,8 @@ from lsml.errors import DataError
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_BYTES = 2**26
 """Most that a dataset or one of its chunks may unpack to: 600 x 600 pixels of 23 bands in float64."""
-_SECONDS = 5
-"""Of processor time that HDF5 gets for one file; the largest patches, compressed, take it less than one."""
+_LIMITS = (5, 2**30)
+"""Seconds and bytes that HDF5 gets for one file. The largest patches, compressed, take less than a second."""
 
 _Shape = tuple[int | None, ...]
 """None is any length."""
@@ -53,7 +53,7 @@ def read_bands(path: Path, bands: int | None, notes: set[str] | None = None, nam
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    image, forms = apart(_read, path, "image", named, (None, None, bands), seconds=_SECONDS)
+    image, forms = apart(_read, path, "image", named, (None, None, bands), limits=_LIMITS)
     if notes is not None:
         notes.update(forms)
     return image.astype(np.float64, copy=False)
@@ -69,7 +69,7 @@ def read_labels(path: Path, notes: set[str] | None = None, named: str = "") -> n
     Raises:
         DataError: the file cannot be read, or is refused (see `_read`).
     """
-    mask, forms = apart(_read, path, "mask", named, (None, None), seconds=_SECONDS)
+    mask, forms = apart(_read, path, "mask", named, (None, None), limits=_LIMITS)
     if notes is not None:
         notes.update(forms)
     return mask
@@ -96,7 +96,7 @@ def count_weights(path: Path) -> int:
     Raises:
         DataError: it cannot be read, declares more than it holds, or has links, text, chunks or objects in it.
     """
-    return apart(_count_weights, path, seconds=_SECONDS)
+    return apart(_count_weights, path, limits=_LIMITS)
 
 
 def _count_weights(path: Path) -> int:

@@ -167,6 +167,10 @@ def _serve(starter: Connection) -> None:
                 _send(starter, answered)
 
 
+_MEMORY = Path("/proc/self/statm")
+"""What Linux says of the memory that this process has, first of all its addresses in pages."""
+
+
 class _Reader:
     """Who reads files for this process: another one, which is started by the first file and kept.
 
@@ -204,50 +208,60 @@ class _Reader:
 _READER = _Reader()
 
 
+_Limits = tuple[int, int]
+"""What reading one file may take: seconds of processor time, and bytes of memory, which are counted on Linux alone."""
+
+
 class _Work(NamedTuple):
-    """A call, its limit, and the working folder that its relative paths are below; None without such."""
+    """A call, its limits, and the working folder that its relative paths are below; None without such."""
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
-    seconds: int
+    limits: _Limits
     folder: Path | None
 
 
 def _done(work: _Work) -> Any:
     if work.folder:
         os.chdir(work.folder)
-    with _limited(work.seconds):
+    with _limited(work.limits):
         return work.call(*work.arguments)
 
 
 @contextlib.contextmanager
-def _limited(seconds: int) -> Iterator[None]:
-    """The system ends this process where the block takes more processor time, also in a call of C's without end.
+def _limited(limits: _Limits) -> Iterator[None]:
+    """The system ends this process where the block takes more time, and gives it no more memory than that.
 
     It counts whole seconds: the limit is met up to one early. A slow disk or a busy machine takes none of it.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    end = math.floor(time.process_time()) + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (end if soft == resource.RLIM_INFINITY else min(end, soft), hard))
+    seconds, memory = limits
+    most = {resource.RLIMIT_CPU: math.floor(time.process_time()) + seconds}
+    if _MEMORY.exists():
+        pages = int(_MEMORY.read_text().split()[0])
+        most[resource.RLIMIT_AS] = pages * resource.getpagesize() + memory
+    before = {kind: resource.getrlimit(kind) for kind in most}
     try:
+        for kind, (soft, hard) in before.items():
+            own = most[kind] if soft == resource.RLIM_INFINITY else min(most[kind], soft)
+            resource.setrlimit(kind, (own, hard))
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        for kind, limit in before.items():
+            resource.setrlimit(kind, limit)
 
 
-def apart(call: Callable[..., _Answer], path: Path, *arguments: object, seconds: int) -> _Answer:
+def apart(call: Callable[..., _Answer], path: Path, *arguments: object, limits: _Limits) -> _Answer:
     """`call(path, *arguments)`, in another process: where a library dies of the file or hangs, this process lives.
 
-    It is called right here, under the same limit, where this process reads for another one.
+    It is called right here, under the same limits, where this process reads for another one.
 
     Args:
         call: can be pickled, as all that it takes and gives can.
-        seconds: of processor time that it may take.
 
     Raises:
         DataError: the other process cannot be started, or died.
     """
-    work = _Work(call, (path, *arguments), seconds, None if path.is_absolute() else Path.cwd())
+    work = _Work(call, (path, *arguments), limits, None if path.is_absolute() else Path.cwd())
     if _READER.here:
         return _done(work._replace(folder=None))
     try:
