@@ -16,10 +16,11 @@ What any of them says goes through `redact`, as everything else does that leaves
 import os
 import re
 import signal
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import unquote
 
-_NAMES = "[a-z_-]*(?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key)"
+_NAMES = "[a-z_-]*(?:passw(?:or)?d|secret(?:[_-]?key)?|token|api[_-]?key|access[_-]?key|connection[_-]?string)"
 """Of options of addresses and of environment variables; `PWD` among these is the working folder."""
 _HIDDEN = "***"
 # A password may hold what should have been quoted, also `@`: it ends before the last one.
@@ -58,13 +59,22 @@ def _secrets() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _secrets_in(environment: tuple[tuple[str, str], ...]) -> frozenset[str]:
-    """The passwords in addresses, and in variables that are named for them."""
-    found = {value for name, value in environment if re.fullmatch(_NAMES, name, re.IGNORECASE)}
-    for name, value in environment:
-        if name.endswith(("_URI", "_URL", "_STORAGE")):
-            found.update(match[2] for pattern in _PLACES for match in pattern.finditer(value))
+    found = {secret for name, value in environment for secret in _passwords(name, value)}
     found |= {unquote(secret) for secret in found}
     return frozenset(secret for secret in found if len(secret) >= _SHORTEST_ECHO)
+
+
+def _passwords(name: str, value: str) -> set[str]:
+    """Those that a variable holds: all of it where it is named for one, else what stands where addresses have them."""
+    if re.fullmatch(_NAMES, name, re.IGNORECASE):
+        return {value}
+    places = _PLACES if name.endswith(("_URI", "_URL", "_STORAGE")) else (_IN_ADDRESS,)
+    return {match[2] for pattern in places for match in pattern.finditer(value)}
+
+
+def without_passwords(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that hold no password or token, for a process that talks to no server."""
+    return {name: value for name, value in environment.items() if not _passwords(name, value)}
 
 
 class LsmlError(Exception):

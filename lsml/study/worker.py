@@ -1,5 +1,6 @@
 """What runs on a worker of a study: one trial at a time, its reports, and what it prints."""
 
+import ctypes
 import errno
 import functools
 import math
@@ -18,7 +19,7 @@ from distributed import Queue, Scheduler, Worker, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from lsml.data.pack import PackedSplit
-from lsml.errors import DataError, StorageError, StudyError
+from lsml.errors import DataError, StorageError, StudyError, without_passwords
 from lsml.names import OBJECTIVE, VERSION
 from lsml.training.device import Device, load_keras
 from lsml.training.outcome import StepEvent, TrialFunction, TrialOutcome, TrialTask
@@ -139,7 +140,25 @@ class TlsScheduler(_WithoutPages, Scheduler):
 
 
 class TlsWorker(_WithoutPages, Worker):
-    """A worker that has its TLS port alone."""
+    """A worker of this machine: it has its TLS port alone, and no password that the coordinator was given."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        _forget_passwords()
+        super().__init__(*args, **options)
+
+
+def _forget_passwords() -> None:
+    """Takes passwords out of this process's environment.
+
+    What a process was started with can be read where it lies, as by `/proc/PID/environ`, whatever becomes of its
+    variables: there it is written over.
+    """
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    for name in os.environ.keys() - without_passwords(os.environ).keys():
+        place = getenv(os.fsencode(name))
+        ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
+        del os.environ[name]
 
 
 class LogFile(WorkerPlugin):

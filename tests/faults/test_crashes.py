@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 from lsml.data.checks import check
@@ -177,6 +178,18 @@ def test_limits_are_taken_back() -> None:
         with processes._limited((2000, 2**41)):
             assert limits() == outer
     assert limits() == before
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_reader_has_no_passwords(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "canary-5e1f07")
+    monkeypatch.setenv("LSML_STORAGE", "postgresql://me:canary-5e1f07@host/d")
+    read_image(dataset / "TrainData/img/image_1.h5", LANDSLIDE4SENSE)
+    reader = processes._READER._process
+    assert reader is not None
+    variables = psutil.Process(reader._process.pid).environ()
+    assert "PATH" in variables
+    assert not {"PGPASSWORD", "LSML_STORAGE"} & variables.keys()
 
 
 @pytest.mark.usefixtures("reader")

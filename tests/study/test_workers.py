@@ -52,6 +52,30 @@ def _answers_plainly(port: int) -> bytes:
             return b""
 
 
+def _variables() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def test_a_worker_has_no_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither among its variables nor in what the system shows of how it was started; all others it has."""
+    monkeypatch.chdir(tmp_path)
+    secret = "canary-5e1f07"
+    named = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN")
+    for name in (*named, "AWS_SESSION_TOKEN", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.setenv(name, secret)
+    for name in ("LSML_STORAGE", "MLFLOW_TRACKING_URI", "https_proxy"):
+        monkeypatch.setenv(name, f"http://me:{secret}@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "0")
+    with LocalWorkers(1, scratch=tmp_path) as workers:
+        (pid,) = workers.pids()
+        has = {"at start": psutil.Process(pid).environ(), "now": workers._client.submit(_variables).result()}
+    for variables in has.values():
+        assert [name for name, value in variables.items() if secret in value] == []
+        assert (variables["MLFLOW_HTTP_REQUEST_TIMEOUT"], variables["TOKENIZERS_PARALLELISM"]) == ("7", "0")
+    assert os.environ["PGPASSWORD"] == secret
+
+
 def test_no_port_tells_other_users_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What listens, in this process and in the worker, is dask's TLS alone: nobody is answered in plain HTTP."""
     monkeypatch.chdir(tmp_path)

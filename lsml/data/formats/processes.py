@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from lsml.errors import DataError
+from lsml.errors import DataError, without_passwords
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -48,9 +48,9 @@ def in_order(
 ) -> Generator[_Answer]:
     """`call(item)` of each item in order, computed in so many processes, which have the open files `descriptors` too.
 
-    They import what `call` needs and no more: neither a script that runs here, as `multiprocessing` does, nor Keras.
-    They are killed when the iterator is closed or one of the calls raises, and end by themselves where this process is
-    killed.
+    They have no passwords, and import what `call` needs and no more: neither a script that runs here, as
+    `multiprocessing` does, nor Keras. They are killed when the iterator is closed or one of the calls raises, and end
+    by themselves where this process is killed.
 
     Args:
         call: can be pickled, as its items and answers can.
@@ -109,7 +109,13 @@ class _Process(contextlib.AbstractContextManager["_Process"]):
             inherited = (theirs.fileno(), *descriptors)
             try:
                 # In a group of its own: a terminal interrupts this process alone, which kills the other.
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=inherited, process_group=0)
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=inherited,
+                    process_group=0,
+                    env=without_passwords(os.environ),
+                )
             except OSError as error:
                 fix = "end other processes, or raise the limit on them (ulimit -u)"
                 raise DataError("packing", f"no process can be started: {error.strerror}", fix) from None
