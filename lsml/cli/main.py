@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from lsml.cli import config, data, evaluate, models, study, train
+from lsml.cli import config, data, evaluate, maps, models, study, train
 from lsml.cli.options import CommandWithFields
 from lsml.errors import (
     ConfigError,
@@ -65,6 +65,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "compare": models.compare,
     "leaderboard": models.leaderboard,
     "predict": evaluate.predict,
+    "map": maps.app,
     "refit": train.refit,
     "promote": models.promote,
     "rollback": models.rollback,

@@ -8,6 +8,7 @@ from lsml.config.fields import format_amount, format_value
 from lsml.config.schema import COST_UNITS
 from lsml.names import Metric, State
 from lsml.report.facts import ArchitectureBest, FrontTrial, Standing, TrialFacts, TuneResult
+from lsml.scoring.area import Estimate, MapAccuracy
 from lsml.scoring.bootstrap import with_interval
 from lsml.scoring.comparison import Board, ComparedRun
 from lsml.scoring.regions import RegionScore
@@ -362,3 +363,20 @@ def kept_table(kept: Iterable[tuple[str, str, int, str]]) -> Table:
     """What the working folder keeps: each kind, what it is, its bytes, and what becomes of it once it is removed."""
     rows = [(kind, f"{size / _MEGABYTE:.1f} MB", f"{what}: {then}") for kind, what, size, then in kept]
     return Table("", ("what", "size", "once removed"), rows)
+
+
+def accuracy_table(accuracy: MapAccuracy) -> Table:
+    """User's and producer's accuracy of a map's two classes, landslide first, and their areas in hectares."""
+    columns = ["", "user's accuracy", "producer's accuracy", "share of area", "area in ha"]
+    rows = [
+        [name, users.describe(), producers.describe(), share.describe(4), hectares.describe(2)]
+        for name, users, producers, share, hectares in zip(
+            ("landslide", "not landslide"),
+            accuracy.users,
+            accuracy.producers,
+            accuracy.shares,
+            [Estimate(area.value / 10_000, area.error / 10_000) for area in accuracy.areas],
+            strict=True,
+        )
+    ]
+    return Table("", columns, rows)

@@ -120,6 +120,19 @@ def _metres_per_degree(transform: rasterio.Affine, height: int, width: int) -> t
     return np.radians(across), np.radians(along)
 
 
+def pixel_areas(file: "rasterio.DatasetReader") -> np.ndarray:
+    """Square metres of a pixel in each row of a raster, float64 `(H,)`: on the ellipsoid where its grid is in degrees.
+
+    A projection's metres are taken for those on the ground.
+    """
+    square = abs(file.transform.determinant)
+    if not file.crs.is_geographic:
+        return np.full(file.height, square * file.crs.linear_units_factor[1] ** 2)
+    middle = file.transform @ rasterio.Affine.translation(file.width // 2, 0)
+    longitude, latitude = _metres_per_degree(middle, file.height, 1)
+    return square * (longitude * latitude)[:, 0]
+
+
 def check_place(path: Path, file: "rasterio.DatasetReader") -> None:
     """Raises DataError where a raster does not say where on the ground its pixels lie."""
     if file.crs is None or file.transform.is_identity or file.transform.is_degenerate:
