@@ -332,8 +332,13 @@ def test_a_command_shows_the_tables_of_the_report(path: Path) -> None:
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Table"]
 
 
-SENSORS = {"lsml/data/sensor.py", "lsml/data/synthetic.py"}
-"""What knows the bands and the size of a sensor's patches: the sensors themselves, and what makes patches of one."""
+SENSORS = {
+    "lsml/data/sensor.py",
+    "lsml/data/synthetic/__init__.py",
+    "lsml/data/synthetic/landscape.py",
+    "lsml/scenes/synthetic.py",
+}
+"""What knows the bands and the size of a sensor's patches: the sensors themselves, and what draws those of one."""
 
 NO_SENSOR = {
     ("lsml/config/schema.py", "le=128,"): "the most filters",
@@ -435,6 +440,7 @@ LANDSLIDE4SENSE = {
     "lsml.data.description": "HDF5 files that nothing describes are taken for its",
     "lsml.data.synthetic": "makes patches like its",
     "lsml.data.domains": "the regions of such patches differ in the gain of each of its optical bands",
+    "lsml.scenes.synthetic": "makes a scene of its bands",
     "lsml.tracking.models": "models that were stored without a sensor are of its",
     "lsml.data.quality.look": "its values are integers over known constants",
     "lsml.data.quality.rules": "its values have a known scale, which others are not held to",

@@ -1,5 +1,6 @@
 """`lsml data`: get or make patches, check them, pack them, look at them."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +23,13 @@ Folder = Annotated[Path, typer.Argument(help="Folder of the patches.", metavar="
 app = typer.Typer(help="Get, check, pack and plot datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
+_OF_PATCHES, _OF_SCENES = ("train", "validation", "test", "regions"), ("height", "width")
+"""Parameters of `_synth` that only one kind of what it makes has."""
+
+
 @app.command("synth")
 def _synth(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="Folder to create.", metavar="OUT")] = Path("data/synthetic"),
     seed: options.Seed = None,
     train: Annotated[int, typer.Option(help="Patches in the train split.", min=1)] = 96,
@@ -32,21 +38,32 @@ def _synth(
     regions: Annotated[
         int, typer.Option(help="Regions that differ, one of them validation and one test; 0 for none.", min=0)
     ] = 0,
+    scene: Annotated[
+        bool, typer.Option("--scene", help="Create one GeoTIFF scene with its DEM and landslides instead of patches.")
+    ] = False,
+    height: Annotated[int, typer.Option(help="Rows of the scene, of 10 m.", min=1)] = 1024,
+    width: Annotated[int, typer.Option(help="Columns of the scene.", min=1)] = 1024,
 ) -> None:
-    """Create a synthetic dataset in the Landslide4Sense format."""
+    """Create a synthetic dataset in the Landslide4Sense format, or a scene of the same bands."""
     from lsml.cli.output import Reporter
-    from lsml.data.synthetic import synthesize
 
+    for name in _OF_PATCHES if scene else _OF_SCENES:
+        options.check_not_given(context, name, "patches" if scene else "a scene: --scene")
     with Reporter() as reporter:
-        synthesize(
-            out,
-            train=train,
-            validation=validation,
-            test=test,
-            seed=seed or 0,
-            regions=regions,
-            progress=lambda done, total: reporter.step("patches", done, total),
-        )
+        if scene:
+            from lsml.scenes.synthetic import synthesize_scene
+
+            progress = partial(reporter.step, "rows")
+            synthesize_scene(out, height=height, width=width, seed=seed or 0, progress=progress)
+        else:
+            from lsml.data.synthetic import synthesize
+
+            counts = {"train": train, "validation": validation, "test": test}
+            synthesize(out, seed=seed or 0, regions=regions, progress=partial(reporter.step, "patches"), **counts)
+    if scene:
+        typer.echo(f"made a scene of {height} x {width} pixels, its DEM, mask and landslides in {out}")
+        typer.echo(f"next: lsml predict {out / 'scene.tif'} --dem {out / 'dem.tif'} --model demo@champion --out maps")
+        return
     if regions:
         typer.echo(f"{regions} regions, named in {out / 'patches.csv'}")
     typer.echo(f"made {train} train, {validation} validation and {test} test patches in {out}")

@@ -217,7 +217,7 @@ def predict(
 
     is_scene = source.is_file() or source.suffix.lower() in (".tif", ".tiff")
     for name in ("pictures",) if is_scene else _OF_SCENES:
-        _check_not_given(context, name, "a folder of patches" if is_scene else "a scene")
+        options.check_not_given(context, name, "a folder of patches" if is_scene else "a scene")
     chosen: dict[str, Any] = {"run_id": run_id, "model": model, "out": out, "tta": tta, "force": force}
     result: PredictResult | SceneResult
     with Reporter() as reporter:
@@ -241,13 +241,6 @@ def predict(
     typer.echo(f"model of run {result.model_run_id}, landslide from probability {result.threshold:.4f} on")
     for line in lines:
         typer.echo(line)
-
-
-def _check_not_given(context: typer.Context, name: str, where: str) -> None:
-    """Raises ConfigError where the command line gives an option that the source does not have."""
-    source = context.get_parameter_source(name)
-    if source is not None and source.name == "COMMANDLINE":
-        raise ConfigError(f"--{name.replace('_', '-')}", f"is for {where}", "leave it out")
 
 
 def _describe_scene(result: "SceneResult") -> Iterator[str]:

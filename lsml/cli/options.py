@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from lsml.errors import ConfigError
+
 DEFAULT_EXPERIMENT = "experiments/demo.yaml"
 
 
@@ -58,6 +60,13 @@ def band_numbers(text: str) -> dict[str, int]:
             raise typer.BadParameter(f"{entry!r} is not NAME=N, such as red=3", param_hint="--bands")
         numbers[name.strip()] = int(number)
     return numbers
+
+
+def check_not_given(context: typer.Context, name: str, where: str) -> None:
+    """Raises ConfigError where the command line gives an option that only something else has."""
+    source = context.get_parameter_source(name)
+    if source is not None and source.name == "COMMANDLINE":
+        raise ConfigError(f"--{name.replace('_', '-')}", f"is for {where}", "leave it out")
 
 
 text = _optional(str, "text")

@@ -1,37 +1,27 @@
-"""A seeded synthetic dataset in exactly the Landslide4Sense format, where only context tells a landslide.
+"""Drawn ground of any size under a drawn sky: terrain first, then landslides, what covers the ground, and light.
 
-Every patch starts from terrain: valleys, slope, rivers, sunlight and the paths of landslides all follow from it. Bare
-ground has one distribution of spectra, whatever laid it bare: a landslide, a field, a road, a river bar. So a single
-pixel cannot tell which; shape and place can: landslides alone are tongues that start on steep ground and run downhill.
-
-The spectra are round figures in the range of Sentinel-2 top-of-atmosphere reflectance over forested mountains, of no
-particular place. A patch is drawn on a larger canvas and cut out, so that objects cross its edges; lengths are pixels.
+A canvas is larger than what is cut out of it, so that objects cross the edges. What lies on it is drawn cell by cell,
+each as large as the canvas of a patch, of which that of a patch is one; objects of a cell reach into its neighbours.
 """
 
-import json
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from scipy import fft, ndimage
-from threadpoolctl import threadpool_limits
 
-from lsml.data.domains import Domain, domains, region_table
-from lsml.data.layout import DESCRIPTION, MARK
-from lsml.data.sensor import ELEVATION, LANDSLIDE4SENSE, SLOPE
-from lsml.errors import ConfigError, DataError
-from lsml.names import VERSION
-from lsml.workspace import rename_durably
+from lsml.data.domains import Domain
 
-_SENSOR, _SIZE, _METRES = LANDSLIDE4SENSE, 128, 10.0
-_SPLITS = ("train", "validation", "test")
-_CANVAS = 160
-_MARGIN = (_CANVAS - _SIZE) // 2
+METRES = 10.0
+"""The side of a pixel."""
+_MARGIN, _CELL = 16, 160
+"""Pixels around what is cut out of a canvas, and a side of a cell: with its margins a patch is one."""
+_REACH = 48
+"""Pixels that fields and roads of a cell reach beyond it."""
 _STEEP = 27.0
 _RUNOUT_END = 12.0
+
+_Window = tuple[slice, slice]
 
 
 # Surface reflectance x 10,000 of what covers the ground, in the order of the first twelve bands.
@@ -60,6 +50,10 @@ class _Ground(NamedTuple):
     brightness: np.ndarray  # (H, W) factor
     dark_soil: float  # as in `Domain`
 
+    def at(self, window: _Window) -> "_Ground":
+        """A part of it, which shares its memory."""
+        return self._replace(cover=self.cover[(slice(None), *window)], brightness=self.brightness[window])
+
     def cover_with(self, kind: int, where: np.ndarray) -> None:
         self.cover[:, where] = 0
         self.cover[kind, where] = 1
@@ -86,127 +80,117 @@ class _Terrain(NamedTuple):
     smooth: np.ndarray  # elevation without its finest relief, which landslides and roads do not follow
     fine: np.ndarray  # fractal noise of unit variance, for ragged edges
 
+    def at(self, window: _Window) -> "_Terrain":
+        """A part of it, which shares its memory."""
+        return _Terrain(*(array[(..., *window)] for array in self))
 
-def synthesize(
-    out: Path,
-    *,
-    train: int = 96,
-    validation: int = 32,
-    test: int = 32,
-    seed: int = 0,
-    regions: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Writes `out/{TrainData,ValidData,TestData}/{img,mask}/{image,mask}_N.h5`, N from 1 in each split, or nothing.
 
-    A file `synthetic.json` beside them says what they are, so that no score on them is taken for one on real patches.
+class _Air(NamedTuple):
+    """What the ground is seen through, and what it looks like in it."""
+
+    spectra: np.ndarray  # (K, 12), of the season
+    haze: np.float32  # relative to `_AIR`
+    cirrus: np.ndarray  # (H, W), in the units of the cirrus band
+    gain: np.ndarray  # (12,), of the sensor
+
+
+class Landscape(NamedTuple):
+    """Ground and sky of so many pixels, of which a sensor takes a picture.
+
+    Attributes:
+        elevation: metres, `(H, W)`.
+        slope: degrees, `(H, W)`.
+        landslides: 0 where there is none, else the number of the one that lies there, `(H, W)`.
+        cover: shares of what covers the ground, `(K, H, W)`.
+        light: on the ground, relative to level ground, `(H, W)`.
+        air: what it is seen through.
+    """
+
+    elevation: np.ndarray
+    slope: np.ndarray
+    landslides: np.ndarray
+    cover: np.ndarray
+    light: np.ndarray
+    air: _Air
+
+    def picture(self, rng: np.random.Generator, rows: slice = slice(None)) -> np.ndarray:
+        """Top-of-atmosphere reflectance x 10,000 of the first twelve bands, float32 `(rows, W, 12)`, with noise."""
+        air = self.air
+        lit = np.tensordot(self.cover[:, rows], air.spectra, axes=(0, 0))
+        lit *= self.light[rows].astype(np.float32)[..., None]
+        radiance = lit + _AIR * air.haze + air.cirrus[rows].astype(np.float32)[..., None] * _CLOUD
+        noise = rng.standard_normal(radiance.shape, dtype=np.float32)
+        return air.gain * np.maximum(radiance + noise * (0.015 * radiance + np.float32(0.6)), 1)
+
+
+def draw_landscape(rng: np.random.Generator, shape: tuple[int, int], domain: Domain) -> Landscape:
+    """A landscape of so many pixels, a function of the generator's state and the others alone.
 
     Args:
-        out: a folder that does not exist yet, or is empty.
-        train, validation, test: patches in each split.
-        seed: the same seed writes the same bytes.
-        regions: so many that differ, named in `patches.csv`, see `lsml.data.domains.domains`; 0 for none.
-        progress: called with (patches written, patches in all) after each patch.
-
-    Raises:
-        ConfigError: a split without patches, a negative seed, or a number of regions that does not fit.
-        DataError: `out` already holds something, or cannot be written.
+        shape: height and width, each at least 128.
+        domain: what the drawing's distributions have in their middle.
     """
-    counts = {"train": train, "validation": validation, "test": test}
-    if min(counts.values()) < 1 or seed < 0:
-        asked = f"{train}, {validation} and {test} patches with seed {seed}"
-        raise ConfigError("synthetic dataset", asked, "give each split at least 1 patch and a seed of at least 0")
-    of_patches = domains(counts, regions=regions, seed=seed)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"synthetic dataset {out}", "already exists", "choose another folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
-            unfinished = Path(staging) / "dataset"
-            with threadpool_limits(1, "blas"):  # a second thread gets in the way of products as small as these
-                _write_splits(unfinished, of_patches, seed, progress)
-            if regions:
-                (unfinished / "patches.csv").write_text(region_table(of_patches), encoding="utf-8")
-                (unfinished / DESCRIPTION).write_text("patches: patches.csv\n", encoding="utf-8")
-            made_by = {"made_by": f"lsml {VERSION}", "seed": seed, **counts} | ({"regions": regions} if regions else {})
-            (unfinished / MARK).write_text(json.dumps(made_by), encoding="utf-8")
-            rename_durably(unfinished, out)
-    except OSError as error:
-        megabytes = sum(counts.values()) * (_SIZE**2 * len(_SENSOR) * 8 + 20_000) / 1e6
-        why = f"cannot be written ({error.strerror or error})"
-        fix = f"free {megabytes:.0f} MB there or choose another folder"
-        raise DataError(f"synthetic dataset {out}", why, fix) from error
-
-
-def synthetic_patch(
-    split: str, number: int, *, seed: int = 0, domain: Domain | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """One patch, a function of its arguments alone; without `domain`, of that of its split.
-
-    Returns:
-        Stored values float64 (128, 128, 14), integers over the band constants; mask uint8 (128, 128), 1 for landslide.
-    """
-    domain = domain or domains({split: 1})[split][0]
-    rng = np.random.default_rng([seed, _SPLITS.index(split), number])
-    terrain = _terrain(rng, domain)
+    canvas = (shape[0] + 2 * _MARGIN, shape[1] + 2 * _MARGIN)
+    terrain = _terrain(rng, canvas, domain)
     slides = _landslides(rng, terrain, domain.slide_size)
     ground = _ground(rng, terrain, slides, domain)
-    inner = slice(_MARGIN, _MARGIN + _SIZE)
-    window = (..., inner, inner)
+    window: Any = (..., *(slice(_MARGIN, _MARGIN + length) for length in shape))
     light = _light(rng, terrain.gradient[window]) * ground.brightness[window]
-    physical = np.empty((_SIZE, _SIZE, len(_SENSOR)), dtype=np.float64)
-    physical[..., _SENSOR.optical] = domain.gain * _radiance(rng, ground.cover[window], light, domain)
-    physical[..., _SENSOR.place(SLOPE)] = terrain.slope[window]
-    physical[..., _SENSOR.place(ELEVATION)] = terrain.elevation[window]
-    return np.rint(physical) / _SENSOR.divisors, (slides[window] > 0).astype(np.uint8)
+    seen = terrain.elevation[window], terrain.slope[window], slides[window], ground.cover[window]
+    return Landscape(*seen, light, _air(rng, shape, domain))
 
 
-def _write_splits(
-    folder: Path, of_patches: dict[str, list[Domain]], seed: int, progress: Callable[[int, int], None] | None
-) -> None:
-    total, written = sum(map(len, of_patches.values())), 0
-    for split, each in of_patches.items():
-        images, masks = (folder / each[0].folder / kind for kind in ("img", "mask"))
-        images.mkdir(parents=True)
-        masks.mkdir()
-        for number, domain in enumerate(each, 1):
-            image, mask = synthetic_patch(split, number, seed=seed, domain=domain)
-            _write(images / f"image_{number}.h5", "img", image)
-            _write(masks / f"mask_{number}.h5", "mask", mask)
-            written += 1
-            if progress is not None:
-                progress(written, total)
+def _cells(shape: tuple[int, ...]) -> Iterator[_Window]:
+    """The cells of a canvas; the last ones of a row or column take in what is left of it."""
+    starts = [[*range(0, max(length - _CELL, 0) + 1, _CELL)] for length in shape]
+    edges = [list(zip(each, [*each[1:], length], strict=True)) for each, length in zip(starts, shape, strict=True)]
+    for top, bottom in edges[0]:
+        for left, right in edges[1]:
+            yield slice(top, bottom), slice(left, right)
 
 
-def _write(path: Path, name: str, array: np.ndarray) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset(name, data=array)
+def _around(cell: _Window, shape: tuple[int, ...]) -> _Window:
+    """A cell with what its objects reach into."""
+    top_bottom, left_right = (
+        slice(max(side.start - _REACH, 0), min(side.stop + _REACH, length))
+        for side, length in zip(cell, shape, strict=True)
+    )
+    return top_bottom, left_right
 
 
-def _fractal(rng: np.random.Generator, *, longest: float, exponent: float) -> np.ndarray:
+def _somewhere(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A pixel that is not in the margin."""
+    return rng.integers(_MARGIN, [length - _MARGIN for length in shape])
+
+
+_PERIOD = 96
+"""Pixels at least by which noise is longer than what is cut out of it, so that its period does not show."""
+
+
+def _fractal(rng: np.random.Generator, shape: tuple[int, ...], *, longest: float, exponent: float) -> np.ndarray:
     """Gaussian noise (H, W) of unit variance whose amplitude falls as frequency ** -exponent below `longest` pixels."""
-    size = 2 * _SIZE  # so that its period does not show
-    spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    height, width = (max(fft.next_fast_len(length + _PERIOD, real=True), 256) for length in shape)
+    spectrum = fft.rfft2(rng.standard_normal((height, width), dtype=np.float32))
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
     spectrum *= np.where(frequency >= 1 / longest, frequency, np.inf).astype(np.float32) ** -exponent
-    field = fft.irfft2(spectrum, (size, size))
-    return (field / field.std())[:_CANVAS, :_CANVAS]
+    field = fft.irfft2(spectrum, (height, width))
+    return (field / field.std())[: shape[0], : shape[1]]
 
 
 def _gradient(height: np.ndarray) -> np.ndarray:
-    return np.stack(np.gradient(height, _METRES))
+    return np.stack(np.gradient(height, METRES))
 
 
-def _terrain(rng: np.random.Generator, domain: Domain) -> _Terrain:
+def _terrain(rng: np.random.Generator, shape: tuple[int, int], domain: Domain) -> _Terrain:
     """The valley winds where a tilted plane plus noise is zero, side valleys where a second noise is."""
-    rows, columns = np.indices((_CANVAS, _CANVAS))
+    rows, columns = np.indices(shape)
     bearing = rng.uniform(0, 2 * np.pi)
-    across = (rows * np.sin(bearing) + columns * np.cos(bearing)) / _CANVAS
-    across -= across[tuple(rng.integers(_MARGIN, _CANVAS - _MARGIN, 2))]
-    trunk = _one_line(3 * across, 0.45 * _fractal(rng, longest=150, exponent=3.2))
-    branch = _fractal(rng, longest=120, exponent=2.8)
-    fine = _fractal(rng, longest=32, exponent=1.8)
+    across = (rows * np.sin(bearing) + columns * np.cos(bearing)) / _CELL
+    across -= across[tuple(_somewhere(rng, shape))]
+    trunk = _valleys(rng, 3 * across)
+    branch = _fractal(rng, shape, longest=120, exponent=2.8)
+    fine = _fractal(rng, shape, longest=32, exponent=1.8)
     flank = np.maximum(np.abs(trunk) - 0.06, 0)
     rough = np.minimum(flank / 0.5, 1)
     height = flank**0.9 + 0.4 * rough * np.abs(branch) + 0.03 * rough * fine
@@ -214,7 +198,7 @@ def _terrain(rng: np.random.Generator, domain: Domain) -> _Terrain:
     steepness = np.tan(np.radians(np.clip(rng.normal(domain.steepness, 4), 14, 36)))
     height *= steepness / np.hypot(*_gradient(height)).mean()
     downstream = rows * np.cos(bearing) - columns * np.sin(bearing)
-    elevation = height + 0.03 * _METRES * downstream
+    elevation = height + 0.03 * METRES * downstream * min(_CELL / max(shape), 1)
     elevation += rng.uniform(450, 2600) - elevation.min()
     gradient = _gradient(elevation)
     return _Terrain(
@@ -225,6 +209,16 @@ def _terrain(rng: np.random.Generator, domain: Domain) -> _Terrain:
         smooth=ndimage.gaussian_filter(elevation, 2.0),
         fine=fine,
     )
+
+
+def _valleys(rng: np.random.Generator, plane: np.ndarray) -> np.ndarray:
+    """What is zero along the bottom of one valley, or where there is room for several, of one every 160 pixels."""
+    noise = 0.45 * _fractal(rng, plane.shape, longest=150, exponent=3.2)
+    if max(plane.shape) <= _CELL:
+        return _one_line(plane, noise)
+    wide = plane + 1.5 * _fractal(rng, plane.shape, longest=1000, exponent=3.2)
+    # Rises and falls by turns, with the plane's own slope: zero wherever the plane is a multiple of 3.
+    return 3 / np.pi * np.arcsin(np.sin(np.pi / 3 * wide)) + noise
 
 
 def _one_line(plane: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -240,25 +234,28 @@ def _one_line(plane: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def _landslides(rng: np.random.Generator, terrain: _Terrain, size: float) -> np.ndarray:
     """Landslides (H, W): 0 where there is none, else the number of the one that lies there."""
     slides = np.zeros(terrain.slope.shape, dtype=np.int32)
-    if rng.random() < 0.1:
-        return slides
-    gradient = _gradient(terrain.smooth)
-    slope = np.degrees(np.arctan(np.hypot(*gradient)))
-    steep = np.argwhere((slope > _STEEP) & (terrain.river > 8))
-    if not len(steep):
-        return slides
-    # One storm or earthquake loosens a neighbourhood: distance to its middle decides, give or take.
-    middle = steep[rng.integers(len(steep))]
-    spread = np.hypot(*(steep - middle).T) * rng.uniform(0.3, 1.7, len(steep))
-    starts = steep[np.argsort(spread)][:: max(1, len(steep) // 60)]
-    enough = rng.uniform(0.012, 0.055) * slides.size
-    for number, start in enumerate(starts, 1):
-        path = _descend(start, gradient, slope, steps=int(size * rng.uniform(14, 55)))
-        if len(path) >= 8:
-            radius = size * rng.uniform(2.0, 3.8) + 0.06 * len(path)
-            _draw_slide(slides, path, radius, terrain, number)
-        if np.count_nonzero(slides) > enough:
-            break
+    downhill = _gradient(terrain.smooth)
+    slope = np.degrees(np.arctan(np.hypot(*downhill)))
+    last = 0
+    for cell in _cells(slides.shape):
+        if rng.random() < 0.1:
+            continue
+        steep = np.argwhere((slope[cell] > _STEEP) & (terrain.river[cell] > 8)) + [side.start for side in cell]
+        if not len(steep):
+            continue
+        # One storm or earthquake loosens a neighbourhood: distance to its middle decides, give or take.
+        middle = steep[rng.integers(len(steep))]
+        spread = np.hypot(*(steep - middle).T) * rng.uniform(0.3, 1.7, len(steep))
+        starts = steep[np.argsort(spread)][:: max(1, len(steep) // 60)]
+        enough = rng.uniform(0.012, 0.055) * slides[cell].size
+        for number, start in enumerate(starts, last + 1):
+            path = _descend(start, downhill, slope, steps=int(size * rng.uniform(14, 55)))
+            if len(path) >= 8:
+                radius = size * rng.uniform(2.0, 3.8) + 0.06 * len(path)
+                _draw_slide(slides, path, radius, terrain, number)
+            if np.count_nonzero(slides[cell]) > enough:
+                break
+        last += len(starts)
     return slides
 
 
@@ -267,7 +264,7 @@ def _descend(start: np.ndarray, gradient: np.ndarray, slope: np.ndarray, *, step
     place, heading, path = start.astype(float), np.zeros(2), []
     for _ in range(steps):
         row, column = np.rint(place).astype(int)
-        if not (0 <= row < _CANVAS and 0 <= column < _CANVAS) or slope[row, column] < _RUNOUT_END:
+        if not (0 <= row < slope.shape[0] and 0 <= column < slope.shape[1]) or slope[row, column] < _RUNOUT_END:
             break
         path.append(place)
         downhill = -gradient[:, row, column]
@@ -295,20 +292,24 @@ def _ground(rng: np.random.Generator, terrain: _Terrain, slides: np.ndarray, dom
     """Forest and meadows first, then what men and water laid bare, then the landslides, and the river last."""
     cover = np.zeros((len(_SPECTRA), *slides.shape), dtype=np.float32)
     height = (terrain.elevation - terrain.elevation.min()) / 600
-    meadow = _fractal(rng, longest=60, exponent=1.8) + 0.8 * (height - 0.5) - (terrain.slope - 25) / 25
+    meadow = _fractal(rng, height.shape, longest=60, exponent=1.8) + 0.8 * (height - 0.5) - (terrain.slope - 25) / 25
     cover[_GRASS] = 1 / (1 + np.exp(3.5 - 8 * rng.normal(domain.dryness, 0.08) - 2.5 * meadow))
     cover[_FOREST] = 1 - cover[_GRASS]
-    ground = _Ground(cover, 1 + 0.1 * _fractal(rng, longest=6, exponent=0.6), domain.dark_soil)
+    ground = _Ground(cover, 1 + 0.1 * _fractal(rng, height.shape, longest=6, exponent=0.6), domain.dark_soil)
 
     # Landslides keep a rim of forest, so that their outline is what the mask says.
     apart = ndimage.binary_dilation(slides > 0, iterations=3)
-    for _ in range(rng.integers(2, 5)):
-        _farm(rng, terrain, apart, ground)
+    windows = [_around(cell, slides.shape) for cell in _cells(slides.shape)]
+    for window in windows:
+        for _ in range(rng.integers(2, 5)):
+            _farm(rng, terrain.at(window), apart[window], ground.at(window))
     river = rng.uniform(0.5, 2.2)
     bars = terrain.river + 0.8 * terrain.fine < river + rng.uniform(0.2, 1.3)
     ground.lay_bare(rng, bars.astype(np.int32))
-    ground.lay_bare(rng, _roads(rng, terrain))
-    _village(rng, terrain, apart, ground)
+    for window in windows:
+        ground.at(window).lay_bare(rng, _roads(rng, terrain.at(window)))
+    for window in windows:
+        _village(rng, terrain.at(window), apart[window], ground.at(window))
     ground.lay_bare(rng, slides)
     ground.cover_with(_WATER, terrain.river < river)
     # The instrument's point spread, about a pixel wide.
@@ -317,7 +318,7 @@ def _ground(rng: np.random.Generator, terrain: _Terrain, slides: np.ndarray, dom
 
 def _farm(rng: np.random.Generator, terrain: _Terrain, apart: np.ndarray, ground: _Ground) -> None:
     """A grid of straight-edged parcels along the contour lines, some bare, some green, clear of the landslides."""
-    centre = rng.integers(_MARGIN, _CANVAS - _MARGIN, 2)
+    centre = _somewhere(rng, apart.shape)
     uphill = _gradient(ndimage.gaussian_filter(terrain.smooth, 6.0))[:, centre[0], centre[1]]
     uphill /= np.hypot(*uphill) + 1e-9
     rows, columns = np.indices(apart.shape) - centre[:, None, None]
@@ -341,8 +342,8 @@ def _roads(rng: np.random.Generator, terrain: _Terrain) -> np.ndarray:
     roads = np.zeros(terrain.slope.shape, dtype=np.int32)
     rows, columns = np.indices(roads.shape)
     for number in range(1, rng.integers(2, 4)):
-        bearing, start = rng.uniform(0, 2 * np.pi), rng.integers(_MARGIN, _CANVAS - _MARGIN, 2)
-        climb = 0.1 * _METRES * (rows * np.sin(bearing) + columns * np.cos(bearing))
+        bearing, start = rng.uniform(0, 2 * np.pi), _somewhere(rng, roads.shape)
+        climb = 0.1 * METRES * (rows * np.sin(bearing) + columns * np.cos(bearing))
         level = terrain.smooth - climb
         level -= level[tuple(start)]
         distance = np.abs(level) / (np.hypot(*np.gradient(level)) + 0.5)
@@ -376,21 +377,17 @@ def _light(rng: np.random.Generator, gradient: np.ndarray) -> np.ndarray:
     return 0.35 + 0.65 * np.clip(direct, 0.05, 1.6)
 
 
-def _radiance(rng: np.random.Generator, cover: np.ndarray, light: np.ndarray, domain: Domain) -> np.ndarray:
-    """Top-of-atmosphere reflectance x 10,000, float32 (H, W, 12): lit ground, air, thin cloud and sensor noise."""
+def _air(rng: np.random.Generator, shape: tuple[int, int], domain: Domain) -> _Air:
+    """Haze and thin cloud over (H, W), and the spectra of what covers the ground, a little different each time."""
     tint = np.exp(rng.normal(0, 0.05, (len(_SPECTRA), 1)) + rng.normal(0, 0.015, _SPECTRA.shape))
-    lit = np.tensordot(cover, (_SPECTRA * tint).astype(np.float32), axes=(0, 0))
-    lit *= light.astype(np.float32)[..., None]
     haze = np.clip(rng.normal(domain.haze, 0.08), 0.7, 1.5)
-    cirrus = 4 * np.exp(rng.normal(0, 0.5)) + _cloud(rng, light.shape)
-    radiance = lit + _AIR * np.float32(haze) + cirrus.astype(np.float32)[..., None] * _CLOUD
-    noise = rng.standard_normal(radiance.shape, dtype=np.float32)
-    return np.maximum(radiance + noise * (0.015 * radiance + np.float32(0.6)), 1)
+    cirrus = 4 * np.exp(rng.normal(0, 0.5)) + _cloud(rng, shape)
+    return _Air((_SPECTRA * tint).astype(np.float32), np.float32(haze), cirrus, domain.gain)
 
 
-def _cloud(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _cloud(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Thickness (H, W) of a thin cloud, in the units of the cirrus band: none over most patches, thick over a few."""
     if rng.random() < 0.7:
         return np.zeros(shape)
-    wisps = np.maximum(_fractal(rng, longest=150, exponent=2.0)[: shape[0], : shape[1]] - 0.3, 0)
+    wisps = np.maximum(_fractal(rng, shape, longest=150, exponent=2.0) - 0.3, 0)
     return np.minimum(wisps * 15 * np.exp(rng.normal(0, 0.8)), 130)
