@@ -154,7 +154,7 @@ def _describe_objects(objects: "ObjectCounts", pixel_metres: float | None) -> It
         yield f"patches without landslide: {alarms} false alarms on {area:.2f} km2, {alarms / area:.2f} a km2"
 
 
-_OF_SCENES = ("dem", "bands", "values", "tile", "overlap", "polygons", "min_area")
+_OF_SCENES = ("dem", "bands", "values", "tile", "overlap", "uncertainty", "polygons", "min_area")
 """Parameters of `predict` that folders of patches do not have; `pictures` is one that scenes do not."""
 
 
@@ -201,6 +201,14 @@ def predict(
         Literal["none", "d4"],
         typer.Option("--tta", help="Test-time augmentation: the mean over the eight symmetries of each tile."),
     ] = "none",
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write a scene's uncertainty: deviation over members and orientations, and entropy; nine times "
+            "the time.",
+        ),
+    ] = False,
     polygons: Annotated[
         bool,
         typer.Option("--polygons/--no-polygons", help="Also write a scene's landslides as GeoPackage and GeoJSON."),
@@ -229,6 +237,7 @@ def predict(
                 values=values,
                 tile=tile,
                 overlap=overlap,
+                uncertainty=uncertainty,
                 polygons=polygons,
                 min_area=min_area,
                 progress=reporter.step,

@@ -180,13 +180,45 @@ def over_symmetries(predict: Predict) -> Predict:
 
     def mean(images: np.ndarray) -> np.ndarray:
         total = np.zeros((*images.shape[:3], 1))
-        for mirrored in (False, True):
-            for quarters in range(4):
-                probability = predict(np.ascontiguousarray(_turned(images, mirrored, quarters)))
-                total += _turned_back(np.asarray(probability), mirrored, quarters)
+        for probability in _orientations(predict, images):
+            total += probability
         return (total / 8).astype(np.float32)
 
     return mean
+
+
+def with_deviation(predict: Predict, members: Predict) -> Predict:
+    """A predictor of a probability and of how uncertain it is, `(B, H, W, 2)`, the second in 0...5.
+
+    The second is the standard deviation of what each member says of each of the eight symmetries of the square, all
+    counted alike: over members it is what the training data leave open (deep ensembles: Lakshminarayanan et al. 2017,
+    https://arxiv.org/abs/1612.01474), over symmetries what the image does (Wang et al. 2019,
+    https://doi.org/10.1016/j.neucom.2019.01.103).
+
+    Args:
+        predict: stored bands `(B, H, W, C)` to the probability `(B, H, W, 1)`.
+        members: the same to that of each member, `(B, H, W, members)`.
+    """
+
+    def both(images: np.ndarray) -> np.ndarray:
+        sums, squares, number = np.zeros(images.shape[:3]), np.zeros(images.shape[:3]), 0
+        for probabilities in _orientations(members, images):
+            number += probabilities.shape[-1]
+            sums += probabilities.sum(axis=-1, dtype=np.float64)
+            squares += np.square(probabilities, dtype=np.float64).sum(axis=-1)
+        variance = squares / number - (sums / number) ** 2
+        deviation = np.sqrt(variance.clip(0, None)).astype(np.float32)
+        return np.concatenate([predict(images), deviation[..., None]], axis=-1)
+
+    return both
+
+
+def _orientations(predict: Predict, images: np.ndarray) -> Iterator[np.ndarray]:
+    """What is predicted of each of the eight symmetries of images, turned back."""
+    for mirrored in (False, True):
+        for quarters in range(4):
+            probability = predict(np.ascontiguousarray(_turned(images, mirrored, quarters)))
+            yield _turned_back(np.asarray(probability), mirrored, quarters)
 
 
 def _turned(images: np.ndarray, mirrored: bool, quarters: int) -> np.ndarray:

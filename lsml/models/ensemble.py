@@ -1,7 +1,7 @@
 """Several networks as one graph: the weighted mean of trained ones, and members that train side by side."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -43,6 +43,37 @@ def weighted_mean(models: Sequence[keras.Model], weights: Sequence[float]) -> ke
     # Rounded shares may add up to a little more than 1.
     probability = layers.ReLU(max_value=1.0, dtype="float32", name="probability")(mean)
     return keras.Model(bands, probability, name="weighted_mean")
+
+
+def member_network(model: keras.Model) -> keras.Model:
+    """The networks that a model is a mean of, each for itself; of one that is no mean, itself.
+
+    Means of means are taken apart to their ends, however they are weighted; of a mean over orientations the network
+    remains. A temperature of the mean is that of each member.
+
+    Args:
+        model: as `weighted_mean` takes and gives them, or `with_probability` of `mean_network`.
+
+    Returns:
+        Stored bands float32 `(B, H, W, C)` to each member's probability float32 `(B, H, W, members)`.
+    """
+    bands = keras.Input(model.input_shape[1:], dtype="float32", name="bands")
+    parts = [part(bands) for part in _members(model, None)]
+    joined = layers.Concatenate(dtype="float32", name="members")(parts) if len(parts) > 1 else parts[0]
+    return keras.Model(bands, joined, name="member_probabilities")
+
+
+def _members(model: keras.Model, temperature: keras.layers.Layer | None) -> list[Callable[[KerasTensor], KerasTensor]]:
+    """The members of a model, each with the temperature and the sigmoid that the mean of their logits has."""
+    own = [layer for layer in model.layers if layer.name == "temperature"]
+    temperature = own[0] if own else temperature
+    nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    if nested:
+        return [part for each in nested for part in _members(each, temperature)]
+    if model.layers[-1].name == "probability":
+        return [model]
+    scaled = temperature or (lambda logits: logits)
+    return [lambda bands: ops.sigmoid(scaled(model(bands)))]
 
 
 MEMBERS_STREAM = 4

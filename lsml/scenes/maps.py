@@ -14,6 +14,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
+from scipy.special import entr
 
 from lsml.errors import DataError
 from lsml.evaluation.evaluate import Predict
@@ -24,7 +25,10 @@ from lsml.workspace import make_folder, replace_atomically, sync_file
 STEPS = 10_000
 """A stored probability is a whole number of so many."""
 NODATA, _MASK_NODATA = 65_535, 255
-PROBABILITY, MASK = "probability.tif", "mask.tif"
+PROBABILITY, MASK, UNCERTAINTY = "probability.tif", "mask.tif", "uncertainty.tif"
+
+PLAIN, UNCERTAIN = ("probability",), ("probability", "deviation")
+"""What is known of each pixel: its probability, and how far those of members and orientations deviate."""
 
 _PIXELS, _FEWEST = 8 * 256**2, 4
 """Of the tiles that are predicted in one call at most, and so many tiles if there is room for them."""
@@ -34,22 +38,24 @@ _STRIP = 512
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Probabilities of a scene on their way: finished rows in one file, how many in a journal beside it.
+    """Maps of a scene on their way: finished rows in a file each, how many in a journal beside them.
 
     Attributes:
-        folder: of both.
-        identity: what the probabilities depend on, as plain data; those of another are thrown away.
+        folder: of all.
+        identity: what the maps depend on, as plain data; those of another are thrown away.
         shape: height and width.
+        layers: which maps, `PLAIN` or `UNCERTAIN`.
     """
 
     folder: Path
     identity: Mapping[str, Any]
     shape: tuple[int, int]
+    layers: tuple[str, ...] = PLAIN
 
     @property
-    def path(self) -> Path:
-        """uint16 `(H, W)`: probability x `STEPS`, `NODATA` where the scene has no value."""
-        return self.folder / "probability.raw"
+    def _paths(self) -> list[Path]:
+        """Of each layer, uint16 `(H, W)`: a number x `STEPS`, `NODATA` where the scene has no value."""
+        return [self.folder / f"{layer}.raw" for layer in self.layers]
 
     @property
     def _journal(self) -> Path:
@@ -63,13 +69,15 @@ class Unfinished:
         """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             journal = json.loads(self._journal.read_text(encoding="utf-8"))
-            if journal["identity"] == self.identity and self.path.stat().st_size == self._bytes:
+            whole = all(path.stat().st_size == self._bytes for path in self._paths)
+            if journal["identity"] == self.identity and whole:
                 return int(journal["finished"])
         with self._writing():
             make_folder(self.folder)
             self._journal.unlink(missing_ok=True)
-            with self.path.open("wb") as file:
-                file.truncate(self._bytes)
+            for path in self._paths:
+                with path.open("wb") as file:
+                    file.truncate(self._bytes)
             self._note(0)
         return 0
 
@@ -78,16 +86,17 @@ class Unfinished:
         return 2 * self.shape[0] * self.shape[1]
 
     def write(self, rows: slice, stored: np.ndarray, *, finished: int) -> None:
-        """Writes rows of the map, and then that so many rows of tiles are finished.
+        """Writes rows of all layers, uint16 `(layers, rows, W)`, and then that so many rows of tiles are finished.
 
         Raises:
             DataError: there is no room.
         """
         with self._writing():
-            with self.path.open("r+b") as file:
-                file.seek(2 * rows.start * self.shape[1])
-                file.write(np.ascontiguousarray(stored, np.uint16).tobytes())
-                sync_file(file)
+            for path, layer in zip(self._paths, stored, strict=True):
+                with path.open("r+b") as file:
+                    file.seek(2 * rows.start * self.shape[1])
+                    file.write(np.ascontiguousarray(layer, np.uint16).tobytes())
+                    sync_file(file)
             self._note(finished)
 
     def _note(self, finished: int) -> None:
@@ -99,12 +108,12 @@ class Unfinished:
         try:
             yield
         except OSError as error:
-            why = f"cannot be written ({self._bytes:,} bytes in all): {error.strerror}"
-            raise DataError(f"map {self.path}", why, "free space there; the same command resumes") from None
+            why = f"cannot be written ({len(self.layers) * self._bytes:,} bytes in all): {error.strerror}"
+            raise DataError(f"map {self._paths[0]}", why, "free space there; the same command resumes") from None
 
-    def read(self) -> np.ndarray:
-        """The map, memory-mapped."""
-        return np.memmap(self.path, np.uint16, "r", shape=self.shape)
+    def read(self, layer: str = "probability") -> np.ndarray:
+        """A layer, memory-mapped."""
+        return np.memmap(self.folder / f"{layer}.raw", np.uint16, "r", shape=self.shape)
 
     def remove(self) -> None:
         """Removes the folder, once all that is made of it is written."""
@@ -120,6 +129,7 @@ def predict_rows(
     whole rows, and they come out as they would have without a stop.
 
     Args:
+        predict: stored bands `(B, H, W, C)` to `(B, H, W, layers)`, each in 0..1.
         progress: hears how many tiles of how many are done.
 
     Raises:
@@ -129,13 +139,15 @@ def predict_rows(
     finished, columns = unfinished.begin(), len(tiling.lefts)
     if finished == len(tiling.tops):
         return
-    blend = Blend(tiling)
+    blends = [Blend(tiling) for _ in unfinished.layers]
     for batch in _ahead(_batches(scene, tiling, max(finished - 1, 0))):
-        for left, probability in batch.predicted(predict):
-            blend.add(batch.place, left, probability)
+        for left, predicted in batch.predicted(predict):
+            for layer, blend in enumerate(blends):
+                blend.add(batch.place, left, predicted[..., layer])
         if batch.known is not None:
             rows = tiling.rows(batch.place)
-            stored = np.where(batch.known, np.rint(blend.finish(batch.place) * STEPS), NODATA)
+            finished_rows = np.stack([blend.finish(batch.place) for blend in blends])
+            stored = np.where(batch.known, np.rint(finished_rows * STEPS), NODATA)
             if batch.place >= finished:
                 unfinished.write(rows, stored, finished=batch.place + 1)
         progress(batch.place * columns + batch.done, columns * len(tiling.tops))
@@ -159,11 +171,11 @@ class _Batch(NamedTuple):
     known: np.ndarray | None = None
 
     def predicted(self, predict: Predict) -> Iterator[tuple[int, np.ndarray]]:
-        """First column and probability `(tile, tile)` of each."""
+        """First column of each, and what is predicted of it, `(tile, tile, layers)`."""
         if self.tiles:
             images = np.zeros((self.size, *next(iter(self.tiles.values())).shape), np.float32)
             images[: len(self.tiles)] = [*self.tiles.values()]
-            yield from zip(self.tiles, predict(images)[..., 0], strict=False)
+            yield from zip(self.tiles, predict(images), strict=False)
 
 
 def _batches(scene: Scene, tiling: Tiling, first: int) -> Iterator[_Batch]:
@@ -210,6 +222,9 @@ def write_maps(
 ) -> None:
     """Writes `probability.tif` and `mask.tif` into a folder that is there: cloud-optimised GeoTIFFs with overviews.
 
+    Where the deviation is known, `uncertainty.tif` too: its first band is the deviation, its second the entropy of the
+    prediction, see `_entropy`.
+
     Args:
         unfinished: of which all rows are finished; a probability is the stored number times the scale in the file.
         threshold: the mask, uint8, is 1 from this probability on, 0 below it, 255 where the scene has no value.
@@ -219,50 +234,74 @@ def write_maps(
     Raises:
         DataError: they cannot be written.
     """
-    probability, level = unfinished.read(), level_of(threshold)
+    level, scale = level_of(threshold), 1 / STEPS
 
     def mask(rows: np.ndarray) -> np.ndarray:
         return np.where(rows == NODATA, _MASK_NODATA, rows >= level).astype(np.uint8)
 
-    outputs = (
-        _Output(PROBABILITY, "probability of landslide", np.asarray, "uint16", NODATA, 1 / STEPS, "average"),
-        _Output(MASK, "landslide", mask, "uint8", _MASK_NODATA, 1.0, "mode"),
-    )
+    probability = _Band("probability of landslide", "probability", np.asarray)
+    outputs = [
+        _Output(PROBABILITY, (probability,), "uint16", NODATA, scale, "average"),
+        _Output(MASK, (_Band("landslide", "probability", mask),), "uint8", _MASK_NODATA, 1.0, "mode"),
+    ]
+    if unfinished.layers == UNCERTAIN:
+        deviation = _Band("standard deviation of the probability", "deviation", np.asarray)
+        entropy = _Band("predictive entropy in bits", "probability", _entropy)
+        outputs.append(_Output(UNCERTAINTY, (deviation, entropy), "uint16", NODATA, scale, "average"))
     for output in outputs:
         try:
             plain = unfinished.folder / output.name
-            output.write_plain(plain, probability, grid, facts)
+            output.write_plain(plain, unfinished, grid, facts)
             _optimise(plain, out / output.name, output.resampling)
         except (OSError, RasterioError) as error:
             said = getattr(error, "strerror", None) or str(error.__cause__ or error).splitlines()[0]
-            why = f"cannot be written ({probability.size:,} pixels): {said}"
+            why = f"cannot be written ({unfinished.shape[0] * unfinished.shape[1]:,} pixels): {said}"
             fix = "free space or give another --out; the same command resumes"
             raise DataError(f"map {out / output.name}", why, fix) from None
 
 
+def _entropy(stored: np.ndarray) -> np.ndarray:
+    """Of landslide or not, in bits x `STEPS`: -p log2 p - (1 - p) log2 (1 - p), from 0 to 1 where p is .5.
+
+    Source: Shannon 1948, "A mathematical theory of communication", of what the model predicts.
+    """
+    p = np.minimum(stored, STEPS) / STEPS
+    bits = (entr(p) + entr(1 - p)) / np.log(2)
+    return np.where(stored == NODATA, NODATA, np.rint(bits * STEPS)).astype(np.uint16)
+
+
+class _Band(NamedTuple):
+    """A band of a GeoTIFF, and the layer that it is made of."""
+
+    description: str
+    layer: str
+    convert: Callable[[np.ndarray], np.ndarray]
+
+
 class _Output(NamedTuple):
-    """A GeoTIFF of one band that is made of stored probabilities, and how its overviews are."""
+    """A GeoTIFF that is made of layers, and how its overviews are."""
 
     name: str
-    description: str
-    convert: Callable[[np.ndarray], np.ndarray]
+    bands: tuple[_Band, ...]
     dtype: str
     nodata: int
     scale: float
     resampling: str
 
     def write_plain(
-        self, path: Path, probability: np.ndarray, grid: Mapping[str, Any], facts: Mapping[str, str]
+        self, path: Path, unfinished: Unfinished, grid: Mapping[str, Any], facts: Mapping[str, str]
     ) -> None:
         """Writes it strip by strip, as the driver of cloud-optimised ones wants to read it."""
-        profile = {"driver": "GTiff", "count": 1, "dtype": self.dtype, "nodata": self.nodata, **grid}
+        profile = {"driver": "GTiff", "count": len(self.bands), "dtype": self.dtype, "nodata": self.nodata, **grid}
         with rasterio.open(path, "w", tiled=True, compress="deflate", zlevel=1, bigtiff="if_safer", **profile) as file:
-            for row in range(0, len(probability), _STRIP):
-                strip = self.convert(probability[row : row + _STRIP])
-                file.write(strip, 1, window=Window(0, row, strip.shape[1], strip.shape[0]))
+            for number, band in enumerate(self.bands, start=1):
+                layer = unfinished.read(band.layer)
+                for row in range(0, len(layer), _STRIP):
+                    strip = band.convert(layer[row : row + _STRIP])
+                    file.write(strip, number, window=Window(0, row, strip.shape[1], strip.shape[0]))
+                file.set_band_description(number, band.description)
             file.update_tags(**facts)
-            file.set_band_description(1, self.description)
-            file.scales = (self.scale,)
+            file.scales = (self.scale,) * len(self.bands)
 
 
 def _optimise(plain: Path, path: Path, resampling: str) -> None:

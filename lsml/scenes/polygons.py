@@ -14,7 +14,7 @@ from rasterio.features import shapes
 from scipy import ndimage
 
 from lsml.errors import ConfigError, DataError
-from lsml.scenes.maps import NODATA, STEPS, Unfinished, level_of
+from lsml.scenes.maps import NODATA, STEPS, UNCERTAIN, Unfinished, level_of
 
 GEOPACKAGE, GEOJSON = "landslides.gpkg", "landslides.geojson"
 _LAYER = "landslides"
@@ -42,13 +42,14 @@ class _Area:
     """A part of the map of pixels that are landslide and share edges, in one strip of it or in all.
 
     Attributes:
-        pixels, total: how many, and the sum of their stored probabilities.
+        pixels, total, deviation: how many, and the sums of their stored probabilities and deviations.
         top, left, bottom, right: the rows and columns that hold it, the last ones excluded.
         first: row and column of one of its pixels.
     """
 
     pixels: int
     total: int
+    deviation: int
     top: int
     left: int
     bottom: int
@@ -59,12 +60,13 @@ class _Area:
         """Takes in another, which it touches."""
         self.pixels += other.pixels
         self.total += other.total
+        self.deviation += other.deviation
         self.top, self.left = min(self.top, other.top), min(self.left, other.left)
         self.bottom, self.right = max(self.bottom, other.bottom), max(self.right, other.right)
         self.first = min(self.first, other.first)
 
 
-def _areas(probability: np.ndarray, level: int) -> list[_Area]:
+def _areas(probability: np.ndarray, deviation: np.ndarray | None, level: int) -> list[_Area]:
     """All areas of a map, found strip by strip: what touches across the border of two strips is one."""
     areas: list[_Area] = []
     parents: list[int] = []
@@ -78,7 +80,8 @@ def _areas(probability: np.ndarray, level: int) -> list[_Area]:
     for row in range(0, len(probability), _STRIP):
         strip = probability[row : row + _STRIP]
         labels, count = ndimage.label(_landslide(strip, level))
-        found = _of_strip(strip, labels, count, row)
+        spread = None if deviation is None else deviation[row : row + _STRIP]
+        found = _of_strip(strip, spread, labels, count, row)
         offset = len(areas)
         parents.extend(range(offset, offset + count))
         areas.extend(found)
@@ -97,15 +100,19 @@ def _landslide(probability: np.ndarray, level: int) -> np.ndarray:
     return (probability >= level) & (probability != NODATA)
 
 
-def _of_strip(strip: np.ndarray, labels: np.ndarray, count: int, row: int) -> Iterator[_Area]:
+def _of_strip(
+    strip: np.ndarray, spread: np.ndarray | None, labels: np.ndarray, count: int, row: int
+) -> Iterator[_Area]:
     """The areas of a strip that begins at a row of the map, in the order of their labels from 1."""
     flat = labels.ravel()
     pixels = np.bincount(flat, minlength=count + 1)
     totals = np.bincount(flat, strip.ravel(), minlength=count + 1)
+    deviations = np.zeros(count + 1) if spread is None else np.bincount(flat, spread.ravel(), minlength=count + 1)
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         first = columns.start + int(np.argmax(labels[rows.start, columns] == label))
         box = (row + rows.start, columns.start, row + rows.stop, columns.stop)
-        yield _Area(int(pixels[label]), int(totals[label]), *box, (row + rows.start, first))
+        sums = int(pixels[label]), int(totals[label]), int(deviations[label])
+        yield _Area(*sums, *box, (row + rows.start, first))
 
 
 class _Feature(NamedTuple):
@@ -116,6 +123,7 @@ class _Feature(NamedTuple):
         area: on the ellipsoid, in square metres.
         mean: of its pixels' probabilities, 0..1.
         pixels: how many.
+        uncertainty: mean standard deviation of their probabilities, 0...5; None where it is not known.
     """
 
     own: Any
@@ -123,6 +131,7 @@ class _Feature(NamedTuple):
     area: float
     mean: float
     pixels: int
+    uncertainty: float | None
 
     def properties(self, number: int) -> dict[str, Any]:
         """What both files say of it; the bounding box in degrees."""
@@ -131,13 +140,14 @@ class _Feature(NamedTuple):
             "id": number,
             "area_m2": round(self.area, 1),
             "mean_probability": round(self.mean, 4),
+            **({} if self.uncertainty is None else {"mean_uncertainty": round(self.uncertainty, 4)}),
             "pixels": self.pixels,
             **{"west": west, "south": south, "east": east, "north": north},
         }
 
 
 def _features(
-    probability: np.ndarray,
+    unfinished: Unfinished,
     level: int,
     *,
     crs: "rasterio.CRS",
@@ -157,14 +167,18 @@ def _features(
         places = shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
         return shapely.orient_polygons(places)
 
-    areas, features = _areas(probability, level), []
+    probability = unfinished.read()
+    deviation = unfinished.read("deviation") if unfinished.layers == UNCERTAIN else None
+    areas, features = _areas(probability, deviation, level), []
     # Once: rasterio would set one up, and take it down, for each polygon.
     with rasterio.Env():
         for done, area in enumerate(areas, start=1):
             own = shapely.orient_polygons(_polygon(probability, level, area, transform))
             size, _ = ellipsoid.geometry_area_perimeter(in_degrees(shapely.segmentize(own, longest)))
             if size >= min_area:
-                features.append(_Feature(own, in_degrees(own), size, area.total / area.pixels / STEPS, area.pixels))
+                mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
+                uncertainty = None if deviation is None else spread
+                features.append(_Feature(own, in_degrees(own), size, mean, area.pixels, uncertainty))
             progress(done, len(areas))
     return sorted(features, key=lambda feature: -feature.area)
 
@@ -210,10 +224,11 @@ def write_polygons(
     """
     crs = rasterio.CRS.from_user_input(grid["crs"])
     options: dict[str, Any] = {"crs": crs, "transform": grid["transform"], "min_area": min_area, "progress": progress}
-    features = _features(unfinished.read(), level_of(threshold), **options)
+    features = _features(unfinished, level_of(threshold), **options)
     facts = {**facts, "min_area_m2": f"{min_area:g}", "smoothing": "none"}
     try:
-        _write_geopackage(unfinished.folder / GEOPACKAGE, features, crs.to_wkt(), facts)
+        uncertainty = 0.0 if unfinished.layers == UNCERTAIN else None
+        _write_geopackage(unfinished.folder / GEOPACKAGE, features, crs.to_wkt(), facts, uncertainty)
         _write_geojson(unfinished.folder / GEOJSON, features, facts)
         for name in (GEOPACKAGE, GEOJSON):
             copied = shutil.copyfile(unfinished.folder / name, out / f"{name}.partial")
@@ -225,14 +240,16 @@ def write_polygons(
     return len(features)
 
 
-def _write_geopackage(path: Path, features: Sequence[_Feature], crs: str, facts: Mapping[str, str]) -> None:
+def _write_geopackage(
+    path: Path, features: Sequence[_Feature], crs: str, facts: Mapping[str, str], uncertainty: float | None
+) -> None:
     import pyogrio
     import pyogrio.raw
     import shapely
 
     rows = [feature.properties(number) for number, feature in enumerate(features, start=1)]
     kinds = {"id": np.int64, "pixels": np.int64}
-    names = [*_Feature(None, shapely.box(0, 0, 1, 1), 0, 0, 0).properties(0)]
+    names = [*_Feature(None, shapely.box(0, 0, 1, 1), 0, 0, 0, uncertainty).properties(0)]
     path.unlink(missing_ok=True)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _WRITTEN})
     pyogrio.raw.write(

@@ -5,6 +5,7 @@ import json
 import math
 import platform
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -144,6 +145,13 @@ class _LoadedModel(NamedTuple):
     def predict_whole(self, images: np.ndarray) -> np.ndarray:
         """As `predict`, of images that are squares of a larger one themselves: none is cut further."""
         return check_probabilities(self.network.predict_on_batch(images), images, "model")
+
+    def members(self) -> Callable[[np.ndarray], np.ndarray]:
+        """As `predict_whole`, of each network that the model is the mean of: `(B, H, W, members)`."""
+        from lsml.models.ensemble import member_network
+
+        predict: Callable[[np.ndarray], np.ndarray] = member_network(self.network).predict_on_batch
+        return predict
 
 
 def asked_for(run_id: str | None, model: str | None) -> str:

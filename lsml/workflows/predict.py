@@ -10,12 +10,22 @@ from lsml.data.arrays import file_of
 from lsml.data.quality import admit, look_at_files
 from lsml.data.scan import scan_images
 from lsml.errors import DataError
-from lsml.evaluation.predict import Augmentation, PredictResult, check_output_folder, over_symmetries, predict_patches
+from lsml.evaluation.predict import (
+    Augmentation,
+    PredictResult,
+    check_output_folder,
+    over_symmetries,
+    predict_patches,
+    with_deviation,
+)
 from lsml.names import VERSION
 from lsml.scenes.maps import (
     MASK,
+    PLAIN,
     PROBABILITY,
     STEPS,
+    UNCERTAIN,
+    UNCERTAINTY,
     SceneResult,
     Unfinished,
     count_pixels,
@@ -98,6 +108,7 @@ def predict_scene(
     tile: int = 256,
     overlap: int = 64,
     tta: Augmentation = "none",
+    uncertainty: bool = False,
     polygons: bool = True,
     min_area: float = 0.0,
     force: bool = False,
@@ -117,6 +128,8 @@ def predict_scene(
         tile: see `Tiling`.
         overlap: see `Tiling`.
         tta: `d4` for the mean over the eight symmetries of each tile.
+        uncertainty: also write `uncertainty.tif`, see `write_maps`, and the mean of its first band of each polygon; by
+            the members of a mean, each over the eight symmetries, see `lsml.evaluation.predict.with_deviation`.
         polygons: also write `landslides.gpkg` and `landslides.geojson`, see `write_polygons`.
         min_area: of the smallest polygon, in square metres.
         force: only warn of values that look wrong.
@@ -137,6 +150,7 @@ def predict_scene(
     loaded = RunModel(client, source).load()
     key = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
     settings = {"bands": dict(bands or {}), "values": values, "tile": tile, "overlap": overlap, "tta": tta}
+    settings |= {"uncertainty": uncertainty}
     with exclusively(lock_file(f"scene-{key}"), f"folder {out}", fix="wait for it, or give another --out"):
         with Scene.of(scene, loaded.sensor, dem=dem, bands=bands or {}, values=values) as opened:
             tiling = Tiling.of(opened.file.height, opened.file.width, tile=tile, overlap=overlap)
@@ -144,8 +158,11 @@ def predict_scene(
             _make_output_folder(out)
             files = [_file_identity(path) for path in (scene, dem) if path]
             identity = {"version": VERSION, "model": loaded.sha256, "files": files, **settings}
-            unfinished = Unfinished(STATE_FOLDER / "scenes" / key, identity, opened.file.shape)
+            layers = UNCERTAIN if uncertainty else PLAIN
+            unfinished = Unfinished(STATE_FOLDER / "scenes" / key, identity, opened.file.shape, layers)
             predict = over_symmetries(loaded.predict_whole) if tta == "d4" else loaded.predict_whole
+            if uncertainty:
+                predict = with_deviation(predict, loaded.members())
             predict_rows(opened, tiling, predict, unfinished, partial(progress, "tiles"))
             grid = opened.grid
         facts = {
@@ -157,6 +174,9 @@ def predict_scene(
             **{name: str(value) for name, value in settings.items() if value},
         }
         write_maps(unfinished, loaded.threshold, out, grid=grid, facts=facts)
+        if not uncertainty:
+            # That of an earlier call would be taken for this one's.
+            (out / UNCERTAINTY).unlink(missing_ok=True)
         count = None
         if polygons:
             kept: dict[str, Any] = {"grid": grid, "facts": facts, "min_area": min_area}
@@ -174,7 +194,7 @@ def _file_identity(path: Path) -> list[str | int]:
 
 def _make_output_folder(out: Path) -> None:
     """Raises DataError where maps cannot be written into a folder, before anything is predicted."""
-    check_output_folder(out, (), (PROBABILITY, MASK, GEOPACKAGE, GEOJSON))
+    check_output_folder(out, (), (PROBABILITY, MASK, UNCERTAINTY, GEOPACKAGE, GEOJSON))
     try:
         make_folder(out)
         check = out / f"{PROBABILITY}.partial"

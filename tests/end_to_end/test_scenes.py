@@ -50,6 +50,31 @@ def test_a_scene_becomes_maps_on_its_grid(study: Study, scene: tuple[Path, Path]
     assert {path: path.read_bytes() for path in (study.folder / "scene").iterdir()} == before
 
 
+def test_the_uncertainty_is_a_third_map(study: Study, scene: tuple[Path, Path]) -> None:
+    """Probability and mask are those without it; one network's deviation is over orientations; a later call removes it.
+
+    Nowhere is it more than .5, which is the most that numbers in 0..1 can deviate.
+    """
+    path, dem = scene
+    arguments = ("predict", str(path), "--model", "tiny@candidate", "--out", "uncertain", "--dem", str(dem))
+    done = lsml(study.folder, *arguments, "--tile", "128", "--uncertainty")
+    assert done.returncode == 0, done.stderr
+    out = study.folder / "uncertain"
+    with rasterio.open(out / "uncertainty.tif") as file, rasterio.open(path) as source:
+        assert (file.shape, file.crs, file.transform) == (source.shape, source.crs, source.transform)
+        deviation, bits = file.read()
+    known = deviation != 65535
+    assert 0 < deviation[known].mean() < deviation[known].max() <= 5000
+    assert bits[known].max() <= 10_000
+    features = json.loads((out / "landslides.geojson").read_text())["features"]
+    assert all(0 <= feature["properties"]["mean_uncertainty"] <= 0.5 for feature in features)
+    before = {name: read(out / name) for name in ("probability.tif", "mask.tif")}
+    assert lsml(study.folder, *arguments, "--tile", "128").returncode == 0
+    assert not (out / "uncertainty.tif").exists()
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, read(out / name))
+
+
 @pytest.fixture
 def at_home(study: Study, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The study's folder as the current one, for calls of the Python API."""

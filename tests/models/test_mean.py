@@ -15,7 +15,7 @@ import pytest
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
 from lsml.evaluation.predict import over_symmetries
-from lsml.models.ensemble import mean_network, mean_of_orientations, weighted_mean
+from lsml.models.ensemble import mean_network, mean_of_orientations, member_network, weighted_mean
 from lsml.models.export import export, load_bytes
 from lsml.models.unet import build_model, with_probability
 from tests.bands import N_BANDS, SENSOR
@@ -167,3 +167,28 @@ def test_a_network_of_all_orientations_is_exported_and_trained_as_it_is() -> Non
     np.testing.assert_allclose(
         np.rot90(said, axes=(1, 2)), np.asarray(averaged(np.rot90(images, axes=(1, 2)))), atol=1e-5
     )
+
+
+def test_a_mean_is_taken_apart_into_its_members() -> None:
+    """Of a weighted mean of a network alone and of a mean of folds with a temperature of 2, read back from its file.
+
+    The alone one says .2. The folds' logits are 1 and 3, halved by the temperature: sigmoid(.5) = .6225 and
+    sigmoid(1.5) = .8176.
+    """
+    alone = with_probability(_constant(np.log(0.2 / 0.8)))
+    folds = [keras.Model(each.input, each.output, name=f"network_{n}") for n, each in enumerate(map(_constant, (1, 3)))]
+    mean = weighted_mean([alone, with_probability(mean_network(folds, name="mean_of_folds"), 2.0)], [1, 3])
+    read = load_bytes(export(mean, SENSOR).content, SENSOR)
+    said = np.asarray(member_network(read)(_bands(1, 8, 8)))
+    assert said.shape == (1, 8, 8, 3)
+    np.testing.assert_allclose(said[0, 0, 0], [0.2, 0.6225, 0.8176], atol=1e-4)
+
+
+def test_what_is_no_mean_is_its_own_member() -> None:
+    """A network with its sigmoid; of a mean over orientations the network itself, once."""
+    alone = with_probability(_constant(1.0))
+    np.testing.assert_allclose(np.asarray(member_network(alone)(_bands(1, 4, 4))), 0.7311, atol=1e-4)
+    turned = with_probability(mean_of_orientations(_constant(1.0)))
+    said = np.asarray(member_network(turned)(_bands(1, 4, 4)))
+    assert said.shape == (1, 4, 4, 1)
+    np.testing.assert_allclose(said, 0.7311, atol=1e-4)

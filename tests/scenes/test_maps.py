@@ -139,6 +139,39 @@ def test_a_map_that_was_killed_goes_on_to_the_same_bytes(
     assert map_scene(path, tmp_path / "work", kill_at=one_more).read().tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("noted", [False, True], ids=["predicting", "writing"])
+def test_the_uncertainty_goes_on_to_the_same_bytes_too(
+    colours: tuple[Path, np.ndarray], tmp_path: Path, noted: bool
+) -> None:
+    """Killed at the third of four rows; the second layer has half of the first, but for rounding."""
+    path, expected = colours
+    process = warm.start_function(map_and_be_killed, path, tmp_path / "work", 3, noted, maps.UNCERTAIN)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    finished = map_scene(path, tmp_path / "work", kill_at=4, layers=maps.UNCERTAIN)
+    assert finished.read().tobytes() == expected.tobytes()
+    half, known = finished.read("deviation"), expected != maps.NODATA
+    np.testing.assert_array_equal(half == maps.NODATA, ~known)
+    assert np.abs(half[known] - expected[known] / 2).max() <= 0.76
+    whole = map_scene(path, tmp_path / "whole", layers=maps.UNCERTAIN)
+    assert whole.read("deviation").tobytes() == half.tobytes()
+
+
+def test_the_uncertainty_is_deviation_and_entropy(tmp_path: Path) -> None:
+    """Of .5 a bit; of .25 and .75, .25 * 2 + .75 * .41504 = .81128; of 0 and 1 none; nodata has none in either."""
+    unfinished = Unfinished(tmp_path / "work", {}, (1, 6), maps.UNCERTAIN)
+    unfinished.begin()
+    stored = np.array([[0, 2500, 5000, 7500, 10_000, maps.NODATA], [1, 2, 3, 4, 5, maps.NODATA]], np.uint16)
+    unfinished.write(slice(0, 1), stored[:, None], finished=1)
+    grid = {"height": 1, "width": 6, "crs": "EPSG:32645", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 3e6)}
+    write_maps(unfinished, 0.25, tmp_path, grid=grid, facts={})
+    with rasterio.open(tmp_path / "uncertainty.tif") as file:
+        np.testing.assert_array_equal(file.read(1), stored[1:])
+        assert file.read(2).tolist() == [[0, 8113, 10_000, 8113, 0, maps.NODATA]]
+        assert (file.scales, file.nodata) == ((1e-4, 1e-4), 65535)
+        assert file.descriptions == ("standard deviation of the probability", "predictive entropy in bits")
+
+
 def test_a_map_of_something_else_is_begun_anew(colours: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     """What is there of another model, or is damaged, is not gone on with."""
     path, expected = colours
@@ -164,7 +197,7 @@ def test_maps_are_cloud_optimised_and_hold_what_they_say(tmp_path: Path) -> None
     unfinished.begin()
     stored = np.random.default_rng(0).integers(0, maps.STEPS, (700, 1200)).astype(np.uint16)
     stored[:9, :9] = maps.NODATA
-    unfinished.write(slice(0, 700), stored, finished=1)
+    unfinished.write(slice(0, 700), stored[None], finished=1)
     transform = rasterio.Affine.translation(500_000, 3_000_000) @ rasterio.Affine.rotation(20)
     grid = {"height": 700, "width": 1200, "crs": "EPSG:32645", "transform": transform}
     write_maps(unfinished, 0.25, tmp_path, grid=grid, facts={"scene": "made"})

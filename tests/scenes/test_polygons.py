@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 from shapely.geometry import shape
 
 from lsml.scenes import polygons
-from lsml.scenes.maps import NODATA, Unfinished
+from lsml.scenes.maps import NODATA, UNCERTAIN, Unfinished
 from lsml.scenes.polygons import write_polygons
 from tests.scenes.made import NORTH_UP
 
@@ -27,7 +27,7 @@ def written(
     """The features of the GeoJSON that is written of stored probabilities at a threshold of .5."""
     unfinished = Unfinished(folder / "work", {}, stored.shape)
     unfinished.begin()
-    unfinished.write(slice(0, len(stored)), stored, finished=1)
+    unfinished.write(slice(0, len(stored)), stored[None], finished=1)
     grid = {"height": len(stored), "width": stored.shape[1], "crs": crs, "transform": transform}
     count = write_polygons(
         unfinished, 0.5, folder, grid=grid, facts={"scene": "made"}, min_area=min_area, progress=lambda *_: None
@@ -58,6 +58,20 @@ def test_landslides_by_hand(tmp_path: Path) -> None:
     assert ring["bbox"] == pytest.approx(outline.bounds)
     # Zone 45's middle is 87 degrees east; 30 m are .000305 degrees there, and 3,100,000 m north is 28.0252.
     assert outline.bounds == pytest.approx((87, 28.02498, 87.000305, 28.02525), abs=1e-5)
+
+
+def test_the_uncertainty_of_a_landslide_is_the_mean_of_its_pixels(tmp_path: Path) -> None:
+    """Deviations of .1, .2 and .3 on three pixels, .4 beside them: .2, in both files."""
+    unfinished = Unfinished(tmp_path / "work", {}, (1, 4), UNCERTAIN)
+    unfinished.begin()
+    stored = np.array([[9000, 9000, 9000, 0], [1000, 2000, 3000, 4000]], np.uint16)
+    unfinished.write(slice(0, 1), stored[:, None], finished=1)
+    grid = {"height": 1, "width": 4, "crs": UTM, "transform": NORTH_UP}
+    write_polygons(unfinished, 0.5, tmp_path, grid=grid, facts={}, min_area=0, progress=lambda *_: None)
+    (feature,) = json.loads((tmp_path / "landslides.geojson").read_text())["features"]
+    assert feature["properties"]["mean_uncertainty"] == 0.2
+    meta, _, _, values = pyogrio.raw.read(tmp_path / "landslides.gpkg")
+    assert values[meta["fields"].tolist().index("mean_uncertainty")].tolist() == [0.2]
 
 
 def test_small_ones_are_left_out_and_the_file_says_so(tmp_path: Path) -> None:
