@@ -36,6 +36,8 @@ class Tag:
     EVALUATED_RUN: Final = "lsml.evaluated_run_id"
     TRAINED_ON: Final = "lsml.trained_on"
     REGISTERED: Final = "lsml.registered"
+    MODEL_NAME: Final = "lsml.model_name"
+    ALIAS: Final = "lsml.alias."
 
     DATA: Final = "lsml.data."
     DATA_ROOT: Final = "lsml.data.root"

@@ -63,8 +63,9 @@ def _print_ensemble(found: "Ensemble") -> None:
     typer.echo(f"{found.parameters:,} parameters, {found.latency_ms:.1f} ms per patch here")
     if found.behind:
         typer.echo(f"{found.behind}: the ensemble is registered without an alias")
-    alias = "no alias" if found.behind else "alias ensemble"
-    typer.echo(f"registered: {found.model} version {found.version} ({alias})")
+    typer.echo(f"registered: {found.model} version {found.version}")
+    if found.alias:
+        typer.echo(f"alias: {found.alias}")
     typer.echo("next, what it gains on patches that no choice was made on:")
     for run_id in (found.run_id, found.best_run_id):
         typer.echo(f"  lsml evaluate --run-id {run_id}")
@@ -118,6 +119,7 @@ def promote(
         int,
         typer.Option("--repeats", help="Also train with this many new seeds, and compare their mean.", min=0, max=20),
     ] = 0,
+    model_name: options.ModelName = None,
     data: options.Data = None,
     force: options.Force = False,
     json: options.Json = False,
@@ -127,7 +129,7 @@ def promote(
     from lsml.workflows.promote import promote as job
 
     with Reporter() as reporter:
-        found = job(reference, repeats=repeats, data=data, listener=reporter, force=force)
+        found = job(reference, repeats=repeats, model_name=model_name, data=data, listener=reporter, force=force)
     if json:
         differences = {"ahead": found.ahead, "repeats": found.repeats}
         record = vars(found) | {name: ahead and ahead._asdict() for name, ahead in differences.items()}
@@ -143,7 +145,7 @@ def rollback(name: Annotated[str, typer.Argument(help="The registered model's na
     from lsml.workflows.promote import rollback as job
 
     had, has = job(name)
-    typer.echo(f"{name} version {has} is champion again, in the place of version {had}")
+    typer.echo(f"alias: {name}@champion moved back from version {had} to version {has}")
 
 
 def _print_promotion(found: "Promotion") -> None:
@@ -164,7 +166,8 @@ def _print_promotion(found: "Promotion") -> None:
     typer.echo(f"{found.verdict}: {this}: {found.why}")
     if found.verdict == "promoted":
         back = f"; lsml rollback {found.model} takes it back" if found.champion_before else ""
-        typer.echo(f"{found.model}@champion is version {found.version}{back}")
+        moved = f"moved from version {found.champion_before} to" if found.champion_before else "is"
+        typer.echo(f"alias: {found.model}@champion {moved} version {found.version}{back}")
 
 
 def compare(

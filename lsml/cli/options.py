@@ -92,6 +92,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Set a hyperparameter, such as model.depth=4.", metavar="FIELD=VALUE"),
 ]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model-name", help="Registered model, instead of the study's own.", parser=text, metavar="NAME"),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.", parser=natural, metavar="N")]
 Study = Annotated[
     str | None,

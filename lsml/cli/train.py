@@ -73,6 +73,7 @@ def tune(
         ),
     ] = None,
     study: options.Study = None,
+    model_name: options.ModelName = None,
     seed: options.Seed = None,
     workers: Annotated[
         int | None,
@@ -148,6 +149,7 @@ def tune(
         result = job(
             loaded,
             study=study or loaded.name,
+            model_name=model_name,
             data=data,
             storage=storage,
             scheduler=scheduler or scheduler_file,
@@ -166,7 +168,9 @@ def tune(
     for table in result_tables(result):
         print_table(table)
     _print_warnings(result)
-    typer.echo(f"registered: {result.model} version {result.version} (alias candidate)")
+    typer.echo(f"registered: {result.model} version {result.version}")
+    for alias in result.aliases if result.fresh else ():
+        typer.echo(f"alias: {alias}")
     typer.echo("next:")
     all_trained_on = bool(result.standings) and not loaded.data.hold_out_test
     unseen = " --data DIR (patches that it was not trained on)" if all_trained_on else ""

@@ -88,8 +88,8 @@ class TuneResult:
         standings: how all configurations and baselines did in the folds, the registered one first; empty where there
             are no folds.
         baselines: those baselines, or how they did on the validation patches.
-        best_per_architecture: where the architecture was searched and trials have models, each registered under its
-            architecture as alias; the best first.
+        best_per_architecture: where the architecture was searched and trials have models, each registered; the best
+            first.
         counts: how many of the study's trials ended complete, pruned or failed.
         fresh: False when the study had all its trials before.
         trials_page: address of MLflow's page that compares the trials.
@@ -100,6 +100,7 @@ class TuneResult:
         network: the best configuration where a baseline is registered in its place; its `reason` says why.
         corrected: `best_value` without what choosing added; None of studies of an older lsml.
         trials: a record of each attempt at a trial of the search, as `to_frame` has them.
+        aliases: of the registered model, each in a line: which version has it now, and which had it before.
         stopped: why the search began no more trials, where it has fewer than it was allowed.
     """
 
@@ -122,6 +123,7 @@ class TuneResult:
     baselines: Sequence[Standing] = ()
     network: Standing | None = None
     corrected: CorrectedScore | None = None
+    aliases: Sequence[str] = ()
     trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     stopped: str = ""
 

@@ -52,6 +52,7 @@ def decide(
     shortfall: float = 0.0,
     repeats: Sequence[ScoredModel] = (),
     champion_repeats: Sequence[ScoredModel] = (),
+    called: str = "champion",
 ) -> Decision:
     """Compares the challenger with the champion, and its mean over fresh seeds with the champion's.
 
@@ -62,6 +63,7 @@ def decide(
         shortfall: the champion's own.
         repeats: the challenger's configuration trained with fresh seeds.
         champion_repeats: the champion's; where there are none the champion itself counts.
+        called: what the champion is, where the two are compared for another alias.
 
     Raises:
         DataError: the scores are not comparable.
@@ -70,17 +72,19 @@ def decide(
         return Decision(True, 0.0, "the first champion: there is none to compare it with")
     theirs = list(champion_repeats) or [champion]
     champion.check_comparable((challenger, *repeats, *(theirs if repeats else ())), split="validation")
-    own = _decide_by_difference(mean_f1_above([challenger.counts], [champion.counts]), shortfall=shortfall)
+    own = _decide_by_difference(
+        mean_f1_above([challenger.counts], [champion.counts]), shortfall=shortfall, called=called
+    )
     if not repeats:
         return own
     mean = mean_f1_above([model.counts for model in repeats], [model.counts for model in theirs])
-    by_seeds = _decide_by_difference(mean, shortfall=0.0)
+    by_seeds = _decide_by_difference(mean, shortfall=0.0, called=called)
     if own.not_worse and not by_seeds.not_worse:
         own = own._replace(not_worse=False, why=f"over fresh seeds {by_seeds.why}")
     return own._replace(repeats=mean)
 
 
-def _decide_by_difference(ahead: Difference, *, shortfall: float) -> Decision:
+def _decide_by_difference(ahead: Difference, *, shortfall: float, called: str) -> Decision:
     """Decides by how much a challenger's F1 is above the champion's.
 
     Args:
@@ -90,7 +94,7 @@ def _decide_by_difference(ahead: Difference, *, shortfall: float) -> Decision:
     if ahead.interval.high < 0:
         return Decision(False, own, "worse: the whole 95 % interval of the difference lies below 0", ahead)
     if own > MARGIN:
-        best = "the best champion so far" if shortfall else "the champion"
+        best = f"the best {called} so far" if shortfall else f"the {called}"
         return Decision(False, own, f"worse: {own:.4f} below {best}, more than the margin of {MARGIN:g}", ahead)
     if ahead.value < 0:
         return Decision(

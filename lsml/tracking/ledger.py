@@ -20,7 +20,7 @@ from lsml.tracking.store import Client, Run, git_commit, storage_errors, study_o
 _READ = ".read"
 
 
-class Opening(NamedTuple):
+class _Opening(NamedTuple):
     """One opening of a test split.
 
     Attributes:
@@ -78,7 +78,7 @@ class Ledger:
             existing = [name for name in sorted(names) if client.search_registered_models(f"name='{name}'")]
         return cls(client, holder.info.run_id, tuple(existing))
 
-    def record(self, run: Run, *, model_sha256: str, data: str) -> Opening:
+    def record(self, run: Run, *, model_sha256: str, data: str) -> _Opening:
         """Records that the test split below `data` is about to be opened for the model of `run`.
 
         Raises:
@@ -86,7 +86,7 @@ class Ledger:
         """
         now = datetime.now(UTC)
         with storage_errors("record of test openings"):
-            opening = Opening(
+            opening = _Opening(
                 id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
                 when=now.isoformat(timespec="seconds"),
                 who=f"{getpass.getuser()}@{socket.gethostname()}",
@@ -102,7 +102,7 @@ class Ledger:
         self._write(f"{Tag.TEST_OPENING}{opening.id}", json.dumps(entry))
         return opening
 
-    def complete(self, opening: Opening, fingerprint: str) -> None:
+    def complete(self, opening: _Opening, fingerprint: str) -> None:
         """Adds the fingerprint of the patches that an opening read.
 
         Raises:
@@ -110,7 +110,7 @@ class Ledger:
         """
         self._write(f"{Tag.TEST_OPENING}{opening.id}{_READ}", fingerprint)
 
-    def openings(self) -> list[Opening]:
+    def openings(self) -> list[_Opening]:
         """All openings, the oldest first.
 
         Raises:
@@ -142,10 +142,10 @@ def _versions(client: Client, run_id: str) -> list[str]:
     return [f"{found.name}/{found.version}" for found in client.search_model_versions(f"run_id='{run_id}'")]
 
 
-def _openings(tags: Mapping[str, Any]) -> list[Opening]:
+def _openings(tags: Mapping[str, Any]) -> list[_Opening]:
     entries = {key: value for key, value in tags.items() if key.startswith(Tag.TEST_OPENING)}
     return [
-        Opening(
+        _Opening(
             id=key.removeprefix(Tag.TEST_OPENING),
             data_fingerprint=entries.get(f"{key}{_READ}"),
             **json.loads(entries[key]),

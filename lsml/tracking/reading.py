@@ -189,6 +189,17 @@ class RunReader:
         with storage_errors(f"table of run {self.id}"), tempfile.TemporaryDirectory() as folder:
             return Path(self._client.download_artifacts(self.id, path, folder)).read_text(encoding="utf-8")
 
+    def probabilities(self) -> bytes | None:
+        """The file of validation probabilities of a trial; None where the study did not store them.
+
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        if not self._has(Artifact.PROBABILITIES):
+            return None
+        with storage_errors(f"probabilities of run {self.id}"), tempfile.TemporaryDirectory() as folder:
+            return Path(self._client.download_artifacts(self.id, Artifact.PROBABILITIES, folder)).read_bytes()
+
     def counts(self, split: ScoredSplit) -> PatchCounts:
         """The table of that split.
 

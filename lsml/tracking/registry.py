@@ -1,16 +1,16 @@
-"""The registry: which version holds a run's model, and which version has the alias `champion`."""
+"""The registry: what a run's model is called there, which version holds it, and which version has which alias."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Self
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from lsml.errors import ModelError, StorageError
-from lsml.names import Alias, Tag
+from lsml.errors import ConfigError, ModelError, StorageError
+from lsml.names import Alias, Metric, Role, Tag
 from lsml.tracking.models import RunModel
-from lsml.tracking.store import Client, refusals, storage_errors
+from lsml.tracking.store import Client, Run, refusals, storage_errors, study_of
 
 
 def registered(client: Client, reference: str) -> ModelVersion | None:
@@ -69,37 +69,53 @@ class _Entry(NamedTuple):
 
 
 class RegisteredModel:
-    """A registered model of that name: its versions, and which of them is champion."""
+    """A registered model: its versions, and which of them has which alias.
+
+    Attributes:
+        name: in the registry.
+    """
 
     def __init__(self, client: Client, name: str) -> None:
-        self._client, self._name = client, name
+        self._client, self.name = client, name
 
-    def register(self, run_id: str, *, aliases: Sequence[str], tags: Mapping[str, str]) -> str:
+    @classmethod
+    def of_run(cls, client: Client, run: Run) -> Self:
+        """The registered model that a run's model belongs to: its study's, or that of a single training's experiment.
+
+        Raises:
+            ConfigError: the run does not say of which study or experiment it is.
+            StorageError: MLflow cannot be asked.
+        """
+        name = _model_name(client, run)
+        if not name:
+            raise ConfigError(
+                f"run {run.info.run_id}",
+                "it says neither study nor experiment, so under which name to register its model is unknown",
+                "give a run of lsml tune, or of lsml train by this version",
+            )
+        return cls(client, name)
+
+    def register(self, run_id: str, *, tags: Mapping[str, str]) -> str:
         """The version that holds a run's model; made once per run id.
-
-        The aliases then point to it, and to no other version.
 
         Raises:
             ModelError: the run has no model.
             StorageError: MLflow refuses.
         """
-        with storage_errors(f"registered model {self._name}"):
+        with storage_errors(f"registered model {self.name}"):
             try:
-                self._client.create_registered_model(self._name)
+                self._client.create_registered_model(self.name)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            versions = self._client.search_model_versions(f"name='{self._name}' and run_id='{run_id}'")
+            versions = self._client.search_model_versions(f"name='{self.name}' and run_id='{run_id}'")
             known = [int(version.version) for version in versions if _holds_model(self._client, version)]
-            number = str(min(known)) if known else self._create(run_id, tags)
-            for alias in aliases:
-                self._set_alias(alias, number)
-        return number
+            return str(min(known)) if known else self._create(run_id, tags)
 
     def _create(self, run_id: str, tags: Mapping[str, str]) -> str:
         model_id, source = RunModel(self._client, run_id).location()
         created = self._client.create_model_version(
-            self._name, source, run_id=run_id, tags=dict(tags), model_id=model_id
+            self.name, source, run_id=run_id, tags=dict(tags), model_id=model_id
         )
         return str(created.version)
 
@@ -109,8 +125,8 @@ class RegisteredModel:
         Raises:
             ModelError: the version has other files.
         """
-        _check_files(self._client, self._client.get_model_version(self._name, number))
-        self._client.set_registered_model_alias(self._name, alias, number)
+        _check_files(self._client, self._client.get_model_version(self.name, number))
+        self._client.set_registered_model_alias(self.name, alias, number)
 
     @staticmethod
     def holding(client: Client, run_id: str, preferred: str) -> tuple[str, str] | None:
@@ -127,15 +143,26 @@ class RegisteredModel:
         ordered = sorted(found, key=lambda entry: (entry.name != preferred, entry.name, int(entry.version)))
         return next(((str(v.name), str(v.version)) for v in ordered if _holds_model(client, v)), None)
 
-    def champion(self) -> str | None:
+    def holder(self, alias: str) -> str | None:
         """The version that has the alias; None where none has.
 
         Raises:
             StorageError: MLflow cannot be asked.
         """
-        with storage_errors(f"registered model {self._name}"):
-            version = self._client.get_registered_model(self._name).aliases.get(Alias.CHAMPION)
+        with storage_errors(f"registered model {self.name}"):
+            version = self._client.get_registered_model(self.name).aliases.get(alias)
         return None if version is None else str(version)
+
+    def give_alias(self, alias: str, version: str, *, tags: Mapping[str, str]) -> None:
+        """Gives a version tags that say why, then the alias, which no other version has from then on.
+
+        Raises:
+            ModelError: the version has other files than lsml reads for its run.
+            StorageError: MLflow refuses.
+        """
+        self.tag_version(version, tags=tags)
+        with storage_errors(f"registered model {self.name}"):
+            self._set_alias(alias, version)
 
     def version(self, number: str) -> ModelVersion:
         """The version of that number, with its run's id and its tags.
@@ -143,8 +170,8 @@ class RegisteredModel:
         Raises:
             StorageError: MLflow cannot be asked.
         """
-        with storage_errors(f"registered model {self._name}"):
-            return self._client.get_model_version(self._name, number)
+        with storage_errors(f"registered model {self.name}"):
+            return self._client.get_model_version(self.name, number)
 
     def set_champion(self, version: str, *, tags: Mapping[str, str]) -> None:
         """Gives a version its tags, then the alias `champion`; killed at any moment and called again, it ends the same.
@@ -153,16 +180,16 @@ class RegisteredModel:
             StorageError: MLflow refuses.
         """
         self.tag_version(version, tags=tags)
-        with storage_errors(f"registered model {self._name}"):
+        with storage_errors(f"registered model {self.name}"):
             history = self._history()
-            before = [entry for entry in _until(history, self.champion()) if entry.version != version]
+            before = [entry for entry in _until(history, self.holder(Alias.CHAMPION)) if entry.version != version]
             wanted = [*before, _next(before, version)]
             for entry in history:
                 if entry not in wanted:
-                    self._client.delete_registered_model_tag(self._name, entry.key)
+                    self._client.delete_registered_model_tag(self.name, entry.key)
             for entry in wanted:
                 if entry not in history:
-                    self._client.set_registered_model_tag(self._name, entry.key, entry.version)
+                    self._client.set_registered_model_tag(self.name, entry.key, entry.version)
             self._set_alias(Alias.CHAMPION, version)
 
     def tag_version(self, version: str, *, tags: Mapping[str, str]) -> None:
@@ -171,9 +198,9 @@ class RegisteredModel:
         Raises:
             StorageError: MLflow refuses.
         """
-        with storage_errors(f"registered model {self._name}"):
+        with storage_errors(f"registered model {self.name}"):
             for key, value in tags.items():
-                self._client.set_model_version_tag(self._name, version, key, value)
+                self._client.set_model_version_tag(self.name, version, key, value)
 
     def restore_champion(self, *, tag: str, record: Mapping[str, str]) -> tuple[str, str]:
         """Moves the alias back to the previous champion; gives the versions that lost and that got it.
@@ -184,24 +211,24 @@ class RegisteredModel:
         Raises:
             StorageError: there is no such model, no champion or none before it, or MLflow refuses.
         """
-        with refusals(f"registered model {self._name}", "lsml ui lists them"):
-            self._client.get_registered_model(self._name)
-        with storage_errors(f"registered model {self._name}"):
-            now, written = self.champion(), self._history()
+        with refusals(f"registered model {self.name}", "lsml ui lists them"):
+            self._client.get_registered_model(self.name)
+        with storage_errors(f"registered model {self.name}"):
+            now, written = self.holder(Alias.CHAMPION), self._history()
             history = _until(written, now)
             if now is None or len(history) < 2:
                 what = "no version is champion" if now is None else f"no version was champion before version {now}"
-                raise StorageError(f"registered model {self._name}", what, "lsml promote RUN makes one")
+                raise StorageError(f"registered model {self.name}", what, "lsml promote RUN makes one")
             before, last = history[-2:]
-            self._client.set_model_version_tag(self._name, now, tag, json.dumps({**record, "to": before.version}))
+            self._client.set_model_version_tag(self.name, now, tag, json.dumps({**record, "to": before.version}))
             # First: killed after it, the alias is at a version that the history lacks, and the next call moves it back.
             if last in written:
-                self._client.delete_registered_model_tag(self._name, last.key)
+                self._client.delete_registered_model_tag(self.name, last.key)
             self._set_alias(Alias.CHAMPION, before.version)
         return now, before.version
 
     def _history(self) -> list[_Entry]:
-        tags = self._client.get_registered_model(self._name).tags
+        tags = self._client.get_registered_model(self.name).tags
         return [_Entry(key, str(tags[key])) for key in sorted(tags) if key.startswith(Tag.CHAMPION)]
 
 
@@ -218,3 +245,50 @@ def _until(history: list[_Entry], champion: str | None) -> list[_Entry]:
 def _next(history: list[_Entry], version: str) -> _Entry:
     number = int(history[-1].key.removeprefix(Tag.CHAMPION)) + 1 if history else 1
     return _Entry(f"{Tag.CHAMPION}{number:06d}", version)
+
+
+class Registered(NamedTuple):
+    """A version of a registered model."""
+
+    name: str
+    version: str
+
+
+def register_run(client: Client, run: Run, name: str | None = None) -> Registered:
+    """The version that holds the model of a run, made where there is none: of its study's or experiment's model.
+
+    One under that name comes before those that somebody registered under others.
+
+    Args:
+        name: of the registered model that the version has to be of.
+
+    Raises:
+        ConfigError: the run does not say of which study or experiment it is.
+        ModelError: the run has no model.
+        StorageError: MLflow cannot be used.
+    """
+    if not name and (known := RegisteredModel.holding(client, run.info.run_id, _model_name(client, run))):
+        return Registered(*known)
+    model = RegisteredModel(client, name) if name else RegisteredModel.of_run(client, run)
+    study = study_of(client, run)
+    tags: dict[str, str] = {
+        key: run.data.tags[key] for key in (Tag.STUDY, Tag.OF_RUN, Tag.TRAINED_ON) if key in run.data.tags
+    }
+    if study:
+        tags |= {Tag.STUDY_RUN: study.info.run_id}
+    tags |= {
+        label: f"{run.data.metrics[label]:.6f}"
+        for label in (Metric.BEST_F1, Metric.EARNED_F1)
+        if label in run.data.metrics
+    }
+    return Registered(model.name, model.register(run.info.run_id, tags=tags))
+
+
+def _model_name(client: Client, run: Run) -> str:
+    """What the model of a run is called in the registry; empty where the run does not say."""
+    study = run if run.data.tags.get(Tag.ROLE) == Role.STUDY else study_of(client, run)
+    if study is None:
+        return str(run.data.tags.get(Tag.EXPERIMENT, ""))
+    # Studies of an earlier lsml called their models after their experiment, and keep to it.
+    name = study.data.tags.get(Tag.MODEL_NAME) or study.data.params.get("study.experiment")
+    return str(name or study.data.tags.get(Tag.STUDY, ""))

@@ -8,16 +8,18 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from mlflow.exceptions import MlflowException
 
 from lsml.config.fields import Scalar
 from lsml.data.splits import StudyData
-from lsml.errors import ConfigError, Interrupted, StorageError, StudyError
+from lsml.errors import ConfigError, DataError, Interrupted, StorageError, StudyError
 from lsml.models.export import ModelFile
 from lsml.names import Artifact, Metric, Role, State, Tag
+from lsml.scoring.promotion_policy import decide
 from lsml.tracking.models import RunModel
+from lsml.tracking.reading import RunReader
 from lsml.tracking.registry import RegisteredModel, registered
 from lsml.tracking.runs import RunWriter, run_tags, trials_query
 from lsml.tracking.spool import Outbox
@@ -56,6 +58,7 @@ class StudyRun:
         data: StudyData,
         root: str,
         note: str,
+        model: str | None = None,
         unusual: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
         """The study's run, marked as running, with what is unusual about its patches as tags.
@@ -64,16 +67,23 @@ class StudyRun:
         A new study takes the run that `mlflow run` made for this process, where there is one, else a run of its own in
         MLflow's experiment `lsml` (or `MLFLOW_EXPERIMENT_NAME`).
 
+        Args:
+            model: what its registered model is to be called; None for the study's name. A study that was called
+                otherwise before keeps that.
+
         Raises:
+            ConfigError: the study's model has another name than `model`.
             StorageError: MLflow cannot store it.
         """
         with storage_errors("MLflow run of the study"):
             existing = _existing(client, known) or client.run_of(identity)
             if existing is not None:
+                _check_model(client, existing, study, model)
                 RunWriter(client, existing.info.run_id).log_scores({}, unusual)
                 return cls(client, _resume(client, existing.info.run_id, study))
             tags = run_tags(Role.STUDY, study, data, root) | {**unusual}
-            run_id = _create(client, tags | {Tag.STUDY: study, Tag.IDENTITY: identity, Tag.NOTE: note})
+            names = {Tag.STUDY: study, Tag.MODEL_NAME: model or study}
+            run_id = _create(client, tags | names | {Tag.IDENTITY: identity, Tag.NOTE: note})
             RunWriter(client, run_id).describe(params, data, root)
             return cls(client, client.get_run(run_id))
 
@@ -128,6 +138,16 @@ class StudyRun:
         with storage_errors(f"standings of study {run_id}"), tempfile.TemporaryDirectory() as folder:
             path = self._client.download_artifacts(run_id, Artifact.STANDINGS, folder)
             return str(json.loads(Path(path).read_text(encoding="utf-8"))[0]["run_id"])
+
+
+def _check_model(client: Client, parent: Run, study: str, asked: str | None) -> None:
+    recorded = RegisteredModel.of_run(client, parent).name
+    if asked not in (None, recorded):
+        raise ConfigError(
+            f"study '{study}'",
+            f"its registered model is called {recorded}, not {asked}",
+            "leave out --model-name, or start a new one with --study NAME",
+        )
 
 
 def _resume(client: Client, run_id: str, study: str) -> Run:
@@ -267,18 +287,6 @@ def best_trials(client: Client, study: str, count: int) -> list[Run]:
         )
 
 
-def stored_probabilities(client: Client, run_id: str) -> bytes | None:
-    """The file of validation probabilities of a trial; None where the study did not store them.
-
-    Raises:
-        StorageError: MLflow cannot be asked.
-    """
-    with storage_errors(f"probabilities of run {run_id}"), tempfile.TemporaryDirectory() as folder:
-        if Artifact.PROBABILITIES not in {entry.path for entry in client.list_artifacts(run_id)}:
-            return None
-        return Path(client.download_artifacts(run_id, Artifact.PROBABILITIES, folder)).read_bytes()
-
-
 class EnsembleRun:
     """The run of an ensemble, below its study's.
 
@@ -353,47 +361,32 @@ class EnsembleRun:
         writer.closed(State.COMPLETE, "")
 
 
-class Registered(NamedTuple):
-    """A version of a registered model."""
+def offer_alias(client: Client, model: RegisteredModel, alias: str, version: str) -> str:
+    """Gives a version an alias, unless the promotion policy finds it worse than the version that has it.
 
-    name: str
-    version: str
-
-
-def register_run(client: Client, run: Run) -> Registered:
-    """The version that holds the model of a run, made where there is none: of its study's or experiment's model.
-
-    One under that name comes before those that somebody registered under others.
+    Returns:
+        Which version has the alias now, which had it, and why, in one line.
 
     Raises:
-        ConfigError: the run does not say of which study or experiment it is.
-        ModelError: the run has no model.
+        ModelError: the version has other files than lsml reads for its run.
         StorageError: MLflow cannot be used.
     """
-    study = study_of(client, run)
-    own = _model_name(run, study)
-    if known := RegisteredModel.holding(client, run.info.run_id, own):
-        return Registered(*known)
-    if not own:
-        raise ConfigError(
-            f"run {run.info.run_id}",
-            "it says neither study nor experiment, so under which name to register its model is unknown",
-            "give a run of lsml tune, or of lsml train by this version",
-        )
-    tags: dict[str, str] = {
-        key: run.data.tags[key] for key in (Tag.STUDY, Tag.OF_RUN, Tag.TRAINED_ON) if key in run.data.tags
-    }
-    if study:
-        tags |= {Tag.STUDY_RUN: study.info.run_id}
-    tags |= {
-        label: f"{run.data.metrics[label]:.6f}"
-        for label in (Metric.BEST_F1, Metric.EARNED_F1)
-        if label in run.data.metrics
-    }
-    return Registered(own, RegisteredModel(client, own).register(run.info.run_id, aliases=[], tags=tags))
-
-
-def _model_name(run: Run, study: Run | None) -> str:
-    """What the model of a run is called in the registry; empty where the run does not say."""
-    name = study.data.params.get("study.experiment") if study else run.data.tags.get(Tag.EXPERIMENT)
-    return str(name or "")
+    name, before = f"{model.name}@{alias}", model.holder(alias)
+    if before in (None, version):
+        model.give_alias(alias, version, tags={})
+        return f"{name} is version {version}"
+    record = f"{Tag.ALIAS}{alias}"
+    holder, contender = model.version(before), model.version(version)
+    try:
+        runs = [scored_run(client, find_run(client, str(each.run_id))) for each in (contender, holder)]
+        scores, present = (RunReader(client, run).scored_model("validation") for run in runs)
+        given_away = float(json.loads(holder.tags.get(record, "{}")).get("shortfall", 0.0))
+        decision = decide(scores, present, shortfall=given_away, called=alias)
+    except (DataError, StorageError) as error:
+        # What cannot be compared, as its patches or its run are gone, is no reason to move the alias.
+        return f"{name} stays at version {before}: {error}"
+    if not decision.not_worse:
+        return f"{name} stays at version {before}: version {version} is {decision.why}"
+    facts = {"from": before, "why": decision.why, "shortfall": decision.shortfall}
+    model.give_alias(alias, version, tags={record: json.dumps(facts)})
+    return f"{name} moved from version {before} to version {version}: {decision.why}"

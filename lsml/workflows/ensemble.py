@@ -32,7 +32,7 @@ from lsml.tracking.reading import RunReader
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run, open_store
-from lsml.tracking.study import EnsembleRun, stored_probabilities
+from lsml.tracking.study import EnsembleRun, offer_alias
 from lsml.workflows.sources import RecordedData
 from lsml.workspace import Progress, exclusively, lock_file, storage_url
 
@@ -58,6 +58,7 @@ class Ensemble(SelectedEnsemble):
         parameters: all its weights.
         latency_ms: milliseconds per patch here, a measurement.
         behind: which baseline of the study is ahead of it beyond the interval, and by how much; it has no alias then.
+        alias: which version has the alias `ensemble` now, and which had it before, in a line.
     """
 
     run_id: str
@@ -70,6 +71,7 @@ class Ensemble(SelectedEnsemble):
     parameters: int
     latency_ms: float
     behind: str = ""
+    alias: str = ""
 
     def table(self, title: str) -> Table:
         """The members with their weights in the mean."""
@@ -128,9 +130,10 @@ def ensemble(
         behind = _behind(client, run, result)
         if behind:
             RunWriter(client, run.info.run_id).log_scores({}, {Tag.BEHIND: behind})
-        aliases = [] if behind else [Alias.ENSEMBLE]
-        version = RegisteredModel(client, registered).register(run.info.run_id, aliases=aliases, tags=tags)
-    return _answer(selected, run, registered, version, result, behind)
+        model = RegisteredModel(client, registered)
+        version = model.register(run.info.run_id, tags=tags)
+        alias = "" if behind else offer_alias(client, model, Alias.ENSEMBLE, version)
+    return _answer(selected, run, registered, version, result, behind, alias)
 
 
 def _behind(client: Client, run: Run, result: Mapping[str, Any]) -> str:
@@ -158,7 +161,7 @@ def _candidates(
 
 def _levels(client: Client, run_id: str, split: PackedSplit) -> np.ndarray:
     """The probabilities that a trial stored for these patches, or those that its model predicts now."""
-    content = stored_probabilities(client, run_id)
+    content = RunReader(client, find_run(client, run_id)).probabilities()
     if content is not None:
         with contextlib.suppress(ValueError):
             stored = StoredProbabilities.unpack(content)
@@ -213,7 +216,7 @@ def _mean(client: Client, selected: SelectedEnsemble, progress: Progress) -> tup
 
 
 def _answer(
-    selected: SelectedEnsemble, run: Run, name: str, version: str, result: Mapping[str, Any], behind: str
+    selected: SelectedEnsemble, run: Run, name: str, version: str, result: Mapping[str, Any], behind: str, alias: str
 ) -> Ensemble:
     metrics = run.data.metrics
     best = result.get("network") or {"run_id": result["best_run_id"], "f1": result["best_value"]}
@@ -229,4 +232,5 @@ def _answer(
         parameters=int(metrics[Metric.PARAMETERS]),
         latency_ms=metrics[Metric.LATENCY],
         behind=behind,
+        alias=alias,
     )

@@ -17,7 +17,7 @@ from lsml.tracking.reading import RunReader
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run
-from lsml.tracking.study import StudyRun
+from lsml.tracking.study import StudyRun, offer_alias
 from lsml.tracking.ui import StudyPages, run_page, save_study_view, study_pages, ui_address
 
 
@@ -53,10 +53,12 @@ def finalize(
     score = {Metric.BEST_F1: f"{choice.value:.6f}"} | (
         {Metric.CORRECTED_F1: f"{choice.corrected.value:.6f}"} if choice.corrected else {}
     )
-    version = RegisteredModel(client, experiment.name).register(
-        choice.run_id, aliases=[Alias.CANDIDATE], tags=tags | score
-    )
-    best_per_architecture = [] if choice.standings else _register_best(client, search, experiment, choice, tags)
+    model = RegisteredModel.of_run(client, parent)
+    version = model.register(choice.run_id, tags=tags | score)
+    aliases = [offer_alias(client, model, Alias.CANDIDATE, version)]
+    best_per_architecture = [] if choice.standings else _register_best(model, search, settings.max_cost, choice, tags)
+    complete = [best for best in best_per_architecture if best["state"] == State.COMPLETE]
+    aliases += [offer_alias(client, model, best["architecture"], best["version"]) for best in complete]
     best = search.best_complete(limit=settings.max_cost)
     assert best is not None
     searched = list(experiment.space.dimensions)
@@ -71,8 +73,9 @@ def finalize(
         label=choice.label,
         standings=list(choice.standings),
         best_per_architecture=best_per_architecture,
-        model=experiment.name,
+        model=model.name,
         version=version,
+        aliases=aliases,
         counts={state: states.count(state) for state in (State.COMPLETE, State.PRUNED, State.FAILED)},
         fresh=True,
         trials_page=f"{address}/{pages.trials}",
@@ -137,19 +140,19 @@ def _metrics(result: TuneResult) -> dict[str, float]:
 
 
 def _register_best(
-    client: Client, search: CountedStudy, experiment: Experiment, choice: Choice, tags: Mapping[str, str]
+    model: RegisteredModel, search: CountedStudy, limit: float | None, choice: Choice, tags: Mapping[str, str]
 ) -> list[ArchitectureBest]:
-    """Registers the best of each architecture within `study.max_cost` under its name; the best first.
+    """Registers the best of each architecture within `study.max_cost`; the best first.
 
-    One that a baseline is ahead of is tagged so, and has no name in the registry.
+    One that a baseline is ahead of is tagged so, and is no version.
     """
     registered = []
-    for architecture, trial in search.best_by(ARCHITECTURE, limit=experiment.study.max_cost).items():
+    for architecture, trial in search.best_by(ARCHITECTURE, limit=limit).items():
         run_id, f1 = str(trial.run_id), trial.f1 or 0.0
         if run_id in choice.behind:
             continue
         scored = {**tags, Metric.BEST_F1: f"{f1:.6f}"}
-        version = RegisteredModel(client, experiment.name).register(run_id, aliases=[architecture], tags=scored)
+        version = model.register(run_id, tags=scored)
         registered.append(
             ArchitectureBest(architecture=architecture, f1=f1, state=trial.state, run_id=run_id, version=version)
         )

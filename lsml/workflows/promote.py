@@ -10,20 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from lsml.config.experiment import check_name
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.pack import PackedSplit
 from lsml.data.splits import StudyData
 from lsml.evaluation.reload import ReloadedScores
-from lsml.names import Role, State, Tag
+from lsml.names import Alias, Role, State, Tag
 from lsml.scoring.bootstrap import Difference
 from lsml.scoring.comparison import ScoredModel, ScoreKind
 from lsml.scoring.promotion_policy import Decision, decide, repeat_seed
 from lsml.tracking.models import RunModel
 from lsml.tracking.reading import RunReader
-from lsml.tracking.registry import RegisteredModel, registered
+from lsml.tracking.registry import Registered, RegisteredModel, register_run, registered
 from lsml.tracking.runs import retrainings_of
 from lsml.tracking.store import Client, Run, find_run, open_store, study_of
-from lsml.tracking.study import Registered, model_run, named_run, register_run, scored_run
+from lsml.tracking.study import model_run, named_run, scored_run
 from lsml.workflows.retrain import Retraining, trained_by
 from lsml.workflows.sources import Listener, RecordedData
 from lsml.workspace import exclusively, lock_file
@@ -81,6 +82,7 @@ def promote(
     repeats: int,
     data: Path | None,
     listener: Listener,
+    model_name: str | None = None,
     force: bool = False,
     check: Check = ReloadedScores.of_file,
 ) -> Promotion:
@@ -92,6 +94,7 @@ def promote(
         reference: a run's id, or `NAME/VERSION` or `NAME@ALIAS` of the registry; a study's run stands for its best.
         repeats: how often to train its configuration again with fresh seeds, whose mean F1 must not be worse either.
         data: the folder of the patches, where they have moved.
+        model_name: of the registered model to become champion of; None for the study's or experiment's.
         force: only warn of values that look wrong.
         check: what loads and scores the file anew.
 
@@ -102,11 +105,11 @@ def promote(
         StorageError: MLflow cannot be used.
     """
     client = open_store()
-    run, version = _find(client, reference)
+    run, version = _find(client, reference, model_name and check_name("model", model_name))
     challenger = _contender(client, run)
     with _lock(version.name):
         model = RegisteredModel(client, version.name)
-        before = model.champion()
+        before = model.holder(Alias.CHAMPION)
         promotion = Promotion(
             *version, run.info.run_id, "already", "it is champion already", before, challenger.scores.run_id
         )
@@ -145,12 +148,12 @@ def _lock(name: str) -> AbstractContextManager[None]:
     return exclusively(lock_file(f"champion-{name.replace('/', '_')}"), f"champion of {name}")
 
 
-def _find(client: Client, reference: str) -> tuple[Run, Registered]:
+def _find(client: Client, reference: str, name: str | None) -> tuple[Run, Registered]:
     """The run of a model, and the version that may become champion: of a version that was named, itself."""
-    if named := registered(client, reference):
+    if (named := registered(client, reference)) and name in (None, named.name):
         return find_run(client, str(named.run_id)), Registered(str(named.name), str(named.version))
     run = model_run(client, named_run(client, reference))
-    return run, register_run(client, run)
+    return run, register_run(client, run, name)
 
 
 def _contender(client: Client, run: Run) -> _Contender:

@@ -13,9 +13,10 @@ from lsml.errors.signals import opened
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, refit_trial, train_trial
 from lsml.tracking.reading import raw_threshold
+from lsml.tracking.registry import register_run
 from lsml.tracking.runs import TrainingRun
 from lsml.tracking.store import Run, find_run, open_client, open_store, study_of
-from lsml.tracking.study import model_run, named_run, register_run
+from lsml.tracking.study import model_run, named_run
 from lsml.training.device import Device, check_gpu, load_keras
 from lsml.training.outcome import CvSummary, Report, StepEvent, TrialOutcome, TrialTask
 from lsml.workflows.retrain import Retraining

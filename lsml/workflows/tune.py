@@ -37,6 +37,7 @@ def tune(
     experiment: Experiment,
     *,
     study: str | None = None,
+    model_name: str | None = None,
     data: str | Path | None = None,
     storage: str | None = None,
     scheduler: str | Path | None = None,
@@ -52,6 +53,7 @@ def tune(
     Args:
         experiment: of `lsml.load_experiment`: base configuration, search space, and how to search.
         study: its name; None for the experiment's.
+        model_name: of the registered model; None for the study's name, or the one that the study began with.
         data: the folder of the patches, instead of what the experiment names.
         storage: SQLAlchemy URL of the study's database; None for `LSML_STORAGE`, or `optuna.db` here.
         scheduler: of a dask cluster whose workers run the trials: its address, or the path of its scheduler file;
@@ -62,8 +64,8 @@ def tune(
         functions: what workers run.
 
     Raises:
-        ConfigError: the study exists and was started with something else, its engine cannot search the space,
-            pretrained weights do not suit the rest, or there is no GPU where one is required.
+        ConfigError: the study exists and was started with something else or for another model, its engine cannot
+            search the space, pretrained weights do not suit the rest, or there is no GPU where one is required.
         ModelError: pretrained weights cannot be had, or do not fit.
         DataError: the patches cannot be used.
         StorageError: a store or the scheduler cannot be used, or another process runs this study.
@@ -74,6 +76,7 @@ def tune(
         >>> result.to_frame().sort_values("val_f1")
     """
     study, storage = check_name("study", study or experiment.name), storage_url(storage)
+    model_name = model_name and check_name("model", model_name)
     experiment = experiment.for_engine()
     source = ExperimentData(experiment.data, data, listener.step, force)
     weights = check_weights(experiment.space, experiment.base, source)
@@ -97,10 +100,24 @@ def tune(
         result = queue.study.result
         # Another limit asks for another choice among the same trials; studies from before they had baselines get them.
         chosen = result and result.get("limit") == experiment.study.max_cost and "baselines" in result
-        if result and chosen and queue.ended() >= len(queue.wanted()):
+        # Another name for its model is refused where its run is opened.
+        named = result and model_name in (None, result["model"])
+        if result and chosen and named and queue.ended() >= len(queue.wanted()):
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
         run = _Study(
-            experiment, study, storage, queue, patches, unusual, root, folder, listener, functions, idle, scheduler
+            experiment,
+            study,
+            model_name,
+            storage,
+            queue,
+            patches,
+            unusual,
+            root,
+            folder,
+            listener,
+            functions,
+            idle,
+            scheduler,
         )
         return run.run(require_gpu)
 
@@ -115,6 +132,7 @@ class _Study:
 
     experiment: Experiment
     name: str
+    model_name: str | None
     storage: str
     queue: SearchQueue
     data: StudyData
@@ -205,6 +223,7 @@ class _Study:
             data=self.data,
             root=str(self.root),
             note=f"**{self.name}**: {self.experiment.description}".strip(),
+            model=self.model_name,
             unusual=self.unusual,
         )
         self.queue.parent_run_id = study_run.run.info.run_id

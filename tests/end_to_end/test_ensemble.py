@@ -191,10 +191,10 @@ def test_every_kill_happened_and_nothing_was_done_twice(made: Made) -> None:
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert len(run.outputs.model_outputs) == 1
     store = client(made.folder)
-    versions = [v for v in store.search_model_versions("name='tiny'") if v.run_id == run.info.run_id]
+    versions = [v for v in store.search_model_versions("name='first'") if v.run_id == run.info.run_id]
     assert [str(v.version) for v in versions] == [made.found.version]
-    assert store.get_model_version_by_alias("tiny", "ensemble").run_id == run.info.run_id
-    assert store.get_model_version_by_alias("tiny", "candidate").run_id != run.info.run_id
+    assert store.get_model_version_by_alias("first", "ensemble").run_id == run.info.run_id
+    assert store.get_model_version_by_alias("first", "candidate").run_id != run.info.run_id
 
 
 def test_the_members_are_those_that_hands_would_pick(made: Made) -> None:
@@ -233,7 +233,8 @@ def test_the_command_finds_what_there_is(made: Made) -> None:
     done = lsml(made.folder, "ensemble", "first")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"ensemble run: {made.found.run_id}"
-    assert f"registered: tiny version {made.found.version} (alias ensemble)" in done.stdout
+    assert f"registered: first version {made.found.version}\nalias: {made.found.alias}\n" in done.stdout
+    assert made.found.alias == f"first@ensemble is version {made.found.version}"
     assert "chosen on these patches" in done.stdout
     assert f"lsml compare {made.found.best_run_id} {made.found.run_id}" in done.stdout
     assert len(ensembles(made.folder)) == 1
@@ -247,7 +248,7 @@ def test_it_is_scored_and_compared_like_any_other(made: Made, tmp_path: Path) ->
     with inside(made.folder):
         scored = evaluate(
             run_id=None,
-            model="tiny@ensemble",
+            model="first@ensemble",
             split="test",
             tta="none",
             data=None,
@@ -256,7 +257,7 @@ def test_it_is_scored_and_compared_like_any_other(made: Made, tmp_path: Path) ->
         )
     assert (scored.run_id, len(scored.evaluation.patches)) == (made.found.run_id, 3)
     store = f"sqlite:///{made.folder / 'mlflow.db'}"
-    stranger = without_lsml(made.folder.parent, LOAD_AND_SCORE, store, "models:/tiny@ensemble", str(made.data))
+    stranger = without_lsml(made.folder.parent, LOAD_AND_SCORE, store, "models:/first@ensemble", str(made.data))
     assert stranger.returncode == 0, stranger.stderr
     assert float(stranger.stdout.splitlines()[-1]) == pytest.approx(scored.evaluation.metrics["f1"], abs=1e-6)
 
@@ -275,7 +276,7 @@ def test_an_ensemble_that_a_baseline_is_ahead_of_has_no_alias(made: Made) -> Non
     done = lsml(made.folder, "ensemble", "first", "--name", "behind")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\S.* is ahead by \+0.* the ensemble is registered without an alias$", done.stdout, re.MULTILINE)
-    assert "registered: behind version 1 (no alias)" in done.stdout
+    assert "registered: behind version 1\nnext" in done.stdout
     run = client(made.folder).get_run(done.stdout.splitlines()[-1].removeprefix("ensemble run: "))
     assert " is ahead by +0." in run.data.tags["lsml.behind"]
     assert client(made.folder).get_registered_model("behind").aliases == {}

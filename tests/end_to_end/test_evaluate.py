@@ -130,7 +130,7 @@ def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
     entries = _openings(study.folder)
     assert len(entries) == first + 1
     assert {entry["run_id"] for entry in entries} == {study.best_run}
-    assert {entry["model"] for entry in entries} == {"tiny/1"}
+    assert {entry["model"] for entry in entries} == {"first/1"}
     assert {entry["data_fingerprint"] for entry in entries} == {evaluation["data_fingerprint"]}
     assert all("@" in entry["who"] and len(entry["model_sha256"]) == 64 for entry in entries)
     assert all(datetime.fromisoformat(entry["when"]).tzinfo == UTC for entry in entries)
@@ -147,7 +147,7 @@ def test_a_killed_evaluation_leaves_its_opening(study: Study, evaluation: dict, 
     before = len(_openings(study.folder))
     (tmp_path / "sitecustomize.py").write_text(DIES_AT_TEST_PATCH)
     env = environment(tmp_path)
-    killed = lsml(study.folder, "evaluate", "--model", "tiny@candidate", python=sys.executable, env=env)
+    killed = lsml(study.folder, "evaluate", "--model", "first@candidate", python=sys.executable, env=env)
     assert killed.returncode == -9, killed.stderr
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -155,14 +155,14 @@ def test_a_killed_evaluation_leaves_its_opening(study: Study, evaluation: dict, 
         shutil.copy(study.folder / name, elsewhere)
     shown = lsml(elsewhere, "study", "show", "first")
     assert f"test split opened {before + 1} times:" in shown.stdout
-    assert "tiny/1" in shown.stdout
+    assert "first/1" in shown.stdout
     assert "unknown: cut off before its end" in shown.stdout
     entries = _openings(elsewhere)
     assert [entry["data_fingerprint"] for entry in entries[-2:]] == [evaluation["data_fingerprint"], None]
     # Both places have all of it.
     store = client(study.folder)
     (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
-    tags = (parent.data.tags, store.get_registered_model("tiny").tags)
+    tags = (parent.data.tags, store.get_registered_model("first").tags)
     held = [{key: value for key, value in of.items() if key.startswith("lsml.test_opening.")} for of in tags]
     assert held[0] == held[1] != {}
 
@@ -179,7 +179,7 @@ def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
 ) -> None:
     """Loaded by MLflow alone from the registry, with scikit-learn's F1 on all pixels: equal to 1e-6."""
     store = f"sqlite:///{study.folder / 'mlflow.db'}"
-    done = without_lsml(tmp_path, LOAD_AND_SCORE, store, "models:/tiny@candidate", str(study.data))
+    done = without_lsml(tmp_path, LOAD_AND_SCORE, store, "models:/first@candidate", str(study.data))
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.splitlines()[-1]) == pytest.approx(evaluation["metrics"]["f1"], abs=1e-6)
 
@@ -187,7 +187,7 @@ def test_the_registered_model_gives_the_same_score_where_lsml_is_not_installed(
 def test_a_registered_model_on_validation_leaves_the_seal_alone(study: Study, evaluation: dict) -> None:
     """The scores go to the run that the version came from, agree with its training's, and no opening is added."""
     before = _openings(study.folder)
-    done = lsml(study.folder, "evaluate", "--model", "models:/tiny@candidate", "--split", "valid", "--json")
+    done = lsml(study.folder, "evaluate", "--model", "models:/first@candidate", "--split", "valid", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["split"], found["run_id"], found["test_openings"]) == ("valid", study.best_run, None)
@@ -202,7 +202,7 @@ def test_a_registered_model_on_validation_leaves_the_seal_alone(study: Study, ev
 
 def test_a_run_and_a_registered_model_at_once_are_refused(tmp_path: Path) -> None:
     """Which of the two was meant is not guessed: exit code 2, and no store is made."""
-    done = lsml(tmp_path, "evaluate", "--run-id", "0" * 32, "--model", "tiny@candidate")
+    done = lsml(tmp_path, "evaluate", "--run-id", "0" * 32, "--model", "first@candidate")
     assert done.returncode == 2
     assert "give either --run-id or --model" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from tests.processes import lsml
 def written(study: Study) -> Path:
     """Predictions of the test images by the registered model."""
     images = study.data / "TestData" / "img"
-    done = lsml(study.folder, "predict", str(images), "--model", "tiny@candidate", "--out", "maps")
+    done = lsml(study.folder, "predict", str(images), "--model", "first@candidate", "--out", "maps")
     assert done.returncode == 0, done.stderr
     assert f"model of run {study.best_run}" in done.stdout
     assert "3 patches" in done.stdout
@@ -72,10 +72,10 @@ def test_pictures_are_drawn_of_the_patches_with_most_landslide(study: Study, wri
     ("arguments", "code", "says"),
     [
         (("DATA/TestData/img",), 2, "give either --run-id or --model"),
-        (("nowhere", "--model", "tiny@candidate"), 3, "no such folder"),
-        (("DATA", "--model", "tiny@candidate"), 3, "holds no images"),
-        (("DATA/TestData/img", "--model", "tiny@champion"), 4, "alias champion not found"),
-        (("DATA/TestData/img", "--model", "tiny@candidate", "--out", "."), 3, "contains other files"),
+        (("nowhere", "--model", "first@candidate"), 3, "no such folder"),
+        (("DATA", "--model", "first@candidate"), 3, "holds no images"),
+        (("DATA/TestData/img", "--model", "first@champion"), 4, "alias champion not found"),
+        (("DATA/TestData/img", "--model", "first@candidate", "--out", "."), 3, "contains other files"),
     ],
 )
 def test_a_prediction_that_cannot_be_made_says_why(

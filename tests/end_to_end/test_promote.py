@@ -30,7 +30,7 @@ def call(name, *arguments):
 short = ("--set", "training.epochs=1", "--set", "training.learning_rate=1e-6")
 poor = call("train", "train", "experiment.yaml", "--data", data, *short).split()[-1]
 call("first", "promote", best, "--json")
-call("worse", "promote", poor)
+call("worse", "promote", poor, "--model-name", "first")
 refit = json.loads(call("refit", "refit", best, "--json"))["run_id"]
 call("refit again", "refit", best, "--json")
 call("seen", "evaluate", "--run-id", refit, "--split", "valid")
@@ -75,7 +75,7 @@ def test_the_registered_file_is_scored_in_a_fresh_process(done: dict[str, Any]) 
     """The study's best becomes the first champion: on three patches the file calls each pixel as its run did."""
     assert done["first"]["code"] == 0, done["first"]["complaint"]
     found = json.loads(done["first"]["said"])
-    assert (found["model"], found["version"], found["verdict"]) == ("tiny", "1", "promoted")
+    assert (found["model"], found["version"], found["verdict"]) == ("first", "1", "promoted")
     pixels = 3 * PATCH_SIZE**2
     assert found["reload"].startswith(f"loads, and classifies 0 of {pixels} validation pixels otherwise (tensorflow, ")
 
@@ -84,9 +84,9 @@ def test_a_model_that_learnt_nothing_is_refused(done: dict[str, Any]) -> None:
     """One epoch at a rate of a millionth: registered, worse, exit code 6, and the champion stays."""
     assert done["train"]["code"] == 0, done["train"]["complaint"]
     assert done["worse"]["code"] == 6, done["worse"]["complaint"]
-    assert "refused: tiny version 2: worse: " in done["worse"]["said"]
+    assert "refused: first version 2: worse: " in done["worse"]["said"]
     assert "intervals are unreliable: fewer than 60 patches" in done["worse"]["said"]
-    version = client(done["folder"]).get_model_version("tiny", "2")
+    version = client(done["folder"]).get_model_version("first", "2")
     assert version.tags["lsml.promotion.verdict"] == "refused"
     assert version.tags["lsml.promotion.champion_before"] == "1"
 
@@ -129,6 +129,6 @@ def test_fresh_seeds_have_a_say(study: Study, done: dict[str, Any]) -> None:
     assert {run.data.tags["mlflow.parentRunId"] for run in again} == {parent}
     assert {run.data.tags["lsml.of_run_id"] for run in again} == {study.best_run}
     assert len({run.data.params["seed"] for run in again}) == len(again) == 2
-    champion = client(done["folder"]).get_model_version_by_alias("tiny", "champion").version
+    champion = client(done["folder"]).get_model_version_by_alias("first", "champion").version
     # The last command made the study's best champion again, where it no longer was.
     assert (str(champion), done["same again"]["code"]) == ("1", 0)

@@ -43,7 +43,7 @@ def test_the_studys_run_holds_its_report(study: Study) -> None:
         in (page.sections["answer"])
     )
     assert f"at threshold {threshold:.4g}" in page.sections["answer"]
-    assert "Registered tiny/1" in page.sections["answer"]
+    assert "Registered first/1" in page.sections["answer"]
     drawn = dict(re.findall(r"(Average precision|calibration error) (0\.\d{4})", " ".join(page.sections.values())))
     for words, name in (("Average precision", "average_precision"), ("calibration error", "scaled_calibration_error")):
         assert float(drawn[words]) == pytest.approx(best.data.metrics[f"best_val_{name}"], abs=2e-3)

@@ -27,7 +27,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_scene_becomes_maps_on_its_grid(study: Study, scene: tuple[Path, Path]) -> None:
     """Probability by its scale and mask, where the mask is 1 from the threshold on; cloud-optimised, with its place."""
     path, dem = scene
-    arguments = ("--model", "tiny@candidate", "--out", "scene", "--dem", str(dem), "--tile", "128")
+    arguments = ("--model", "first@candidate", "--out", "scene", "--dem", str(dem), "--tile", "128")
     done = lsml(study.folder, "predict", str(path), *arguments)
     assert done.returncode == 0, done.stderr
     assert "90,000 pixels" in done.stdout
@@ -101,7 +101,7 @@ def test_a_scene_that_cannot_be_mapped_says_why(
     at_home: Path, scene: tuple[Path, Path], options: dict[str, Any], code: int, says: str
 ) -> None:
     """One line, the exit code, and no map."""
-    given = {"model": "tiny@candidate", "dem": scene[1], "out": "refused"} | options
+    given = {"model": "first@candidate", "dem": scene[1], "out": "refused"} | options
     with pytest.raises(LsmlError, match=says) as error:
         lsml_api.predict_scene(scene[0], **given)
     assert error.value.exit_code == code
@@ -120,7 +120,7 @@ def test_an_interrupted_command_goes_on_where_it_was(
         done: list[int] = []
         lsml_api.predict_scene(
             scene[0],
-            model="tiny@candidate",
+            model="first@candidate",
             out="stopped",
             dem=scene[1],
             tile=128,
@@ -164,7 +164,7 @@ def test_eight_orientations_of_a_scene_turned_are_those_of_the_scene(
     ]
     maps = []
     for path in paths:
-        options: dict[str, Any] = {"model": "tiny@candidate", "dem": scene[1], "tta": "d4", "polygons": False}
+        options: dict[str, Any] = {"model": "first@candidate", "dem": scene[1], "tta": "d4", "polygons": False}
         result = lsml_api.predict_scene(path, out=tmp_path / path.stem, **options)
         assert (result.pixels, result.landslides) == (256 * 256, None)
         maps.append(read(result.out / "probability.tif").astype(int))
@@ -185,7 +185,7 @@ def test_options_of_the_other_kind_are_refused(
 ) -> None:
     """An option that would change nothing is no option."""
     words = (word.replace("DATA", str(study.data)).replace("SCENE", str(scene[0])) for word in arguments)
-    done = lsml(study.folder, "predict", *words, "--model", "tiny@candidate")
+    done = lsml(study.folder, "predict", *words, "--model", "first@candidate")
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
 
@@ -196,7 +196,7 @@ def test_without_the_packages_of_polygons_the_line_says_what_to_install(
     """Before anything is predicted; the maps need none of them."""
     (tmp_path / "shapely.py").write_text("raise ImportError")
     env = environment(tmp_path)
-    arguments = ("predict", str(scene[0]), "--model", "tiny@candidate", "--out", "plain", "--dem", str(scene[1]))
+    arguments = ("predict", str(scene[0]), "--model", "first@candidate", "--out", "plain", "--dem", str(scene[1]))
     done = lsml(study.folder, *arguments, env=env)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "shapely is not installed; pip install 'lsml[scenes]'" in done.stderr

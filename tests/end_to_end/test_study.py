@@ -16,7 +16,7 @@ PANELS = 3
 
 def test_the_output_says_what_to_do_next(study: Study) -> None:
     """The end names the registered version and the two commands to type, and nothing but text is on stdout."""
-    assert "registered: tiny version 1 (alias candidate)" in study.output
+    assert "registered: first version 1\nalias: first@candidate is version 1\n" in study.output
     assert f"lsml evaluate --run-id {study.best_run}" in study.output
     assert "lsml ui" in study.output
 
@@ -118,9 +118,9 @@ def test_the_studys_run_holds_its_figures(study: Study) -> None:
 def test_the_best_trial_is_registered_once_with_its_signature_and_threshold(study: Study) -> None:
     """Version 1 under the alias candidate; the MLmodel says what goes in, what comes out, and from where it counts."""
     store = client(study.folder)
-    (version,) = store.search_model_versions("name='tiny'")
+    (version,) = store.search_model_versions("name='first'")
     assert (str(version.version), version.run_id) == ("1", study.best_run)
-    assert str(store.get_model_version_by_alias("tiny", "candidate").version) == "1"
+    assert str(store.get_model_version_by_alias("first", "candidate").version) == "1"
     (output,) = store.get_run(study.best_run).outputs.model_outputs
     model = Model.load(store.get_logged_model(output.model_id).artifact_location)
     (entry,) = model.signature.inputs.to_dict()
@@ -137,7 +137,7 @@ def test_the_same_command_again_has_nothing_to_do(study: Study) -> None:
     assert "nothing to do" in done.stdout
     assert done.stdout.splitlines()[-1] == f"best run: {study.best_run}"
     assert len(runs(study.folder)) == before
-    assert len(client(study.folder).search_model_versions("name='tiny'")) == 1
+    assert len(client(study.folder).search_model_versions("name='first'")) == 1
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_the_server_answers_on_loopback_only(study: Study, ui: Ui) -> None:
     """Its page and its API answer, and every socket that its processes listen on is bound to 127.0.0.1."""
     with urllib.request.urlopen(ui.address, timeout=20) as page:
         assert b"<title>MLflow</title>" in page.read()
-    (version,) = client(study.folder).search_model_versions("name='tiny'")
-    path = f"/ajax-api/2.0/mlflow/model-versions/get?name=tiny&version={version.version}"
+    (version,) = client(study.folder).search_model_versions("name='first'")
+    path = f"/ajax-api/2.0/mlflow/model-versions/get?name=first&version={version.version}"
     with urllib.request.urlopen(ui.address + path, timeout=20) as answer:
         assert json.load(answer)["model_version"]["run_id"] == study.best_run
     children = psutil.Process(ui.process.pid).children(recursive=True)

@@ -31,7 +31,7 @@ def test_a_study_whose_answers_are_lost_writes_everything_once(folder: Path, pat
     assert {entry["run_id"] for entry in counted("s")} == {r.info.run_id for r in trials}
     models = client.search_logged_models([experiment.experiment_id])
     assert sorted(model.source_run_id for model in models) == sorted(r.info.run_id for r in trials)
-    versions = client.search_model_versions("name='kill-test'")
+    versions = client.search_model_versions("name='s'")
     assert len({version.run_id for version in versions}) == len(versions)
     assert result.best_run_id in {version.run_id for version in versions}
     for trial in trials:

@@ -89,6 +89,22 @@ def sleeping(task: TrialTask, report: Report) -> TrialOutcome:
     )
 
 
+def worse(task: TrialTask, report: Report) -> TrialOutcome:
+    """As `sleeping`, with a table of patches that is a hundredth lower."""
+    return replace(sleeping(task, report), tables=tables(task, score(task, EPOCHS) - 0.01))
+
+
+def better(task: TrialTask, report: Report) -> TrialOutcome:
+    """As `sleeping`, with a table of patches that is a hundredth higher."""
+    return replace(sleeping(task, report), tables=tables(task, score(task, EPOCHS) + 0.01))
+
+
+def pruning_resnets(task: TrialTask, report: Report) -> TrialOutcome:
+    """As `sleeping`, and says of each network of that architecture that it was pruned."""
+    outcome = sleeping(task, report)
+    return replace(outcome, stopped="pruned") if task.config.model.architecture == "resnet_unet" else outcome
+
+
 def confirming(task: TrialTask, report: Report) -> TrialOutcome:
     """As `sleeping`, and hands back a model."""
     return replace(sleeping(task, report), model=_MODEL_FILE)

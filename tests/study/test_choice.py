@@ -54,7 +54,7 @@ def test_a_tuned_configuration_that_wins_again_is_registered(experiment: Path, p
     assert registered.data.tags["lsml.role"] == "confirm"
     assert registered.data.tags["lsml.data.partition"] == "1"
     assert registered.data.metrics["best_val_f1"] == result.best_value
-    assert client().get_model_version("kill-test", result.version).run_id == result.best_run_id
+    assert client().get_model_version("s", result.version).run_id == result.best_run_id
     (parent,) = [run for run in runs() if run.data.tags["lsml.role"] == "study"]
     assert parent.data.tags["lsml.best_run_id"] == result.best_run_id
     assert "| base configuration | 0.5100 |" in parent.data.tags["mlflow.note.content"]
@@ -85,7 +85,7 @@ def test_a_baseline_that_is_ahead_is_registered_in_place_of_the_network(experime
     assert result.network is not None
     registered, network = (client().get_run(run_id) for run_id in (result.best_run_id, result.network["run_id"]))
     assert registered.data.tags["lsml.role"] == "baseline"
-    assert client().get_model_version_by_alias("kill-test", "candidate").run_id == result.best_run_id
+    assert client().get_model_version_by_alias("s", "candidate").run_id == result.best_run_id
     assert network.data.tags["lsml.role"] == "confirm"
     assert network.data.tags["lsml.behind"].startswith("strong is ahead by +0.")
     assert client().list_artifacts(network.info.run_id, "model") or network.outputs.model_outputs
@@ -109,7 +109,7 @@ def test_architectures_that_a_baseline_is_ahead_of_have_no_alias(folder: Path, p
     path.write_text(path.read_text().replace("space:", "space:\n  model.architecture: {choices: [unet, resnet_unet]}"))
     result = run(path, patches, replace(FUNCTIONS, baselines={"strong": strong}), trials=3)
     assert result.label == "strong"
-    assert client().get_registered_model("kill-test").aliases == {"candidate": 1}
+    assert client().get_registered_model("s").aliases == {"candidate": 1}
     assert result.best_per_architecture == []
 
 

@@ -102,6 +102,7 @@ FOLD_STEPS = [
     "TrialQueue.complete:1",
     "TrialQueue.fail:1",  # the second one, which fails
     "RegisteredModel.register:1",
+    "RegisteredModel.give_alias:1",
     "views.save_study_view:1",
     "StudyRun.log:1",
     "StudyRun.end:1",
@@ -172,7 +173,7 @@ def test_a_worker_that_dies_every_time_fails_its_trial(folder: Path, patches: Pa
 
 
 def _versions() -> list[str]:
-    return [version.run_id for version in client().search_model_versions("name='kill-test'")]
+    return [version.run_id for version in client().search_model_versions()]
 
 
 def _curve(run_id: str) -> dict[int, float]:

@@ -71,7 +71,8 @@ def test_a_model_comes_back_as_it_was_logged(store: Store, tmp_path: Path) -> No
 def test_a_model_that_mlflow_was_asked_for_by_name_is_the_same(store: Store, tmp_path: Path) -> None:
     """MLflow notes the name beside the files of a model of this machine, whoever made them."""
     run_id = store.logged()
-    RegisteredModel(store.client, "asked").register(run_id, aliases=["candidate"], tags={})
+    asked = RegisteredModel(store.client, "asked")
+    asked.give_alias("candidate", asked.register(run_id, tags={}), tags={})
     mlflow.artifacts.download_artifacts(artifact_uri="models:/asked@candidate")
     assert (store.files(run_id) / "registered_model_meta").exists()
     assert store.model(run_id).fetch(tmp_path).path.read_bytes() == CONTENT
@@ -177,7 +178,8 @@ def test_a_version_of_other_files_is_neither_used_nor_crowned(store: Store) -> N
             named_run(store.client, name)
     registered = RegisteredModel(store.client, "forged")
     assert RegisteredModel.holding(store.client, run_id, "forged") is None
-    assert registered.register(run_id, aliases=[Alias.CANDIDATE], tags={}) == "2"
+    assert registered.register(run_id, tags={}) == "2"
+    registered.give_alias(Alias.CANDIDATE, "2", tags={})
     with pytest.raises(ModelError, match="its files are not those of run"):
         registered.set_champion("1", tags={})
     registered.set_champion("2", tags={})
@@ -189,6 +191,6 @@ def test_a_version_under_the_models_own_name_comes_first(store: Store) -> None:
     """Whatever names come before it in the alphabet."""
     run_id = store.logged()
     for name in ("zoo", "ants"):
-        RegisteredModel(store.client, name).register(run_id, aliases=[], tags={})
+        RegisteredModel(store.client, name).register(run_id, tags={})
     assert RegisteredModel.holding(store.client, run_id, "zoo") == ("zoo", "1")
     assert RegisteredModel.holding(store.client, run_id, "neither") == ("ants", "1")

@@ -22,7 +22,8 @@ def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(s
     store.create_run("0", start_time=3, run_name="demo", tags={Tag.ROLE: "trial"})
     model = ModelFile(b"network", hashlib.sha256(b"network").hexdigest(), SENSOR)
     RunModel(store, trial).log(model, threshold=0.5, backend="tensorflow")
-    RegisteredModel(store, "demo").register(trial, aliases=["candidate"], tags={})
+    model = RegisteredModel(store, "demo")
+    model.give_alias("candidate", model.register(trial, tags={}), tags={})
     for name in (trial, trial[:12], "demo-000", "demo@candidate", "demo/1", "models:/demo@candidate", "models:/demo/1"):
         assert named_run(store, name).info.run_id == trial, name
     assert named_run(store, "demo").info.run_id == study
