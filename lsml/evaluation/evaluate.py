@@ -142,6 +142,13 @@ class Evaluation:
         """
         return intervals(self.confusion, METRICS) | intervals(self.curves, {"average_precision": average_precision})
 
+    def named_metrics(self, prefix: str) -> dict[str, float]:
+        """All scores and the ends of their intervals, each by its name in a run: `prefix` and an underscore first."""
+        named = {f"{prefix}_{name}": value for name, value in (self.metrics | self.other_averages).items()}
+        for name, (low, high) in self.intervals.items():
+            named |= {f"{prefix}_{name}_low": low, f"{prefix}_{name}_high": high}
+        return named
+
     @cached_property
     def worst_first(self) -> tuple[PatchScore, ...]:
         """`patches`, those with the most wrong pixels first."""

@@ -187,7 +187,11 @@ class RunModel:
         _threshold(threshold, f"model of run {self._run_id}")
         with storage_errors(f"model of run {self._run_id}"), tempfile.TemporaryDirectory() as folder:
             experiment_id = self._client.get_run(self._run_id).info.experiment_id
-            logged = self._client.create_logged_model(experiment_id, Artifact.MODEL, source_run_id=self._run_id)
+            # Shown on the model's page, which shows nothing of the metadata.
+            shown = {"bands": ", ".join(band.name for band in file.sensor.bands), "threshold": f"{threshold:.4g}"}
+            logged = self._client.create_logged_model(
+                experiment_id, Artifact.MODEL, source_run_id=self._run_id, params=shown
+            )
             model = Model(
                 artifact_path=logged.artifact_location,
                 run_id=self._run_id,

@@ -61,6 +61,23 @@ def _holds_model(client: Client, version: ModelVersion) -> bool:
     return place.rstrip("/") in (location.rstrip("/"), f"models:/{model_id}")
 
 
+_NOTE = """\
+Finds landslides: stored band values, float32 `(patches, height, width, bands)`, in, probabilities out; scaling and
+spectral indices are layers of the model. The version to use is `champion`, an alias that `lsml promote` gives to a
+model that is not worse than the one that has it; `candidate` is what a study registered."""
+
+
+def _describe(run: Run) -> str:
+    """What a version is, in Markdown."""
+    tags, metrics = run.data.tags, run.data.metrics
+    study = f" of study `{tags[Tag.STUDY]}`" if Tag.STUDY in tags else ""
+    scored = f"validation F1 {metrics[Metric.BEST_F1]:.4f}" if Metric.BEST_F1 in metrics else "no score of its own"
+    threshold = (
+        f", landslide from probability {float(tags[Tag.MODEL_THRESHOLD]):.4g}" if Tag.MODEL_THRESHOLD in tags else ""
+    )
+    return f"Run `{run.info.run_name}`{study}: {scored}{threshold}."
+
+
 class _Entry(NamedTuple):
     """A line of the history of champions: a tag of the registered model, numbered in order, and the version."""
 
@@ -104,7 +121,7 @@ class RegisteredModel:
         """
         with storage_errors(f"registered model {self.name}"):
             try:
-                self._client.create_registered_model(self.name)
+                self._client.create_registered_model(self.name, description=_NOTE)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -114,8 +131,9 @@ class RegisteredModel:
 
     def _create(self, run_id: str, tags: Mapping[str, str]) -> str:
         model_id, source = RunModel(self._client, run_id).location()
+        run = self._client.get_run(run_id)
         created = self._client.create_model_version(
-            self.name, source, run_id=run_id, tags=dict(tags), model_id=model_id
+            self.name, source, run_id=run_id, tags=dict(tags), model_id=model_id, description=_describe(run)
         )
         return str(created.version)
 

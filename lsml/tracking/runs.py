@@ -38,7 +38,7 @@ from lsml.tracking.writes import Write, send
 from lsml.training.outcome import Attempt, Panel, TrialOutcome
 
 if TYPE_CHECKING:
-    from lsml.evaluation.evaluate import Evaluation, EvaluationReport
+    from lsml.evaluation.evaluate import EvaluationReport
 
 _STATUS = {
     State.COMPLETE: "FINISHED",
@@ -153,9 +153,9 @@ class RunWriter:
             StorageError: MLflow cannot store them.
         """
         split, evaluation = report.split, report.evaluation
-        metrics = _split_metrics(split, evaluation)
+        metrics = evaluation.named_metrics(split)
         if report.augmented:
-            metrics |= _split_metrics(f"{split}_tta", report.augmented)
+            metrics |= report.augmented.named_metrics(f"{split}_tta")
         if report.baseline:
             metrics |= {f"{split}_pixel_baseline_{name}": value for name, value in report.baseline.metrics.items()}
         for region in report.regions:
@@ -163,8 +163,11 @@ class RunWriter:
         tags = {f"{Tag.DATA}{split}": report.fingerprint}
         if split == "test":
             tags |= score_tags("test", ScoredPatches(report.split_protocol, report.fingerprint))
+        run = self._client.get_run(self.id)
+        # The model of a run stays what it is: of the same patches it draws the same.
+        if run.data.tags.get(f"{Tag.DATA}{split}") != report.fingerprint:
+            self.log_panels(report.panels)
         self.log_scores(metrics, tags)
-        self.log_panels(report.panels)
         rows = patch_rows(evaluation.worst_first)
         self.log_texts({f"{split}{Artifact.PATCHES}": to_csv(rows)})
         self.log_table(f"{split}{Artifact.SHOWN_PATCHES}", rows)
@@ -172,7 +175,10 @@ class RunWriter:
             self.log_table(f"{split}{Artifact.REGIONS}", [region.record() for region in report.regions])
         self.log_files(report.figures)
         if project := project_run(self._client):
-            RunWriter(self._client, project).log_scores({}, {Tag.EVALUATED_RUN: self.id})
+            name = str(run.info.run_name)
+            self._client.update_run(project, name=f"evaluate {name} on {split}")
+            note = f"Scores of run `{name}` ({self.id}) on its {split} split; its tables and pictures are in that run."
+            RunWriter(self._client, project).log_scores(metrics, {Tag.EVALUATED_RUN: self.id, Tag.NOTE: note})
 
     def log_scores(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Adds final scores and tags to a run that has ended."""
@@ -217,14 +223,6 @@ class RunWriter:
     def end(self, status: str) -> None:
         """Closes a run as FINISHED, FAILED or KILLED."""
         self._put(Write.of_end(self.id, status))
-
-
-def _split_metrics(prefix: str, evaluation: "Evaluation") -> dict[str, float]:
-    """The scores and the ends of their intervals, as metrics of a run."""
-    metrics = {f"{prefix}_{name}": value for name, value in (evaluation.metrics | evaluation.other_averages).items()}
-    for name, (low, high) in evaluation.intervals.items():
-        metrics |= {f"{prefix}_{name}_low": low, f"{prefix}_{name}_high": high}
-    return metrics
 
 
 class TrialRecorder:

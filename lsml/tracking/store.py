@@ -269,10 +269,26 @@ def experiment_id(client: Client, name: str) -> str:
         if found is None:
             raise
         return found.experiment_id
+    describe_experiment(client, created)
     files = local_folder(client.get_experiment(created).artifact_location)
     if files and database_file(tracking_uri()):
         make_private_folder(files)
     return created
+
+
+_EXPERIMENT_NOTE = """\
+Studies, trainings and evaluations of [lsml](https://pypi.org/project/lsml), which finds landslides in satellite images.
+
+A row with an arrow is a **study**: what it asked and found stands in its description, its trials and baselines are the
+rows below it, `val_f1` is the validation F1 of what it registered. The menu *Views* has a page for each study with its
+trials compared; `lsml ui` opens that of the last one."""
+
+
+def describe_experiment(client: Client, identifier: str) -> None:
+    """Gives an experiment that has no description one, and says that it is no application of language models."""
+    if Tag.NOTE not in client.get_experiment(identifier).tags:
+        client.set_experiment_tag(identifier, Tag.NOTE, _EXPERIMENT_NOTE)
+        client.set_experiment_tag(identifier, Tag.EXPERIMENT_KIND, "custom_model_development")
 
 
 def local_folder(location: str) -> Path | None:

@@ -27,6 +27,7 @@ from lsml.tracking.store import (
     DEFAULT_EXPERIMENT,
     Client,
     Run,
+    describe_experiment,
     experiment_id,
     find_run,
     project_run,
@@ -154,6 +155,7 @@ def _resume(client: Client, run_id: str, study: str) -> Run:
     client.update_run(run_id, status="RUNNING")
     project = project_run(client)
     if project and project != run_id:
+        client.update_run(project, name=f"resume {study}")
         client.set_tag(project, Tag.RESUMES, run_id)
         client.set_tag(project, Tag.NOTE, f"Resumed study `{study}`, whose run is `{run_id}`.")
     return client.get_run(run_id)
@@ -165,6 +167,7 @@ def _create(client: Client, tags: dict[str, str]) -> str:
     if not project:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
         return str(client.create_run(experiment_id(client, name), tags=tags).info.run_id)
+    describe_experiment(client, client.get_run(project).info.experiment_id)
     for key, value in tags.items():
         if not key.startswith(Tag.SOURCE):
             client.set_tag(project, key, value)

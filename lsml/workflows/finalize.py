@@ -129,7 +129,8 @@ def _fill_run(
 def _metrics(result: TuneResult) -> dict[str, float]:
     """Of the study's run."""
     counts = {f"trials_{state}": float(count) for state, count in result.counts.items()}
-    metrics = {Metric.BEST_F1: result.best_value, **counts}
+    # By its name in the trials' runs too: the row of a study that is folded shows no more than its own metrics.
+    metrics = {Metric.VAL_F1: result.best_value, Metric.BEST_F1: result.best_value, **counts}
     if found := result.corrected:
         metrics |= {
             Metric.CORRECTED_F1: found.value,

@@ -81,9 +81,9 @@ def tune(
     source = ExperimentData(experiment.data, data, listener.step, force)
     weights = check_weights(experiment.space, experiment.base, source)
     root = source.root
-    folder = study_folder(study, storage)
     fix = "wait until it has ended, or choose another --study NAME"
-    with exclusively(folder / "lock", f"study '{study}'", fix=fix), contextlib.ExitStack() as stack:
+    lock = study_folder(study, storage) / "lock"
+    with exclusively(lock, f"study '{study}'", fix=fix), contextlib.ExitStack() as stack:
         patches, unusual = source.prepare(pack_cache().resolve())
         asked, experiment = experiment, experiment.for_data(patches.splits[0].sensor.without_effect)
         idle = tuple(sorted(asked.space.dimensions.keys() - experiment.space.dimensions.keys()))
@@ -101,25 +101,11 @@ def tune(
         # Another limit asks for another choice among the same trials; studies from before they had baselines get them.
         chosen = result and result.get("limit") == experiment.study.max_cost and "baselines" in result
         # Another name for its model is refused where its run is opened.
-        named = result and model_name in (None, result["model"])
-        if result and chosen and named and queue.ended() >= len(queue.wanted()):
+        if result and chosen and model_name in (None, result["model"]) and queue.ended() >= len(queue.wanted()):
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
-        run = _Study(
-            experiment,
-            study,
-            model_name,
-            storage,
-            queue,
-            patches,
-            unusual,
-            root,
-            folder,
-            listener,
-            functions,
-            idle,
-            scheduler,
-        )
-        return run.run(require_gpu)
+        return _Study(
+            experiment, study, model_name, storage, queue, patches, unusual, root, listener, functions, idle, scheduler
+        ).run(require_gpu)
 
 
 def _with_trials(result: TuneResult, queue: SearchQueue) -> TuneResult:
@@ -138,11 +124,14 @@ class _Study:
     data: StudyData
     unusual: Mapping[str, str]
     root: Path
-    folder: Path
     listener: Listener
     functions: TrialFunctions
     idle: tuple[str, ...]
     scheduler: str | Path | None
+
+    @property
+    def folder(self) -> Path:
+        return study_folder(self.name, self.storage)
 
     def run(self, require_gpu: bool) -> TuneResult:
         with self._workers() as workers:
@@ -206,9 +195,7 @@ class _Study:
                 keep_probabilities=self.experiment.study.keep_probabilities,
             )
         )
-        later = LaterStages(
-            self.experiment, self.data, self.name, self.storage, self.functions, runner.announce_and_run
-        )
+        later = LaterStages(self.experiment, self.data, self.name, self.storage, self.functions, runner.run_announced)
         return choose_model(self.queue, later, scored_tables(runner.outbox.client))
 
     def _open_run(self, client: "Client", workers: int) -> "StudyRun":
@@ -239,7 +226,7 @@ class _StageRunner:
     outbox: "Outbox"
     parent: "Run"
 
-    def announce_and_run(self, stage: Stage) -> None:
+    def run_announced(self, stage: Stage) -> None:
         """Runs a stage to its end, announced where anything is left to do."""
         if stage.queue.ended() < len(stage.queue.wanted()):
             self.study.listener.stage_started(stage.title)

@@ -14,7 +14,7 @@ from lsml.models.export import ModelFile
 from lsml.names import Alias, Tag
 from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel
-from lsml.tracking.store import open_client
+from lsml.tracking.store import describe_experiment, experiment_id, open_client
 from lsml.tracking.study import named_run
 from tests.bands import SENSOR
 
@@ -66,6 +66,22 @@ def test_a_model_comes_back_as_it_was_logged(store: Store, tmp_path: Path) -> No
     assert tags[Tag.MODEL_ID] == store.model(run_id).location()[0]
     assert tags[Tag.MODEL_SHA256] == hashlib.sha256(CONTENT).hexdigest()
     assert tags[Tag.MODEL_THRESHOLD] == "0.5"
+    shown = store.client.get_logged_model(tags[Tag.MODEL_ID]).params
+    assert shown == {"bands": ", ".join(band.name for band in SENSOR.bands), "threshold": "0.5"}
+
+
+def test_experiment_model_and_version_say_what_they_are(store: Store) -> None:
+    """In their descriptions; one that somebody has written stays."""
+    run_id = store.logged()
+    run, experiment = store.client.get_run(run_id), experiment_id(store.client, "described")
+    assert "finds landslides" in store.client.get_experiment(experiment).tags["mlflow.note.content"]
+    store.client.set_experiment_tag(experiment, "mlflow.note.content", "ours")
+    describe_experiment(store.client, experiment)
+    assert store.client.get_experiment(experiment).tags["mlflow.note.content"] == "ours"
+    version = RegisteredModel(store.client, "described").register(run_id, tags={})
+    assert "Finds landslides" in store.client.get_registered_model("described").description
+    said = store.client.get_model_version("described", version).description
+    assert said == f"Run `{run.info.run_name}`: no score of its own, landslide from probability 0.5."
 
 
 def test_a_model_that_mlflow_was_asked_for_by_name_is_the_same(store: Store, tmp_path: Path) -> None:
