@@ -153,6 +153,7 @@ def doctor(
     """Check versions, device, stores and disk by using them."""
     from dataclasses import asdict
 
+    from lsml.cli.output import print_wrapped
     from lsml.workflows.doctor import examine
 
     findings = examine(storage=storage, require_gpu=require_gpu)
@@ -160,9 +161,9 @@ def doctor(
         options.print_json([asdict(finding) for finding in findings], indent=2)
     else:
         for finding in findings:
-            typer.echo(f"{finding.state:8}{finding.what}: {finding.detail}")
+            print_wrapped(f"{finding.state:8}{finding.what}: {finding.detail}", indent=8)
             if finding.fix:
-                typer.echo(f"{'':8}{finding.fix}")
+                print_wrapped(f"{'':8}{finding.fix}", indent=8)
     if any(finding.state == "error" for finding in findings):
         raise typer.Exit(4)
 

@@ -1,8 +1,10 @@
 """How commands speak: bars and tables in a terminal, plain lines in a log."""
 
+import re
 import sys
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import typer
@@ -27,16 +29,65 @@ if TYPE_CHECKING:
 
 
 def print_table(table: "Table") -> None:
-    """Prints a table; ids of runs stay whole, to be copied. A log gets plain columns of the width that they need."""
+    """Prints a table: in a terminal as wide as it may be, in a log or a pipe in plain columns of the width they need.
+
+    Where a terminal is too narrow, heads of columns are broken between words, then ids of runs cut to the digits that
+    every command takes for them; what is still too wide is a block a row.
+    """
     if not sys.stdout.isatty():
         _print_columns(table)
         return
+    console = Console(highlight=False, markup=False)
+    rows = [[str(cell) for cell in row] for row in table.rows]
+    briefly = [[_RUN_ID.sub(r"\1", cell) for cell in row] for row in rows]
+    for cells, heads in ((rows, table.columns), (rows, _words(table)), (briefly, _words(table))):
+        widths = [max(map(len, (*head.split("\n"), *column))) for head, *column in zip(heads, *cells, strict=True)]
+        if sum(widths) + 3 * len(widths) + 1 <= console.width:
+            console.print(_grid(table, heads, cells))
+            return
+    _print_blocks(table, briefly, console.width)
+
+
+_RUN_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
+
+
+def _words(table: "Table") -> list[str]:
+    return [column.replace(" ", "\n") for column in table.columns]
+
+
+def _grid(table: "Table", heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
     grid = Grid(title=table.title or None, title_justify="left")
-    for index, column in enumerate(table.columns):
-        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=column == "run")
-    for place, row in enumerate(table.rows):
-        grid.add_row(*map(str, row), style="bold" if place in table.marked else None)
-    Console(highlight=False).print(grid)
+    for index, head in enumerate(heads):
+        grid.add_column(head, justify="left" if index == 0 else "right")
+    for place, row in enumerate(rows):
+        grid.add_row(*row, style="bold" if place in table.marked else None)
+    return grid
+
+
+def _print_blocks(table: "Table", rows: Sequence[Sequence[str]], width: int) -> None:
+    """Each row by itself: its head, then what the other columns say, broken between columns."""
+    if table.title:
+        typer.echo("\n".join(textwrap.wrap(table.title, width)))
+    numbered = all(head.isdigit() for head, *_ in rows)
+    if not numbered:
+        typer.echo(f"{table.columns[0]}:")
+    for head, *cells in rows:
+        said = [f"{column} {cell}".strip() for column, cell in zip(table.columns[1:], cells, strict=True) if cell]
+        # What does not fit into a line of its own is broken between words.
+        kept = [text.replace(" ", _JOINED) if len(text) <= width - len(_INDENT) else text for text in said]
+        lines = textwrap.wrap("  ".join(kept), width, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        typer.echo(f"{table.columns[0]} {head}" if numbered else head)
+        typer.echo("\n".join(lines).replace(_JOINED, " "))
+
+
+def print_wrapped(line: str, *, indent: int) -> None:
+    """Prints a line, in a terminal broken between words, those after the first indented by so many columns."""
+    if sys.stdout.isatty():
+        line = "\n".join(textwrap.wrap(line, Console().width, subsequent_indent=" " * indent))
+    typer.echo(line)
+
+
+_INDENT, _JOINED = "    ", "\N{NO-BREAK SPACE}"
 
 
 def _print_columns(table: "Table") -> None:
