@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            help="Id or name of a run, name of a study, NAME@ALIAS or NAME/VERSION.", parser=options.text, metavar="RUN"
-        ),
-    ] = None,
+    run: options.Run = None,
     run_id: options.RunId = None,
     model: options.Model = None,
     split: Annotated[
@@ -49,14 +44,14 @@ def evaluate(
 ) -> None:
     """Evaluate a run's or a registered model on a split, and log the scores to MLflow."""
     from lsml.cli.output import Reporter
+
+    asked = options.named(run, run_id, model)
+    # After the name was looked at: a wrong one is told before MLflow and Keras are loaded.
     from lsml.workflows.evaluate import evaluate as job
 
-    if run and (run_id or model):
-        raise ConfigError("model", f"given as {run} and by an option", "give one of them")
     with Reporter() as reporter:
         report = job(
-            run_id=run or run_id,
-            model=model,
+            run_id=asked,
             split=split,
             tta=tta,
             data=data,
@@ -164,6 +159,7 @@ def predict(
         Path,
         typer.Argument(help="Folder that holds image_N.h5 or img/, or a GeoTIFF scene.", metavar="DIR|SCENE"),
     ],
+    run: options.Run = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.", metavar="DIR")] = Path("predictions"),
     run_id: options.RunId = None,
     model: options.Model = None,
@@ -220,13 +216,15 @@ def predict(
 ) -> None:
     """Write landslide masks and probabilities: of a folder of patches, or of a scene as GeoTIFF."""
     from lsml.cli.output import Reporter
+
+    asked = options.named(run, run_id, model)
     from lsml.workflows.predict import predict as job
     from lsml.workflows.predict import predict_scene
 
     is_scene = source.is_file() or source.suffix.lower() in (".tif", ".tiff")
     for name in ("pictures",) if is_scene else _OF_SCENES:
         options.check_not_given(context, name, "a folder of patches" if is_scene else "a scene")
-    chosen: dict[str, Any] = {"run_id": run_id, "model": model, "out": out, "tta": tta, "force": force}
+    chosen: dict[str, Any] = {"run_id": asked, "out": out, "tta": tta, "force": force}
     result: PredictResult | SceneResult
     with Reporter() as reporter:
         if is_scene:

@@ -111,10 +111,8 @@ _REFUSED = 6
 
 
 def promote(
-    reference: Annotated[
-        str,
-        typer.Argument(help="Id or name of a run, name of a study, or NAME@ALIAS or NAME/VERSION.", metavar="RUN"),
-    ],
+    run: options.Run = None,
+    run_id: options.RunId = None,
     repeats: Annotated[
         int,
         typer.Option("--repeats", help="Also train with this many new seeds, and compare their mean.", min=0, max=20),
@@ -126,6 +124,8 @@ def promote(
 ) -> None:
     """Make a model the champion of its name, unless it is worse than the current one; exit code 6 if it is."""
     from lsml.cli.output import Reporter
+
+    reference = options.named(run, run_id)
     from lsml.workflows.promote import promote as job
 
     with Reporter() as reporter:
@@ -172,7 +172,16 @@ def _print_promotion(found: "Promotion") -> None:
 
 def compare(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Ids or names of runs, or names of studies.", metavar="RUN")
+        list[str] | None,
+        typer.Argument(
+            help="Ids of runs or their first digits, names of runs or studies, NAME@ALIAS or NAME/VERSION.",
+            parser=options.text,
+            metavar="RUN",
+        ),
+    ] = None,
+    run_ids: Annotated[
+        list[str] | None,
+        typer.Option("--run-id", help="The same as RUN; give it once a run.", parser=options.text, metavar="RUN"),
     ] = None,
     study: Annotated[
         str | None,
@@ -192,9 +201,10 @@ def compare(
 
     Differences are relative to the first run given, or the study's best.
     """
+    named = [options.named(run) for run in (*(runs or []), *(run_ids or []))]
     from lsml.workflows.compare import compare as job
 
-    comparison = job(runs or [], study=study, top=top, split=split, out=out)
+    comparison = job(named, study=study, top=top, split=split, out=out)
     if json:
         options.print_json(_comparison_record(comparison))
     else:
@@ -202,13 +212,15 @@ def compare(
 
 
 def leaderboard(
-    run_id: Annotated[str, typer.Argument(help="Id or name of a run, or name of a study.", metavar="RUN")],
+    run: options.Run = None,
+    run_id: options.RunId = None,
     json: options.Json = False,
 ) -> None:
     """Compare a run with published results, if it was evaluated on the official split."""
+    asked = options.named(run, run_id)
     from lsml.workflows.compare import leaderboard as job
 
-    ranking = job(run_id)
+    ranking = job(asked)
     if json:
         options.print_json(_leaderboard_record(*ranking))
     else:

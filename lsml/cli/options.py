@@ -69,6 +69,20 @@ def check_not_given(context: typer.Context, name: str, where: str) -> None:
         raise ConfigError(f"--{name.replace('_', '-')}", f"is for {where}", "leave it out")
 
 
+def named(*names: str | None) -> str:
+    """The one run or model that a command is given by `names`, its options.
+
+    Raises:
+        ConfigError: none is given, or several.
+        StorageError: nothing on this machine is called so, which MLflow would take seconds to say.
+    """
+    from lsml.tracking import asked_for, check_known
+
+    name = asked_for(*names)
+    check_known(name)
+    return name
+
+
 text = _optional(str, "text")
 number = _optional(_number, "number")
 until = _optional(_until, "text")
@@ -111,14 +125,22 @@ Storage = Annotated[
         show_default=False,
     ),
 ]
-RunId = Annotated[
+Run = Annotated[
     str | None,
-    typer.Option("--run-id", help="Id or name of a run, or name of a study.", parser=text, metavar="RUN"),
+    typer.Argument(
+        help="Id of a run or its first digits, name of a run or study, NAME@ALIAS or NAME/VERSION.",
+        parser=text,
+        metavar="RUN",
+    ),
 ]
+RunId = Annotated[str | None, typer.Option("--run-id", help="The same as RUN.", parser=text, metavar="RUN")]
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", help="A registered model: demo@candidate or demo/1.", parser=text, metavar="NAME@ALIAS|NAME/VERSION"
+        "--model",
+        help="The same, of a registered model: demo@candidate or demo/1.",
+        parser=text,
+        metavar="NAME@ALIAS|NAME/VERSION",
     ),
 ]
 RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail if there is no usable GPU.")]

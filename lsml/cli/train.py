@@ -207,7 +207,8 @@ def _limited(result: "TuneResult") -> str:
 
 
 def refit(
-    run_id: Annotated[str, typer.Argument(help="Id or name of a complete run, or name of a study.", metavar="RUN")],
+    run: options.Run = None,
+    run_id: options.RunId = None,
     on: Annotated[Literal["train+valid"], typer.Option("--on", help="The splits to train on.")] = "train+valid",
     data: options.Data = None,
     force: options.Force = False,
@@ -215,10 +216,12 @@ def refit(
 ) -> None:
     """Train a run's configuration on the train and validation splits together, and register the model."""
     from lsml.cli.output import Reporter
+
+    asked = options.named(run, run_id)
     from lsml.workflows.train import refit as job
 
     with Reporter() as reporter:
-        found = job(run_id, on=on, data=data, listener=reporter, force=force)
+        found = job(asked, on=on, data=data, listener=reporter, force=force)
     if json:
         from dataclasses import asdict
 
@@ -238,16 +241,19 @@ _DIFFERS = 6
 
 
 def reproduce(
-    run_id: Annotated[str, typer.Argument(help="Id or name of the run of a trial or training.", metavar="RUN")],
+    run: options.Run = None,
+    run_id: options.RunId = None,
     data: options.Data = None,
     json: options.Json = False,
 ) -> None:
     """Train a run's configuration again and compare the scores; exit code 6 if they differ."""
     from lsml.cli.output import Reporter
+
+    asked = options.named(run, run_id)
     from lsml.workflows.retrain import reproduce as job
 
     with Reporter() as reporter:
-        found = job(run_id, data=data, listener=reporter)
+        found = job(asked, data=data, listener=reporter)
     if json:
         record = {
             "run_id": found.run_id,

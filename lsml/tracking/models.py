@@ -24,11 +24,12 @@ from mlflow.types import Schema, TensorSpec
 
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.tiles import tiled
-from lsml.errors import ConfigError, ModelError
+from lsml.errors import ModelError
 from lsml.models.archive import check_probabilities
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Artifact, Tag
-from lsml.tracking.store import Client, Run, local_folder, storage_errors, tracking_uri
+from lsml.tracking import tracking_uri
+from lsml.tracking.store import Client, Run, local_folder, storage_errors
 from lsml.training.device import load_keras
 from lsml.workspace import sha256_of
 
@@ -152,17 +153,6 @@ class _LoadedModel(NamedTuple):
 
         predict: Callable[[np.ndarray], np.ndarray] = member_network(self.network).predict_on_batch
         return predict
-
-
-def asked_for(run_id: str | None, model: str | None) -> str:
-    """What a model is asked for by: its run, or its name in the registry.
-
-    Raises:
-        ConfigError: neither or both are given.
-    """
-    if (run_id is None) == (model is None):
-        raise ConfigError("model", "give either --run-id or --model", "for instance --model demo@candidate")
-    return str(run_id or model)
 
 
 class RunModel:

@@ -17,8 +17,9 @@ from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, Self
 
 from lsml.errors import StorageError, redact
+from lsml.tracking import tracking_uri
 from lsml.tracking.client import PATIENCE_SECONDS, is_outage
-from lsml.tracking.store import Client, storage_errors, tracking_uri
+from lsml.tracking.store import Client, storage_errors
 from lsml.tracking.writes import Write, send, send_again
 from lsml.workspace import STATE_FOLDER, exclusively, sync_file
 

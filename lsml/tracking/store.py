@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lsml.errors import StorageError, redact
 from lsml.errors.signals import deferred
 from lsml.names import Role, Tag
-from lsml.tracking import configure
+from lsml.tracking import DEFAULT_TRACKING_URI, check_there, configure, tracking_uri
 from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage
 from lsml.workspace import (
     connection_url,
@@ -30,7 +30,6 @@ from lsml.workspace import (
     keep_private,
     lock_file,
     make_private_folder,
-    missing_database,
     missing_package,
 )
 
@@ -38,7 +37,6 @@ Client: TypeAlias = StoreClient
 Run: TypeAlias = mlflow.entities.Run
 """What the other rooms call MLflow's client and run, which only this one may import."""
 
-_DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "lsml"
 
 _DRIVERS_WORDS = re.compile(r"\((\w+\.)+\w+\)")
@@ -48,20 +46,13 @@ _DRIVERS_WORDS = re.compile(r"\((\w+\.)+\w+\)")
 _DELETED = re.compile("The (run|experiment) ([0-9a-f]+) must be in the 'active' state")
 
 
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or the database file in the current folder that a bare `mlflow ui` shows."""
-    return connection_url(os.environ.get("MLFLOW_TRACKING_URI", "").strip() or _DEFAULT_TRACKING_URI)
-
-
 def open_store() -> StoreClient:
     """A client of a store that is there; a database file that is not is not made to be read.
 
     Raises:
         StorageError: there is no such file, or the store cannot be reached or opened.
     """
-    if file := missing_database(tracking_uri()):
-        fix = "work in the folder of your studies, or set MLFLOW_TRACKING_URI"
-        raise StorageError(f"MLflow store {file}", "there is no such file", fix)
+    check_there()
     return open_client()
 
 
@@ -115,7 +106,7 @@ def _check_scheme(variable: str, uri: str) -> None:
     # Of an address that is none, where its password ends is not known.
     shown = scheme if "@" in uri else redact(uri)
     example = f"sqlite:///{Path(shown).name or 'mlflow'}".removesuffix(".db") + ".db"
-    fix = f"give the URL of one, such as {example if not colon else _DEFAULT_TRACKING_URI}"
+    fix = f"give the URL of one, such as {example if not colon else DEFAULT_TRACKING_URI}"
     raise StorageError(f"{variable} {shown}", "names no database and no server", fix)
 
 

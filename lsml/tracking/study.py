@@ -18,6 +18,7 @@ from lsml.errors import ConfigError, DataError, Interrupted, StorageError, Study
 from lsml.models.export import ModelFile
 from lsml.names import Artifact, Metric, Role, State, Tag
 from lsml.scoring.promotion_policy import decide
+from lsml.tracking import unknown
 from lsml.tracking.models import RunModel
 from lsml.tracking.reading import RunReader
 from lsml.tracking.registry import RegisteredModel, registered
@@ -208,11 +209,7 @@ def named_run(client: Client, name: str) -> Run:
     if found:
         ids = ", ".join(sorted(run.info.run_id for run in found)[:_SHOWN])
         raise StorageError(f"run {name}", f"{len(found)} runs go by that: {ids}", "give the id of one")
-    raise StorageError(
-        f"run {name}",
-        "no run has that id or name, and no study",
-        "lsml study list names the studies, lsml study show NAME their runs, lsml ui the registered models",
-    )
+    raise unknown(name)
 
 
 def _runs_like(client: Client, name: str) -> Sequence[Run]:

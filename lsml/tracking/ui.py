@@ -20,8 +20,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from lsml.errors import StorageError
 from lsml.names import OBJECTIVE, Artifact, Metric, Role, Tag
+from lsml.tracking import tracking_uri
 from lsml.tracking.runs import competitors_query, trials_query
-from lsml.tracking.store import Client, Run, storage_errors, tracking_uri
+from lsml.tracking.store import Client, Run, storage_errors
 from lsml.workspace import connection_url, make_folder
 
 HOST, DEFAULT_PORT = "127.0.0.1", 5000

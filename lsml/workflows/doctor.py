@@ -83,7 +83,8 @@ def _database(storage: str) -> _CheckResult:
 
 
 def _mlflow() -> _CheckResult:
-    from lsml.tracking.store import open_client, tracking_uri
+    from lsml.tracking import tracking_uri
+    from lsml.tracking.store import open_client
 
     if file := missing_database(tracking_uri()):
         return _CheckResult("MLflow store", "ok", f"{file} is not there yet: the first run makes it")

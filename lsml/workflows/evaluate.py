@@ -27,8 +27,9 @@ from lsml.evaluation.evaluate import (
 from lsml.evaluation.predict import Augmentation, over_symmetries
 from lsml.names import Tag
 from lsml.scoring.regions import RegionScore
+from lsml.tracking import asked_for
 from lsml.tracking.ledger import Ledger
-from lsml.tracking.models import RunModel, asked_for
+from lsml.tracking.models import RunModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import check_writable, open_store
 from lsml.tracking.study import model_run, named_run

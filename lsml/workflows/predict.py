@@ -36,7 +36,8 @@ from lsml.scenes.maps import (
 from lsml.scenes.polygons import GEOJSON, GEOPACKAGE, check_installed, write_polygons
 from lsml.scenes.reading import Scene, Values
 from lsml.scenes.tiling import Tiling
-from lsml.tracking.models import RunModel, asked_for
+from lsml.tracking import asked_for
+from lsml.tracking.models import RunModel
 from lsml.tracking.store import open_store
 from lsml.tracking.study import model_run, named_run
 from lsml.workflows.sources import SILENT

@@ -200,7 +200,8 @@ def open_ui(study: str | None, *, port: int | None) -> Iterator[Ui]:
         ConfigError: no such study.
         StorageError: the store cannot be used, the port is taken, or the server does not start.
     """
-    from lsml.tracking.store import open_client, tracking_uri
+    from lsml.tracking import tracking_uri
+    from lsml.tracking.store import open_client
     from lsml.tracking.ui import free_port, serve, server_address
 
     client = open_client()

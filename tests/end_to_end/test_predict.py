@@ -71,7 +71,7 @@ def test_pictures_are_drawn_of_the_patches_with_most_landslide(study: Study, wri
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("DATA/TestData/img",), 2, "give either --run-id or --model"),
+        (("DATA/TestData/img",), 2, "name a run, study or model, such as demo-000"),
         (("nowhere", "--model", "first@candidate"), 3, "no such folder"),
         (("DATA", "--model", "first@candidate"), 3, "holds no images"),
         (("DATA/TestData/img", "--model", "first@champion"), 4, "alias champion not found"),

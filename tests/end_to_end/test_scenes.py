@@ -86,7 +86,7 @@ def at_home(study: Study, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        ({"model": None}, 2, "give either --run-id or --model"),
+        ({"model": None}, 2, "name a run, study or model, such as demo-000"),
         ({"dem": None}, 3, r"no band 'slope' \(found: B12, B11,.* or give a DEM: --dem DEM\.tif"),
         ({"dem": "nowhere.tif"}, 3, "nowhere.tif: cannot be read: No such file or directory; check the path"),
         ({"tile": 100}, 2, "100 pixels overlapping by 64; give multiples of 64"),

@@ -1,6 +1,10 @@
 """How people name runs, in a real MLflow store."""
 
 import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +12,12 @@ import pytest
 from lsml.errors import StorageError
 from lsml.models.export import ModelFile
 from lsml.names import State, Tag
+from lsml.tracking import check_known
 from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.study import named_run
 from tests.bands import SENSOR
+from tests.processes import environment
 
 
 def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(store: Any) -> None:
@@ -26,6 +32,8 @@ def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(s
     model.give_alias("candidate", model.register(trial, tags={}), tags={})
     for name in (trial, trial[:12], "demo-000", "demo@candidate", "demo/1", "models:/demo@candidate", "models:/demo/1"):
         assert named_run(store, name).info.run_id == trial, name
+        check_known(name)
+    check_known("demo")
     assert named_run(store, "demo").info.run_id == study
 
 
@@ -35,6 +43,7 @@ def test_a_lost_attempt_stands_for_the_one_that_went_on(store: Any) -> None:
         store.create_run("0", run_name=name, tags={Tag.STATE: State.SUPERSEDED})
     last = store.create_run("0", run_name="demo-000.3", tags={Tag.STATE: State.COMPLETE}).info.run_id
     assert named_run(store, "demo-000").info.run_id == last
+    check_known("demo-000")
     assert named_run(store, "demo-001").info.run_name == "demo-001"
 
 
@@ -48,3 +57,43 @@ def test_what_names_no_run_or_two_is_refused(store: Any) -> None:
             named_run(store, name)
     store.delete_run(ids[0])
     assert named_run(store, "twice").info.run_id == ids[1]
+
+
+UNKNOWN = {
+    "demo-01": "run demo-01: no run has that id or name, and no study; did you mean demo-001",
+    "dem": "run dem: no run has that id or name",
+    "f" * 32: "no run has that id or name",
+    "demo@candidat": "no registered model has that name with that alias or version; did you mean demo@candidate",
+    "models:/demo/7": "did you mean demo/1",
+}
+
+
+def test_what_nothing_is_called_is_said_without_mlflow(store: Any) -> None:
+    """In the database file itself, with the names that are alike; MLflow takes seconds to load."""
+    run_id = store.create_run("0", run_name="demo-001").info.run_id
+    model = ModelFile(b"network", hashlib.sha256(b"network").hexdigest(), SENSOR)
+    RunModel(store, run_id).log(model, threshold=0.5, backend="tensorflow")
+    RegisteredModel(store, "demo").register(run_id, aliases=["candidate"], tags={})
+    for name, says in UNKNOWN.items():
+        with pytest.raises(StorageError, match=re.escape(says)):
+            check_known(name)
+    script = """
+import sys
+from lsml.cli.main import main
+for command in ("evaluate", "leaderboard", "refit", "promote", "reproduce", "compare"):
+    assert main([command, "demo-01"]) == 4
+assert not {"mlflow", "keras", "sqlalchemy"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True)
+    assert [UNKNOWN["demo-01"] in line for line in done.stderr.splitlines()] == [True] * 6
+
+
+def test_only_a_database_file_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server, a registry of its own and a file that is no database are left to MLflow; one that is missing is not."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match="there is no such file"):
+        check_known("demo")
+    (tmp_path / "mlflow.db").write_text("no database")
+    check_known("demo")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    check_known("demo")
