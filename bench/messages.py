@@ -49,7 +49,8 @@ def page() -> str:
 def _help_pages(path: str, command: Any) -> Iterator[str]:
     context = typer.Context(command, info_name=path, terminal_width=100, max_content_width=100)
     # What `--set` takes is in docs/configuration.md.
-    text, fields, _ = command.get_help(context).partition("Fields for --set")
+    help_of = getattr(command, "full_help", command.get_help)
+    text, fields, _ = help_of(context).partition("Fields for --set")
     yield text.rstrip() + ("\n\nFields for --set, with their defaults: see configuration.md" if fields else "")
     for name, inner in getattr(command, "commands", {}).items():
         yield from _help_pages(f"{path} {name}", inner)

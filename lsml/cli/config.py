@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from lsml.config.experiment import Experiment
     from lsml.config.fields import FieldSpec
 
-app = typer.Typer(
-    help="Look up hyperparameters and settings, and check experiment files.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = options.Commands("Look up hyperparameters and settings, and check experiment files.", no_args_is_help=True)
 
 _OPENING = """\
 # Configuration

@@ -20,7 +20,7 @@ _FILES_SHOWN, _ALIKE_SHOWN = 3, 12
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the patches.", metavar="DIR")]
 
-app = typer.Typer(help="Get, check, pack and plot datasets.", no_args_is_help=True, rich_markup_mode=None)
+app = options.Commands("Get, check, pack and plot datasets.", no_args_is_help=True)
 
 
 _OF_PATCHES, _OF_SCENES = ("train", "validation", "test", "regions"), ("height", "width")
@@ -77,7 +77,12 @@ def _show(
     patches: Annotated[
         int, typer.Option("--patches", help="Number of patches, evenly spaced over the split.", min=1, max=64)
     ] = 6,
-    split: Annotated[Literal["train", "validation"], typer.Option("--split", help="Split to plot.")] = "train",
+    split: Annotated[
+        Literal["train", "validation"],
+        typer.Option(
+            "--split", help="Split to plot.", parser=options.split("train", "validation"), metavar="train|validation"
+        ),
+    ] = "train",
     augment: Annotated[
         float | None,
         typer.Option("--augment", help="Augment the patches with this augment.strength.", min=0, max=1, metavar="S"),
@@ -205,8 +210,9 @@ def _line(finding: "Finding") -> str:
 @app.command("audit")
 def _audit(
     folder: Folder,
-    output: Annotated[
-        Path, typer.Option("--output", help="Folder to write figures and the table of pairs into.", metavar="DIR")
+    out: Annotated[
+        Path,
+        typer.Option("--out", "--output", help="Folder to write figures and the table of pairs into.", metavar="DIR"),
     ] = Path("audit"),
     seed: options.Seed = None,
     json: options.Json = False,
@@ -219,7 +225,7 @@ def _audit(
     from lsml.workflows.data import audit_splits
 
     with Reporter() as reporter:
-        found = audit_splits(folder, output=output, seed=seed or 0, progress=reporter.step)
+        found = audit_splits(folder, output=out, seed=seed or 0, progress=reporter.step)
     if json:
         options.print_json(_split_record(found))
     else:

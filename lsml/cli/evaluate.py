@@ -23,7 +23,12 @@ def evaluate(
     model: options.Model = None,
     split: Annotated[
         Literal["test", "valid"],
-        typer.Option("--split", help="Split to evaluate on; openings of test are counted."),
+        typer.Option(
+            "--split",
+            help="Split to evaluate on; openings of test are counted.",
+            parser=options.split("test", "valid"),
+            metavar="test|validation",
+        ),
     ] = "test",
     tta: Annotated[
         Literal["none", "d4"],

@@ -3,6 +3,7 @@
 import gc
 import inspect
 import io
+import logging
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from lsml.cli import config, data, evaluate, maps, models, study, train
-from lsml.cli.options import CommandWithFields
+from lsml.cli.options import Command, Commands, CommandWithFields
 from lsml.errors import (
     ConfigError,
     DataWarning,
@@ -31,12 +32,10 @@ from lsml.workspace import private_log
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-app = typer.Typer(
+app = Commands(
+    "Train, tune, evaluate and apply networks that segment landslides in satellite patches.",
     name="lsml",
-    help="Train, tune, evaluate and apply networks that segment landslides in satellite patches.",
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -45,8 +44,13 @@ app = typer.Typer(
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors, but no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show what libraries log.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
+    logging.getLogger("lsml").setLevel(logging.WARNING if quiet else logging.INFO)
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     if version:
         typer.echo(f"lsml {VERSION}")
         raise typer.Exit
@@ -84,7 +88,15 @@ for _name, _command in _COMMANDS.items():
         app.add_typer(_command, name=_name)
     else:
         _searchable = "assignments" in inspect.signature(_command).parameters
-        app.command(_name, cls=CommandWithFields if _searchable else None)(_command)
+        app.command(_name, cls=CommandWithFields if _searchable else Command)(_command)
+
+
+_ANYWHERE = frozenset({"--quiet", "-q", "--verbose", "-v", "--debug"})
+
+
+def _in_front(arguments: list[str]) -> list[str]:
+    """What every command takes stands before its name, wherever it was given."""
+    return sorted(arguments, key=lambda argument: argument not in _ANYWHERE)
 
 
 _HOME = re.compile(r"\A((?:[\w.-]+=)*)(~[^/=]*)(?=/|\Z)")
@@ -101,7 +113,7 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("always", DataWarning)
     warnings.showwarning = _warn
     try:
-        arguments = [_at_home(argument) for argument in arguments]
+        arguments = [_at_home(argument) for argument in _in_front(arguments)]
         _refuse_passwords(arguments)
         return int(app(arguments, prog_name="lsml", standalone_mode=False) or 0)
     except typer.Exit as leave:

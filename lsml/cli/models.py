@@ -191,7 +191,11 @@ def compare(
     split: Annotated[
         Literal["test", "validation"] | None,
         typer.Option(
-            "--split", help="Split whose scores are compared.  [default: test where all have them]", show_default=False
+            "--split",
+            help="Split whose scores are compared.  [default: test where all have them]",
+            parser=options.split("test", "validation"),
+            metavar="test|validation",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="PNG file to write.", metavar="FILE")] = Path("compare.png"),

@@ -6,7 +6,7 @@ An empty string means "not given": MLflow's project runner passes every paramete
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 import typer.core
@@ -83,6 +83,20 @@ def named(*names: str | None) -> str:
     return name
 
 
+def split(*names: str) -> Any:
+    """A parser that gives which of the splits `names` is meant; validation goes by `valid`, `val` and `validation`."""
+    meant = {word: name for name in names for word in (_VALIDATION if name in _VALIDATION else (name,))}
+
+    def named_split(text: str) -> str:
+        if text not in meant:
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(meant)}")
+        return meant[text]
+
+    return _optional(named_split, "text")
+
+
+_VALIDATION = ("validation", "valid", "val")
+
 text = _optional(str, "text")
 number = _optional(_number, "number")
 until = _optional(_until, "text")
@@ -156,16 +170,97 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     typer.echo(json.dumps(value, indent=indent))
 
 
-class CommandWithFields(typer.core.TyperCommand):
-    """A command whose help ends with the fields that `--set` takes."""
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Decorator = Callable[[_Function], _Function]
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        super().format_help(ctx, formatter)
-        from lsml.config.schema import TrainConfig
 
-        rows = [
-            (f"{spec.name}={spec.default}", f"{spec.description}  [{f'{spec.bounds} {spec.unit}'.strip()}]")
-            for spec in TrainConfig.fields()
-        ]
-        with formatter.section("Fields for --set, with their defaults"):
-            formatter.write_dl(rows, col_max=40)
+class _Group(typer.core.TyperGroup):
+    """A group of commands whose help says of each, in as many lines as it takes, what it does."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [(name, (command.help or "").partition("\n")[0]) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose usage names what it needs as `RUN`, and what it may be given as `[RUN]`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+class Commands(typer.Typer):
+    """Commands under one name, or under none."""
+
+    def __init__(self, help: str, **settings: Any) -> None:
+        super().__init__(help=help, cls=_Group, rich_markup_mode=None, **settings)
+
+    def command(
+        self, name: str | None = None, *, cls: Any = Command, **settings: Any
+    ) -> Callable[[_Function], _Function]:
+        return super().command(name, cls=cls, **settings)
+
+
+class CommandWithFields(Command):
+    """A command of many options: `--help` shows those most used, `--help-all` all of them and what `--set` takes."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self._format_arguments(ctx, formatter)
+        self._format_panel(ctx, formatter, None)
+
+    def full_help(self, ctx: Any) -> str:
+        """What `--help-all` shows."""
+        formatter = ctx.make_formatter()
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_options(ctx, formatter)
+        for panel in dict.fromkeys(_PANELS.values()):
+            self._format_panel(ctx, formatter, panel)
+        _write_fields(formatter)
+        return str(formatter.getvalue().rstrip())
+
+    def _format_arguments(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Arguments"):
+            formatter.write_dl([param.get_help_record(ctx) for param in self._of_type("argument", ctx)])
+
+    def _format_panel(self, ctx: Any, formatter: Any, panel: str | None) -> None:
+        options = [param for param in self._of_type("option", ctx) if _PANELS.get(param.name) == panel]
+        if options:
+            with formatter.section(panel or "Options"):
+                formatter.write_dl([option.get_help_record(ctx) for option in options])
+
+    def _of_type(self, kind: str, ctx: Any) -> list[Any]:
+        return [param for param in self.get_params(ctx) if param.param_type_name == kind]
+
+
+_PANELS = {
+    **dict.fromkeys(("until", "trial_timeout"), "End of the search"),
+    **dict.fromkeys(("engine", "storage", "keep_probabilities"), "Search and storage"),
+    **dict.fromkeys(("scheduler", "scheduler_file"), "Cluster"),
+    **dict.fromkeys(("require_gpu", "force", "profile"), "Checks"),
+}
+"""The parts of `--help-all` that `--help` leaves out, by the names of their options."""
+
+
+def _write_fields(formatter: Any) -> None:
+    from lsml.config.schema import TrainConfig
+
+    rows = [
+        (f"{spec.name}={spec.default}", f"{spec.description}  [{f'{spec.bounds} {spec.unit}'.strip()}]")
+        for spec in TrainConfig.fields()
+    ]
+    with formatter.section("Fields for --set, with their defaults"):
+        formatter.write_dl(rows, col_max=40)
+
+
+def _show_all(context: typer.Context, asked: bool) -> None:
+    if asked and isinstance(context.command, CommandWithFields):
+        typer.echo(context.command.full_help(context))
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option("--help-all", help="Show all options, and the fields of --set.", is_eager=True, callback=_show_all),
+]

@@ -1,5 +1,6 @@
 """How commands speak: bars and tables in a terminal, plain lines in a log."""
 
+import logging
 import re
 import sys
 import textwrap
@@ -112,7 +113,8 @@ class Reporter:
     """Shows long work on standard error: a bar a running trial in a terminal, else a line an epoch."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        quiet = logging.getLogger("lsml").level > logging.INFO
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         self._bars = (
             Progress(
                 TextColumn("{task.description}"),

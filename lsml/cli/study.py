@@ -15,7 +15,7 @@ from lsml.workspace import storage_url
 if TYPE_CHECKING:
     from lsml.workflows.studies import Ui
 
-app = typer.Typer(help="List, show and repair studies.", no_args_is_help=True, rich_markup_mode=None)
+app = options.Commands("List, show and repair studies.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -90,10 +90,14 @@ def _repair(
 @app.command()
 def report(
     name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")],
-    output: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option(
-            "--output", help="HTML file to write.  [default: NAME-report.html]", metavar="FILE", show_default=False
+            "--out",
+            "--output",
+            help="HTML file to write.  [default: NAME-report.html]",
+            metavar="FILE",
+            show_default=False,
         ),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
@@ -102,7 +106,7 @@ def report(
     """Write a study's report as one self-contained HTML file."""
     from lsml.workflows.report import report_study
 
-    written = report_study(name, storage, output=output)
+    written = report_study(name, storage, output=out)
     typer.echo(f"report: {written}")
     if not open_it:
         return

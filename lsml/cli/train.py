@@ -21,6 +21,7 @@ def train(
     force: options.Force = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of an epoch went.")] = False,
     assignments: options.Set = None,
+    help_all: options.HelpAll = False,
 ) -> None:
     """Train one model with the experiment's base configuration."""
     from lsml.cli.output import Reporter, print_table
@@ -122,6 +123,7 @@ def tune(
     require_gpu: options.RequireGpu = False,
     force: options.Force = False,
     assignments: options.Set = None,
+    help_all: options.HelpAll = False,
 ) -> None:
     """Run or resume a study, and register its best trial."""
     from lsml.cli.output import Reporter, print_table

@@ -238,6 +238,6 @@ def _write_audit(output: Path, files: dict[str, bytes]) -> list[Path]:
             (output / name).write_bytes(content)
     except OSError as error:
         raise DataError(
-            f"folder {output}", f"cannot be written ({error.strerror})", "choose another with --output DIR"
+            f"folder {output}", f"cannot be written ({error.strerror})", "choose another with --out DIR"
         ) from None
     return [output / name for name in files]

@@ -47,7 +47,7 @@ def report_study(name: str, storage: str | None, *, output: Path | None) -> Path
         target.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"report {target}", f"cannot be written ({error.strerror})", "name another file with --output"
+            f"report {target}", f"cannot be written ({error.strerror})", "name another file with --out"
         ) from None
     return target.resolve()
 

@@ -25,10 +25,49 @@ def test_help_of_tune_lists_every_hyperparameter(tmp_path: Path) -> None:
     from lsml.config.schema import TrainConfig
 
     # Help is wrapped, also after a hyphen.
-    text = " ".join(lsml(tmp_path, "tune", "--help").stdout.split()).replace("- ", "-")
+    text = " ".join(lsml(tmp_path, "tune", "--help-all").stdout.split()).replace("- ", "-")
     for spec in TrainConfig.fields():
         assert f"{spec.name}={spec.default}" in text
         assert spec.description.split(":")[0].replace("- ", "-") in text, spec.name
+
+
+def test_help_fits_a_screen_and_cuts_nothing_off(tmp_path: Path) -> None:
+    """At 80 columns: summaries go on in the next line, tune's options are those used most, names are bare."""
+    env = environment(COLUMNS="80")
+    overview = lsml(tmp_path, "--help", env=env).stdout
+    assert "..." not in overview.replace("[ARGS]...", "")
+    short, full = (lsml(tmp_path, "tune", option, env=env).stdout for option in ("--help", "--help-all"))
+    assert len(short.splitlines()) < 30
+    assert ("--trials" in short, "--until" in short, "model.dropout" in short) == (True, False, False)
+    assert all(word in full for word in ("--trials", "End of the search:", "--until", "Cluster:", "model.depth=4"))
+    assert max(map(len, (overview + short + full).splitlines())) <= 80
+    assert "Usage: lsml study show [OPTIONS] NAME\n" in lsml(tmp_path, "study", "show", "--help", env=env).stdout
+
+
+def test_a_shell_completes_commands(tmp_path: Path) -> None:
+    """As the script that `lsml --install-completion` writes asks."""
+    env = environment(_LSML_COMPLETE="complete_bash", COMP_WORDS="lsml study sh", COMP_CWORD="2")
+    assert lsml(tmp_path, python=sys.executable, env=env).stdout.split() == ["show"]
+
+
+@pytest.mark.parametrize("arguments", [("-q", "data", "synth", "out"), ("data", "synth", "out", "--quiet")])
+def test_quiet_shows_no_progress(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Wherever it stands; results and errors are shown, and without it the steps too."""
+    few = ("--train", "1", "--validation", "1", "--test", "1")
+    done = lsml(tmp_path, *arguments, *few)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "made 1 train" in done.stdout
+    assert "patches: 3 of 3" in lsml(tmp_path, "data", "synth", "again", *few).stderr
+    assert "already exists" in lsml(tmp_path, *arguments, *few).stderr
+
+
+@pytest.mark.parametrize("split", ["valid", "val", "validation"])
+def test_validation_goes_by_its_three_names(tmp_path: Path, split: str) -> None:
+    """Whichever command asks for a split; another is refused with those that there are."""
+    for command in (("evaluate", "demo"), ("compare", "a", "b"), ("data", "show", "nowhere")):
+        assert "--split" not in lsml(tmp_path, *command, "--split", split).stderr
+        done = lsml(tmp_path, *command, "--split", "vaild")
+        assert (done.returncode, "'vaild' is none of" in done.stderr) == (2, True)
 
 
 def test_version(tmp_path: Path) -> None:

@@ -74,7 +74,11 @@ def test_pictures_are_drawn_of_the_patches_with_most_landslide(study: Study, wri
         (("DATA/TestData/img",), 2, "name a run, study or model, such as demo-000"),
         (("nowhere", "--model", "first@candidate"), 3, "no such folder"),
         (("DATA", "--model", "first@candidate"), 3, "holds no images"),
-        (("DATA/TestData/img", "--model", "first@champion"), 4, "alias champion not found"),
+        (
+            ("DATA/TestData/img", "--model", "first@champion"),
+            4,
+            "no registered model has that name with that alias or version",
+        ),
         (("DATA/TestData/img", "--model", "first@candidate", "--out", "."), 3, "contains other files"),
     ],
 )
