@@ -222,13 +222,13 @@ def predict(
     """Write landslide masks and probabilities: of a folder of patches, or of a scene as GeoTIFF."""
     from lsml.cli.output import Reporter
 
+    is_scene = source.is_file() or source.suffix.lower() in (".tif", ".tiff")
+    for name in ("pictures",) if is_scene else _OF_SCENES:
+        options.check_not_given(context, name, "a folder of patches" if is_scene else "a scene")
     asked = options.named(run, run_id, model)
     from lsml.workflows.predict import predict as job
     from lsml.workflows.predict import predict_scene
 
-    is_scene = source.is_file() or source.suffix.lower() in (".tif", ".tiff")
-    for name in ("pictures",) if is_scene else _OF_SCENES:
-        options.check_not_given(context, name, "a folder of patches" if is_scene else "a scene")
     chosen: dict[str, Any] = {"run_id": asked, "out": out, "tta": tta, "force": force}
     result: PredictResult | SceneResult
     with Reporter() as reporter:

@@ -158,7 +158,8 @@ def _unforeseen(error: Exception, *, debug: bool) -> int:
 def _usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "lsml"
-    _complain(f"{error.format_message().rstrip('.')}; see {command} --help")
+    said = error.format_message().replace("Value error, ", "").rstrip(".")
+    _complain(f"{said}; see {command} --help")
     return 2
 
 

@@ -146,8 +146,11 @@ def tune(
         engine=engine,
         keep_probabilities=keep_probabilities or None,
     )
+    searched = loaded.space.dimensions
     loaded = loaded.with_fields(parse_assignments(assignments or []))
     with Reporter() as reporter:
+        if fixed := [name for name in searched if name not in loaded.space.dimensions]:
+            reporter.say(f"not searched, as --set gives them a value: {', '.join(fixed)}")
         result = job(
             loaded,
             study=study or loaded.name,
@@ -161,7 +164,8 @@ def tune(
         )
     had = min(sum(result.counts.values()), loaded.study.trials)
     if not result.fresh:
-        typer.echo(f"study {result.study} has its {had} trials: nothing to do")
+        unused = "; --workers is not used" if workers else ""
+        typer.echo(f"study {result.study} has its {had} trials: nothing to do{unused}")
     if had < loaded.study.trials:
         typer.echo(f"{result.stopped} after {had} trials: --trials {loaded.study.trials} is a cap")
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)

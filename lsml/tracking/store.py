@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -194,6 +195,9 @@ def storage_errors(what: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         if deleted := _DELETED.search(str(error)):
             raise _of_deleted(*deleted.groups()) from error
+        if "out-of-date database schema" in str(error):
+            fix = f"make a copy of the database, then run: mlflow db upgrade {redact(tracking_uri())}"
+            raise StorageError(what, "its tables are those of another version of MLflow", fix) from error
         file = database_file(tracking_uri())
         check = f"{file.parent} can be written to and is" if file else "the store is reachable and"
         raise StorageError(what, _reason(error), f"check MLFLOW_TRACKING_URI, and that {check} not full") from error
@@ -245,7 +249,11 @@ def _reason(error: Exception) -> str:
         return f"{address.hostname}:{address.port or address.scheme} does not answer"
     lines = text.splitlines() or [type(error).__name__]
     # SQLAlchemy may say first at which occasion.
-    return next((line for line in lines if _DRIVERS_WORDS.match(line)), lines[0])[:300]
+    reason = next((line for line in lines if _DRIVERS_WORDS.match(line)), lines[0])
+    return textwrap.shorten(reason, _MOST_SAID, placeholder=" …")
+
+
+_MOST_SAID = 300
 
 
 def experiment_id(client: Client, name: str) -> str:

@@ -115,9 +115,8 @@ class ExperimentData:
             return _synthetic(self.entry.synthetic, self.progress)
         root = Path(os.path.expanduser(self.given or str(self.entry.path)))  # noqa: PTH111 (~nobody stays)
         if not root.is_dir():
-            raise DataError(
-                f"dataset {root}", "no such folder", "give its path with --data, or make one: lsml data synth DIR"
-            )
+            why = "is no folder" if root.exists() else "no such folder"
+            raise DataError(f"dataset {root}", why, "give its path with --data, or make one: lsml data synth DIR")
         return root.resolve()
 
     @property

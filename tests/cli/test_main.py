@@ -1,5 +1,6 @@
 """The command line's answers to what people type: help, typos, wrong paths, empty options."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -125,6 +126,35 @@ def test_version(tmp_path: Path) -> None:
         (("data", "show", "nowhere", "--seed", "1"), 2, "give --augment S too"),
         (("data", "show", "nowhere", "--augment", "0.8", "--set", "model.depth=3"), 2, "set fields of augment"),
         (("data", "synth", ".", "--train", "1"), 3, "."),
+        (("data", "synth", "something"), 3, "already exists; choose another folder"),
+        (("data", "synth", "out", "--train", "0"), 2, "--train"),
+        (("data", "check", "something"), 3, "dataset something: is no folder; give the folder that holds the patches"),
+        (("data", "check", "."), 3, "no known layout (found: something); expected"),
+        (("data", "chek", "."), 2, "No such command 'chek'. Did you mean 'check'?"),
+        (("data", "audit", "nowhere", "--seed", "-1"), 2, "--seed"),
+        (("data", "download", "something"), 3, "folder something: cannot be written: Not a directory; choose another"),
+        (("tune", "."), 2, "experiment .: Is a directory; give the path of an experiment's YAML file"),
+        (("tune", "something"), 2, "experiment something"),
+        (("tune", DEMO, "--trials", "-3"), 2, "study.trials: must be at least 1, not -3"),
+        (("tune", DEMO, "--workers", "-1"), 2, "study.workers: must be at least 0, not -1"),
+        (("tune", DEMO, "--engine", "optona"), 2, "study.engine"),
+        (("tune", DEMO, "--data", "something"), 3, "dataset something: is no folder; give its path with --data"),
+        (("tune", DEMO, "--set", "model.filters"), 2, "not of the form FIELD=VALUE; write --set model.depth=4"),
+        (("train", DEMO, "--set", "model.filters=many"), 2, "model.filters: must be a whole number, not 'many'"),
+        (("train", DEMO, "--set", "model.filters=1000"), 2, "model.filters: must be at most 128, not 1000"),
+        (("train", DEMO, "--trials", "3"), 2, "No such option: --trials"),
+        (("evaluate", "demo", "--splt", "test"), 2, "Possible options: --split"),
+        (("evaluate", "demo", "--tta", "d8"), 2, "'--tta': 'd8' is not one of 'none', 'd4'"),
+        (("evaluate", "demo"), 4, "mlflow.db: there is no such file; work in the folder of your studies"),
+        (("predict", "nowhere"), 2, "run: is not given; name a run, study or model"),
+        (
+            ("predict", "scene.tif", "demo", "--pictures", "3"),
+            2,
+            "--pictures: is for a folder of patches; leave it out",
+        ),
+        (("compare", "a", "--split", "tset"), 2, "'tset' is none of test, validation, valid, val"),
+        (("study", "lst"), 2, "Did you mean 'list'?"),
+        (("config", "check", "nowhere.yaml"), 2, "experiment nowhere.yaml: No such file or directory; give the path"),
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(
@@ -139,6 +169,46 @@ def test_a_mistake_is_one_line_and_its_exit_code(
     assert line.startswith("lsml: error: ")
     assert says in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (("space:", "spaces:"), "unknown key 'spaces'; did you mean 'space'?"),
+        (("filters: 8", "filter: 8"), "unknown key 'base.model.filter'; did you mean 'filters'?"),
+        (("depth: 3", "depth: three"), "base.model.depth: must be a whole number, not 'three'"),
+        (("study:", "study"), "correct the YAML"),
+        (("name: tpe", "name: tpee"), "study.sampler"),
+        (("{low: 3, high: 4}", "{low: 4, high: 3}"), "model.depth"),
+        (("  trials: 6", "\ttrials: 6"), "correct the YAML"),
+    ],
+)
+def test_a_typo_in_an_experiment_is_told_with_its_place(tmp_path: Path, typed: tuple[str, str], says: str) -> None:
+    """By the key or the line, and with what may have been meant."""
+    text = Path(DEMO).read_text(encoding="utf-8")
+    assert typed[0] in text
+    (tmp_path / "mine.yaml").write_text(text.replace(typed[0], typed[1], 1))
+    done = lsml(tmp_path, "tune", "mine.yaml", "--data", "nowhere")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lsml: error: experiment mine.yaml: ")
+    assert says in line
+
+
+def test_a_field_that_set_takes_out_of_the_search_is_told(tmp_path: Path) -> None:
+    """With those that depended on it: nobody wonders later why they have one value."""
+    done = lsml(tmp_path, "tune", DEMO, "--data", "nowhere", "--set", "model.architecture=unet")
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[0] == "not searched, as --set gives them a value: model.architecture, model.encoder"
+
+
+def test_a_disk_that_is_full_is_told_in_the_words_of_the_system(tmp_path: Path) -> None:
+    """Of 400 kB at most that a file may have here: HDF5 would say what it was doing, and at which address."""
+    command = f"ulimit -f 400; exec {sys.executable} -m lsml data synth out --train 1 --validation 1 --test 1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "synthetic dataset out: cannot be written (File too large); free " in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 READING = (

@@ -1,7 +1,9 @@
 """How people name runs, in a real MLflow store."""
 
+import contextlib
 import hashlib
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.study import named_run
 from tests.bands import SENSOR
-from tests.processes import environment
+from tests.processes import environment, lsml
 
 
 def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(store: Any) -> None:
@@ -97,3 +99,12 @@ def test_only_a_database_file_is_looked_into(tmp_path: Path, monkeypatch: pytest
     check_known("demo")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     check_known("demo")
+
+
+def test_a_database_of_another_mlflow_is_told_with_the_command_that_mends_it(store: Any, tmp_path: Path) -> None:
+    """Whole, and with the address of the database: MLflow's instruction is longer than a line."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("update alembic_version set version_num = 'bda7b8c39065'")
+    done = lsml(tmp_path, "rollback", "demo", python=sys.executable)
+    assert done.returncode == 4
+    assert done.stderr.endswith("then run: mlflow db upgrade sqlite:///mlflow.db\n")

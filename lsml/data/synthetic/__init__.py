@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lsml.data.domains import Domain, domains, region_table
+from lsml.data.formats.hdf5 import encode
 from lsml.data.layout import DESCRIPTION, MARK
 from lsml.data.sensor import ELEVATION, LANDSLIDE4SENSE, SLOPE
 from lsml.data.synthetic.landscape import draw_landscape
@@ -108,13 +108,8 @@ def _write_splits(
         masks.mkdir()
         for number, domain in enumerate(each, 1):
             image, mask = synthetic_patch(split, number, seed=seed, domain=domain)
-            _write(images / f"image_{number}.h5", "img", image)
-            _write(masks / f"mask_{number}.h5", "mask", mask)
+            (images / f"image_{number}.h5").write_bytes(encode("img", image))
+            (masks / f"mask_{number}.h5").write_bytes(encode("mask", mask))
             written += 1
             if progress is not None:
                 progress(written, total)
-
-
-def _write(path: Path, name: str, array: np.ndarray) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset(name, data=array)
