@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lsml.cli import options
-from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
     from lsml.evaluation.evaluate import EvaluationReport

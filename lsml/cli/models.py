@@ -74,10 +74,9 @@ def _print_ensemble(found: "Ensemble") -> None:
 
 
 def export(
-    reference: Annotated[
-        str,
-        typer.Argument(help="Id or name of a run, name of a study, or NAME@ALIAS or NAME/VERSION.", metavar="RUN"),
-    ],
+    run: options.Run = None,
+    run_id: options.RunId = None,
+    model: options.Model = None,
     to: Annotated[Literal["onnx", "savedmodel"], typer.Option("--format", help="Format to write.")] = "onnx",
     out: Annotated[
         Path | None,
@@ -98,7 +97,7 @@ def export(
     """Write a model as ONNX or TensorFlow's SavedModel, which run without Keras and lsml."""
     from lsml.workflows.export import export as job
 
-    found = job(reference, to=to, out=out, channels=channels)
+    found = job(options.named(run, run_id, model), to=to, out=out, channels=channels)
     if json:
         options.print_json(vars(found) | {"path": str(found.path)})
         return

@@ -22,7 +22,7 @@ Format = Literal["onnx", "savedmodel"]
 Channels = Literal["last", "first"]
 
 INPUT, OUTPUT = "stored_bands", "probability"
-METADATA_FILE = "lsml.json"
+METADATA_FILE = "model.json"
 """Beside a SavedModel, which holds no metadata of its own."""
 
 TOLERANCE = 1e-4
@@ -83,7 +83,7 @@ def write_onnx(
 def write_saved_model(network: "keras.Model", path: Path, sensor: Sensor, metadata: Mapping[str, object]) -> float:
     """Writes a network as a folder that TensorFlow loads and TensorFlow Serving serves; see `write_onnx`.
 
-    The metadata stand in `lsml.json` in it.
+    The metadata stand in `model.json` in it.
     """
     _need("tensorflow")
     import keras

@@ -133,7 +133,7 @@ def test_version(tmp_path: Path) -> None:
         (("data", "chek", "."), 2, "No such command 'chek'. Did you mean 'check'?"),
         (("data", "audit", "nowhere", "--seed", "-1"), 2, "--seed"),
         (("data", "download", "something"), 3, "folder something: cannot be written: Not a directory; choose another"),
-        (("tune", "."), 2, "experiment .: Is a directory; give the path of an experiment's YAML file"),
+        (("tune", "."), 2, "experiment .: Is a directory; there is demo, few_patches"),
         (("tune", "something"), 2, "experiment something"),
         (("tune", DEMO, "--trials", "-3"), 2, "study.trials: must be at least 1, not -3"),
         (("tune", DEMO, "--workers", "-1"), 2, "study.workers: must be at least 0, not -1"),
@@ -154,7 +154,7 @@ def test_version(tmp_path: Path) -> None:
         ),
         (("compare", "a", "--split", "tset"), 2, "'tset' is none of test, validation, valid, val"),
         (("study", "lst"), 2, "Did you mean 'list'?"),
-        (("config", "check", "nowhere.yaml"), 2, "experiment nowhere.yaml: No such file or directory; give the path"),
+        (("config", "check", "nowhere.yaml"), 2, "experiment nowhere.yaml: No such file or directory; there is demo, "),
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(

@@ -30,7 +30,7 @@ print(json.dumps(found | {"threshold": told["threshold"], "run_id": told["run_id
 def test_exported_models_answer_as_predict_does_without_lsml(study: Study, tmp_path: Path) -> None:
     """Within 1e-4 of the probabilities that `lsml predict` writes; the threshold is that of the model."""
     for name in ("onnx", "savedmodel"):
-        done = lsml(study.folder, "export", "tiny@candidate", "--format", name, "--out", str(tmp_path / name))
+        done = lsml(study.folder, "export", "first@candidate", "--format", name, "--out", str(tmp_path / name))
         assert done.returncode == 0, done.stderr
         checked, threshold, written = done.stdout.splitlines()
         assert checked.startswith("checked: probabilities of a trial image are at most")
@@ -51,12 +51,12 @@ def test_exported_models_answer_as_predict_does_without_lsml(study: Study, tmp_p
 def test_what_is_there_already_is_left_alone(study: Study, tmp_path: Path) -> None:
     """Before anything is loaded; and a wrong combination is named."""
     (tmp_path / "model.onnx").write_text("mine")
-    refused = lsml(study.folder, "export", "tiny@candidate", "--out", str(tmp_path / "model.onnx"))
+    refused = lsml(study.folder, "export", "first@candidate", "--out", str(tmp_path / "model.onnx"))
     assert (refused.returncode, refused.stderr) == (
         2,
         f"lsml: error: --out {tmp_path}/model.onnx: exists; name another one, or remove it\n",
     )
     assert (tmp_path / "model.onnx").read_text() == "mine"
-    refused = lsml(study.folder, "export", "tiny@candidate", "--format", "savedmodel", "--channels", "first")
+    refused = lsml(study.folder, "export", "first@candidate", "--format", "savedmodel", "--channels", "first")
     assert refused.stderr == "lsml: error: --channels first: is for ONNX alone; leave it out\n"
     assert refused.returncode == 2

@@ -56,7 +56,7 @@ def test_the_uncertainty_is_a_third_map(study: Study, scene: tuple[Path, Path]) 
     Nowhere is it more than .5, which is the most that numbers in 0..1 can deviate.
     """
     path, dem = scene
-    arguments = ("predict", str(path), "--model", "tiny@candidate", "--out", "uncertain", "--dem", str(dem))
+    arguments = ("predict", str(path), "--model", "first@candidate", "--out", "uncertain", "--dem", str(dem))
     done = lsml(study.folder, *arguments, "--tile", "128", "--uncertainty")
     assert done.returncode == 0, done.stderr
     out = study.folder / "uncertain"

@@ -23,7 +23,7 @@ BATCH = """
 import json, sys
 import h5py, mlflow, numpy as np
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model("models:/tiny@candidate")
+model = mlflow.pyfunc.load_model("models:/first@candidate")
 with h5py.File(sys.argv[2]) as file:
     images = file["img"][()][None].astype("float32")
 probability = model.predict(images)
@@ -35,7 +35,7 @@ np.save("mask.npy", probability >= float(model.metadata.metadata["lsml.threshold
 @pytest.fixture(scope="module")
 def expected(study: Study) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A test patch, its probability and its mask as `lsml predict` writes them."""
-    done = lsml(study.folder, "predict", str(study.data / "TestData"), "--model", "tiny@candidate", "--out", "served")
+    done = lsml(study.folder, "predict", str(study.data / "TestData"), "--model", "first@candidate", "--out", "served")
     assert done.returncode == 0, done.stderr
     arrays = []
     for path, name in (
@@ -80,7 +80,7 @@ def test_a_served_model_answers_as_predict_does(
         "models",
         "serve",
         "--model-uri",
-        "models:/tiny@candidate",
+        "models:/first@candidate",
         "--env-manager",
         "local",
         "--port",

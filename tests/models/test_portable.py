@@ -86,7 +86,7 @@ def test_networks_of_every_kind_are_the_same_in_both_formats(
     network = _network(statistics, **KINDS[kind])
     assert write_onnx(network, tmp_path / "model.onnx", SENSOR, METADATA) <= TOLERANCE
     assert write_saved_model(network, tmp_path / "saved", SENSOR, METADATA) <= TOLERANCE
-    assert json.loads((tmp_path / "saved" / "lsml.json").read_text()) == METADATA
+    assert json.loads((tmp_path / "saved" / "model.json").read_text()) == METADATA
 
 
 def test_a_file_that_computes_something_else_is_not_written(
