@@ -22,8 +22,9 @@ from lsml.training.outcome import Attempt, TrialFunction
 from lsml.workflows.report import report_study
 from lsml.workflows.studies import list_studies, show_study
 from lsml.workflows.tune import tune
+from tests.processes import lsml
 
-from .conftest import attempts, client, counted, run_killed, runs
+from .conftest import attempts, client, counted, environment, run_killed, runs
 from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving, stuck_at_first
 
 STORAGE = "sqlite:///optuna.db"
@@ -242,14 +243,33 @@ def test_a_study_without_a_complete_trial_has_failed(folder: Path, patches: Path
         run(patches, failing, Listener(), trials=3)
 
 
-def test_other_data_under_the_same_study_is_refused(folder: Path, patches: Path, tmp_path: Path) -> None:
-    """A study goes on only with the patches that it began with."""
+def test_a_study_is_resumed_with_what_it_was_started_with(folder: Path, patches: Path, tmp_path: Path) -> None:
+    """Other patches, and another space, goal or base, are refused, and leave the study as it is."""
     from tests.patches import make_patches
 
     run(patches, sleeping, Listener(), trials=1)
+    before = attempts("s")
     make_patches(tmp_path / "other", train=4, validation=2, test=1, seed=9)
     with pytest.raises(ConfigError, match="was started with another data"):
         run(tmp_path / "other", sleeping, Listener(), trials=2)
+    text = (folder / "experiment.yaml").read_text()
+    changed = {
+        "space (loss.jaccard: high: 1.0, now 0.9)": text.replace("high: 1.0", "high: 0.9"),
+        "search (pruner: min_epochs: 2, now None)": text.replace(
+            "  pruner: {name: successive_halving, min_epochs: 2, reduction: 2}",
+            "  pruner: none\n  second_objective: parameters",
+        ),
+        "base (model.filters: 4, now 5)": text.replace("filters: 4", "filters: 5"),
+    }
+    for says, other in changed.items():
+        (folder / "experiment.yaml").write_text(other)
+        with pytest.raises(ConfigError) as error:
+            run(patches, sleeping, Listener(), trials=2)
+        assert str(error.value) == f"study 's': was started with another {says}; start a new one with --study NAME"
+    done = lsml(folder, "tune", "experiment.yaml", "--study", "s", "--data", str(patches), env=environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == f"lsml: error: {error.value}"
+    assert attempts("s") == before
 
 
 def test_a_study_of_an_earlier_lsml_is_refused_and_still_shown(folder: Path, patches: Path) -> None:

@@ -1,0 +1,103 @@
+"""Models and runs that are none: rows 26 and 27 of what people hand to lsml, by the command line and the API."""
+
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+import lsml as api
+from lsml.data.sensor import LANDSLIDE4SENSE
+from lsml.data.synthetic import synthesize
+from lsml.errors import LsmlError, ModelError, StorageError
+from lsml.models.export import ModelFile
+from lsml.tracking.models import RunModel
+from lsml.tracking.store import open_client
+from tests.processes import ROOT, environment, lsml
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic dataset."""
+    root = tmp_path_factory.mktemp("sound") / "data"
+    synthesize(root, train=1, validation=1, test=1, seed=1)
+    return root
+
+
+@pytest.fixture
+def client(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Of a store in the working folder, without runs."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_store, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return open_client()
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def _layer(name: str) -> bytes:
+    layer = {"class_name": name, "module": "keras.layers", "config": {}, "registered_name": None}
+    tree = {"class_name": "Functional", "module": "keras.src.models.functional", "config": {"layers": [layer]}}
+    return _archive({"metadata.json": b"{}", "config.json": json.dumps(tree).encode(), "model.weights.h5": b""})
+
+
+ENDLESS = "26 weights without end"
+MODELS = {
+    "26 pickle": (b"\x80\x04K\x00.", "not a .keras file: a pickle"),
+    "26 legacy": (b"\x89HDF\r\n\x1a\n", "not a .keras file: an HDF5 file (the legacy .h5 format)"),
+    "26 Lambda layer": (_layer("Lambda"), "Lambda of module keras.layers is not one of lsml's layers"),
+    "26 truncated": (_layer("Conv2D")[:-30], "truncated or damaged"),
+    # Each read of it takes its five seconds.
+    ENDLESS: (
+        _archive(
+            {
+                "metadata.json": b"{}",
+                "config.json": b'{"class_name": "Functional", "module": "keras.src.models.functional"}',
+                "model.weights.h5": (ROOT / "tests/fuzz/found/weights-a-header-without-end").read_bytes(),
+            }
+        ),
+        "its weights are refused: ",
+    ),
+}
+
+
+def _refused_model(folder: Path, run_id: str, dataset: Path, kind: type[LsmlError]) -> str:
+    """What the command and the function both say of a run's model, but for where its file was brought."""
+    images = str(dataset / "TestData")
+    with pytest.raises(kind) as error:
+        api.predict(images, run_id=run_id)
+    env = environment(MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
+    done = lsml(folder, "predict", images, "--run-id", run_id, env=env)
+    assert (done.returncode, done.stdout) == (kind.exit_code, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lsml: error: ")
+    assert line.endswith(f": {error.value.why}; {error.value.fix}")
+    assert not (folder / "predictions").exists()
+    return line
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, marks=[pytest.mark.full] * (row == ENDLESS)) for row in MODELS])
+def test_a_model_that_is_none_is_refused(row: str, dataset: Path, tmp_path: Path, client: MlflowClient) -> None:
+    """Although its run vouches for the file."""
+    content, says = MODELS[row]
+    run_id = str(client.create_run("0").info.run_id)
+    file = ModelFile(content, hashlib.sha256(content).hexdigest(), LANDSLIDE4SENSE)
+    RunModel(client, run_id).log(file, threshold=0.5, backend="tensorflow")
+    assert says in _refused_model(tmp_path, run_id, dataset, ModelError)
+
+
+def test_row_27_runs_that_are_none(dataset: Path, tmp_path: Path, client: MlflowClient) -> None:
+    """One that nobody knows, and one without a model."""
+    assert "lsml study show NAME lists the run ids" in _refused_model(tmp_path, "0" * 32, dataset, StorageError)
+    bare = str(client.create_run("0").info.run_id)
+    assert "no model" in _refused_model(tmp_path, bare, dataset, ModelError)
