@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
+from mlflow.exceptions import MlflowException
+
 from lsml.names import Tag
 from lsml.tracking.store import Client, Run, git_commit, storage_errors, study_of
 
@@ -75,7 +77,7 @@ class Ledger:
             versions = [*_versions(client, run.info.run_id), holder.data.tags.get(Tag.REGISTERED, "")]
             names = {version.rpartition("/")[0] for version in versions if version}
             # A model that somebody has deleted since must not keep the rest of the study from being evaluated.
-            existing = [name for name in sorted(names) if client.search_registered_models(f"name='{name}'")]
+            existing = [name for name in sorted(names) if _is_registered(client, name)]
         return cls(client, holder.info.run_id, tuple(existing))
 
     def record(self, run: Run, *, model_sha256: str, data: str) -> _Opening:
@@ -135,6 +137,17 @@ class Ledger:
             self.client.set_tag(self.run_id, key, value)
             for name in self.models:
                 self.client.set_registered_model_tag(name, key, value)
+
+
+def _is_registered(client: Client, name: str) -> bool:
+    """Whether there is a model of that name, in which a quotation mark would end that of a filter."""
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
 
 
 def _versions(client: Client, run_id: str) -> list[str]:

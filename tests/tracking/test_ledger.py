@@ -66,6 +66,18 @@ def test_the_record_outlives_the_registered_model(store: Any) -> None:
     assert len(ledger.openings()) == 2
 
 
+def test_a_model_of_any_name_keeps_the_record(store: Any) -> None:
+    """MLflow takes names with quotation marks, which have a meaning in its filters."""
+    run = trial_of_a_study(store)
+    for name in ("it's", "' or name = 'known"):
+        store.create_registered_model(name)
+        store.create_model_version(name, "nowhere", run.info.run_id)
+    ledger = Ledger.of_run(store, run)
+    assert ledger.models == ("' or name = 'known", "it's", "known")
+    ledger.record(run, model_sha256="0" * 64, data="patches")
+    assert len(ledger.openings()) == 1
+
+
 def test_a_training_outside_a_study_keeps_its_own_record(store: Any) -> None:
     """Also below the run that `mlflow run` made for it, which others may share; its refit shares the record."""
     project = store.create_run("0").info.run_id
