@@ -1,7 +1,8 @@
 """Feeds a reader changed inputs in a process of its own, under limits, and keeps those that it does not stand.
 
 Input number `n` of a target depends on the seed, the target's name and `n` alone. A finding is an input of which the
-reader raises anything but lsml's own errors, takes too long or too much memory, or kills its process.
+reader raises anything but lsml's own errors, takes too long or too much memory, or kills its process. One that ends its
+process is read once more as lsml reads files: where that costs a process apart and gives a line, it is no finding.
 """
 
 import contextlib
