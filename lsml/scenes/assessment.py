@@ -51,7 +51,10 @@ class Mask:
         """
         with opened(path) as file:
             check_place(path, file)
-            counts = np.concatenate([_counts(path, file, row) for row in range(0, file.height, _STRIP)])
+            strips = [
+                Window(0, row, file.width, min(_STRIP, file.height - row)) for row in range(0, file.height, _STRIP)
+            ]
+            counts = np.concatenate([_counts(_read(path, file, strip)) for strip in strips])
             pixels = pixel_areas(file)
         for name, pixels_of_class in zip(CLASSES, counts.sum(axis=0), strict=True):
             if pixels_of_class < 2:
@@ -106,9 +109,11 @@ class Mask:
     def _columns(self, places: np.ndarray, place: int) -> np.ndarray:
         """Rows and columns of the pixels of a class that are the n-th of their rows, from 0."""
         with opened(self.path) as file:
-            found = [
-                (row, np.flatnonzero(_read(self.path, file, int(row), 1)[0] == 1 - place)[rank]) for row, rank in places
-            ]
+            found = []
+            # In the order of rows, as blocks of the file hold several.
+            for row, rank in sorted(map(tuple, places.tolist())):
+                values = _read(self.path, file, Window(0, row, file.width, 1))[0]
+                found.append((row, np.flatnonzero(values == 1 - place)[rank]))
         return np.array(found)
 
     def _collection(self, drawn: np.ndarray, seed: int) -> dict[str, Any]:
@@ -143,7 +148,9 @@ class Mask:
                 inside = 0 <= row < file.height and 0 <= column < file.width
                 if point.get("mask") != digits or not inside:
                     raise DataError(name, f"point {number} is not one of {self.path}", _FIX)
-                mapped = int(_read(self.path, file, row, 1)[0, column])
+                mapped = int(_read(self.path, file, Window(column, row, 1, 1))[0, 0])
+                if mapped not in (0, 1):
+                    raise DataError(name, f"point {number} is where {self.path} has no value", _FIX)
                 counts[1 - mapped, 1 - _label(point, name, number)] += 1
         for points, mapped_class in zip(counts.sum(axis=1), CLASSES, strict=True):
             if points < 2:
@@ -152,15 +159,14 @@ class Mask:
         return counts
 
 
-def _read(path: Path, file: "rasterio.DatasetReader", row: int, rows: int) -> np.ndarray:
-    """Some rows of a mask, uint8 `(rows, W)` of 0, 1, and 255 for none.
+def _read(path: Path, file: "rasterio.DatasetReader", window: Window) -> np.ndarray:
+    """A part of a mask, uint8 `(rows, columns)` of 0, 1, and 255 for none.
 
     Raises:
         DataError: it cannot be read, or holds something else.
     """
-    rows = min(rows, file.height - row)
     try:
-        values = file.read(1, window=Window(0, row, file.width, rows))
+        values = file.read(1, window=window)
     except (OSError, RasterioError) as error:
         raise unreadable(path, error) from None
     known = np.isin(values, (0, 1)) & (values != file.nodata)
@@ -171,8 +177,8 @@ def _read(path: Path, file: "rasterio.DatasetReader", row: int, rows: int) -> np
     return np.where(known, values, 255).astype(np.uint8)
 
 
-def _counts(path: Path, file: "rasterio.DatasetReader", row: int) -> np.ndarray:
-    strip = _read(path, file, row, _STRIP)
+def _counts(strip: np.ndarray) -> np.ndarray:
+    """Pixels of both classes by row, `(rows, 2)`."""
     return np.stack([(strip == 1).sum(axis=1), (strip == 0).sum(axis=1)], axis=1)
 
 

@@ -114,6 +114,7 @@ def test_in_degrees_a_class_has_the_area_of_its_rows(tmp_path: Path) -> None:
         ({"mask": "0" * 12}, r"point 1 is not one of .*mask\.tif; draw points"),
         ({"row": 40}, "point 1 is not one of"),
         ({"row": "north"}, "point 1 has no row"),
+        ({"row": 20, "column": 49}, r"point 1 is where .*mask\.tif has no value"),
     ],
 )
 def test_points_that_tell_nothing_are_named(tmp_path: Path, mask: Path, change: dict[str, Any], says: str) -> None:
