@@ -30,7 +30,7 @@ LAYERS: tuple[dict[str, str], ...] = (
     {"plots": "figures: numpy in, PNG bytes out"},
     {"training": "one configuration into one network; cross-validation; baselines"},
     {"evaluation": "a model's scores on a split, its predictions for a folder"},
-    {"scenes": "GeoTIFF scenes: tiles, bands, terrain, maps and polygons"},
+    {"scenes": "GeoTIFF scenes: tiles, bands, terrain, maps, polygons, assessment"},
     {"report": "every table, and the page of a study"},
     {
         "study": "Optuna, KerasTuner and dask: queue, search, coordinator, workers, stages",

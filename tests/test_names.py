@@ -12,7 +12,7 @@ from lsml import names
 
 PACKAGE = Path(names.__file__).parent
 # Modules that are named by text.
-MODULES = {"lsml.report", "mlflow.store.db.utils", "mlflow.tracking.fluent", "mlflow.keras"}
+MODULES = {"lsml.report", "lsml.scenes", "mlflow.store.db.utils", "mlflow.tracking.fluent", "mlflow.keras"}
 STATES, ROLES = ({value for name, value in vars(kind).items() if name.isupper()} for kind in (names.State, names.Role))
 STORED = re.compile(
     r"(lsml|mlflow)\.[A-Za-z]|(best_|earned_)?val_[a-z0-9]*|best_epoch$|test_f1$|test_pixel_baseline_f1$"

@@ -211,7 +211,9 @@ def predict(
     ] = False,
     polygons: Annotated[
         bool,
-        typer.Option("--polygons/--no-polygons", help="Also write a scene's landslides as GeoPackage and GeoJSON."),
+        typer.Option(
+            "--polygons/--no-polygons", help="Also write a scene's landslides as GeoPackage, GeoJSON, picture and page."
+        ),
     ] = True,
     min_area: Annotated[
         float, typer.Option("--min-area", help="Square metres of the smallest polygon.", min=0, metavar="M2")

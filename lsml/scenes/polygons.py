@@ -115,8 +115,8 @@ def _of_strip(
         yield _Area(*sums, *box, (row + rows.start, first))
 
 
-class _Feature(NamedTuple):
-    """A landslide.
+class Landslide(NamedTuple):
+    """What was found of one.
 
     Attributes:
         own, degrees: its polygon in the scene's coordinates, and in longitude and latitude on WGS 84.
@@ -154,7 +154,7 @@ def _features(
     transform: rasterio.Affine,
     min_area: float,
     progress: Callable[[int, int], None],
-) -> list[_Feature]:
+) -> list[Landslide]:
     """The landslides of a map from a size on, the largest first."""
     import pyproj
     import shapely
@@ -178,7 +178,7 @@ def _features(
             if size >= min_area:
                 mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
                 uncertainty = None if deviation is None else spread
-                features.append(_Feature(own, in_degrees(own), size, mean, area.pixels, uncertainty))
+                features.append(Landslide(own, in_degrees(own), size, mean, area.pixels, uncertainty))
             progress(done, len(areas))
     return sorted(features, key=lambda feature: -feature.area)
 
@@ -205,7 +205,7 @@ def write_polygons(
     facts: Mapping[str, str],
     min_area: float,
     progress: Callable[[int, int], None],
-) -> int:
+) -> list[Landslide]:
     """Writes `landslides.gpkg`, in the scene's coordinate system, and `landslides.geojson`, by RFC 7946 in degrees.
 
     Their polygons follow the edges of the mask's pixels: rasterised again they are the mask. Pixels that share an edge
@@ -217,7 +217,7 @@ def write_polygons(
         progress: hears how many outlines of how many are drawn.
 
     Returns:
-        How many landslides there are.
+        The landslides, the largest first.
 
     Raises:
         DataError: a file cannot be written.
@@ -237,11 +237,11 @@ def write_polygons(
         said = getattr(error, "strerror", None) or str(error).splitlines()[0]
         fix = "free space or give another --out; the same command resumes"
         raise DataError(f"polygons in {out}", f"cannot be written: {said}", fix) from None
-    return len(features)
+    return features
 
 
 def _write_geopackage(
-    path: Path, features: Sequence[_Feature], crs: str, facts: Mapping[str, str], uncertainty: float | None
+    path: Path, features: Sequence[Landslide], crs: str, facts: Mapping[str, str], uncertainty: float | None
 ) -> None:
     import pyogrio
     import pyogrio.raw
@@ -249,7 +249,7 @@ def _write_geopackage(
 
     rows = [feature.properties(number) for number, feature in enumerate(features, start=1)]
     kinds = {"id": np.int64, "pixels": np.int64}
-    names = [*_Feature(None, shapely.box(0, 0, 1, 1), 0, 0, 0, uncertainty).properties(0)]
+    names = [*Landslide(None, shapely.box(0, 0, 1, 1), 0, 0, 0, uncertainty).properties(0)]
     path.unlink(missing_ok=True)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _WRITTEN})
     pyogrio.raw.write(
@@ -266,7 +266,7 @@ def _write_geopackage(
     )
 
 
-def _write_geojson(path: Path, features: Sequence[_Feature], facts: Mapping[str, str]) -> None:
+def _write_geojson(path: Path, features: Sequence[Landslide], facts: Mapping[str, str]) -> None:
     """A feature a line; what the file says of itself is its member `lsml`."""
     import shapely
 

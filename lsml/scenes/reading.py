@@ -4,13 +4,13 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -20,7 +20,7 @@ from lsml.data.formats.parts import printable
 from lsml.data.listing import Finding
 from lsml.data.quality import examine
 from lsml.data.quality.look import Look
-from lsml.data.sensor import ELEVATION, NEAR_INFRARED, SLOPE, Band, Sensor, Unit
+from lsml.data.sensor import BLUE, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE, Band, Sensor, Unit
 from lsml.data.tiles import cut, evenly
 from lsml.errors import ConfigError, DataError
 from lsml.scenes.terrain import Terrain, check_place
@@ -134,6 +134,31 @@ class Scene:
         if source.nodata is not None:
             values = np.where(values == source.nodata, np.nan, values)
         return values * np.float32(source.scale) + np.float32(source.offset)
+
+    def overview(self, side: int) -> tuple[np.ndarray, Sensor]:
+        """The scene at most `side` pixels wide and high: stored bands float32 `(h, w, C)`, NaN for none; their sensor.
+
+        The bands are red, green and blue, or the first one where there are no such. Pixels are means; overviews in the
+        file are used, and the rest is read block by block.
+
+        Raises:
+            DataError: the scene cannot be read.
+        """
+        colours = (RED, GREEN, BLUE)
+        places = [self.sensor.place(role) for role in colours] if self.sensor.has(*colours) else []
+        places = places or [next(place for place, source in enumerate(self.sources) if source.number)]
+        shrink = max(*self.file.shape, side) / side
+        shape = tuple(max(round(length / shrink), 1) for length in self.file.shape)
+        numbers = [self.sources[place].number for place in places]
+        try:
+            read = self.file.read(numbers, out_shape=(len(places), *shape), masked=True, resampling=Resampling.average)
+        except (OSError, RasterioError) as error:
+            raise unreadable(self.path, error) from None
+        bands = [
+            self._stored(place, values.astype(np.float32).filled(np.nan))
+            for place, values in zip(places, read, strict=True)
+        ]
+        return np.stack(bands, axis=-1), replace(self.sensor, bands=tuple(self.sensor.bands[n] for n in places))
 
     def known(self, stored: np.ndarray) -> np.ndarray:
         """bool `(H, W)`: where the scene itself, without the DEM, has a value in any band."""

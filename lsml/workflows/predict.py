@@ -34,6 +34,7 @@ from lsml.scenes.maps import (
     write_maps,
 )
 from lsml.scenes.polygons import GEOJSON, GEOPACKAGE, check_installed, write_polygons
+from lsml.scenes.quicklook import PAGE, QUICKLOOK, draw_overview, write_quicklook
 from lsml.scenes.reading import Scene, Values
 from lsml.scenes.tiling import Tiling
 from lsml.tracking import asked_for
@@ -131,7 +132,8 @@ def predict_scene(
         tta: `d4` for the mean over the eight symmetries of each tile.
         uncertainty: also write `uncertainty.tif`, see `write_maps`, and the mean of its first band of each polygon; by
             the members of a mean, each over the eight symmetries, see `lsml.evaluation.predict.with_deviation`.
-        polygons: also write `landslides.gpkg` and `landslides.geojson`, see `write_polygons`.
+        polygons: also write `landslides.gpkg` and `landslides.geojson`, see `write_polygons`, and `quicklook.png` and
+            `map.html` of them, see `write_quicklook`.
         min_area: of the smallest polygon, in square metres.
         force: only warn of values that look wrong.
         progress: hears how many tiles are done.
@@ -166,6 +168,7 @@ def predict_scene(
                 predict = with_deviation(predict, loaded.members())
             predict_rows(opened, tiling, predict, unfinished, partial(progress, "tiles"))
             grid = opened.grid
+            picture = draw_overview(opened) if polygons else None
         facts = {
             "lsml": VERSION,
             "model_run_id": source,
@@ -179,9 +182,12 @@ def predict_scene(
             # That of an earlier call would be taken for this one's.
             (out / UNCERTAINTY).unlink(missing_ok=True)
         count = None
-        if polygons:
-            kept: dict[str, Any] = {"grid": grid, "facts": facts, "min_area": min_area}
-            count = write_polygons(unfinished, loaded.threshold, out, progress=partial(progress, "polygons"), **kept)
+        if picture is not None:
+            kept: dict[str, Any] = {"grid": grid, "facts": facts}
+            options: dict[str, Any] = {"min_area": min_area, "progress": partial(progress, "polygons")}
+            landslides = write_polygons(unfinished, loaded.threshold, out, **options, **kept)
+            write_quicklook(picture, landslides, out, **kept)
+            count = len(landslides)
         pixels, share = count_pixels(unfinished.read(), loaded.threshold)
         unfinished.remove()
     return SceneResult(out, pixels, share, count, loaded.threshold, source)
@@ -195,7 +201,7 @@ def _file_identity(path: Path) -> list[str | int]:
 
 def _make_output_folder(out: Path) -> None:
     """Raises DataError where maps cannot be written into a folder, before anything is predicted."""
-    check_output_folder(out, (), (PROBABILITY, MASK, UNCERTAINTY, GEOPACKAGE, GEOJSON))
+    check_output_folder(out, (), (PROBABILITY, MASK, UNCERTAINTY, GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE))
     try:
         make_folder(out)
         check = out / f"{PROBABILITY}.partial"

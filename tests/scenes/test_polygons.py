@@ -29,11 +29,11 @@ def written(
     unfinished.begin()
     unfinished.write(slice(0, len(stored)), stored[None], finished=1)
     grid = {"height": len(stored), "width": stored.shape[1], "crs": crs, "transform": transform}
-    count = write_polygons(
+    found = write_polygons(
         unfinished, 0.5, folder, grid=grid, facts={"scene": "made"}, min_area=min_area, progress=lambda *_: None
     )
     features = json.loads((folder / "landslides.geojson").read_text())["features"]
-    assert len(features) == count
+    assert len(features) == len(found)
     return features
 
 

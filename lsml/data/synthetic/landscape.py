@@ -16,8 +16,8 @@ METRES = 10.0
 """The side of a pixel."""
 _MARGIN, _CELL = 16, 160
 """Pixels around what is cut out of a canvas, and a side of a cell: with its margins a patch is one."""
-_REACH = 48
-"""Pixels that fields and roads of a cell reach beyond it."""
+_REACH = 56
+"""Pixels beyond a cell in which its fields, roads and houses may lie; fields reach up to 51 from their middle."""
 _STEEP = 27.0
 _RUNOUT_END = 12.0
 
@@ -159,8 +159,9 @@ def _around(cell: _Window, shape: tuple[int, ...]) -> _Window:
 
 
 def _somewhere(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """A pixel that is not in the margin."""
-    return rng.integers(_MARGIN, [length - _MARGIN for length in shape])
+    """A pixel that is not in the margin of a patch's canvas; of a larger one, so far inside that no field is cut."""
+    margin = _MARGIN if max(shape) <= _CELL else _REACH
+    return rng.integers(margin, [length - margin for length in shape])
 
 
 _PERIOD = 96
