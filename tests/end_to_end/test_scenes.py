@@ -13,6 +13,7 @@ from rasterio.transform import Affine
 import lsml as lsml_api
 from lsml.errors import Interrupted, LsmlError
 from lsml.scenes.maps import Unfinished
+from lsml.scenes.synthetic import synthesize_scene
 from tests.end_to_end.conftest import Study
 from tests.processes import environment, lsml
 from tests.scenes.made import read, write_scene, write_sentinel
@@ -73,6 +74,30 @@ def test_the_uncertainty_is_a_third_map(study: Study, scene: tuple[Path, Path]) 
     assert not (out / "uncertainty.tif").exists()
     for name, values in before.items():
         np.testing.assert_array_equal(values, read(out / name))
+
+
+def test_a_drawn_scene_is_mapped_and_the_map_assessed(study: Study, tmp_path: Path) -> None:
+    """From `lsml data synth --scene` to the area of its landslides, with the labels that were drawn.
+
+    Where the model is right or wrong, the interval holds what was drawn: one sample of 200 points, of one seed.
+    """
+    valley = tmp_path / "valley"
+    synthesize_scene(valley, height=256, width=320, seed=4)
+    arguments = ("predict", str(valley / "scene.tif"), "--dem", str(valley / "dem.tif"), "--out", "valley")
+    done = lsml(study.folder, *arguments, "--model", "tiny@candidate")
+    assert done.returncode == 0, done.stderr
+    mask, points = study.folder / "valley" / "mask.tif", tmp_path / "points.geojson"
+    done = lsml(study.folder, "map", "assess", str(mask), "--points", "200", "--out", str(points))
+    assert done.returncode == 0, done.stderr
+    truth, collection = read(valley / "mask.tif"), json.loads(points.read_text())
+    for feature in collection["features"]:
+        own = feature["properties"]
+        own["label"] = int(truth[own["row"], own["column"]])
+    points.write_text(json.dumps(collection))
+    done = lsml(study.folder, "map", "assess", str(mask), "--labelled", str(points), "--json")
+    assert done.returncode == 0, done.stderr
+    area = json.loads(done.stdout)["landslide"]["area_m2"]
+    assert area["low"] <= 100 * truth.sum() <= area["high"]
 
 
 @pytest.fixture

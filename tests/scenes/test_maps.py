@@ -219,8 +219,9 @@ def test_maps_are_cloud_optimised_and_hold_what_they_say(tmp_path: Path) -> None
 _PEAK = """
 import resource, sys
 from pathlib import Path
+from lsml.scenes.maps import UNCERTAIN
 from tests.scenes.killed import map_scene
-map_scene(Path(sys.argv[1]), Path(sys.argv[2]))
+map_scene(Path(sys.argv[1]), Path(sys.argv[2]), layers=UNCERTAIN)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -246,7 +247,8 @@ def peak_megabytes(folder: Path, side: int) -> float:
 def test_memory_does_not_grow_with_the_scene(tmp_path: Path) -> None:
     """Of 16 times as many pixels, 4,000 x 4,000, it may be that of rows four times as wide: some megabytes.
 
-    All of the large scene's probabilities would take 64 MB as float32, its bands 192.
+    Besides, GDAL keeps blocks of the file, up to 256 MB; the large scene has 48 MB of them. Its probabilities and
+    deviations would take 128 MB as float32, its bands 192.
     """
     small, large = (peak_megabytes(tmp_path, side) for side in (1000, 4000))
-    assert large - small < 60
+    assert large - small < 100
