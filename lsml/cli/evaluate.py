@@ -130,6 +130,8 @@ def _print(report: "EvaluationReport") -> None:
         typer.echo("optimistically biased: the model's epoch and threshold were chosen on these patches")
     if report.openings is not None:
         _print_openings(report.openings)
+    if report.unreported:
+        typer.echo(report.unreported)
 
 
 def _print_openings(openings: int) -> None:

@@ -66,6 +66,8 @@ def _print_ensemble(found: "Ensemble") -> None:
     typer.echo(f"registered: {found.model} version {found.version}")
     if found.alias:
         typer.echo(f"alias: {found.alias}")
+    if found.unreported:
+        typer.echo(found.unreported)
     typer.echo("next, what it gains on patches that no choice was made on:")
     for run_id in (found.run_id, found.best_run_id):
         typer.echo(f"  lsml evaluate --run-id {run_id}")
@@ -167,6 +169,8 @@ def _print_promotion(found: "Promotion") -> None:
         back = f"; lsml rollback {found.model} takes it back" if found.champion_before else ""
         moved = f"moved from version {found.champion_before} to" if found.champion_before else "is"
         typer.echo(f"alias: {found.model}@champion {moved} version {found.version}{back}")
+    if found.unreported:
+        typer.echo(found.unreported)
 
 
 def compare(

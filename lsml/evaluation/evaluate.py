@@ -284,6 +284,7 @@ class EvaluationReport:
         baseline: of the per-pixel logistic regression, where it was asked for.
         pixel_metres: the side of a pixel on the ground; None where it is not known.
         regions: its scores by region, where these were asked for.
+        unreported: why the report of its study does not show it, in one line; empty where it does.
     """
 
     run_id: str
@@ -300,6 +301,7 @@ class EvaluationReport:
     baseline: Evaluation | None
     pixel_metres: float | None
     regions: tuple[RegionScore, ...] = ()
+    unreported: str = ""
 
     @property
     def metrics(self) -> dict[str, float]:

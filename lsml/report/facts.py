@@ -297,7 +297,9 @@ class StudyFacts:
         importance: how much each field decides whether a trial is among the best, together 1.
         best: what is registered, or the best so far; None before a trial has completed.
         best_run_id: the run with its model.
-        rivals: what it is compared with, scored in the same way: the base configuration, the next best, baselines.
+        promotion: what `lsml promote` said of what is registered, and when; empty where it was not asked.
+        rivals: what it is compared with, scored in the same way: the base configuration, the next best, baselines,
+            ensembles.
         cost_unit: of the second objective; None where there is one objective.
         limit: the highest value of it that may be registered; None for any.
         front, standings, best_per_architecture, network, corrected: as in `TuneResult`.
@@ -321,6 +323,7 @@ class StudyFacts:
     best: ScoredRun | None
     best_run_id: str | None
     registered: str | None
+    promotion: str = ""
     rivals: Sequence[ScoredRun] = ()
     top_trials: Sequence[TopTrial] = ()
     cost_unit: str | None = None

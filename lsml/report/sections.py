@@ -8,10 +8,10 @@ from lsml.config.schema import TrainConfig
 from lsml.names import LEAVE_ONE_REGION_OUT, Metric, Role, State
 from lsml.plots import OUTCOMES
 from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
-from lsml.report.facts import EvaluatedRun, ScoredRun, StudyFacts
+from lsml.report.facts import ScoredRun, StudyFacts
 from lsml.report.html import PageSection, StudyFigures, as_svg, outcome_png, render, true_colour_png
 from lsml.report.summary import Picture, Table
-from lsml.scoring.bootstrap import MIN_PATCHES, with_interval
+from lsml.scoring.bootstrap import MIN_PATCHES
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.regions import RegionScore
 
@@ -51,9 +51,10 @@ def _answer(facts: StudyFacts) -> PageSection:
         why = "No trial has completed, so there is no score yet."
         return PageSection("answer", "Answer", paragraphs=[why], facts=[("State", facts.state)])
     listed = [("Registered", facts.registered or "nothing yet"), ("State", facts.state)]
+    listed += [("Promotion", facts.promotion)] if facts.promotion else []
     listed += [("Run", facts.best_run_id or best.run_id), ("Trials", facts.describe_counts()), *facts.describe_choice()]
     biased = "This score is optimistically biased: epoch, threshold and configuration were chosen on the same patches; "
-    biased += "scores of the test split are below." if facts.tests else "the test split has not been opened."
+    biased += "scores of the test split are below." if facts.tests else "the test split had not been opened."
     if best.counts is None:
         text = f"Pooled over all pixels, by {_article(best.name)}; its run has no table of patches, so no interval."
         return PageSection("answer", "Answer", f"F1 {best.f1:.4f}", [text, biased], listed)
@@ -285,36 +286,19 @@ def _article(name: str) -> str:
 def _test(facts: StudyFacts) -> PageSection:
     if not facts.tests and not facts.openings:
         run = facts.best_run_id or "RUN"
-        why = "The test split has not been opened: no score of it exists. When all choices are made:"
+        why = "When this was written the test split had not been opened, so no score of it existed. "
+        why += "When all choices are made:"
         command = [f"lsml evaluate --run-id {run} --baseline"]
         return PageSection("test", "Test split", paragraphs=[why], commands=command)
     count = len(facts.openings)
     text = f"Scores of the sealed test split, which no trial saw. This study opened it {_times(count)}"
     text += ": later openings may have been informed by earlier ones." if count > 1 else "."
-    tables = [_test_table(facts.tests, facts.best_run_id)] if facts.tests else []
+    tables = [Table.of_tests(facts.tests, facts.best_run_id)] if facts.tests else []
     if facts.openings:
         tables.append(Table.of_openings(facts.openings))
     if any(score.patches is not None and score.patches < MIN_PATCHES for score in facts.tests):
         text += f" With fewer than {MIN_PATCHES} patches, intervals are unreliable."
     return PageSection("test", "Test split", paragraphs=[text], tables=tables)
-
-
-def _test_table(tests: Sequence[EvaluatedRun], registered: str | None) -> Table:
-    """A column a run; each is compared with the registered one, where that was scored on the same patches."""
-    names = dict.fromkeys(name for score in tests for name in score.scores)
-    rows = [["patches", *("" if score.patches is None else str(score.patches) for score in tests)]]
-    rows += [[name, *(score.text(name) for score in tests)] for name in names]
-    if any(score.baseline_f1 is not None for score in tests):
-        scores = ("" if score.baseline_f1 is None else f"{score.baseline_f1:.4f}" for score in tests)
-        rows.append(["F1 of the pixel baseline", *scores])
-    reference = next((score for score in tests if score.run_id == registered), None)
-    ahead = [reference and score.f1_above(reference) for score in tests]
-    if any(ahead):
-        texts = (with_interval(*above[:2], "+") if above else "" for above in ahead)
-        rows.append(["F1 above the registered one's", *texts])
-    rows.append(["run", *(score.run_id for score in tests)])
-    columns = ["", *(score.name for score in tests)]
-    return Table("Test scores, pooled over pixels, with 95 % intervals", columns, rows, wide=True)
 
 
 def _spent(facts: StudyFacts) -> PageSection | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lsml.config.fields import format_amount, format_value
 from lsml.config.schema import COST_UNITS
 from lsml.names import Metric, State
-from lsml.report.facts import ArchitectureBest, FrontTrial, Standing, TrialFacts, TuneResult
+from lsml.report.facts import ArchitectureBest, EvaluatedRun, FrontTrial, Standing, TrialFacts, TuneResult
 from lsml.scoring.area import Estimate, MapAccuracy
 from lsml.scoring.bootstrap import with_interval
 from lsml.scoring.comparison import Board, ComparedRun
@@ -113,6 +113,24 @@ class Table:
         costs = [] if cost_unit is None else [cost_unit]
         columns = ["trial", "attempt", "state", "F1", *costs, "epochs", *fields, *workers, "run"]
         return cls(title, columns, rows, wide=True)
+
+    @classmethod
+    def of_tests(cls, tests: Sequence[EvaluatedRun], registered: str | None) -> "Table":
+        """Scores of the test split, a column a run; each compared with the registered one on the same patches."""
+        names = dict.fromkeys(name for score in tests for name in score.scores)
+        rows = [["patches", *("" if score.patches is None else str(score.patches) for score in tests)]]
+        rows += [[name, *(score.text(name) for score in tests)] for name in names]
+        if any(score.baseline_f1 is not None for score in tests):
+            scores = ("" if score.baseline_f1 is None else f"{score.baseline_f1:.4f}" for score in tests)
+            rows.append(["F1 of the pixel baseline", *scores])
+        reference = next((score for score in tests if score.run_id == registered), None)
+        ahead = [reference and score.f1_above(reference) for score in tests]
+        if any(ahead):
+            texts = (with_interval(*above[:2], "+") if above else "" for above in ahead)
+            rows.append(["F1 above the registered one's", *texts])
+        rows.append(["run", *(score.run_id for score in tests)])
+        columns = ["", *(score.name for score in tests)]
+        return cls("Test scores, pooled over pixels, with 95 % intervals", columns, rows, wide=True)
 
     @classmethod
     def of_openings(cls, openings: Sequence[Mapping[str, str | None]]) -> "Table":

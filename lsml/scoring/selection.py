@@ -114,7 +114,7 @@ def choose(candidates: Sequence[Candidate]) -> Selection:
     return Selection(chosen + 1, tuple(compared))
 
 
-class AheadBaseline(NamedTuple):
+class _AheadBaseline(NamedTuple):
     """A baseline that is ahead of a network on the same patches.
 
     Attributes:
@@ -132,7 +132,7 @@ class AheadBaseline(NamedTuple):
 
 def furthest_ahead(
     network: Sequence[PatchCounts], baselines: Mapping[str, Sequence[PatchCounts]]
-) -> AheadBaseline | None:
+) -> _AheadBaseline | None:
     """Of the baselines that are ahead of a network beyond the 95 % interval, the one with the highest F1; else None.
 
     Args:
@@ -142,7 +142,7 @@ def furthest_ahead(
     Raises:
         ValueError: they were not scored on the same patches equally often.
     """
-    compared = [AheadBaseline(label, repeated_difference(tables, network)) for label, tables in baselines.items()]
+    compared = [_AheadBaseline(label, repeated_difference(tables, network)) for label, tables in baselines.items()]
     ahead = [found for found in compared if found.ahead.is_ahead]
     return max(ahead, key=lambda found: found.ahead.value, default=None)
 

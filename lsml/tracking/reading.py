@@ -335,6 +335,14 @@ class StudyReader:
             if (run.data.tags.get(Tag.ROLE), run.data.tags.get(Tag.STATE)) == (Role.BASELINE, State.COMPLETE)
         }
 
+    def ensembles(self) -> dict[str, str]:
+        """The ensembles of its models: names by run id."""
+        return {
+            run_id: str(run.info.run_name)
+            for run_id, run in self.children.items()
+            if (run.data.tags.get(Tag.ROLE), run.data.tags.get(Tag.STATE)) == (Role.ENSEMBLE, State.COMPLETE)
+        }
+
     def spent_time(self) -> list[SpentTime]:
         """How long each run below the study's took."""
         runs = sorted(self.children.values(), key=lambda run: run.info.start_time)

@@ -112,6 +112,21 @@ class RegisteredModel:
             )
         return cls(client, name)
 
+    @staticmethod
+    def promotion(client: Client, registered: str) -> str:
+        """What `lsml promote` said of the version `NAME/VERSION`, and when; empty where it was never asked.
+
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        name, _, version = registered.rpartition("/")
+        with storage_errors(f"registered model {name}"):
+            # Somebody may have deleted it since.
+            found = client.search_model_versions(f"name='{name}' and version_number='{version}'")
+        tags = found[0].tags if found else {}
+        said = [tags.get(f"{Tag.PROMOTION}{part}", "") for part in ("verdict", "when", "why")]
+        return f"{said[0]} ({said[1]}): {said[2]}" if said[0] else ""
+
     def register(self, run_id: str, *, tags: Mapping[str, str]) -> str:
         """The version that holds a run's model; made once per run id.
 

@@ -33,6 +33,7 @@ from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run, open_store
 from lsml.tracking.study import EnsembleRun, offer_alias
+from lsml.workflows.report import renew_report
 from lsml.workflows.sources import RecordedData
 from lsml.workspace import Progress, exclusively, lock_file, storage_url
 
@@ -59,6 +60,7 @@ class Ensemble(SelectedEnsemble):
         latency_ms: milliseconds per patch here, a measurement.
         behind: which baseline of the study is ahead of it beyond the interval, and by how much; it has no alias then.
         alias: which version has the alias `ensemble` now, and which had it before, in a line.
+        unreported: why the report of the study does not show it, in one line; empty where it does.
     """
 
     run_id: str
@@ -72,6 +74,7 @@ class Ensemble(SelectedEnsemble):
     latency_ms: float
     behind: str = ""
     alias: str = ""
+    unreported: str = ""
 
     def table(self, title: str) -> Table:
         """The members with their weights in the mean."""
@@ -133,7 +136,7 @@ def ensemble(
         model = RegisteredModel(client, registered)
         version = model.register(run.info.run_id, tags=tags)
         alias = "" if behind else offer_alias(client, model, Alias.ENSEMBLE, version)
-    return _answer(selected, run, registered, version, result, behind, alias)
+    return _answer(selected, run, registered, version, result, behind, alias, renew_report(client, parent))
 
 
 def _behind(client: Client, run: Run, result: Mapping[str, Any]) -> str:
@@ -216,7 +219,14 @@ def _mean(client: Client, selected: SelectedEnsemble, progress: Progress) -> tup
 
 
 def _answer(
-    selected: SelectedEnsemble, run: Run, name: str, version: str, result: Mapping[str, Any], behind: str, alias: str
+    selected: SelectedEnsemble,
+    run: Run,
+    name: str,
+    version: str,
+    result: Mapping[str, Any],
+    behind: str,
+    alias: str,
+    unreported: str,
 ) -> Ensemble:
     metrics = run.data.metrics
     best = result.get("network") or {"run_id": result["best_run_id"], "f1": result["best_value"]}
@@ -233,4 +243,5 @@ def _answer(
         latency_ms=metrics[Metric.LATENCY],
         behind=behind,
         alias=alias,
+        unreported=unreported,
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ from lsml.tracking.models import RunModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import check_writable, open_store
 from lsml.tracking.study import model_run, named_run
+from lsml.workflows.report import renew_report
 from lsml.workflows.sources import SILENT, RecordedData
 from lsml.workspace import Progress, pack_cache
 
@@ -123,7 +125,7 @@ def evaluate(
         writer = RunWriter(client, target)
         writer.evaluation(report)
         writer.log_scores({}, unusual)
-    return report
+    return replace(report, unreported=renew_report(client, run))
 
 
 def _split(root: Path, split: SplitName) -> tuple[tuple[PatchFiles, ...], str]:

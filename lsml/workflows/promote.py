@@ -25,6 +25,7 @@ from lsml.tracking.registry import Registered, RegisteredModel, register_run, re
 from lsml.tracking.runs import retrainings_of
 from lsml.tracking.store import Client, Run, find_run, open_store, study_of
 from lsml.tracking.study import model_run, named_run, scored_run
+from lsml.workflows.report import renew_report
 from lsml.workflows.retrain import Retraining, trained_by
 from lsml.workflows.sources import Listener, RecordedData
 from lsml.workspace import exclusively, lock_file
@@ -48,6 +49,7 @@ class Promotion:
         patches: on how many both were scored.
         ahead: F1 above the champion's; None where there was none.
         repeats: the same of the mean over fresh seeds, where they were asked for.
+        unreported: why the report of its study does not show it, in one line; empty where it does.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Promotion:
     patches: int = 0
     ahead: Difference | None = None
     repeats: Difference | None = None
+    unreported: str = ""
 
 
 class _Contender(NamedTuple):
@@ -130,7 +133,7 @@ def promote(
         )
         tags = _tags(promotion, challenger.scores.kind, decision.shortfall, repeats) | {**unusual}
         (model.set_champion if decision.not_worse else model.tag_version)(version.version, tags=tags)
-    return promotion
+    return replace(promotion, unreported=renew_report(client, run))
 
 
 def rollback(name: str) -> tuple[str, str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from lsml.config.schema import COST_UNITS, TrainConfig
 from lsml.config.space import Dimension
-from lsml.errors import DataError, StudyError
-from lsml.names import Artifact, Tag
+from lsml.errors import ConfigError, DataError, StorageError, StudyError
+from lsml.names import Artifact, Role, Tag
 from lsml.report.facts import ScoredRun, StudyFacts, TopTrial, TuneResult
 from lsml.report.html import StudyFigures
 from lsml.report.sections import study_page
@@ -15,8 +15,9 @@ from lsml.study.database import CountedStudy, load_study
 from lsml.study.results import front_trials, importances, trial_facts
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.reading import RunReader, StudyReader
+from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import Client, Run, find_run, open_store
+from lsml.tracking.store import Client, Run, find_run, open_store, study_of
 from lsml.workspace import storage_url
 
 _TOP_TRIALS = 5
@@ -64,6 +65,27 @@ def log_report(client: Client, run_id: str, search: CountedStudy, result: TuneRe
     writer.log_files(StudyFigures(facts).files())
 
 
+def renew_report(client: Client, run: Run) -> str:
+    """Writes the report of the study that a run belongs to anew into the study's run, where it has one.
+
+    Returns:
+        Why it could not be made, in one line: it is read off the study's database too, which has to be the one of this
+        folder or of `LSML_STORAGE`. Empty where nothing is left to do.
+    """
+    parent = run if run.data.tags.get(Tag.ROLE) == Role.STUDY else study_of(client, run)
+    if parent is None or Tag.REGISTERED not in parent.data.tags:
+        return ""
+    name = parent.data.tags[Tag.STUDY]
+    try:
+        search = load_study(storage_url(None), name)
+        if search.parent_run_id != parent.info.run_id or search.result is None:
+            raise ConfigError(f"study '{name}'", "the database has another one of that name", "set LSML_STORAGE")
+        log_report(client, parent.info.run_id, search, TuneResult.from_record(search.result))
+    except (ConfigError, DataError, StorageError) as error:
+        return f"{Artifact.REPORT} of study {name} does not show this yet: {error}"
+    return ""
+
+
 class _Reader:
     """Puts together what MLflow and the study's database hold."""
 
@@ -95,6 +117,7 @@ class _Reader:
             best=best,
             best_run_id=result.best_run_id if result else best.run_id if best else None,
             registered=parent.data.tags.get(Tag.REGISTERED),
+            promotion=RegisteredModel.promotion(self._client, parent.data.tags.get(Tag.REGISTERED, "/")),
             rivals=self._rivals(best) if best else (),
             top_trials=self._top_trials(),
             cost_unit=COST_UNITS[metric] if metric else None,
@@ -126,7 +149,7 @@ class _Reader:
             ranked = [trial for trial in self._search.complete_trials() if trial.run_id != best.run_id]
             shown = [trial for trial in ranked if trial is ranked[0] or trial.slot == 0]
             others = {t.run_id: _BASE if t.slot == 0 else f"trial {t.slot}" for t in shown}
-            others.update(self._study.baselines())
+            others.update(self._study.baselines() | self._study.ensembles())
         scored = [self._scored(run_id, name) for run_id, name in others.items() if run_id != best.run_id]
         return [run for run in scored if run]
 

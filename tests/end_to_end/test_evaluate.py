@@ -114,7 +114,7 @@ def test_other_averages_and_orientations_have_names_of_their_own(study: Study, e
     assert augmented["f1_above_plain"]["value"] == pytest.approx(gained, abs=1e-9)
 
 
-def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
+def test_every_look_is_counted(study: Study, evaluation: dict, tmp_path: Path) -> None:
     """A second look, through the study's run, is allowed, counted, and recorded with who, when and which model."""
     (parent,) = runs(study.folder, "tags.`lsml.role` = 'study'")
     first = evaluation["test_openings"]
@@ -137,6 +137,10 @@ def test_every_look_is_counted(study: Study, evaluation: dict) -> None:
     # The study's run shows the scores of its best trial too.
     metrics = store.get_run(parent.info.run_id).data.metrics
     assert metrics["test_f1"] == evaluation["metrics"]["f1"]
+    # And so does the report that stands in it.
+    report = Path(store.download_artifacts(parent.info.run_id, "report.html", str(tmp_path))).read_text()
+    assert f"This study opened it {first + 1} times" in report
+    assert "had not been opened" not in report
 
 
 def test_a_killed_evaluation_leaves_its_opening(study: Study, evaluation: dict, tmp_path: Path) -> None:

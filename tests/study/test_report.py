@@ -9,7 +9,9 @@ from lsml.config.experiment import load_experiment
 from lsml.errors import StudyError
 from lsml.names import Attribute
 from lsml.study.database import load_study
-from lsml.workflows.report import report_study
+from lsml.tracking.ledger import Ledger
+from lsml.tracking.store import open_client
+from lsml.workflows.report import renew_report, report_study
 from lsml.workflows.tune import tune
 from tests.pages import Page
 
@@ -45,6 +47,31 @@ def test_one_trial_of_a_study_that_describes_itself_in_html(folder: Path, patche
     assert corrected
     assert before.pop("answer").split() == page.sections["answer"].replace(corrected[0], "").split()
     assert before == {name: text for name, text in page.sections.items() if name != "answer"}
+
+
+def test_a_report_is_renewed_where_the_studys_database_is_at_hand(
+    folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an opening of the test split the stored one tells of it; without the database a line says why not."""
+    experiment = load_experiment(Path("experiment.yaml")).with_settings(trials=1)
+    result = tune(experiment, study="s", data=patches, storage=STORAGE, listener=Listener(), functions=FUNCTIONS)
+    run = client().get_run(result.best_run_id)
+
+    def stored() -> str:
+        return Path(client().download_artifacts(result.study_run_id, "report.html", str(folder))).read_text()
+
+    assert "had not been opened" in stored()
+    Ledger.of_run(open_client(), run).record(run, model_sha256="0" * 64, data="patches")
+    client().set_model_version_tag("s", "1", "lsml.promotion.verdict", "promoted")
+    monkeypatch.setenv("LSML_STORAGE", "sqlite:///other.db")
+    said = renew_report(open_client(), run)
+    assert said.startswith("report.html of study s does not show this yet: study 's': no database ")
+    assert "had not been opened" in stored()
+    monkeypatch.delenv("LSML_STORAGE")
+    assert renew_report(open_client(), run) == ""
+    page = Page(stored())
+    assert "This study opened it once" in page.sections["test"]
+    assert "Promotion promoted" in page.sections["answer"]
 
 
 def test_a_study_without_a_run_has_no_report(folder: Path) -> None:
