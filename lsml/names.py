@@ -144,6 +144,7 @@ class Artifact:
     FOLDS: Final = "folds.csv"
     IMAGES: Final = "images"
     REPORT: Final = "report.html"
+    FIGURES: Final = "study/figures/"
     ENSEMBLE: Final = "ensemble.json"
     STANDINGS: Final = "study/standings.json"
     TRIALS: Final = "study/trials.csv"

@@ -203,6 +203,16 @@ class ScoredRun:
     environment: Mapping[str, str]
     regions: Sequence[RegionScore] = ()
 
+    @property
+    def article(self) -> str:
+        """Its name in a sentence."""
+        return f"the {self.name}" if self.name.startswith("base") else self.name
+
+    @property
+    def at_threshold(self) -> str:
+        """At which threshold it is scored, as the end of a sentence; empty where that is not known."""
+        return "" if self.threshold is None else f" at threshold {self.threshold:.4g}, which validation chose"
+
 
 class TopTrial(NamedTuple):
     """One of the best trials: its learning curves, and its pictures of the patches that all trials draw.
@@ -350,6 +360,10 @@ class StudyFacts:
         """How many trials are in each state, such as `5 complete, 1 pruned`."""
         states = [trial.state for trial in self.counted]
         return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+    def describe_openings(self) -> str:
+        """How often the study opened the test split."""
+        return "once" if len(self.openings) == 1 else f"{len(self.openings)} times"
 
     def describe_choice(self) -> list[tuple[str, str]]:
         """The score without what choosing added, and which network a baseline stands for, as far as there are such."""

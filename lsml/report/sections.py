@@ -5,23 +5,44 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lsml.config.fields import Scalar, flatten, format_amount, format_value
 from lsml.config.schema import TrainConfig
-from lsml.names import LEAVE_ONE_REGION_OUT, Metric, Role, State
+from lsml.names import LEAVE_ONE_REGION_OUT, VERSION, Artifact, Metric, Role, State
 from lsml.plots import OUTCOMES
-from lsml.plots.curves import plot_f1, plot_precision_recall, plot_reliability
 from lsml.report.facts import ScoredRun, StudyFacts
 from lsml.report.html import PageSection, StudyFigures, as_svg, outcome_png, render, true_colour_png
+from lsml.report.scores import score_sections
 from lsml.report.summary import Picture, Table
 from lsml.scoring.bootstrap import MIN_PATCHES
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.regions import RegionScore
 
-_HALF_PAGE = 5.0
 _FEW = 2
+
+_Maker = Callable[[StudyFacts], PageSection | None]
 
 
 def study_page(facts: StudyFacts) -> str:
     """The report of a study as one HTML file."""
-    makers: Sequence[Callable[[StudyFacts], PageSection | None]] = (
+    return _page(facts, _sections(facts))
+
+
+def study_files(facts: StudyFacts) -> dict[str, bytes]:
+    """The report and its figures, these as SVG each, by their paths among the files of the study's run."""
+    sections = _sections(facts)
+    figures = {
+        f"{Artifact.FIGURES}{section.key}-{number}.svg": picture.content
+        for section in sections
+        for number, picture in enumerate(section.pictures, start=1)
+    }
+    return {Artifact.REPORT: _page(facts, sections).encode(), **figures, **StudyFigures(facts).files()}
+
+
+def _page(facts: StudyFacts, sections: Sequence[PageSection]) -> str:
+    lead = f"Report of a study by lsml. {facts.description}".strip()
+    return render(f"Study {facts.study}", lead, sections)
+
+
+def _sections(facts: StudyFacts) -> list[PageSection]:
+    first: Sequence[_Maker] = (
         _answer,
         _asked,
         _configuration,
@@ -33,16 +54,10 @@ def study_page(facts: StudyFacts) -> str:
         _regions,
         _curves,
         _panels,
-        _threshold,
-        _calibration,
-        _test,
-        _spent,
-        _data,
-        _reproduce,
     )
-    sections = [section for maker in makers if (section := maker(facts))]
-    lead = f"Report of a study by lsml. {facts.description}".strip()
-    return render(f"Study {facts.study}", lead, sections)
+    last: Sequence[_Maker] = (_spent, _data, _methods, _reproduce)
+    before, after = ([section for maker in makers if (section := maker(facts))] for makers in (first, last))
+    return [*before, *score_sections(facts), *after]
 
 
 def _answer(facts: StudyFacts) -> PageSection:
@@ -56,7 +71,7 @@ def _answer(facts: StudyFacts) -> PageSection:
     biased = "This score is optimistically biased: epoch, threshold and configuration were chosen on the same patches; "
     biased += "scores of the test split are below." if facts.tests else "the test split had not been opened."
     if best.counts is None:
-        text = f"Pooled over all pixels, by {_article(best.name)}; its run has no table of patches, so no interval."
+        text = f"Pooled over all pixels, by {best.article}; its run has no table of patches, so no interval."
         return PageSection("answer", "Answer", f"F1 {best.f1:.4f}", [text, biased], listed)
     f1 = best.counts.scores()["f1"]
     headline = f"F1 {f1.value:.4f}, 95 % interval {f1.interval.describe()}"
@@ -73,8 +88,8 @@ def _answer(facts: StudyFacts) -> PageSection:
 def _describe_score(best: ScoredRun, counts: PatchCounts, split_protocol: str) -> str:
     n = len(counts.ids)
     return (
-        f"Of the landslide class, pooled over all pixels of {n} patches ({split_protocol}), by {_article(best.name)}"
-        f"{_at(best.threshold)}. The interval comes from resampled patches"
+        f"Of the landslide class, pooled over all pixels of {n} patches ({split_protocol}), by {best.article}"
+        f"{best.at_threshold}. The interval comes from resampled patches"
         + (f"; with fewer than {MIN_PATCHES} patches it is unreliable." if n < MIN_PATCHES else ".")
     )
 
@@ -86,7 +101,7 @@ def _differences_table(best: ScoredRun, counts: PatchCounts, others: Mapping[str
         verdict = "ahead" if found.is_ahead else "behind" if interval.high < 0 else "no clear difference"
         rows.append([name, f"{f1:.4f}", f"{found.value:+.4f}", interval.describe("+"), verdict])
     told = statistics.median((found.interval.high - found.interval.low) / 2 for found in ahead.values())
-    title = f"How far {_article(best.name)} is ahead; these patches tell no less than about {told:.2f} apart"
+    title = f"How far {best.article} is ahead; these patches tell no less than about {told:.2f} apart"
     return Table(title, ["against", "F1", "difference", "95 % interval", ""], rows)
 
 
@@ -120,7 +135,7 @@ def _configuration(facts: StudyFacts) -> PageSection | None:
     shown = [name for name in fields if name in facts.searched or len({of[name] for of in values.values()}) > 1]
     rows = [[name, *(format_value(of[name]) for of in values.values())] for name in shown]
     marked = [at for at, name in enumerate(shown) if base and values["best"][name] != values["base"][name]]
-    text = f"That of {_article(best.name)}. "
+    text = f"That of {best.article}. "
     if base:
         text += (
             f"Shaded: {len(marked)} fields in which it differs from the base." if marked else "It is the base itself."
@@ -204,7 +219,7 @@ def _regions(facts: StudyFacts) -> PageSection | None:
     if best is None or worst is None or len(best.regions) < _FEW:
         return None
     title = "Leave one region out" if protocol.startswith(LEAVE_ONE_REGION_OUT) else "F1 by region"
-    text = f"Of {protocol}, by {_article(best.name)}{_at(best.threshold)}. The worst is {worst.describe()}."
+    text = f"Of {protocol}, by {best.article}{best.at_threshold}. The worst is {worst.describe()}."
     picture = Picture(as_svg(StudyFigures(facts).regions()), f"F1 by region. {text}")
     table = Table.of_regions(best.regions, "95 % intervals in brackets, from the region's own patches resampled")
     return PageSection("regions", title, paragraphs=[text], pictures=[picture], tables=[table])
@@ -243,62 +258,28 @@ def _panels(facts: StudyFacts) -> PageSection | None:
     return PageSection("panels", "The same patches by the best trials", legend=list(OUTCOMES.items()), tables=[table])
 
 
-def _threshold(facts: StudyFacts) -> PageSection | None:
-    best = facts.best
+def _methods(facts: StudyFacts) -> PageSection | None:
+    best, settings = facts.best, facts.settings
     if best is None:
         return None
-    title = "Threshold, precision and recall"
-    if best.pixels is None or best.threshold is None:
-        why = "Not drawn: the run has no table of pixels by probability, as runs of an older lsml do not."
-        return PageSection("threshold", title, paragraphs=[why])
-    score, words = best.pixels.at(best.threshold), facts.describe_scored_patches()
-    listed = [("Threshold", f"{best.threshold:.4g}"), ("Precision", f"{score.precision:.4f}")]
-    listed += [("Recall", f"{score.recall:.4f}"), ("IoU", f"{score.iou:.4f}")]
-    listed += [("Average precision", f"{best.pixels.average_precision():.4f}")]
-    drawn = [
-        Picture(
-            as_svg(plot_f1(best.pixels, best.threshold, words, width=_HALF_PAGE)),
-            f"F1 over the threshold: {score.f1:.3f} at the chosen {best.threshold:.3f}",
-        ),
-        Picture(
-            as_svg(plot_precision_recall(best.pixels, best.threshold, words, width=_HALF_PAGE)),
-            f"Precision over recall: {score.precision:.3f} and {score.recall:.3f} at the chosen threshold",
-        ),
-    ]
-    return PageSection("threshold", title, facts=listed, pictures=drawn)
-
-
-def _calibration(facts: StudyFacts) -> PageSection | None:
-    best = facts.best
-    if best is None or best.pixels is None:
-        return None
-    error = best.pixels.calibration_error()
-    figure = plot_reliability(best.pixels, facts.describe_scored_patches(), width=_HALF_PAGE)
-    text = f"Expected calibration error {error:.4f} over 15 equally wide bins (Guo et al. 2017), of all pixels."
-    picture = Picture(as_svg(figure), f"Share of landslide over mean probability; calibration error {error:.4f}")
-    return PageSection("calibration", "Calibration", paragraphs=[text], pictures=[picture])
-
-
-def _article(name: str) -> str:
-    return f"the {name}" if name.startswith("base") else name
-
-
-def _test(facts: StudyFacts) -> PageSection:
-    if not facts.tests and not facts.openings:
-        run = facts.best_run_id or "RUN"
-        why = "When this was written the test split had not been opened, so no score of it existed. "
-        why += "When all choices are made:"
-        command = [f"lsml evaluate --run-id {run} --baseline"]
-        return PageSection("test", "Test split", paragraphs=[why], commands=command)
-    count = len(facts.openings)
-    text = f"Scores of the sealed test split, which no trial saw. This study opened it {_times(count)}"
-    text += ": later openings may have been informed by earlier ones." if count > 1 else "."
-    tables = [Table.of_tests(facts.tests, facts.best_run_id)] if facts.tests else []
-    if facts.openings:
-        tables.append(Table.of_openings(facts.openings))
-    if any(score.patches is not None and score.patches < MIN_PATCHES for score in facts.tests):
-        text += f" With fewer than {MIN_PATCHES} patches, intervals are unreliable."
-    return PageSection("test", "Test split", paragraphs=[text], tables=tables)
+    splits = " and ".join(f"{split.patches:,} {split.name} patches" for split in facts.data.splits)
+    engine = {"optuna": "Optuna", "keras-tuner": "KerasTuner"}.get(settings.get("study.engine", ""), "Optuna")
+    by = " and ".join(
+        f"{settings[f'study.{part}']} {part}" for part in ("tuner", "sampler", "pruner") if f"study.{part}" in settings
+    )
+    count = len(facts.counted)
+    tried = (
+        f"{count} {'configuration' if count == 1 else 'configurations'} ({facts.describe_counts()}) tried with {engine}"
+    )
+    opened = f"The test split was opened {facts.describe_openings()}." if facts.openings else ""
+    text = (
+        f"Networks for landslide segmentation were tuned with lsml {VERSION} on {splits} "
+        f"({facts.data.split_protocol}): {tried}{f' ({by})' if by else ''}, which searched {len(facts.searched)} "
+        "hyperparameters for the highest F1 of the landslide class, pooled over all validation pixels at the best "
+        f"threshold. Reported is {best.article}, F1 {best.f1:.4f}{best.at_threshold}. Intervals are of 95 %, from "
+        f"resampled patches. {opened}"
+    )
+    return PageSection("methods", "Methods, to cite", paragraphs=[text.strip()])
 
 
 def _spent(facts: StudyFacts) -> PageSection | None:
@@ -358,17 +339,9 @@ def _reproduce(facts: StudyFacts) -> PageSection:
     return PageSection("again", "How to reproduce", paragraphs=[text], facts=listed, commands=commands)
 
 
-def _at(threshold: float | None) -> str:
-    return "" if threshold is None else f" at threshold {threshold:.4g}, which validation chose"
-
-
 def _title(name: str) -> str:
     words = name.replace("_", " ").replace(".", ": ")
     return words[:1].upper() + words[1:]
-
-
-def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n} times"
 
 
 def _trials(n: int) -> str:

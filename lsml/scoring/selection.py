@@ -40,7 +40,7 @@ class Candidate(NamedTuple):
     differing: int
 
 
-class ComparedCandidate(NamedTuple):
+class _ComparedCandidate(NamedTuple):
     """A tuned configuration beside the base.
 
     Attributes:
@@ -58,7 +58,7 @@ class ComparedCandidate(NamedTuple):
         return f"{with_interval(self.ahead.value, self.ahead.interval, '+')} to the base: {self.why}"
 
 
-class Selection(NamedTuple):
+class _Selection(NamedTuple):
     """What was chosen.
 
     Attributes:
@@ -67,7 +67,7 @@ class Selection(NamedTuple):
     """
 
     chosen: int
-    compared: tuple[ComparedCandidate, ...]
+    compared: tuple[_ComparedCandidate, ...]
 
 
 def repeated_difference(first: Sequence[PatchCounts], second: Sequence[PatchCounts]) -> Difference:
@@ -83,7 +83,7 @@ def repeated_difference(first: Sequence[PatchCounts], second: Sequence[PatchCoun
     return difference(_stacked(first, second[0].ids), _stacked(second, first[0].ids), f1)
 
 
-def choose(candidates: Sequence[Candidate]) -> Selection:
+def choose(candidates: Sequence[Candidate]) -> _Selection:
     """The base, unless tuned configurations are ahead of it beyond the 95 % interval; of these the simplest good one.
 
     Among those within one standard error of the best of them, by their difference to it, it is the one with the fewest
@@ -100,7 +100,7 @@ def choose(candidates: Sequence[Candidate]) -> Selection:
     ahead = [repeated_difference(each.tables, base.tables) for each in tuned]
     better = [number for number, found in enumerate(ahead) if found.is_ahead]
     if not better:
-        return Selection(0, tuple(map(_behind, tuned, ahead)))
+        return _Selection(0, tuple(map(_behind, tuned, ahead)))
     best = max(better, key=lambda number: ahead[number].value)
     near = [number for number in better if _is_near(tuned[number], tuned[best])]
     chosen = min(near, key=lambda number: (tuned[number].parameters, tuned[number].differing, number))
@@ -108,10 +108,10 @@ def choose(candidates: Sequence[Candidate]) -> Selection:
     reasons |= dict.fromkeys(near, f"ahead, but not as simple as {tuned[chosen].label}")
     reasons[chosen] = "the best" if chosen == best else f"the simplest within one standard error of {tuned[best].label}"
     compared = (
-        ComparedCandidate(each.label, found, reasons[number]) if number in reasons else _behind(each, found)
+        _ComparedCandidate(each.label, found, reasons[number]) if number in reasons else _behind(each, found)
         for number, (each, found) in enumerate(zip(tuned, ahead, strict=True))
     )
-    return Selection(chosen + 1, tuple(compared))
+    return _Selection(chosen + 1, tuple(compared))
 
 
 class _AheadBaseline(NamedTuple):
@@ -236,8 +236,8 @@ def _taken(scores: np.ndarray, needed: np.ndarray, base: int | None) -> np.ndarr
     return ahead.argmax(axis=1)
 
 
-def _behind(candidate: Candidate, ahead: Difference) -> ComparedCandidate:
-    return ComparedCandidate(candidate.label, ahead, "behind" if ahead.interval.high < 0 else "no clear difference")
+def _behind(candidate: Candidate, ahead: Difference) -> _ComparedCandidate:
+    return _ComparedCandidate(candidate.label, ahead, "behind" if ahead.interval.high < 0 else "no clear difference")
 
 
 def _is_near(candidate: Candidate, best: Candidate) -> bool:

@@ -9,8 +9,7 @@ from lsml.config.space import Dimension
 from lsml.errors import ConfigError, DataError, StorageError, StudyError
 from lsml.names import Artifact, Role, Tag
 from lsml.report.facts import ScoredRun, StudyFacts, TopTrial, TuneResult
-from lsml.report.html import StudyFigures
-from lsml.report.sections import study_page
+from lsml.report.sections import study_files, study_page
 from lsml.study.database import CountedStudy, load_study
 from lsml.study.results import front_trials, importances, trial_facts
 from lsml.tracking.ledger import Ledger
@@ -60,9 +59,7 @@ def log_report(client: Client, run_id: str, search: CountedStudy, result: TuneRe
         StorageError: MLflow refuses.
     """
     facts = _Reader(client, find_run(client, run_id), search, result).facts("finished")
-    writer = RunWriter(client, run_id)
-    writer.log_texts({Artifact.REPORT: study_page(facts)})
-    writer.log_files(StudyFigures(facts).files())
+    RunWriter(client, run_id).log_files(study_files(facts))
 
 
 def renew_report(client: Client, run: Run) -> str:

@@ -27,15 +27,27 @@ def test_whatever_a_text_holds_is_shown_as_it_is() -> None:
         commands=[NASTY],
         legend=[(NASTY, "#123456")],
         pictures=[Picture(drawn(), 'a "quoted" <text>', NASTY)],
-        tables=[Table(NASTY, [NASTY], [[NASTY, NASTY]])],
+        tables=[Table(NASTY, [NASTY, NASTY], [[NASTY, NASTY]])],
     )
     page = Page(render(NASTY, NASTY, [section]))
     assert page.tags.count("script") == 0
     assert page.loaded == []
     assert [alt for _, alt in page.pictures] == ['a "quoted" <text>']
-    # Heading, headline, paragraph, fact, command, legend, caption, column and two cells; the fact has two.
-    assert page.sections["key"].count(NASTY) == 12
-    assert page.tables["key"] == [[[NASTY], [NASTY, NASTY]]]
+    # Heading, headline, paragraph, fact, command, legend, two captions, two columns and two cells; the fact has two.
+    assert page.sections["key"].count(NASTY) == 13
+    assert page.tables["key"] == [[[NASTY, NASTY], [NASTY, NASTY]]]
+
+
+def test_figures_and_tables_are_numbered_through_the_page() -> None:
+    """Each with its caption, or what it shows where it has none."""
+    tables = [Table("Scores", ["run"], [["one"]])]
+    sections = [
+        PageSection(key, key, pictures=[Picture(drawn(), "a line", caption)], tables=tables)
+        for key, caption in (("first", "Drawn"), ("second", ""))
+    ]
+    page = Page(render("t", "", sections))
+    assert "Figure 1. Drawn Table 1. Scores" in page.sections["first"]
+    assert "Figure 2. a line Table 2. Scores" in page.sections["second"]
 
 
 def test_a_page_that_loads_something_is_seen_by_this_test() -> None:

@@ -18,7 +18,7 @@ from lsml.report.facts import (
     TopTrial,
     TrialFacts,
 )
-from lsml.report.sections import study_page
+from lsml.report.sections import study_files, study_page
 from lsml.scoring.comparison import PatchCounts
 from lsml.scoring.metrics import PatchScore, PooledCounts
 from lsml.scoring.regions import RegionScore
@@ -66,7 +66,8 @@ ONE = StudyFacts(
     best_run_id="best-run",
     registered="tiny/1",
 )
-ALWAYS = ["answer", "asked", "configuration", "importance", "threshold", "calibration", "test", "time", "data", "again"]
+ALWAYS = ["answer", "asked", "configuration", "importance", "threshold", "calibration", "worst", "test", "time", "data"]
+ALWAYS += ["methods", "again"]
 
 
 def test_a_study_of_one_trial_has_no_figure_of_many() -> None:
@@ -78,6 +79,19 @@ def test_a_study_of_one_trial_has_no_figure_of_many() -> None:
     assert "lsml evaluate --run-id best-run" in page.sections["test"]
     assert len(page.pictures) == 3
     assert page.loaded == []
+
+
+def test_the_figures_are_files_too() -> None:
+    """As SVG, by section and number; the page holds the same ones."""
+    files = study_files(ONE)
+    assert sorted(files) == [
+        "report.html",
+        "study/figures/calibration-1.svg",
+        "study/figures/threshold-1.svg",
+        "study/figures/threshold-2.svg",
+    ]
+    assert files["report.html"].decode() == study_page(ONE)
+    assert all(content.startswith(b"<?xml") for path, content in files.items() if path.endswith(".svg"))
 
 
 def test_the_answer_by_hand() -> None:
@@ -101,6 +115,12 @@ def test_the_answer_by_hand() -> None:
     # 3 of 4 landslide pixels and 1 of 6 others reach .5.
     assert "Precision 0.7500 Recall 0.7500 IoU 0.6000" in page.sections["threshold"]
     assert f"{pixels().calibration_error():.4f}" in page.sections["calibration"]
+    # Of `pixels`: three of four landslide pixels reach .5, and one of six others.
+    assert page.tables["threshold"][0][1:] == [["landslide", "3", "1"], ["no landslide", "1", "5"]]
+    # The patch with two wrong pixels first: 2 x 3 / (2 x 3 + 1 + 1).
+    assert page.tables["worst"][0][1:] == [["image_0", "3", "1", "1", "0.7500"], ["image_1", "2", "0", "0", "1.0000"]]
+    assert "on 7 train patches (the dataset's own split): 1 configuration" in page.sections["methods"]
+    assert "1 configuration (1 complete) tried with Optuna (tpe sampler)" in page.sections["methods"]
 
 
 def test_a_study_in_folds_by_region_has_a_table_of_them() -> None:
