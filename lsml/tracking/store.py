@@ -284,10 +284,9 @@ trials compared; `lsml ui` opens that of the last one."""
 
 
 def describe_experiment(client: Client, identifier: str) -> None:
-    """Gives an experiment that has no description one, and says that it is no application of language models."""
+    """Gives an experiment that has no description one."""
     if Tag.NOTE not in client.get_experiment(identifier).tags:
         client.set_experiment_tag(identifier, Tag.NOTE, _EXPERIMENT_NOTE)
-        client.set_experiment_tag(identifier, Tag.EXPERIMENT_KIND, "custom_model_development")
 
 
 def local_folder(location: str) -> Path | None:

@@ -63,7 +63,9 @@ class Write:
     @classmethod
     def of_run(cls, identity: str, experiment_id: str, tags: Mapping[str, str]) -> "Write":
         """Makes the run with that identity."""
-        facts = {"experiment_id": experiment_id, "time": _now(), "tags": {**_shown(tags), Tag.IDENTITY: identity}}
+        # MLflow's page of a run shows them in this order: what is short is read, and hashes come last.
+        shown = dict(sorted(_shown(tags).items(), key=lambda tag: len(tag[1])))
+        facts = {"experiment_id": experiment_id, "time": _now(), "tags": {**shown, Tag.IDENTITY: identity}}
         return cls("run", identity, facts)
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.bands import PATCH_SIZE
-from tests.end_to_end.conftest import AUDIT, Study, client, runs
+from tests.end_to_end.conftest import Study, client, copy_study, runs
 from tests.processes import environment
 
 # All commands in one process, which loads Keras once; what each printed and left with, as JSON.
@@ -42,13 +42,11 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def done(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the commands said, in a folder with the study's databases and none of lsml's own files."""
-    folder = tmp_path_factory.mktemp("promoted")
-    for name in ("mlflow.db", "optuna.db", "experiment.yaml"):
-        shutil.copy(study.folder / name, folder)
-    (folder / "audit").mkdir()
-    (folder / "audit" / "sitecustomize.py").write_text(AUDIT)
-    log = folder / "opened.txt"
+    """What the commands said, in a copy of the study's folder with none of lsml's own files."""
+    folder = tmp_path_factory.mktemp("promoted") / "study"
+    copy_study(study.folder, folder)
+    shutil.rmtree(folder / ".lsml")
+    log = folder / "opened-later.txt"
     process = subprocess.run(
         [sys.executable, "-c", COMMANDS, study.best_run, str(study.data)],
         cwd=folder,

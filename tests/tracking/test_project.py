@@ -1,10 +1,12 @@
-"""The run that `mlflow run` makes for a process, and what is left over in the environment from another one."""
+"""Runs that `mlflow run` makes for a process, what is left over of others, and the order of a run's tags."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lsml.tracking.store import open_client, project_run
+from lsml.tracking.writes import Write, send
 
 PROJECT = {"mlflow.project.entryPoint": "tune"}
 
@@ -36,3 +38,11 @@ def test_a_run_of_the_environment_counts_while_a_project_waits_for_it(
     for other in ("0" * 32, "no id at all", ""):
         monkeypatch.setenv("MLFLOW_RUN_ID", other)
         assert project_run(client) is None
+
+
+def test_a_runs_page_shows_short_tags_before_hashes(store: Any) -> None:
+    """MLflow's page shows the tags of a run in the order in which it was given them."""
+    tags = {"lsml.data.train": "e" * 64, "lsml.role": "trial", "lsml.data.root": "/patches", "lsml.study": "demo"}
+    run_id = send(store, "", Write.of_run("study/trial/0/1", "0", tags))
+    shown = [key for key in store.get_run(run_id).data.tags if key in tags]
+    assert shown == ["lsml.study", "lsml.role", "lsml.data.root", "lsml.data.train"]
