@@ -50,7 +50,7 @@ def _show(
         options.print_json(shown.record(), indent=2)
         return
     from lsml.cli.output import print_table
-    from lsml.report.summary import Table, result_tables
+    from lsml.report.summary import Table, importance_caveat, result_tables
 
     print_table(Table.of_trials(shown.trials, shown.searched, title=f"study {name}", cost_unit=shown.cost_unit))
     for trial in shown.trials:
@@ -58,9 +58,11 @@ def _show(
             typer.echo(f"trial {trial.slot}, attempt {trial.ordinal}: {trial.state}: {trial.reason}")
     if shown.importance:
         shares = ", ".join(f"{field} {share:.2f}" for field, share in shown.importance.items())
-        typer.echo(f"importance: {shares}")
+        typer.echo(f"importance{importance_caveat(shown.complete)}: {shares}")
     for table in result_tables(shown.result) if shown.result else ():
         print_table(table)
+    if shown.result and shown.result.against_base:
+        typer.echo(shown.result.against_base)
     if shown.regions:
         print_table(Table.of_regions(shown.regions, f"by region: {shown.folds}"))
     if shown.openings is None:

@@ -173,6 +173,8 @@ def tune(
     typer.echo(f"{result.label}{_limited(result)}: {result.describe_score()}")
     for table in result_tables(result):
         print_table(table)
+    if result.against_base:
+        typer.echo(result.against_base)
     _print_warnings(result)
     typer.echo(f"registered: {result.model} version {result.version}")
     for alias in result.aliases if result.fresh else ():
@@ -194,8 +196,6 @@ def _print_warnings(result: "TuneResult") -> None:
         why, run = result.network["reason"], result.network["run_id"]
         typer.echo(f"{why} of the best network: the baseline is registered, and the network stays as run {run}")
         return
-    if result.label == "base":
-        typer.echo("no tuned configuration was ahead of the base by more than chance: the base is registered")
     others = result.standings or result.baselines
     better = [entry["what"] for entry in others if (entry["f1"] or 0) > result.best_value]
     if better:

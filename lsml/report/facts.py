@@ -99,6 +99,8 @@ class TuneResult:
         front: with two objectives the Pareto front, the best F1 first.
         network: the best configuration where a baseline is registered in its place; its `reason` says why.
         corrected: `best_value` without what choosing added; None of studies of an older lsml.
+        against_base: by how much the best configuration is ahead of the base, with the interval, or that it is not;
+            empty of studies of an older lsml.
         trials: a record of each attempt at a trial of the search, as `to_frame` has them.
         aliases: of the registered model, each in a line: which version has it now, and which had it before.
         stopped: why the search began no more trials, where it has fewer than it was allowed.
@@ -124,6 +126,7 @@ class TuneResult:
     network: Standing | None = None
     corrected: CorrectedScore | None = None
     aliases: Sequence[str] = ()
+    against_base: str = ""
     trials: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     stopped: str = ""
 

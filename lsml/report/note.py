@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from lsml.config.fields import Scalar, format_value
+from lsml.names import State
 from lsml.report.facts import TuneResult
-from lsml.report.summary import Table, result_tables
+from lsml.report.summary import Table, importance_caveat, result_tables
 
 
 def study_note(
@@ -43,7 +44,8 @@ def study_note(
         "",
         *(line for table in result_tables(result) for line in table.markdown()),
         *Table("", ["searched", "in", "best trial", "importance"], rows).markdown(),
-        "*Importance*: how much a field decides whether a trial is among the best (PED-ANOVA).",
+        "*Importance*: how much a field decides whether a trial is among the best, by PED-ANOVA"
+        f"{importance_caveat(result.counts.get(State.COMPLETE, 0))}.",
         "",
         " · ".join(f"[{what}]({address})" for what, address in links.items()),
         "",
@@ -57,4 +59,5 @@ def study_note(
 def _registered(result: TuneResult) -> str:
     found = f"**{result.describe_score()}**: {result.label}, run `{result.best_run_id}`, registered as "
     instead = f" {result.network['reason']} of {result.network['what']}." if result.network else ""
-    return f"{found}`{result.model}/{result.version}`.{instead}"
+    against = f" {result.against_base}." if result.against_base else ""
+    return f"{found}`{result.model}/{result.version}`.{instead}{against}"

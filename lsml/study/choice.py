@@ -11,7 +11,7 @@ from lsml.errors import StudyError
 from lsml.names import Metric, State
 from lsml.report.facts import Standing
 from lsml.scoring.comparison import PatchCounts
-from lsml.scoring.selection import Candidate, choose, corrected, furthest_ahead
+from lsml.scoring.selection import Candidate, choose, corrected, furthest_ahead, repeated_difference
 from lsml.study.database import AttemptRecord, within
 from lsml.study.search import Choice
 from lsml.study.stages import LaterStages, Scored
@@ -56,6 +56,7 @@ def choose_model(search: SearchQueue, stages: LaterStages, tables: ScoredTables)
     folded = isinstance(stages.data, FoldedData)
     first = Scored(stages.again(ranked[0]), ranked[0])
     network, *others = _confirmed(search, ranked, stages, tables) if folded else [first]
+    against_base = _against_base([network, *others] if folded and settings.confirm else [first], search, tables)
     scored = stages.baselines()
     better = _ahead(network.run_id, scored, tables)
     architectures = {} if folded else search.study.best_by(ARCHITECTURE, limit=settings.max_cost)
@@ -83,6 +84,7 @@ def choose_model(search: SearchQueue, stages: LaterStages, tables: ScoredTables)
         baselines=tuple(map(_standing, scored)),
         network=_standing(network) if better else None,
         behind=behind,
+        against_base=against_base,
         corrected=corrected(
             [tables.patches(registered.run_id)], [tables.patches(str(trial.run_id)) for trial in chosen_from], base=base
         ),
@@ -146,6 +148,20 @@ def _ahead(run_id: str, baselines: Sequence[Scored], tables: ScoredTables) -> tu
     counts = {label: tables.repeats(entry.run_id) for label, entry in able.items()}
     found = furthest_ahead(tables.repeats(run_id), counts)
     return found and (able[found.label], found.describe())
+
+
+def _against_base(ranked: Sequence[Scored], search: SearchQueue, tables: ScoredTables) -> str:
+    """By how much the first is ahead of the base, or that it is not; of those confirmed, or of the search alone."""
+    best = ranked[0]
+    confirmed = next((entry.trial for entry in ranked if entry.item.label == "base"), None)
+    base = confirmed or next((trial for trial in search.study.complete_trials() if trial.slot == 0), None)
+    if base is None:
+        return "how far it is ahead of the base is not known: the base did not complete"
+    if str(base.run_id) == best.run_id:
+        return f"no tuned configuration was ahead of the base{' by more than chance' if confirmed else ''}"
+    ahead = repeated_difference(tables.repeats(best.run_id), tables.repeats(str(base.run_id)))
+    verdict = "" if ahead.is_ahead else ": no clear difference"
+    return f"F1 of {best.item.label} above the base: {ahead.describe()}{verdict}"
 
 
 def _standing(scored: Scored) -> Standing:

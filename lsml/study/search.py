@@ -55,6 +55,7 @@ class Choice:
         baselines: how the baselines did, scored on the same patches.
         network: the best configuration where a baseline is chosen in its place; its `reason` says why.
         corrected: `value` without what choosing added.
+        against_base: by how much the best configuration is ahead of the base on the same patches, or that it is not.
         behind: runs of the best network, and of the best of each architecture, that a baseline is ahead of, and by how
             much.
     """
@@ -66,6 +67,7 @@ class Choice:
     baselines: tuple[Standing, ...] = ()
     network: Standing | None = None
     corrected: CorrectedScore | None = None
+    against_base: str = ""
     behind: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -86,6 +86,7 @@ def finalize(
         baselines=list(choice.baselines),
         network=choice.network,
         corrected=choice.corrected,
+        against_base=choice.against_base,
     )
     links = _links(pages, run_page(parent.info.experiment_id, choice.run_id))
     _fill_run(client, parent, result, experiment=experiment, search=search, best=best.params, links=links)

@@ -74,6 +74,11 @@ class _StudyOverview:
         """The unit of the second objective."""
         return COST_UNITS[self.cost] if self.cost else None
 
+    @property
+    def complete(self) -> int:
+        """How many trials are complete."""
+        return sum(trial.state == State.COMPLETE for trial in self.trials)
+
     def record(self) -> dict[str, object]:
         """All of it as JSON."""
         result = self.result
@@ -88,6 +93,7 @@ class _StudyOverview:
             "label": result and result.label,
             "best_f1": result and result.best_value,
             "corrected": result and result.corrected and result.corrected._asdict(),
+            "against_base": result and result.against_base,
             "network": result and result.network,
             "best_per_architecture": result.best_per_architecture if result else [],
             "cost": self.cost,

@@ -63,6 +63,10 @@ def test_a_tuned_configuration_that_wins_again_is_registered(experiment: Path, p
     assert (result.corrected.drop, result.corrected.trials) == (0, 4)
     assert [result.corrected.value, *result.corrected.interval] == [pytest.approx(first["f1"], abs=1e-3)] * 3
     assert parent.data.metrics["corrected_val_f1"] == result.corrected.value
+    above = f"F1 of {result.label} above the base: +{result.best_value - 0.51:.3f}"
+    assert result.against_base.startswith(above)
+    assert f" {result.against_base}." in parent.data.tags["mlflow.note.content"]
+    assert "by PED-ANOVA (a hint: of 4 complete trials, fewer than 10)" in parent.data.tags["mlflow.note.content"]
 
 
 def test_those_confirmed_share_one_fresh_seed(experiment: Path, patches: Path) -> None:
@@ -122,6 +126,7 @@ def test_a_lucky_configuration_is_not_registered(
     assert result.label == "base"
     assert result.best_value == pytest.approx(0.51)
     assert [entry["f1"] for entry in result.standings[1:3]] == [0.1, 0.1]
+    assert result.against_base == "no tuned configuration was ahead of the base by more than chance"
 
 
 def test_without_confirmation_the_best_trial_alone_is_run_again(experiment: Path, patches: Path) -> None:
