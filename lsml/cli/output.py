@@ -109,8 +109,62 @@ def print_reliability(patches: int) -> None:
         typer.echo(f"intervals are unreliable: fewer than {MIN_PATCHES} patches")
 
 
+class _Search:
+    """How far the search of a study is.
+
+    Args:
+        trials: how many it is to have.
+        ended: those that had ended before.
+        best: the highest F1 of these, None where there is none.
+    """
+
+    def __init__(self, trials: int, ended: int, best: float | None) -> None:
+        self.trials, self.best = trials, best
+        self._before, self._slots = ended, set[int]()
+        self._since = time.monotonic()
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended by now."""
+        return self._before + len(self._slots)
+
+    def begin(self, slot: int) -> None:
+        """A trial starts, or starts again."""
+        self._slots.discard(slot)
+
+    def end(self, slot: int, value: float | None) -> bool:
+        """A trial has ended, with that F1 where it is complete; gives whether that is the best so far."""
+        self._slots.add(slot)
+        is_best = value is not None and value > (self.best or 0.0)
+        self.best = value if is_best else self.best
+        return is_best
+
+    def describe(self) -> str:
+        """`2 of 6 trials, best val_f1 0.2222, about 40 s left`."""
+        best = f", {self.describe_best()}" if self.best else ""
+        left = max(self.trials - self.ended, 0)
+        seconds = (time.monotonic() - self._since) / max(len(self._slots), 1) * left
+        return f"{self.ended} of {self.trials} trials{best}" + (f", about {_duration(seconds)} left" if left else "")
+
+    def describe_best(self) -> str:
+        """`best val_f1 0.2222`; empty where there is none."""
+        return f"best {Metric.VAL_F1} {self.best:.4f}" if self.best else ""
+
+
+def _duration(seconds: float) -> str:
+    """`40 s`, `12 min` or `3.5 h`."""
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{seconds / _MINUTE:.0f} min" if seconds < 2 * _HOUR else f"{seconds / _HOUR:.1f} h"
+
+
+_MINUTE, _HOUR = 60, 3600
+_LOG_SECONDS = 10.0
+"""In a log a training tells of no more than one epoch or fold in so long, but for its first and its last."""
+
+
 class Reporter:
-    """Shows long work on standard error: a bar a running trial in a terminal, else a line an epoch."""
+    """Shows long work on standard error: in a terminal a bar for the study and each running trial, else plain lines."""
 
     def __init__(self) -> None:
         quiet = logging.getLogger("lsml").level > logging.INFO
@@ -118,20 +172,22 @@ class Reporter:
         self._bars = (
             Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
+                BarColumn(bar_width=16),
+                MofNCompleteColumn(separator=" of "),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
                 console=self._console,
+                speed_estimate_period=_HOUR,  # trials take minutes
             )
             if self._console.is_terminal
             else None
         )
         self._tasks: dict[str, TaskID] = {}
         self._steps: dict[str, Steps] = {}
-        self._best = 0.0
-        self._spoke = 0.0
+        self._search: _Search | None = None
+        self._study = ""
+        self._spoke: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         if self._bars:
@@ -152,9 +208,16 @@ class Reporter:
             self._move(what, done, total, "")
             if done == total:
                 self._bars.remove_task(self._tasks.pop(what))
-        elif done == total or time.monotonic() - self._spoke > 5:
-            self._spoke = time.monotonic()
+        elif done == total or self._may_speak("step", 5):
             self.say(f"{what}: {done} of {total}")
+
+    def _may_speak(self, key: str, pause: float) -> bool:
+        """Whether so many seconds have passed since it last might."""
+        now = time.monotonic()
+        may = now - self._spoke.get(key, -pause) >= pause
+        if may:
+            self._spoke[key] = now
+        return may
 
     def _move(self, key: str, done: int, total: int, note: str) -> None:
         assert self._bars
@@ -162,12 +225,20 @@ class Reporter:
             self._tasks[key] = self._bars.add_task(key, total=total, note=note)
         self._bars.update(self._tasks[key], completed=done, note=note)
 
-    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str, engine: str) -> None:
+    def study_started(
+        self, *, study: str, trials: int, ended: int, best: float | None, workers: int, source: str, engine: str
+    ) -> None:
+        self._search, self._study = _Search(trials, ended, best), f"study {study}"
         self.say(f"data: {source}")
         so_far = f", {ended} of them ended before" if ended else ""
         self.say(f"study {study}: {trials} trials{so_far}, {workers} at a time")
         if engine:
             self.say(f"search: {engine}")
+        self._show_search()
+
+    def _show_search(self) -> None:
+        if self._bars and self._search:
+            self._move(self._study, self._search.ended, self._search.trials, self._search.describe_best())
 
     def stage_started(self, title: str) -> None:
         self.say(title)
@@ -176,11 +247,16 @@ class Reporter:
         from lsml.config.fields import format_value
 
         self._steps[attempt.title] = steps
+        # It may have run, and spoken, before.
+        self._spoke.pop(attempt.title, None)
         chosen = ", ".join(f"{name}={format_value(value)}" for name, value in attempt.searched.items())
         again = f" (attempt {attempt.ordinal})" if attempt.ordinal > 1 else ""
         self.say(f"{attempt.title}{again}{': ' if chosen else ''}{chosen}")
+        if self._search and attempt.role == Role.TRIAL:
+            self._search.begin(attempt.slot)
+            self._show_search()
         if self._bars:
-            self._move(attempt.title, 0, steps.total, "starting")
+            self._move(attempt.title, 0, steps.total, "building, compiling")
 
     def trial_step(self, attempt: "Attempt", step: int, metrics: Mapping[str, float]) -> None:
         self.show_step(attempt.title, step, self._steps[attempt.title], metrics)
@@ -190,7 +266,7 @@ class Reporter:
         note = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", Metric.VAL_F1) if name in metrics)
         if self._bars:
             self._move(key, step, steps.total, note)
-        else:
+        elif self._may_speak(key, _LOG_SECONDS) or step == steps.total:
             self.say(f"{key}  {steps.noun} {step}/{steps.total}  {note}")
 
     def trial_ended(self, attempt: "Attempt", state: "EndState", value: float | None, reason: str) -> None:
@@ -198,8 +274,13 @@ class Reporter:
         if self._bars and key in self._tasks:
             self._bars.remove_task(self._tasks.pop(key))
         score = f"  val_f1 {value:.4f}" if value is not None else ""
-        best = ""
-        if attempt.role == Role.TRIAL and state == State.COMPLETE and value is not None and value > self._best:
-            self._best, best = value, "  best so far"
         why = f"  ({reason})" if reason else ""
-        self.say(f"{key}: {state}{score}{best}{why}")
+        search = self._search if attempt.role == Role.TRIAL and state in _COUNTED else None
+        is_best = search is not None and search.end(attempt.slot, value if state == State.COMPLETE else None)
+        self.say(f"{key}: {state}{score}{'  best so far' if is_best else ''}{why}")
+        self._show_search()
+        if search and not self._bars:
+            self.say(search.describe())
+
+
+_COUNTED = (State.COMPLETE, State.PRUNED, State.FAILED)

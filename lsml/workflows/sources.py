@@ -38,8 +38,10 @@ class Listener(Protocol):
         """The training called `key` has ended an epoch or a fold, with these metrics."""
         return
 
-    def study_started(self, *, study: str, trials: int, ended: int, workers: int, source: str, engine: str) -> None:
-        """A study starts, of whose trials some may have ended before."""
+    def study_started(
+        self, *, study: str, trials: int, ended: int, best: float | None, workers: int, source: str, engine: str
+    ) -> None:
+        """A study starts, of whose trials some may have ended before, with `best` as their highest F1."""
         return
 
     def stage_started(self, title: str) -> None:

@@ -134,6 +134,7 @@ class _Study:
         return study_folder(self.name, self.storage)
 
     def run(self, require_gpu: bool) -> TuneResult:
+        self.listener.stage_started("starting: workers load Keras, this process opens MLflow")
         with self._workers() as workers:
             if require_gpu:
                 for kind, name in workers.devices():
@@ -180,6 +181,7 @@ class _Study:
             study=self.name,
             trials=trials,
             ended=self.queue.ended(),
+            best=best.f1 if (best := self.queue.study.best_complete()) else None,
             workers=runner.workers.count,
             source=self.data.source + idle,
             engine=describe_engine(self.experiment.study),

@@ -5,9 +5,14 @@ import sys
 
 import pytest
 
-from lsml.cli.output import print_table, print_wrapped
+from lsml.cli import output
+from lsml.cli.output import Reporter, print_table, print_wrapped
+from lsml.config.schema import TrainConfig
+from lsml.data.splits import Steps
+from lsml.names import Role
 from lsml.report.facts import TrialFacts
 from lsml.report.summary import Table, studies_table
+from lsml.training.outcome import Attempt
 
 RUN = "e518715c5f324c6b97694d04689082a9"
 STUDIES = studies_table(
@@ -99,3 +104,45 @@ def test_lines_are_broken_in_a_terminal_alone(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_wrapped(text, indent=8)
     assert capsys.readouterr().out == "ok      versions: lsml 0.1.0,\n        keras 3.15.1\n"
+
+
+def attempt(slot: int) -> Attempt:
+    """A first try at a slot of the search, which chose a depth."""
+    depth = {"model.depth": 3}
+    return Attempt(slot, slot, 1, Role.TRIAL, str(slot), TrainConfig(), depth, depth)
+
+
+def test_a_log_is_told_of_a_study_in_few_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three trials, one of which had ended with .4: an epoch every 10 s, and after each trial what is left.
+
+    An epoch takes 6 s here: of five the first, third and last are told, 12 s apart; a trial of 30 s leaves one of 30 s.
+    """
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with Reporter() as reporter:
+        reporter.study_started(study="s", trials=3, ended=1, best=0.4, workers=1, source="folder", engine="")
+        for slot, f1 in ((1, 0.5), (2, None)):
+            trial = attempt(slot)
+            reporter.trial_started(trial, Steps("epoch", 5))
+            for epoch in range(1, 6):
+                now += 6
+                reporter.trial_step(trial, epoch, {"loss": 0.9, "val_f1": epoch / 10})
+            reporter.trial_ended(trial, "complete" if f1 else "pruned", f1, "")
+    assert capsys.readouterr().err.splitlines() == [
+        "data: folder",
+        "study s: 3 trials, 1 of them ended before, 1 at a time",
+        "trial 1: model.depth=3",
+        "trial 1  epoch 1/5  loss 0.900  val_f1 0.100",
+        "trial 1  epoch 3/5  loss 0.900  val_f1 0.300",
+        "trial 1  epoch 5/5  loss 0.900  val_f1 0.500",
+        "trial 1: complete  val_f1 0.5000  best so far",
+        "2 of 3 trials, best val_f1 0.5000, about 30 s left",
+        "trial 2: model.depth=3",
+        "trial 2  epoch 1/5  loss 0.900  val_f1 0.100",
+        "trial 2  epoch 3/5  loss 0.900  val_f1 0.300",
+        "trial 2  epoch 5/5  loss 0.900  val_f1 0.500",
+        "trial 2: pruned",
+        "3 of 3 trials, best val_f1 0.5000",
+    ]
