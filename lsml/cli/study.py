@@ -50,7 +50,8 @@ def _show(
         options.print_json(shown.record(), indent=2)
         return
     from lsml.cli.output import print_table
-    from lsml.report.summary import Table, importance_caveat, result_tables
+    from lsml.report.facts import importance_caveat
+    from lsml.report.summary import Table, result_tables
 
     print_table(Table.of_trials(shown.trials, shown.searched, title=f"study {name}", cost_unit=shown.cost_unit))
     for trial in shown.trials:

@@ -380,3 +380,11 @@ class StudyFacts:
         """Which patches the best was scored on, and how many they are."""
         which = "out-of-fold" if self.standings else "validation"
         return f"{which}, {len(self.best.counts.ids)} patches" if self.best and self.best.counts else which
+
+
+_IMPORTANCE_NEEDS = 10
+
+
+def importance_caveat(complete: int) -> str:
+    """What to say beside importances of so few complete trials; empty where they are enough."""
+    return f" (a hint: of {complete} complete trials, fewer than {_IMPORTANCE_NEEDS})" * (complete < _IMPORTANCE_NEEDS)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from lsml.config.fields import Scalar, format_value
 from lsml.names import State
-from lsml.report.facts import TuneResult
-from lsml.report.summary import Table, importance_caveat, result_tables
+from lsml.report.facts import TuneResult, importance_caveat
+from lsml.report.summary import Table, result_tables
 
 
 def study_note(

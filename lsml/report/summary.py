@@ -258,14 +258,6 @@ def result_tables(result: TuneResult) -> list[Table]:
     return tables
 
 
-_IMPORTANCE_NEEDS = 10
-
-
-def importance_caveat(complete: int) -> str:
-    """What to say beside importances of so few complete trials; empty where they are enough."""
-    return f" (a hint: of {complete} complete trials, fewer than {_IMPORTANCE_NEEDS})" * (complete < _IMPORTANCE_NEEDS)
-
-
 def seconds_table(epoch_seconds: Mapping[str, tuple[float, float]]) -> Table:
     """Where an epoch's time went, as `lsml.training.outcome.Laps.summary` has it."""
     rows = [[what, f"{first:.3f}", f"{later:.3f}"] for what, (first, later) in epoch_seconds.items()]
