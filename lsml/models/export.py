@@ -39,9 +39,9 @@ def export(model: "keras.Model", sensor: Sensor) -> ModelFile:
     return ModelFile(content, hashlib.sha256(content).hexdigest(), sensor)
 
 
-def load_file(path: Path, sensor: Sensor) -> "keras.Model":
-    """The network in a `.keras` file; see `load_bytes`."""
-    name = f"model file {path}"
+def load_file(path: Path, sensor: Sensor, *, name: str = "") -> "keras.Model":
+    """The network in a `.keras` file, which is called by its path where it has no other name; see `load_bytes`."""
+    name = name or f"model file {path}"
     return load_bytes(read_bytes(path, name), sensor, name=name)
 
 

@@ -279,7 +279,8 @@ class RunModel:
             load_keras()
             from lsml.models.export import load_file
 
-            return _LoadedModel(load_file(stored.path, stored.sensor), stored.threshold, stored.sha256, stored.sensor)
+            network = load_file(stored.path, stored.sensor, name=f"model of run {self._run_id}")
+            return _LoadedModel(network, stored.threshold, stored.sha256, stored.sensor)
 
 
 def _logged(run: Run) -> list[str]:
