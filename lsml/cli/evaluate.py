@@ -207,8 +207,8 @@ def predict(
         bool,
         typer.Option(
             "--uncertainty",
-            help="Also write a scene's uncertainty: deviation over members and orientations, and entropy; nine times "
-            "the time.",
+            help="Also write a scene's uncertainty: deviation over members and orientations, and entropy. Each tile is "
+            "predicted nine times.",
         ),
     ] = False,
     polygons: Annotated[
