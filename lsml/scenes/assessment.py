@@ -199,7 +199,7 @@ def _properties(path: Path) -> list[Mapping[str, Any]]:
 
 def _whole(point: Mapping[str, Any], key: str, name: str, number: int) -> int:
     value = point.get(key)
-    if not isinstance(value, int | float) or value != int(value):
+    if not isinstance(value, int) and not (isinstance(value, float) and value.is_integer()):
         raise DataError(name, f"point {number} has no {key}", _FIX)
     return int(value)
 

@@ -114,6 +114,8 @@ def test_in_degrees_a_class_has_the_area_of_its_rows(tmp_path: Path) -> None:
         ({"mask": "0" * 12}, r"point 1 is not one of .*mask\.tif; draw points"),
         ({"row": 40}, "point 1 is not one of"),
         ({"row": "north"}, "point 1 has no row"),
+        ({"row": float("inf")}, "point 1 has no row"),
+        ({"column": 1.5}, "point 1 has no column"),
         ({"row": 20, "column": 49}, r"point 1 is where .*mask\.tif has no value"),
     ],
 )
