@@ -276,7 +276,7 @@ def experiment_id(client: Client, name: str) -> str:
 
 
 _EXPERIMENT_NOTE = """\
-Studies, trainings and evaluations of [lsml](https://pypi.org/project/lsml), which finds landslides in satellite images.
+Studies, trainings and evaluations of lsml, which finds landslides in satellite images.
 
 A row with an arrow is a **study**: what it asked and found stands in its description, its trials and baselines are the
 rows below it, `val_f1` is the validation F1 of what it registered. The menu *Views* has a page for each study with its
