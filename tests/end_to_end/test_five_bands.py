@@ -92,7 +92,7 @@ def test_its_report_names_the_bands(study: Study) -> None:
 def test_its_best_becomes_champion(study: Study) -> None:
     """The file, loaded anew, calls all of 3 * 96 * 96 = 27,648 pixels as its run did."""
     found = json.loads(said(study.folder, "promote", study.best_run, "--json"))
-    assert (found["model"], found["version"], found["verdict"]) == ("five", "1", "promoted")
+    assert (found["model"], found["version"], found["verdict"]) == ("first", "1", "promoted")
     assert found["reload"].startswith("loads, and classifies 0 of 27648 validation pixels otherwise")
 
 
