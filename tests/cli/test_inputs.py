@@ -14,7 +14,6 @@ from lsml.data.scan import scan_images
 from lsml.data.synthetic import synthesize
 from lsml.errors import DataError, DataWarning
 from lsml.evaluation.predict import check_output_folder
-from lsml.workflows.predict import predict
 from lsml.workflows.sources import open_dataset
 from tests.processes import environment, lsml
 
@@ -183,5 +182,6 @@ def test_links_out_of_the_folder_of_a_prediction_are_named_and_into_its_output_r
     check_output_folder(tmp_path / "out", [patch.image for patch in patches])
     (out / "mask_3.h5").touch()
     (images / "image_3.h5").symlink_to(out / "mask_3.h5")
-    with pytest.warns(DataWarning), pytest.raises(DataError, match=r"image_3\.h5: is in .*out, which this command"):
-        predict(images, run_id="0" * 32, out=tmp_path / "out")
+    (tmp_path / "mlflow.db").touch()
+    line = _line(tmp_path, "predict", "images", "--run-id", "0" * 32, "--out", "out", code=3)
+    assert "image_3.h5: is in out, which this command writes to; choose another --out" in line
