@@ -9,6 +9,7 @@ from lsml.cli import options
 from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lsml.config.experiment import Experiment
     from lsml.report.facts import TuneResult
     from lsml.workflows.retrain import Reproduction
 
@@ -123,13 +124,13 @@ def tune(
     require_gpu: options.RequireGpu = False,
     force: options.Force = False,
     assignments: options.Set = None,
+    json: options.Json = False,
     help_all: options.HelpAll = False,
 ) -> None:
     """Run or resume a study, and register its best trial."""
-    from lsml.cli.output import Reporter, print_table
+    from lsml.cli.output import Reporter
     from lsml.config.experiment import load_experiment
     from lsml.config.fields import parse_assignments
-    from lsml.report.summary import result_tables
     from lsml.workflows.tune import tune as job
 
     if scheduler and scheduler_file:
@@ -162,12 +163,22 @@ def tune(
             require_gpu=require_gpu,
             force=force,
         )
-    had = min(sum(result.counts.values()), loaded.study.trials)
+    if json:
+        options.print_json(result.record())
+    else:
+        _print_result(result, loaded, workers)
+
+
+def _print_result(result: "TuneResult", experiment: "Experiment", workers: int | None) -> None:
+    from lsml.cli.output import print_table
+    from lsml.report.summary import result_tables
+
+    had = min(sum(result.counts.values()), experiment.study.trials)
     if not result.fresh:
         unused = "; --workers is not used" if workers else ""
         typer.echo(f"study {result.study} has its {had} trials: nothing to do{unused}")
-    if had < loaded.study.trials:
-        typer.echo(f"{result.stopped} after {had} trials: --trials {loaded.study.trials} is a cap")
+    if had < experiment.study.trials:
+        typer.echo(f"{result.stopped} after {had} trials: --trials {experiment.study.trials} is a cap")
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"study {result.study}: {ended}; its run: {result.study_run_id}")
     typer.echo(f"{result.label}{_limited(result)}: {result.describe_score()}")
@@ -180,7 +191,7 @@ def tune(
     for alias in result.aliases if result.fresh else ():
         typer.echo(f"alias: {alias}")
     typer.echo("next:")
-    all_trained_on = bool(result.standings) and not loaded.data.hold_out_test
+    all_trained_on = bool(result.standings) and not experiment.data.hold_out_test
     unseen = " --data DIR (patches that it was not trained on)" if all_trained_on else ""
     typer.echo(f"  lsml evaluate --run-id {result.best_run_id}{unseen}")
     typer.echo("  lsml ui")

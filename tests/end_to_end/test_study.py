@@ -136,6 +136,8 @@ def test_the_same_command_again_has_nothing_to_do(study: Study) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing to do" in done.stdout
     assert done.stdout.splitlines()[-1] == f"best run: {study.best_run}"
+    told = json.loads(lsml(study.folder, *arguments, "--json").stdout)
+    assert (told["best_run_id"], sum(told["counts"].values())) == (study.best_run, 3)
     assert len(runs(study.folder)) == before
     assert len(client(study.folder).search_model_versions("name='first'")) == 1
 
