@@ -208,7 +208,7 @@ def test_a_run_and_a_registered_model_at_once_are_refused(tmp_path: Path) -> Non
     """Which of the two was meant is not guessed: exit code 2, and no store is made."""
     done = lsml(tmp_path, "evaluate", "--run-id", "0" * 32, "--model", "first@candidate")
     assert done.returncode == 2
-    assert f"run: given as {'0' * 32} and as tiny@candidate; give one of them" in done.stderr
+    assert f"run: given as {'0' * 32} and as first@candidate; give one of them" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
