@@ -88,6 +88,8 @@ def _start() -> None:
     kept = dict(os.environ)
     for name in [name for name in kept if name.startswith(_SETTINGS)]:
         del os.environ[name]
+    # Packages that are installed may have a `tests` of their own.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     try:
         multiprocessing.set_forkserver_preload(["tests.preloaded"])
         _SERVER.ensure_running()

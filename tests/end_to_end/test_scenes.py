@@ -84,7 +84,7 @@ def test_a_drawn_scene_is_mapped_and_the_map_assessed(study: Study, tmp_path: Pa
     valley = tmp_path / "valley"
     synthesize_scene(valley, height=256, width=320, seed=4)
     arguments = ("predict", str(valley / "scene.tif"), "--dem", str(valley / "dem.tif"), "--out", "valley")
-    done = lsml(study.folder, *arguments, "--model", "tiny@candidate")
+    done = lsml(study.folder, *arguments, "--model", "first@candidate")
     assert done.returncode == 0, done.stderr
     mask, points = study.folder / "valley" / "mask.tif", tmp_path / "points.geojson"
     done = lsml(study.folder, "map", "assess", str(mask), "--points", "200", "--out", str(points))
