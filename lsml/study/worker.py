@@ -156,8 +156,8 @@ def _forget_passwords() -> None:
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_void_p
     for name in os.environ.keys() - without_passwords(os.environ).keys():
-        place = getenv(os.fsencode(name))
-        ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
+        if place := getenv(os.fsencode(name)):
+            ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
         del os.environ[name]
 
 
