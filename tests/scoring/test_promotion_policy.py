@@ -34,7 +34,7 @@ def test_a_model_is_worse_by_its_interval_or_by_the_margin(
     difference: Difference, shortfall: float, not_worse: bool, left: float
 ) -> None:
     """Both bounds hold by themselves, and small steps down add up."""
-    found = _decide_by_difference(difference, shortfall=shortfall)
+    found = _decide_by_difference(difference, shortfall=shortfall, called="champion")
     assert found.not_worse is not_worse
     assert found.shortfall == pytest.approx(left)
     assert found.why.startswith("not worse" if not_worse else "worse")
@@ -44,7 +44,7 @@ def test_many_small_steps_down_are_refused_in_the_end() -> None:
     """Each model .002 below the one before it: the third would be .006 below the first, more than .005."""
     shortfall, steps = 0.0, []
     for _ in range(3):
-        found = _decide_by_difference(ahead(-0.002, -0.01, 0.01), shortfall=shortfall)
+        found = _decide_by_difference(ahead(-0.002, -0.01, 0.01), shortfall=shortfall, called="champion")
         steps.append(found.not_worse)
         shortfall = found.shortfall
     assert steps == [True, True, False]

@@ -75,7 +75,8 @@ def test_what_nothing_is_called_is_said_without_mlflow(store: Any) -> None:
     run_id = store.create_run("0", run_name="demo-001").info.run_id
     model = ModelFile(b"network", hashlib.sha256(b"network").hexdigest(), SENSOR)
     RunModel(store, run_id).log(model, threshold=0.5, backend="tensorflow")
-    RegisteredModel(store, "demo").register(run_id, aliases=["candidate"], tags={})
+    version = RegisteredModel(store, "demo").register(run_id, tags={})
+    store.set_registered_model_alias("demo", "candidate", version)
     for name, says in UNKNOWN.items():
         with pytest.raises(StorageError, match=re.escape(says)):
             check_known(name)
