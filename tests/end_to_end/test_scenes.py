@@ -51,6 +51,7 @@ def test_a_scene_becomes_maps_on_its_grid(study: Study, scene: tuple[Path, Path]
     assert {path: path.read_bytes() for path in (study.folder / "scene").iterdir()} == before
 
 
+@pytest.mark.full
 def test_the_uncertainty_is_a_third_map(study: Study, scene: tuple[Path, Path]) -> None:
     """Probability and mask are those without it; one network's deviation is over orientations; a later call removes it.
 
