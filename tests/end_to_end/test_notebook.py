@@ -25,5 +25,5 @@ def test_the_first_study_runs(tmp_path: Path) -> None:
     env = environment(MPLBACKEND="agg")
     done = warm.run_module("tests.end_to_end.notebook_cells", "first_study.py", folder=tmp_path, env=env, timeout=500)
     assert done.returncode == 0, done.stderr
-    assert "registered: demo version 1" in done.stdout
+    assert "registered: first version 1" in done.stdout
     assert len(list((tmp_path / "maps" / "mask").iterdir())) == 8
