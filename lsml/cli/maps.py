@@ -10,7 +10,7 @@ from lsml.cli import options
 if TYPE_CHECKING:
     from lsml.scoring.area import MapAccuracy
 
-app = typer.Typer(help="Assess maps of scenes.", no_args_is_help=True, rich_markup_mode=None)
+app = options.Commands("Assess maps of scenes.", no_args_is_help=True)
 
 
 @app.callback()
