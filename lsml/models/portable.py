@@ -127,6 +127,7 @@ def _save(network: "keras.Model", folder: Path, bands: int) -> None:
 
 def _written(write: Callable[[], object], path: Path) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write()
     except OSError as error:
         raise ConfigError(f"--out {path}", f"cannot be written ({error.strerror})", "name another place") from None

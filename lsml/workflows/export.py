@@ -56,7 +56,6 @@ def export(reference: str, *, to: Format, out: Path | None = None, channels: Cha
         "threshold": loaded.threshold,
         "bands": [band.name for band in loaded.sensor.bands],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     if to == "onnx":
         differs = write_onnx(loaded.network, path, loaded.sensor, metadata, channels=channels)
     else:

@@ -60,6 +60,8 @@ def test_an_onnx_file_gives_the_probabilities_of_any_size(statistics: BandStatis
         np.testing.assert_allclose(_answer(path, images), np.asarray(network(images)), rtol=0, atol=1e-5)
     told = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
     assert told == METADATA
+    with pytest.raises(ConfigError, match=r"--out .*/model\.onnx/below: cannot be written"):
+        write_onnx(network, path / "below", SENSOR, METADATA)
 
 
 def test_channels_come_first_for_tools_of_maps(statistics: BandStatistics, tmp_path: Path) -> None:
