@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lsml.config.fields import Scalar, format_amount, format_value
 from lsml.names import Artifact, Role, State
-from lsml.plots import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION, YELLOW, png
+from lsml.plots import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION, YELLOW, page_templates, png
 from lsml.plots.patches import read_panel
 from lsml.plots.regions import plot_regions
 from lsml.report.facts import StudyFacts, TopTrial, TrialFacts
@@ -294,14 +293,8 @@ class PageSection:
 
 
 def render(title: str, lead: str, sections: Iterable[PageSection]) -> str:
-    """The page as HTML; whatever stands in a text is shown as it is, never read as HTML."""
-    environment = Environment(
-        loader=PackageLoader("lsml.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The page as HTML."""
+    environment = page_templates("lsml.report")
     environment.filters["address"] = _address
     environment.tests["picture"] = lambda cell: isinstance(cell, Picture)
     return environment.get_template("template.html").render(title=title, lead=lead, sections=list(sections))

@@ -8,11 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import rasterio
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.colors import to_rgb
 
 from lsml.errors import DataError
-from lsml.plots import VERMILLION
+from lsml.plots import VERMILLION, page_templates
 from lsml.plots.patches import true_colour
 from lsml.scenes.polygons import Landslide
 from lsml.scenes.reading import Scene
@@ -113,30 +112,27 @@ def _page(
     grid: Mapping[str, Any],
     facts: Mapping[str, str],
 ) -> str:
-    """The page as HTML; whatever stands in a text is shown as it is, never read as HTML."""
-    environment = Environment(
-        loader=PackageLoader("lsml.scenes", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The page as HTML."""
     content = base64.b64encode(_encode(".jpg", picture, cv2.IMWRITE_JPEG_QUALITY, _QUALITY)).decode()
     rows = [
         each.properties(number) | {"path": _path(each.own, to_picture)}
         for number, each in enumerate(landslides[:_LISTED], start=1)
     ]
-    return environment.get_template("map.html").render(
-        scene=facts["scene"],
-        facts=facts,
-        count=len(landslides),
-        hectares=sum(each.area for each in landslides) / 10_000,
-        size=(grid["height"], grid["width"]),
-        height=picture.shape[0],
-        width=picture.shape[1],
-        picture=f"data:image/jpeg;base64,{content}",
-        landslides=rows,
-        uncertain=bool(rows) and "mean_uncertainty" in rows[0],
+    return (
+        page_templates("lsml.scenes")
+        .get_template("map.html")
+        .render(
+            scene=facts["scene"],
+            facts=facts,
+            count=len(landslides),
+            hectares=sum(each.area for each in landslides) / 10_000,
+            size=(grid["height"], grid["width"]),
+            height=picture.shape[0],
+            width=picture.shape[1],
+            picture=f"data:image/jpeg;base64,{content}",
+            landslides=rows,
+            uncertain=bool(rows) and "mean_uncertainty" in rows[0],
+        )
     )
 
 
