@@ -147,7 +147,8 @@ class LocalWorkers(Workers):
 
     def _wait_for_start(self) -> None:
         end = time.monotonic() + START_SECONDS
-        while len(self._live()) < self._count:
+        # The scheduler knows of a worker before its nanny does, which starts no successor for one that dies meanwhile.
+        while len(self._live()) < self._count or any(nanny.status != Status.running for nanny in self._nannies):
             ended = any(nanny.status in (Status.closed, Status.failed) for nanny in self._nannies)
             if ended or time.monotonic() > end:
                 raise StudyError("study", "its workers do not start", f"see {self._scratch / 'workers.log'}")

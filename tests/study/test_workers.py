@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from distributed.nanny import WorkerProcess
 from distributed.system import MEMORY_LIMIT
 
 from lsml.config.schema import TrainConfig
@@ -343,6 +344,20 @@ def test_a_worker_that_outgrows_its_memory_fails_its_trial(warmed_up: Path, monk
         assert isinstance(_message(workers), Finished)
 
 
+def test_a_worker_that_dies_as_the_study_begins_has_a_successor(
+    warmed_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine so busy that what looks after the worker learns seconds later that it is up."""
+    monkeypatch.setattr(WorkerProcess, "_init_msg_interval", 3.0)
+    with LocalWorkers(1, scratch=warmed_up) as workers:
+        (first,) = workers.pids()
+        os.kill(first, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while (found := workers.pids()) in ([], [first]) and time.monotonic() < end:
+            workers.next(0.1)
+        assert found not in ([], [first])
+
+
 def test_leaving_hides_no_error_and_leaves_no_process(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a worker's successor is on its way and does not come up, on a machine that takes its time."""
     slow = warmed_up / "slow.py"
@@ -358,7 +373,7 @@ def test_leaving_hides_no_error_and_leaves_no_process(warmed_up: Path, monkeypat
             Path("slow").touch()
             os.kill(first[0], signal.SIGKILL)
             while workers.pids() in ([], first):
-                time.sleep(0.05)
+                workers.next(0.05)
             left.append(time.monotonic())
             raise ValueError("of the study")
 
