@@ -49,10 +49,15 @@ def main() -> None:
 
         took = in_turns({"bare": bare, "epoch": trainer.epoch}, given.rounds)
     rows = [
-        [name, *median(seconds), *(1 / value for value in ratio(seconds, took["bare"]))]
+        [
+            name,
+            *median(seconds),
+            given.patches / median(seconds).wall,
+            *(1 / value for value in ratio(seconds, took["bare"])),
+        ]
         for name, seconds in took.items()
     ]
-    columns = ["", "CPU s", "wall s", "CPU, speed left", "wall, speed left"]
+    columns = ["", "CPU s", "wall s", "training images/s", "CPU, speed left", "wall, speed left"]
     show(f"Epoch of {given.patches} + {given.validation} patches, {given.architecture}", columns, rows)
 
 

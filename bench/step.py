@@ -2,7 +2,8 @@
 
     python bench/step.py [--architecture unet] [--filters 16] [--depth 4] [--batch 16] [--rounds 5] [--remedies 5]
 
-PyTorch is measured where `make bench-peers` has made its environment, in turns with lsml, each in a process of its own.
+PyTorch is measured where `make bench-peers` has made its environment, in turns with lsml, each in a process of its own;
+on a GPU also as `torch.compile` makes it, with CUDA's graphs.
 The remedies, each taken back by itself in `--remedies` rounds: Keras's own normalisation, transposed convolution and
 dropout, AdamW as Keras's, float32 instead of bfloat16; and some that were not kept: XLA, no dropout at all. Without
 such rounds only PyTorch is measured.
@@ -64,11 +65,17 @@ def main() -> None:
             optimizer = keras.optimizers.AdamW(own.training.learning_rate, weight_decay=own.training.weight_decay)
         network.compile(optimizer, CompoundLoss(own.loss), jit_compile=xla)
 
-        def run() -> None:
+        def by_batches() -> None:
             for _ in range(given.steps):
                 network.train_on_batch(images, truth)
 
-        return run
+        def by_fit() -> None:
+            batches = ((images, truth) for _ in range(given.steps))
+            network.fit(batches, steps_per_epoch=given.steps, shuffle=False, verbose=0)
+
+        # As `lsml.training.trainer` has it.
+        on_device = arithmetic.device.kind == "gpu" and arithmetic.device.backend == "jax"
+        return by_fit if on_device else by_batches
 
     if given.alone:
         took_alone = in_turns({"lsml": steps()}, given.rounds)["lsml"]
@@ -115,6 +122,8 @@ def main() -> None:
         "PyTorch": [str(PEERS), str(ROOT / "bench" / "peers" / "step.py"), f"--size={size}"]
         + [f"--{name}={value}" for name, value in sizes.items()],
     }
+    if arithmetic.device.kind == "gpu":
+        against["PyTorch, compiled"] = [*against["PyTorch"], "--compile"]
     rounds: dict[str, list[Took]] = {name: [] for name in against}
     for _ in range(given.rounds):
         for name, command in against.items():

@@ -1,6 +1,6 @@
-"""Training steps of lsml's U-Net in PyTorch, as fast as it goes on a CPU: channels last, bfloat16, fused AdamW.
+"""Training steps of lsml's U-Net in PyTorch, as fast as it goes: channels last, bfloat16, fused AdamW, a GPU if any.
 
-    python bench/peers/step.py [--filters 16] [--depth 4] [--batch 16] [--size 128] [--steps 4] [--rounds 5]
+    python bench/peers/step.py [--filters 16] [--depth 4] [--batch 16] [--size 128] [--steps 4] [--rounds 5] [--compile]
 
 Prints one JSON line: parameters, version, and seconds a step of each round, of the processors and of the clock.
 """
@@ -57,17 +57,22 @@ def main() -> None:
     sizes = {"filters": 16, "depth": 4, "batch": 16, "size": 128, "steps": 4, "rounds": 5}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--compile", action="store_true", help="by torch.compile, with CUDA's graphs")
     given = parser.parse_args()
     torch.manual_seed(0)
-    network = UNet(given.filters, given.depth).to(memory_format=torch.channels_last)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = UNet(given.filters, given.depth).to(device, memory_format=torch.channels_last)
+    predict = torch.compile(network, mode="reduce-overhead") if given.compile else network
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
-    images = torch.randn(given.batch, BANDS, given.size, given.size).to(memory_format=torch.channels_last)
-    truth = (torch.rand(given.batch, 1, given.size, given.size) < 0.05).float()
+    # From the host with every step, as a training's batches come.
+    stored = torch.randn(given.batch, BANDS, given.size, given.size).to(memory_format=torch.channels_last)
+    drawn = (torch.rand(given.batch, 1, given.size, given.size) < 0.05).float()
 
     def step() -> float:
+        images, truth = stored.to(device), drawn.to(device)
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = network(images)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            logits = predict(images)
         logits = logits.float()
         probability = logits.sigmoid()
         both = (probability * truth).sum()

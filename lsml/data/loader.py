@@ -1,14 +1,22 @@
 """Batches of one training epoch: which patches in what order, augmented, every batch of the same shape."""
 
-import threading
+import contextlib
+import math
+import mmap
+import os
+import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from lsml.config.schema import AugmentConfig
 from lsml.data.augment import Augmentation
+from lsml.data.formats.processes import AHEAD, in_order
 from lsml.data.sensor import IGNORED
 from lsml.data.splits import Split
 
@@ -67,7 +75,33 @@ def _times_before(order: np.ndarray) -> np.ndarray:
 Batch = tuple[np.ndarray, np.ndarray]
 
 _AHEAD = 2
-"""Batches that each thread has ready or under way: enough to hide one that takes twice as long."""
+"""Batches that are ready or under way: enough to hide one that takes twice as long."""
+
+
+class Loader(Protocol):
+    """The batches of one epoch."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    @property
+    def n_patches(self) -> int:
+        """Patches in all of them."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """In order, each prepared while those before it are used."""
+
+
+def _ahead(batch: Callable[[int], Batch], steps: int) -> Iterator[Batch]:
+    """What `batch` gives for 0, 1, ..., called by a thread while those before are used."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque[Future[Batch]] = deque()
+        for step in range(steps):
+            waiting.append(thread.submit(batch, step))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class EpochLoader:
@@ -85,7 +119,6 @@ class EpochLoader:
         seed: of the training run.
         steps: batches in the epoch; 0: see `steps_per_epoch`.
         positive_fraction: see `_epoch_order`.
-        workers: threads that prepare batches ahead.
     """
 
     def __init__(
@@ -98,9 +131,7 @@ class EpochLoader:
         seed: int,
         steps: int = 0,
         positive_fraction: float = 0.0,
-        workers: int = 1,
     ) -> None:
-        self._workers, self._of_thread = workers, threading.local()
         self._split, self._epoch, self._augment, self._seed = split, epoch, augment, seed
         self._batch_size = min(batch_size, len(split))
         self._steps = steps_per_epoch(len(split), batch_size, asked=steps)
@@ -115,16 +146,14 @@ class EpochLoader:
         """Patches in all batches of the epoch."""
         return len(self) * self._batch_size
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of a batch's images, `(B, H, W, C)`."""
+        return (self._batch_size, *self._split.mask(0).shape, len(self._split.sensor))
+
     def __iter__(self) -> Iterator[Batch]:
-        """The batches in order, each prepared while those before it are used."""
-        waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self._workers) as threads:
-            for index in range(len(self)):
-                waiting.append(threads.submit(self.__getitem__, index))
-                if len(waiting) > _AHEAD * self._workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        """The batches in order, each prepared by a thread while those before it are used."""
+        return _ahead(self.__getitem__, len(self))
 
     def __getitem__(self, index: int) -> Batch:
         """Stored bands float32 `(B, H, W, C)` and masks float32 `(B, H, W, 1)` of step `index`."""
@@ -134,9 +163,8 @@ class EpochLoader:
         chosen = self._order[places]
         if not self._augment.strength:
             return self._split.batch(chosen)
-        augment, size = self._augmentation(), self._split.mask(0).shape
-        images = np.empty((len(chosen), *size, len(self._split.sensor)), np.float32)
-        masks = np.empty((len(chosen), *size), np.uint8)
+        augment = self._augmentation
+        images, masks = np.empty(self.shape, np.float32), np.empty(self.shape[:-1], np.uint8)
         for place, (patch, key) in enumerate(zip(chosen.tolist(), self._keys[places].tolist(), strict=True)):
             augment.write(
                 (self._split.image(patch), self._split.mask(patch)),
@@ -148,11 +176,144 @@ class EpochLoader:
         truth = masks[..., None].astype(np.float32)
         return augment.mix(images, truth, seed=self._seed, epoch=self._epoch, step=index)
 
+    @cached_property
     def _augmentation(self) -> Augmentation:
-        """This thread's own."""
-        if not hasattr(self._of_thread, "augmentation"):
-            self._of_thread.augmentation = Augmentation(self._augment, self._split.mask(0).shape, self._split.sensor)
-        return self._of_thread.augmentation
+        return Augmentation(self._augment, self._split.mask(0).shape, self._split.sensor)
+
+
+class LoaderProcesses:
+    """Batches of one epoch after another, as `EpochLoader` makes them, but in processes of their own.
+
+    For a device that takes a batch in less time than one thread prepares it in; several threads would wait for the
+    interpreter's lock. The processes go on with the next epoch while this one is scored. They end with the last epoch,
+    or with this object.
+
+    Args:
+        of_epoch: the loader of an epoch, given as `epoch`; can be pickled.
+        epochs: the last one.
+        processes: how many.
+    """
+
+    def __init__(self, of_epoch: Callable[..., EpochLoader], *, epochs: int, processes: int) -> None:
+        self._of_epoch, self._epochs, self._processes = of_epoch, epochs, processes
+        self._batches: Iterator[Batch] = iter(())
+        self._next = 0
+
+    def __call__(self, epoch: int) -> Loader:
+        """The loader of that epoch."""
+        return _Prepared(self._of_epoch(epoch=epoch), lambda: self._of(epoch))
+
+    def _of(self, epoch: int) -> Iterator[Batch]:
+        loader = self._of_epoch(epoch=epoch)
+        if self._next != epoch:
+            self._batches = self._from(epoch, loader)
+        # Where this one is left before its end, the next has to begin anew.
+        self._next = 0
+        yield from _ahead(lambda step: next(self._batches), len(loader))
+        self._next = epoch + 1
+        if epoch == self._epochs:
+            # Nothing comes after it: its processes end with what they work for.
+            self._batches = iter(())
+
+    def _from(self, first: int, loader: EpochLoader) -> Iterator[Batch]:
+        """All batches from an epoch on: the processes write them to memory that they share with this one."""
+        slots = AHEAD * self._processes + 1
+        steps = ((epoch, step) for epoch in range(first, self._epochs + 1) for step in range(len(loader)))
+        items = ((number % slots, *step) for number, step in enumerate(steps))
+        with _shared_memory(slots * _Slots(0, loader.shape).bytes) as descriptor:
+            shared = _Slots(descriptor, loader.shape)
+            filled = in_order(
+                _Filler(self._of_epoch, shared),
+                items,
+                processes=self._processes,
+                descriptors=[descriptor],
+                doing="training",
+                crashed=lambda item: None,
+            )
+            with contextlib.closing(filled) as answers:
+                for slot in answers:
+                    images, truth = shared[slot]
+                    yield images.copy(), truth.copy()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An epoch whose batches come from elsewhere."""
+
+    loader: EpochLoader
+    batches: Callable[[], Iterator[Batch]]
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    @property
+    def n_patches(self) -> int:
+        return self.loader.n_patches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+
+@contextlib.contextmanager
+def _shared_memory(size: int) -> Iterator[int]:
+    """The descriptor of a file without a name, in memory where the system has such files."""
+    with contextlib.ExitStack() as stack:
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("lsml")
+            stack.callback(os.close, descriptor)
+        else:
+            descriptor = stack.enter_context(tempfile.TemporaryFile()).fileno()
+        os.truncate(descriptor, size)
+        yield descriptor
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Places for batches one behind the other in an open file.
+
+    Attributes:
+        shape: of a batch's images, `(B, H, W, C)`.
+    """
+
+    descriptor: int
+    shape: tuple[int, int, int, int]
+
+    @property
+    def bytes(self) -> int:
+        """Of a place."""
+        return 4 * math.prod(self.shape[:3]) * (self.shape[3] + 1)
+
+    @cached_property
+    def _memory(self) -> mmap.mmap:
+        return mmap.mmap(self.descriptor, 0)
+
+    def __getitem__(self, slot: int) -> Batch:
+        """Images float32 `(B, H, W, C)` and masks float32 `(B, H, W, 1)`, as they lie there."""
+        values = np.frombuffer(self._memory, np.float32, self.bytes // 4, slot * self.bytes)
+        images, truth = np.split(values, [math.prod(self.shape)])
+        return images.reshape(self.shape), truth.reshape(*self.shape[:3], 1)
+
+
+class _Filler:
+    """Writes a batch to where it belongs, in another process.
+
+    Args:
+        of_epoch: see `LoaderProcesses`.
+        slots: where to.
+    """
+
+    def __init__(self, of_epoch: Callable[..., EpochLoader], slots: _Slots) -> None:
+        self._of_epoch, self._slots = of_epoch, slots
+        self._epoch, self._loader = 0, of_epoch(epoch=0)
+
+    def __call__(self, item: tuple[int, int, int]) -> int:
+        """Takes place, epoch and step; gives the place."""
+        slot, epoch, step = item
+        if self._epoch != epoch:
+            self._epoch, self._loader = epoch, self._of_epoch(epoch=epoch)
+        for there, array in zip(self._slots[slot], self._loader[step], strict=True):
+            there[:] = array
+        return slot
 
 
 class SideBySideLoader:
@@ -162,8 +323,11 @@ class SideBySideLoader:
         loaders: of equal length, at least one.
     """
 
-    def __init__(self, loaders: Sequence[EpochLoader]) -> None:
+    def __init__(self, loaders: Sequence[Loader]) -> None:
         self._loaders = loaders
+
+    def __len__(self) -> int:
+        return len(self._loaders[0])
 
     @property
     def n_patches(self) -> int:

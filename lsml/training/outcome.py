@@ -149,13 +149,14 @@ class Laps:
         return {what: (epochs[0][what], statistics.median(epoch[what] for epoch in later)) for what in epochs[0]}
 
     @contextlib.contextmanager
-    def measure(self, what: str) -> Iterator[None]:
-        """Adds how long this takes to `what`."""
-        started = time.perf_counter()
+    def measure(self, what: str, *, but: str = "") -> Iterator[None]:
+        """Adds how long this takes to `what`, without what `but` is added to meanwhile."""
+        started, before = time.perf_counter(), self._now.get(but, 0.0)
         try:
             yield
         finally:
-            self._now[what] = self._now.get(what, 0.0) + time.perf_counter() - started
+            within = self._now.get(but, 0.0) - before
+            self._now[what] = self._now.get(what, 0.0) + time.perf_counter() - started - within
 
     def waiting(self, what: str, items: Iterable[_Item]) -> Iterator[_Item]:
         """The items, and adds to `what` how long each lets wait."""

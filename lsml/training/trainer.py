@@ -1,5 +1,6 @@
 """Trains one configuration, epoch by epoch: configuration and data in, weights and scores out."""
 
+import functools
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ from keras import ops
 
 from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig, TrainingConfig
-from lsml.data.loader import EpochLoader, SideBySideLoader, steps_per_epoch
+from lsml.data.loader import EpochLoader, Loader, LoaderProcesses, SideBySideLoader, steps_per_epoch
 from lsml.data.sensor import Sensor
 from lsml.data.splits import Split
 from lsml.data.statistics import BandStatistics
@@ -33,7 +34,9 @@ from lsml.training.device import Arithmetic
 from lsml.training.optimizer import make_optimizer
 from lsml.training.outcome import Checkpoint, Laps, Report, StepEvent
 
-_GPU_LOADER_THREADS = 8
+_MOST_PROCESSES = 8
+_PATCHES_A_PROCESS = 2_000
+"""Of a training, so that a process that prepares batches for a GPU is worth its start: it takes 2 ms a patch."""
 
 _STEP = 2
 """Raised where a step, or the batches for it, have other last digits, or the optimizer other variables: then no
@@ -116,6 +119,7 @@ class Trainer:
         self._key = self.key(config, train, validation, keep, self.arithmetic, weights)
         self._kept = _arrays(self.network.weights)
         self._last: list[np.ndarray] = []
+        self._loaders = [self._loaders_of(seed) for seed in member_seeds(config.seed, config.model.members)]
         self.laps = Laps()
         self.history: list[Metrics] = []
         self._restore()
@@ -189,12 +193,13 @@ class Trainer:
         self.laps.end(time.perf_counter() - started)
         return StepEvent(number, dict(metrics))
 
-    def _train(self, loader: EpochLoader | SideBySideLoader) -> float:
+    def _train(self, loader: Loader | SideBySideLoader) -> float:
         """One pass over the loader's batches; gives their mean loss."""
         weights = self._trained.trainable_variables
         if self._last:
             _assign(weights, self._last)
-        loss = _train_pass(self._trained, loader, self.laps)
+        on_device = self.arithmetic.device.kind == "gpu" and self.arithmetic.device.backend == "jax"
+        loss = (_fit if on_device else _train_on_batches)(self._trained, loader, self.laps)
         if self._config.training.weight_averaging:
             self._last = _arrays(weights)
             self._optimizer.finalize_variable_values(weights)
@@ -226,25 +231,30 @@ class Trainer:
             kept = min(size, len(split) - start)
             yield np.asarray(model.predict_on_batch(images))[:kept], truth[:kept]
 
-    def _loader(self, epoch: int) -> EpochLoader | SideBySideLoader:
+    def _loader(self, epoch: int) -> Loader | SideBySideLoader:
         """What each member sees of the epoch, in an order and an augmentation of its own."""
-        seeds = member_seeds(self._config.seed, self._config.model.members)
-        loaders = [self._loader_of(seed, epoch, len(seeds)) for seed in seeds]
+        loaders = [of_epoch(epoch=epoch) for of_epoch in self._loaders]
         return loaders[0] if len(loaders) == 1 else SideBySideLoader(loaders)
 
-    def _loader_of(self, seed: int, epoch: int, members: int) -> EpochLoader:
-        # A CPU's cores are the network's; a GPU would wait for one thread's augmentation.
-        threads = min(_GPU_LOADER_THREADS, os.cpu_count() or 1) if self.arithmetic.device.kind == "gpu" else 1
-        return EpochLoader(
+    def _loaders_of(self, seed: int) -> Callable[..., Loader]:
+        """The loaders of a member, by epoch."""
+        training = self._config.training
+        of_epoch = functools.partial(
+            EpochLoader,
             self._train_split,
-            epoch=epoch,
-            batch_size=self._config.training.batch_size,
+            batch_size=training.batch_size,
             augment=self._config.augment,
             seed=seed,
             steps=self._steps,
-            positive_fraction=self._config.training.positive_fraction,
-            workers=max(1, threads // members),
+            positive_fraction=training.positive_fraction,
         )
+        # A CPU's cores are the network's; a GPU would wait for one thread's augmentation.
+        patches = training.epochs * self._steps * min(training.batch_size, len(self._train_split))
+        most = min(_MOST_PROCESSES, os.cpu_count() or 1) // self._config.model.members
+        processes = min(most, patches // _PATCHES_A_PROCESS)
+        if self.arithmetic.device.kind != "gpu" or processes < 2:
+            return of_epoch
+        return LoaderProcesses(of_epoch, epochs=training.epochs, processes=processes)
 
     def _validate(self, epoch: int, split: Split) -> Metrics:
         """Scores of the present weights on a split, pooled over its pixels."""
@@ -301,18 +311,33 @@ def _load_pretrained(config: TrainConfig, networks: Networks, sensor: Sensor) ->
     return frozenset().union(*(load_pretrained(config, member, sensor) for member in networks.members))
 
 
-def _train_pass(network: keras.Model, loader: EpochLoader | SideBySideLoader, laps: Laps) -> float:
+def _train_on_batches(network: keras.Model, loader: Loader | SideBySideLoader, laps: Laps) -> float:
     """Trains a compiled network on the loader's batches; gives the mean of their losses.
 
     Not `fit`: with epochs as short as these it spends a quarter of the time on setting up each one, and on two
     cores it stalls in some of them (`bench/training.py`).
     """
     losses = []
-    for images, truth in laps.waiting("batches: waiting for them", loader):
-        with laps.measure("training steps"):
+    for images, truth in laps.waiting(_WAITING, loader):
+        with laps.measure(_STEPS):
             network.reset_metrics()
             losses.append(float(network.train_on_batch(images, truth)))
     return statistics.fmean(losses)
+
+
+def _fit(network: keras.Model, loader: Loader | SideBySideLoader, laps: Laps) -> float:
+    """As `_train_on_batches`, where a step is so short that reading its loss and weights takes longer.
+
+    They stay on the device until the epoch is over, and batches go there ahead of their step.
+    """
+    with laps.measure(_STEPS, but=_WAITING):
+        batches = laps.waiting(_WAITING, loader)
+        losses = network.fit(batches, steps_per_epoch=len(loader), shuffle=False, verbose=0).history["loss"]
+    return float(losses[0])
+
+
+_STEPS, _WAITING = "training steps", "batches: waiting for them"
+"""As the epoch's time is shown."""
 
 
 def last_epoch(history: Sequence[Metrics]) -> int:

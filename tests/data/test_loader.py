@@ -1,13 +1,20 @@
 """The loader: one shape, its own order in every epoch, and the same batches whoever asks."""
 
+import gc
+import itertools
+import os
+import signal
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 
 from lsml.config.schema import AugmentConfig
-from lsml.data.loader import EpochLoader, SideBySideLoader
+from lsml.data.loader import EpochLoader, LoaderProcesses, SideBySideLoader
 from lsml.data.sensor import Sensor
+from lsml.errors import DataError
 from tests.bands import N_BANDS, SENSOR, SLOPE
 
 EVERY = {"elastic": 1.0, "dropout": 1.0, "mixup": 1.0, "cutmix": 1.0}
@@ -47,7 +54,6 @@ def _loader(
     *,
     epoch: int = 1,
     seed: int = 0,
-    workers: int = 1,
     steps: int = 0,
     positive_fraction: float = 0.0,
     strength: float = 0.5,
@@ -61,7 +67,6 @@ def _loader(
         seed=seed,
         steps=steps,
         positive_fraction=positive_fraction,
-        workers=workers,
     )
 
 
@@ -161,16 +166,56 @@ def one_by_one() -> dict[int, tuple[np.ndarray, np.ndarray]]:
     return {step: loader[step] for step in reversed(range(12))}
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 5])
-def test_threads_change_neither_batches_nor_their_order(
-    workers: int, one_by_one: dict[int, tuple[np.ndarray, np.ndarray]]
+def test_the_thread_changes_neither_batches_nor_their_order(
+    one_by_one: dict[int, tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    """An iteration gives steps 0, 1, 2, ... as they are asked for one by one, however many threads prepare them."""
-    iterated = list(_loader(21, steps=12, positive_fraction=0.6, strength=1.0, workers=workers, **EVERY))
-    assert len(iterated) == 12
+    """An iteration gives steps 0, 1, 2, ... as they are asked for one by one."""
+    _same(list(_loader(21, steps=12, positive_fraction=0.6, strength=1.0, **EVERY)), one_by_one)
+
+
+def _same(iterated: list[tuple[np.ndarray, np.ndarray]], one_by_one: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+    assert len(iterated) == len(one_by_one)
     for step, (images, masks) in enumerate(iterated):
         assert images.tobytes() == one_by_one[step][0].tobytes()
         assert masks.tobytes() == one_by_one[step][1].tobytes()
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def test_processes_change_neither_batches_nor_their_order(
+    one_by_one: dict[int, tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """An epoch after another, one that is left in its middle and begun again, and one out of turn; 24 steps are more
+    than the processes have places for. With the last one they end, or with the loader."""
+    of_epoch = partial(_loader, 21, steps=12, positive_fraction=0.6, strength=1.0, **EVERY)
+    second = {step: of_epoch(epoch=2)[step] for step in range(12)}
+    before = _children()
+    loader = LoaderProcesses(of_epoch, epochs=2, processes=2)
+    assert loader(1).n_patches == 48
+    assert len(list(itertools.islice(loader(1), 5))) == 5
+    assert len(_children() - before) == 2
+    _same(list(loader(1)), one_by_one)
+    _same(list(loader(2)), second)
+    assert _children() == before
+    _same(list(loader(1)), one_by_one)
+    assert len(_children() - before) == 2
+    del loader
+    gc.collect()
+    assert _children() == before
+
+
+def test_a_process_that_dies_ends_the_epoch_with_a_line() -> None:
+    """Not with a batch that it did not finish."""
+    before = _children()
+    batches = iter(LoaderProcesses(partial(_loader, 21, steps=40), epochs=2, processes=2)(epoch=1))
+    next(batches)
+    for pid in _children() - before:
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(DataError, match="training: one of its processes was killed by signal 9"):
+        list(batches)
+    assert _children() == before
 
 
 def test_epochs_change_a_patch_in_their_own_ways() -> None:

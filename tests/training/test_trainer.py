@@ -21,6 +21,7 @@ from lsml.data.splits import TrainingData
 from lsml.data.statistics import PERCENTS, BandStatistics
 from lsml.errors import StorageError
 from lsml.models.export import load_bytes
+from lsml.training import trainer
 from lsml.training.device import Device, _choose_precision, _choose_xla
 from lsml.training.fit import FitResult, fit
 from lsml.training.outcome import Checkpoint, StepEvent
@@ -313,10 +314,11 @@ def test_averaging_resumes_to_the_last_digit(tmp_path: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.skipif("LSML_JAX_PYTHON" not in os.environ, reason="LSML_JAX_PYTHON names no Python with JAX")
-def test_averaging_goes_on_under_jax() -> None:
+@pytest.mark.parametrize("what", ["train_averaged", "train_in_both_ways"])
+def test_training_goes_on_under_jax(what: str) -> None:
     """JAX gives away the memory of weights at each step: averages that shared it would be gone in epoch 2."""
     subprocess.run(
-        [os.environ["LSML_JAX_PYTHON"], "-c", "from tests.training import test_trainer; test_trainer.train_averaged()"],
+        [os.environ["LSML_JAX_PYTHON"], "-c", f"from tests.training import test_trainer; test_trainer.{what}()"],
         cwd=Path(__file__).parent,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "KERAS_BACKEND": "jax"},
         check=True,
@@ -329,6 +331,22 @@ def train_averaged() -> None:
     run = _run(training__weight_averaging=0.5, training__schedule="constant", augment__strength=0.0)
     losses = [run.epoch().metrics["loss"] for _ in range(3)]
     assert losses[2] < losses[1] < losses[0], losses
+
+
+def train_in_both_ways() -> None:
+    """In the child: two epochs by single batches and, as on a GPU, by `fit`, of one network and of two at once."""
+    by_batches = trainer._train_on_batches
+    for members in (1, 2):
+        losses, weights = [], []
+        for way in (by_batches, trainer._fit):
+            trainer._train_on_batches = way
+            run = _run(model__members=members, training__weight_averaging=0.5)
+            losses.append([run.epoch().metrics["loss"] for _ in range(2)])
+            weights.append(run.kept_weights)
+            assert run.laps.epochs[1]["training steps"] > run.laps.epochs[1]["batches: waiting for them"] > 0
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+        for one, two in zip(*weights, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
 
 def test_drawn_patches_and_asked_steps_resume_to_the_last_digit(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lsml.errors import DataError, without_passwords
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-_AHEAD = 2
+AHEAD = 2
 """Items that each process has under way or waiting."""
 
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU)
@@ -44,6 +44,7 @@ def in_order(
     *,
     processes: int,
     descriptors: Sequence[int],
+    doing: str,
     crashed: Callable[[_Item], object],
 ) -> Generator[_Answer]:
     """`call(item)` of each item in order, computed in so many processes, which have the open files `descriptors` too.
@@ -54,6 +55,7 @@ def in_order(
 
     Args:
         call: can be pickled, as its items and answers can.
+        doing: what this is for, for people.
         crashed: is given the item of which a process crashed, to raise what is known of it.
 
     Raises:
@@ -61,26 +63,26 @@ def in_order(
         Exception: what the first of `items` for which `call` raises does.
     """
     with contextlib.ExitStack() as stack:
-        helpers = [stack.enter_context(_Process(descriptors)) for _ in range(processes)]
+        helpers = [stack.enter_context(_Process(doing, descriptors)) for _ in range(processes)]
         for helper in helpers:
             helper.send(call)
         waiting: deque[tuple[_Process, _Item]] = deque()
         for item, helper in zip(items, itertools.cycle(helpers), strict=False):
             helper.send(item)
             waiting.append((helper, item))
-            if len(waiting) > _AHEAD * processes:
-                yield _answered(*waiting.popleft(), crashed)
+            if len(waiting) > AHEAD * processes:
+                yield _answered(*waiting.popleft(), doing, crashed)
         while waiting:
-            yield _answered(*waiting.popleft(), crashed)
+            yield _answered(*waiting.popleft(), doing, crashed)
 
 
-def _answered(helper: "_Process", item: _Item, crashed: Callable[[_Item], object]) -> Any:
+def _answered(helper: "_Process", item: _Item, doing: str, crashed: Callable[[_Item], object]) -> Any:
     try:
         answer, error = helper.receive()
     except _Died as death:
         if death.crashed:
             crashed(item)
-        raise DataError("packing", f"one of its processes {death}", "run the same command again") from None
+        raise DataError(doing, f"one of its processes {death}", "run the same command again") from None
     if error is not None:
         raise error
     return answer
@@ -102,7 +104,7 @@ class _Process(contextlib.AbstractContextManager["_Process"]):
         DataError: it cannot be started.
     """
 
-    def __init__(self, descriptors: Sequence[int] = ()) -> None:
+    def __init__(self, doing: str, descriptors: Sequence[int] = ()) -> None:
         self._pipe, theirs = Pipe()
         with theirs:
             command = [sys.executable, "-c", _START, str(theirs.fileno())]
@@ -118,7 +120,7 @@ class _Process(contextlib.AbstractContextManager["_Process"]):
                 )
             except OSError as error:
                 fix = "end other processes, or raise the limit on them (ulimit -u)"
-                raise DataError("packing", f"no process can be started: {error.strerror}", fix) from None
+                raise DataError(doing, f"no process can be started: {error.strerror}", fix) from None
         self.send(sys.path)
 
     def send(self, value: object) -> None:
@@ -197,7 +199,7 @@ class _Reader:
             # It is kept once it has answered: what it still has to say would be taken for the next answer.
             self._process, self._owner = None, os.getpid()
             if process is None:
-                process = _Process()
+                process = _Process("reading files")
                 process.send(_done)
             try:
                 process.send(work)

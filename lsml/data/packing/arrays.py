@@ -230,7 +230,7 @@ def _packed(job: _Job) -> Generator[_Block | None]:
     step = max(1, _VALUES_A_BLOCK // values)
     blocks = (range(len(source))[start : start + step] for start in range(0, len(source), step))
     descriptors = (job.images.descriptor, job.masks.descriptor)
-    packed = in_order(job.pack, blocks, processes=processes, descriptors=descriptors, crashed=job.read)
+    packed = in_order(job.pack, blocks, processes=processes, descriptors=descriptors, doing="packing", crashed=job.read)
     with contextlib.closing(packed) as answers:
         yield from answers
 
