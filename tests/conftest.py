@@ -1,13 +1,17 @@
-"""What tests of several rooms share: their order, and statistics of made-up bands."""
+"""What tests of several rooms share: their order, an empty MLflow store, and statistics of made-up bands."""
 
 import gc
 import os
 import shutil
 import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lsml.data.statistics import PERCENTS, BandStatistics
 from tests.bands import LANDSLIDE4SENSE, N_BANDS, SENSOR, SENSOR_NAME
@@ -61,6 +65,44 @@ def pytest_collection_finish() -> None:
     """Has the garbage collector leave alone what the imports made: Keras alone has a million objects to look at."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all pytest processes of this session see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def new_store(shared: Path) -> Callable[[Path], str]:
+    """Puts an MLflow database without runs, as lsml makes it, into a folder, and gives its URI.
+
+    It is a copy of one: MLflow takes longer to make the tables than most tests take.
+    """
+    original = shared / "store" / "mlflow.db"
+    with FileLock(shared / "store.lock"):
+        if not original.exists():
+            _make_store(original)
+
+    def put(folder: Path) -> str:
+        copy = shutil.copy(original, folder)
+        with closing(sqlite3.connect(copy)) as database, database:
+            change = "update experiments set artifact_location = replace(artifact_location, ?, ?)"
+            database.execute(change, (str(original.parent), str(folder)))
+        return f"sqlite:///{folder / 'mlflow.db'}"
+
+    return put
+
+
+def _make_store(path: Path) -> None:
+    from lsml.tracking.store import open_client
+
+    path.parent.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path.parent)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+        open_client()
 
 
 @pytest.fixture(scope="session")

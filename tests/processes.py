@@ -2,11 +2,15 @@
 
 import os
 import queue
+import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +18,9 @@ import psutil
 from tests import warm
 
 ROOT = Path(__file__).parents[1]
+
+PATIENCE = 300.0
+"""Seconds after which what a test waits for is not coming: it may share its cores with ten other processes."""
 
 WITHOUT_LSML = """
 import sys
@@ -32,12 +39,44 @@ def environment(*paths: Path, **changes: str) -> dict[str, str]:
     return stripped | {"PYTHONPATH": os.pathsep.join(map(str, [*paths, ROOT]))} | changes
 
 
+def wait_until(holds: Callable[[], object]) -> None:
+    """Returns once that is true."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "what the test waits for does not come"
+        time.sleep(0.02)
+
+
+def living(pids: Iterable[int]) -> set[int]:
+    """Those of the processes that have not ended."""
+    found = set()
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.add(pid)
+    return found
+
+
+def children() -> set[int]:
+    """The processes that live which this one has started, also by others."""
+    return living(child.pid for child in psutil.Process().children(recursive=True))
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has, below those that systems give out: no other program gets it meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("of a hundred ports none is free")
+
+
 def lsml(
     folder: Path,
     *arguments: str,
     python: str | None = None,
     env: dict[str, str] | None = None,
-    timeout: float = 300,
+    timeout: float = PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
     """`python -m lsml ARGUMENTS` in `folder`.
 
@@ -68,13 +107,13 @@ def without_lsml(
         env=(env or environment()) | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE,
         check=False,
     )
 
 
 class Running:
-    """`lsml ARGUMENTS` under way, its lines on standard error read as they come.
+    """`lsml ARGUMENTS` under way, its lines on standard error read as they come; killed at the end of the `with` block.
 
     Args:
         ignoring: signals that it is started to ignore.
@@ -97,14 +136,22 @@ class Running:
         self._seen: list[str] = []
         threading.Thread(target=self._read, daemon=True).start()
 
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
     def _read(self) -> None:
         assert self.process.stderr
         for line in self.process.stderr:
             self._lines.put(line)
 
-    def wait_for(self, text: str, *, timeout: float = 120) -> None:
+    def wait_for(self, text: str) -> None:
         """Waits until a line with `text` comes."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             try:
                 self._seen.append(self._lines.get(timeout=0.5))
@@ -137,9 +184,7 @@ class Running:
         self.process.kill()
         self.process.wait()
 
-    def signal_group(self, number: int) -> float:
-        """Sends the signal to the whole process group, as a terminal does; seconds until the process has left."""
-        started = time.monotonic()
+    def signal_group(self, number: int) -> None:
+        """Sends the signal to the whole process group, as a terminal does, and waits until the process has left."""
         os.killpg(self.process.pid, number)
-        self.process.wait(timeout=60)
-        return time.monotonic() - started
+        self.process.wait(PATIENCE)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +37,10 @@ class Forced(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def forced(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Forced:
+def forced(dataset: Path, tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Forced:
     """One epoch, with --force."""
     folder = tmp_path_factory.mktemp("forced")
+    new_store(folder)
     (folder / "tiny.yaml").write_text(EXPERIMENT.replace("epochs: 4", "epochs: 1"))
     data = _changed(dataset, folder / "data", lambda path, stored: np.multiply(stored, 10, out=stored))
     done = lsml(folder, "train", "tiny.yaml", "--data", "data", "--force")
@@ -107,13 +109,16 @@ def test_a_model_refuses_patches_in_another_scale_than_it_was_trained_on(forced:
     assert "times those of the patches" in tags["lsml.forced.valid"]
 
 
-def test_what_is_only_unusual_is_one_warning_and_a_tag_of_the_study(dataset: Path, tmp_path: Path) -> None:
+def test_what_is_only_unusual_is_one_warning_and_a_tag_of_the_study(
+    dataset: Path, tmp_path: Path, new_store: Callable[[Path], str]
+) -> None:
     """Two holes in one patch, and masks of 0 and 255 beside such of 0 and 1: the study runs, exit code 0."""
 
     def holes(path: Path, stored: np.ndarray) -> None:
         if path.match("TrainData/img/image_1.h5"):
             stored[0, :2, 12] = np.nan
 
+    new_store(tmp_path)
     data = _changed(dataset, tmp_path / "data", holes)
     marked = next(path for path in sorted(data.glob("TrainData/mask/*")) if _mask(path).any())
     with h5py.File(marked, "r+") as file:

@@ -1,6 +1,7 @@
 """A study of another sensor by the command line, from patches to a champion: five bands of 96 x 96 pixels."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,9 +47,10 @@ def said(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Study:
     """Two trials on six patches."""
     folder = tmp_path_factory.mktemp("five")
+    new_store(folder)
     make_five_bands(folder / "made", train=6, validation=3, test=3, seed=5)
     (folder / "experiment.yaml").write_text(EXPERIMENT)
     printed = said(folder, "tune", "experiment.yaml", "--study", "first")

@@ -2,31 +2,33 @@
 
 import os
 import signal
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.end_to_end.conftest import EXPERIMENT, Study, attempts, client, runs
-from tests.processes import Running, lsml
+from tests.processes import Running, living, lsml, wait_until
 
 WITHOUT_CLOCK = ("loss", "val_loss", "val_f1", "val_iou", "val_average_precision", "val_threshold", "learning_rate")
 
 
 @pytest.mark.full
-def test_a_killed_study_of_another_name_ends_with_the_same_numbers(study: Study, tmp_path: Path) -> None:
+def test_a_killed_study_of_another_name_ends_with_the_same_numbers(
+    study: Study, tmp_path: Path, new_store: Callable[[Path], str]
+) -> None:
     """A worker killed in mid trial, then the coordinator, then the same command: equal curves to the last digit."""
+    new_store(tmp_path)
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     command = ("tune", "experiment.yaml", "--data", str(study.data), "--study", "second")
-    running = Running(tmp_path, *command)
-    running.wait_for("trial 1  epoch 1/4")
-    running.kill_workers()
-    running.wait_for("trial 1 (attempt 2)")
-    running.wait_for("trial 2  epoch 1/4")
-    workers = running.worker_pids()
-    running.kill()
-    _gone(workers)
+    with Running(tmp_path, *command) as running:
+        running.wait_for("trial 1  epoch 1/4")
+        running.kill_workers()
+        running.wait_for("trial 1 (attempt 2)")
+        running.wait_for("trial 2  epoch 1/4")
+        workers = running.worker_pids()
+        running.kill()
+        _gone(workers)
     done = lsml(tmp_path, *command)
     assert done.returncode == 0, done.stderr
 
@@ -41,17 +43,30 @@ def test_a_killed_study_of_another_name_ends_with_the_same_numbers(study: Study,
             assert _curve(study.folder, one, name) == _curve(tmp_path, other, name), name
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["INT", "TERM", "HUP"]
-)
-def test_a_signal_stops_a_study_in_good_order(dataset: Path, tmp_path: Path, number: int, code: int) -> None:
-    """Within 10 s of a signal in mid epoch: exit code 128 + signal, run KILLED, slot free, no process left."""
+@pytest.fixture
+def endless(dataset: Path, tmp_path: Path, new_store: Callable[[Path], str]) -> tuple[str, ...]:
+    """The command of a study in `tmp_path` whose trials end by no end of their own."""
+    new_store(tmp_path)
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    endless = ("--set", "training.epochs=9999", "--set", "training.patience=9999")
-    running = Running(tmp_path, "tune", "experiment.yaml", "--data", str(dataset), *endless)
-    running.wait_for("trial 0  epoch 1/")
-    workers = running.worker_pids()
-    assert running.signal_group(number) < 10
+    for_ever = (word for name in ("epochs", "patience") for word in ("--set", f"training.{name}=9999"))
+    return ("tune", "experiment.yaml", "--data", str(dataset), *for_ever)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.full),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.full),
+    ],
+    ids=["INT", "TERM", "HUP"],
+)
+def test_a_signal_stops_a_study_in_good_order(endless: tuple[str, ...], tmp_path: Path, number: int, code: int) -> None:
+    """In mid epoch: exit code 128 + signal, run KILLED, slot free, no process left."""
+    with Running(tmp_path, *endless) as running:
+        running.wait_for("trial 0  epoch 1/")
+        workers = running.worker_pids()
+        running.signal_group(number)
     assert running.process.returncode == code
     _gone(workers)
     assert runs(tmp_path, "attributes.status = 'RUNNING'") == []
@@ -62,49 +77,33 @@ def test_a_signal_stops_a_study_in_good_order(dataset: Path, tmp_path: Path, num
     assert attempt["state"] == "superseded"
 
 
-def test_a_study_outlives_the_signals_that_it_is_started_to_ignore(dataset: Path, tmp_path: Path) -> None:
-    """As by `nohup`, and in the background of a shell without job control: neither it nor its worker takes notice."""
-    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    endless = ("--set", "training.epochs=9999", "--set", "training.patience=9999")
-    command = ("tune", "experiment.yaml", "--data", str(dataset), *endless)
-    running = Running(tmp_path, *command, ignoring=(signal.SIGHUP, signal.SIGINT))
-    running.wait_for("trial 0  epoch 1/")
-    for number in (signal.SIGHUP, signal.SIGINT):
-        os.killpg(running.process.pid, number)
-    # A log is told of an epoch every 10 s.
-    running.wait_for("trial 0  epoch ")
-    running.signal_group(signal.SIGTERM)
+def test_a_study_outlives_what_it_is_started_to_ignore_and_a_second_one(
+    endless: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As by `nohup`, and in the background of a shell without job control: neither it nor its worker takes notice.
+
+    The same command elsewhere is refused with exit code 4 meanwhile, and does no harm.
+    """
+    with Running(tmp_path, *endless, ignoring=(signal.SIGHUP, signal.SIGINT)) as running:
+        running.wait_for("trial 0  epoch 1/")
+        for number in (signal.SIGHUP, signal.SIGINT):
+            os.killpg(running.process.pid, number)
+        second = lsml(tmp_path, *endless)
+        assert second.returncode == 4
+        assert "locked by another process" in second.stderr
+        running.said()
+        # A log is told of an epoch every 10 s.
+        running.wait_for("trial 0  epoch ")
+        running.signal_group(signal.SIGTERM)
     assert running.process.returncode == 143
     (trial,) = runs(tmp_path, "tags.`lsml.role` = 'trial'")
     assert trial.data.tags["lsml.reason"] == "interrupted by SIGTERM"
 
 
-def test_a_second_coordinator_of_the_same_study_is_refused(dataset: Path, tmp_path: Path) -> None:
-    """While a study runs, the same command elsewhere says so with exit code 4, and does no harm."""
-    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    running = Running(tmp_path, "tune", "experiment.yaml", "--data", str(dataset), "--set", "training.epochs=9999")
-    try:
-        running.wait_for("study tiny: 3 trials")
-        second = lsml(tmp_path, "tune", "experiment.yaml", "--data", str(dataset), "--set", "training.epochs=9999")
-    finally:
-        running.signal_group(signal.SIGTERM)
-    assert second.returncode == 4
-    assert "locked by another process" in second.stderr
-
-
 def _gone(pids: list[int]) -> None:
+    """No worker outlives its coordinator."""
     assert pids
-    end = time.monotonic() + 10
-    while any(psutil.pid_exists(pid) and _alive(pid) for pid in pids):
-        assert time.monotonic() < end, "a worker outlived its coordinator"
-        time.sleep(0.1)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    wait_until(lambda: not living(pids))
 
 
 def _counted(folder: Path, study: str) -> list[dict]:

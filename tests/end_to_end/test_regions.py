@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,9 +49,10 @@ class Study(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Study:
     """One trial on three regions of two patches each; two others are the test split, one of them hard to see."""
     folder = tmp_path_factory.mktemp("places")
+    new_store(folder)
     for split, region, brown in (
         ("train", "hills", 200),
         ("train", "coast", 180),

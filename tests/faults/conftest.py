@@ -3,10 +3,8 @@
 import hashlib
 import http.client
 import os
-import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +15,8 @@ import pytest
 
 from tests import warm
 from tests.postgres import PostgresServer, postgres_server
-from tests.study.conftest import empty_store, folder, patches  # noqa: F401 (fixtures)
+from tests.processes import PATIENCE, free_port, wait_until
+from tests.study.conftest import folder, patches  # noqa: F401 (fixtures)
 
 
 class Proxy:
@@ -27,13 +26,10 @@ class Proxy:
         fault: None hands everything on. `down` refuses connections, `hang` never answers, `500` answers so; `drop`
             hands on and loses the answer of what writes, the first time that it comes.
         address: for clients.
-        requests: how many came.
     """
 
     def __init__(self, upstream: int) -> None:
         self.fault: str | None = None
-        self.requests = 0
-        self.on_request: Callable[[str], None] = lambda path: None
         self._seen: set[str] = set()
         self._released = threading.Event()
         outer = self
@@ -60,11 +56,9 @@ class Proxy:
         self._server.server_close()
 
     def _handle(self, request: BaseHTTPRequestHandler, upstream: int) -> None:
-        self.requests += 1
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         if request.headers.get("Transfer-Encoding") == "chunked":
             body = _chunks(request)
-        self.on_request(request.path)
         fault = self.fault
         if fault == "hang":
             self._released.wait()
@@ -112,7 +106,7 @@ def _chunks(request: BaseHTTPRequestHandler) -> bytes:
 
 
 def _forward(request: BaseHTTPRequestHandler, upstream: int, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", upstream, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", upstream, timeout=PATIENCE)
     kept = {k: v for k, v in request.headers.items() if k.lower() not in ("transfer-encoding", "connection")}
     connection.request(request.command, request.path, body, kept | {"Content-Length": str(len(body))})
     answer = connection.getresponse()
@@ -122,23 +116,15 @@ def _forward(request: BaseHTTPRequestHandler, upstream: int, body: bytes) -> tup
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[int]:  # noqa: F811
+def server(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Iterator[int]:
     """The port of an MLflow server with a database and artifacts of its own."""
     place = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_store, place)
+    new_store(place)
     port = free_port()
     process = start_server(port, place)
     yield port
     process.terminate()
-    process.join(30)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    process.join(PATIENCE)
 
 
 def start_server(port: int, place: Path, **environment: str) -> BaseProcess:
@@ -176,15 +162,15 @@ def _serve(port: int, place: Path, environment: Mapping[str, str]) -> None:
 
 
 def _await(port: int, process: BaseProcess, log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.is_alive():
+    def answers() -> bool:
+        assert process.is_alive(), log.read_text()
         with suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", "/health")
-            if connection.getresponse().status == 200:
-                return
-        time.sleep(0.2)
-    raise AssertionError(log.read_text())
+            return connection.getresponse().status == 200
+        return False
+
+    wait_until(answers)
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """Small studies in real processes, and what they leave in both stores."""
 
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +28,14 @@ study:
 """
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs, as lsml makes it; its migrations take longer than most tests here."""
-    from lsml.tracking.store import open_client
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("store"))
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd() / 'mlflow.db'}")
-        open_client()
-        return Path.cwd() / "mlflow.db"
-
-
 @pytest.fixture
-def folder(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, new_store: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder with an experiment file and an empty MLflow store; state lands here. Workers start warmed up."""
-    shutil.copy(empty_store, tmp_path)
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     # In full: MLflow keeps one connection a URI, and these tests change folders in one process.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
     monkeypatch.chdir(tmp_path)
     with warm.warm_workers():
         yield tmp_path

@@ -1,6 +1,7 @@
 """A working folder that is moved, renamed or copied: its runs have the files beside their database, and no others."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tests.forking import exit_code
 
 
 @pytest.fixture
-def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def old(tmp_path: Path, new_store: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with patches, and one run that has a file."""
     folder = tmp_path / "old"
     (folder / "patches").mkdir(parents=True)
+    new_store(folder)
 
     def fill() -> None:
         client = _open(folder, monkeypatch)

@@ -1,6 +1,5 @@
 """Pictures of patches in MLflow, whatever the patches are called."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,20 +8,17 @@ import pytest
 from lsml.evaluation.evaluate import EvaluationReport, PredictedPatch, evaluate_predictions
 from lsml.names import Tag
 from lsml.tracking.runs import RunWriter
-from lsml.tracking.store import experiment_id, open_client
+from lsml.tracking.store import experiment_id
 from lsml.training.outcome import Panel
 
 
-def test_a_picture_is_logged_whatever_its_patch_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_logged_whatever_its_patch_is_called(store: Any) -> None:
     """Brackets, accents and marks are none of MLflow's signs for pictures; two such names stay two pictures."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    client = open_client()
-    run = client.create_run(experiment_id(client, "lsml")).info.run_id
+    run = store.create_run(experiment_id(store, "lsml")).info.run_id
     picture = np.zeros((4, 4, 3), np.uint8)
     names = ("validation/image_7", "validation/patch (1)", "validation/patch [1]", "validation/Großglockner#2")
-    RunWriter(client, run).log_panels([Panel(name, picture) for name in names])
-    logged = [artifact.path for artifact in client.list_artifacts(run, "images") if artifact.path.endswith(".png")]
+    RunWriter(store, run).log_panels([Panel(name, picture) for name in names])
+    logged = [artifact.path for artifact in store.list_artifacts(run, "images") if artifact.path.endswith(".png")]
     assert len(logged) == len(names)
 
 
