@@ -3,15 +3,15 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from distributed import Client
 
 from tests import warm
+from tests.processes import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
@@ -68,7 +68,7 @@ class Cluster:
         with Client(self.address, set_as_default=False) as client:
             workers = client.scheduler_info()["workers"].items()
             tasks = {at["name"]: client.submit(os.getpid, workers=[address], pure=False) for address, at in workers}
-            return {name: task.result(timeout=60) for name, task in tasks.items()}
+            return {name: task.result(PATIENCE) for name, task in tasks.items()}
 
     def end(self) -> None:
         """Kills all of it; workers that a nanny has started are no children of hers here."""
@@ -77,7 +77,8 @@ class Cluster:
             with Client(self.address, set_as_default=False) as client:
                 pids |= set(client.run(os.getpid, on_error="ignore").values())
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -89,11 +90,3 @@ def cluster(folder: Path, *, preload: str = "", **settings: str) -> Iterator[Clu
         yield started
     finally:
         started.end()
-
-
-def wait_until(true: object, timeout: float = 60) -> None:
-    """Waits until a function is true."""
-    end = time.monotonic() + timeout
-    while not true():  # type: ignore[operator]  # a function of anything
-        assert time.monotonic() < end
-        time.sleep(0.1)

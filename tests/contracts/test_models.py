@@ -20,7 +20,7 @@ from lsml.models.export import export, load_bytes
 from lsml.models.unet import SupervisedLoss, build_model, build_networks
 from lsml.training.optimizer import PacedAdamW
 from tests.bands import N_BANDS, SENSOR
-from tests.processes import WITHOUT_LSML
+from tests.processes import PATIENCE, WITHOUT_LSML
 
 EAGER = keras.backend.backend() == "tensorflow"
 """TensorFlow takes longer to trace a function than to compute it a few times; JAX compiles each operation by itself
@@ -192,7 +192,7 @@ def test_the_configuration_offers_every_encoder_that_is_there() -> None:
 def test_finding_the_encoders_loads_no_keras() -> None:
     """A configuration is checked in processes that are to stay without Keras."""
     code = "import sys; from lsml.models import pretrained; pretrained.encoders(); assert 'keras' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
 
 
 def test_probabilities_have_the_shape_of_the_patches(model: keras.Model) -> None:

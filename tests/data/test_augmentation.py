@@ -561,7 +561,6 @@ def test_another_process_makes_the_same_patches() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
     )
     assert child.stdout.split()[-1] == digest()
 

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from lsml.data.download import download
 from lsml.data.synthetic import synthesize
 from lsml.data.transfer import Expected, NetworkError, download_file, unpack_patches
 from lsml.errors import DataError
-from tests.processes import environment, lsml
+from tests.processes import PATIENCE, environment, lsml, wait_until
 
 RECORD = "/api/records/10463239"
 REPOSITORY = "ibm-nasa-geospatial/Landslide4sense"
@@ -44,7 +43,7 @@ class Site:
         ranges: whether it answers requests for a part.
         cuts: after how many bytes the next answers break off, one entry an answer.
         busy: how many of the next requests it turns away for 7 seconds.
-        pause: seconds after each piece of 64 kB.
+        held: once it has sent so many bytes of an archive, it waits for `released`.
         etags: entity tag by path.
         asked: path and range of each request, in order.
         links: address of the next page by path.
@@ -55,7 +54,8 @@ class Site:
     ranges: bool = True
     cuts: list[int] = field(default_factory=list)
     busy: int = 0
-    pause: float = 0.0
+    held: int | None = None
+    released: threading.Event = field(default_factory=threading.Event)
     etags: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
@@ -106,7 +106,8 @@ class Handler(BaseHTTPRequestHandler):
             end = min(end, start + site.cuts.pop(0))
         for place in range(start, end, 1 << 16):
             self.wfile.write(content[place : min(place + (1 << 16), end)])
-            time.sleep(site.pause)
+            if site.held is not None and place >= site.held and path in dict(site.fetched()):
+                site.released.wait(PATIENCE)
         if end < len(content):
             self.wfile.flush()
             self.close_connection = True
@@ -217,17 +218,18 @@ def test_a_killed_download_goes_on_and_what_it_brings_can_be_used(tmp_path: Path
     """SIGKILL in the middle of an archive: the same command asks for the rest only, and the dataset is sound."""
     synthesize(tmp_path / "made", train=2, validation=2, test=2, seed=3)
     site = serve(zenodo({f"{s}.zip": zipped(files_below_split(tmp_path / "made", s)) for s in SPLITS}))
-    site.pause = 0.05
+    site.held = 8 << 16
     command = [sys.executable, "-m", "lsml", "data", "download", "data", "--url", site.address]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     part = tmp_path / "data/.download/TrainData.zip.part"
     wait_until(lambda: part.exists() and part.stat().st_size > 400_000)
     process.kill()
     process.wait()
+    site.released.set()
     arrived = part.stat().st_size
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".download"]
 
-    site.pause = 0.0
+    site.held = None
     site.asked.clear()
     done = lsml(tmp_path, "data", "download", "data", "--url", site.address)
     assert done.returncode == 0, done.stderr
@@ -241,23 +243,16 @@ def files_below_split(folder: Path, split: str) -> dict[str, bytes]:
     return {f"{split}/{name}": content for name, content in files_below(folder / split).items()}
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_an_interrupted_download_says_so_and_keeps_what_arrived(tmp_path: Path, serve) -> None:
     """SIGINT leaves with 130 and one line, at once, and the part stays."""
     site = serve(zenodo(archives()))
-    site.pause = 0.3
+    site.held = 0
     command = [sys.executable, "-m", "lsml", "data", "download", "data", "--url", site.address]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     part = tmp_path / "data/.download/TrainData.zip.part"
     wait_until(lambda: part.exists() and part.stat().st_size > 0)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("lsml: interrupted by SIGINT")
     assert "Traceback" not in said
@@ -395,7 +390,7 @@ def test_the_first_download_counts_where_nothing_is_published(tmp_path: Path, se
 @pytest.mark.parametrize("source", ["zenodo", "huggingface"])
 def test_no_network_is_said_in_one_line(tmp_path: Path, address: str, source: str) -> None:
     """A refused connection and a name that no server knows: exit 3, what to do by hand, nothing left behind."""
-    done = lsml(tmp_path, "data", "download", "data", "--url", address, "--source", source, timeout=60)
+    done = lsml(tmp_path, "data", "download", "data", "--url", address, "--source", source)
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"lsml: error: download from {address.removeprefix('http://')}: no network, or no way to")

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from lsml.errors import DataError
 from tests.bands import BANDS, CONSTANTS, N_BANDS, PATCH_SHAPE, PATCH_SIZE, SENSOR, SLOPE
 from tests.data.conftest import integers_of
 from tests.patches import describe_patches
+from tests.processes import PATIENCE, wait_until
 
 BAND = np.array(CONSTANTS)
 FILES = ("images.npy", "masks.npy", "manifest.json")
@@ -164,7 +164,7 @@ def test_train_band_without_finite_values_is_refused_and_leaves_nothing(
 
 
 def test_unchanged_files_open_the_pack_that_is_there(tmp_path: Path, folder: Path, write_patch) -> None:
-    """The second call writes nothing and takes milliseconds; a file that changed makes a new pack."""
+    """The second call reads and writes nothing; a file that changed makes a new pack."""
     files = write_all(folder, write_patch, [1, 2])
     calls: list[tuple[str, int, int]] = []
 
@@ -174,9 +174,7 @@ def test_unchanged_files_open_the_pack_that_is_there(tmp_path: Path, folder: Pat
     first = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None, progress=note)
     assert calls == [("train", 1, 2), ("train", 2, 2)]
     written = (first.path / "manifest.json").stat().st_mtime_ns
-    started = time.perf_counter()
     second = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None, progress=note)
-    assert time.perf_counter() - started < 0.5
     assert len(calls) == 2
     assert second.path == first.path
     assert (second.path / "manifest.json").stat().st_mtime_ns == written
@@ -333,7 +331,7 @@ def test_two_processes_share_one_pack(tmp_path: Path, folder: Path, write_patch)
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert len({output.splitlines()[-1] for output in outputs}) == 1
     assert sum(output.count("train 3 3") for output in outputs) == 1
@@ -378,9 +376,15 @@ def packing_in_processes(folder: Path, cache: Path, n: int) -> tuple[subprocess.
     process.stdin.write("\n")
     process.stdin.flush()
     assert process.stdout.readline() == f"train 1 {n}\n"
+    found: list[psutil.Process] = []
+
+    def three() -> bool:
+        found[:] = psutil.Process(process.pid).children(recursive=True)
+        return len(found) == 3
+
+    wait_until(three)
     # The size of the first patch was read before any was packed.
-    reader, *helpers = sorted(psutil.Process(process.pid).children(recursive=True), key=lambda child: child.pid)
-    assert len(helpers) == 2
+    reader, *helpers = sorted(found, key=psutil.Process.create_time)
     helpers.append(reader)
     return process, helpers
 
@@ -435,7 +439,7 @@ def test_processes_end_with_the_one_that_they_pack_for(tmp_path: Path, folder: P
     process, helpers = packing_in_processes(folder, tmp_path / "cache", 12)
     with process:
         process.kill()
-    assert psutil.wait_procs(helpers, timeout=30)[1] == []
+    assert psutil.wait_procs(helpers, timeout=PATIENCE)[1] == []
     pack = pack_split("train", files, tmp_path / "cache", SENSOR, fill=None)
     pack.verify()
     assert pack.fingerprint == pack_split("train", files, tmp_path / "other", SENSOR, fill=None).fingerprint
@@ -447,11 +451,11 @@ def test_a_process_that_is_killed_ends_packing_in_one_line(tmp_path: Path, folde
     write_all(folder, write_patch, range(1, 13))
     process, helpers = packing_in_processes(folder, tmp_path / "cache", 12)
     helpers[0].kill()
-    _, errors = process.communicate("\n" * 12, timeout=60)
+    _, errors = process.communicate("\n" * 12, timeout=PATIENCE)
     assert errors.splitlines()[-1].endswith(
         "packing: one of its processes was killed by signal 9; run the same command again"
     )
-    assert psutil.wait_procs(helpers, timeout=30)[1] == []
+    assert psutil.wait_procs(helpers, timeout=PATIENCE)[1] == []
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 
 
@@ -461,9 +465,9 @@ def test_an_interruption_ends_all_processes(tmp_path: Path, folder: Path, write_
     process, helpers = packing_in_processes(folder, tmp_path / "cache", 12)
     assert all(os.getpgid(helper.pid) != os.getpgid(process.pid) for helper in helpers)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert errors.count("Traceback") == errors.count("KeyboardInterrupt") == 1
-    assert psutil.wait_procs(helpers, timeout=30)[1] == []
+    assert psutil.wait_procs(helpers, timeout=PATIENCE)[1] == []
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 
 

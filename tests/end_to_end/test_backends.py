@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.end_to_end.conftest import client
-from tests.processes import environment, lsml, without_lsml
+from tests.processes import PATIENCE, environment, lsml, without_lsml
 
 pytestmark = pytest.mark.full
 
@@ -64,7 +64,7 @@ def pythons() -> dict[str, str]:
     if not jax:
         pytest.skip("LSML_JAX_PYTHON names no Python of an environment with JAX; `make test` makes one")
     missing = "import importlib.util; assert not importlib.util.find_spec('tensorflow')"
-    subprocess.run([jax, "-c", missing], check=True, timeout=60)
+    subprocess.run([jax, "-c", missing], check=True, timeout=PATIENCE)
     return {"tensorflow": sys.executable, "jax": jax}
 
 

@@ -1,10 +1,10 @@
 """A registered model behind MLflow's server and as MLflow's own function, both where lsml cannot be imported."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.conftest import Study
-from tests.end_to_end.test_ui import free_port
-from tests.processes import WITHOUT_LSML, environment, lsml, without_lsml
+from tests.processes import PATIENCE, WITHOUT_LSML, environment, free_port, lsml, wait_until, without_lsml
 
 TOLERANCE = 1e-6
 
@@ -101,17 +100,19 @@ def test_a_served_model_answers_as_predict_does(
         asked = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
         )
-        end = time.monotonic() + 200
-        while True:
-            try:
-                with urllib.request.urlopen(asked, timeout=60) as answer:
-                    told = np.asarray(json.load(answer)["predictions"])
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert server.poll() is None, (tmp_path / "log").read_text()
-                assert time.monotonic() < end, (tmp_path / "log").read_text()
-                time.sleep(0.5)
-        np.testing.assert_allclose(told[0, ..., 0], probability, rtol=0, atol=TOLERANCE)
+        told = []
+
+        def answers() -> bool:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError),
+                urllib.request.urlopen(asked, timeout=PATIENCE) as answer,
+            ):
+                told.extend(json.load(answer)["predictions"])
+            return bool(told)
+
+        wait_until(answers)
+        np.testing.assert_allclose(np.asarray(told)[0, ..., 0], probability, rtol=0, atol=TOLERANCE)
     finally:
         os.killpg(server.pid, 9)
         server.wait()

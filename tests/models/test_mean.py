@@ -19,7 +19,7 @@ from lsml.models.ensemble import mean_network, mean_of_orientations, member_netw
 from lsml.models.export import export, load_bytes
 from lsml.models.unet import build_model, with_probability
 from tests.bands import N_BANDS, SENSOR
-from tests.processes import WITHOUT_LSML
+from tests.processes import PATIENCE, WITHOUT_LSML
 
 STRANGER = """
 import sys
@@ -102,7 +102,7 @@ def test_the_file_loads_where_lsml_cannot_be_imported(backend: str, statistics: 
     (tmp_path / "mean.keras").write_bytes(content)
     np.save(tmp_path / "bands.npy", bands)
     script = WITHOUT_LSML + STRANGER
-    subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=200)
+    subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=PATIENCE)
     np.testing.assert_allclose(np.load(tmp_path / "mean.npy"), expected, rtol=0, atol=1e-5)
     roots = np.sqrt(expected / (1 - expected))
     np.testing.assert_allclose(np.load(tmp_path / "cooled.npy"), roots / (1 + roots), rtol=0, atol=1e-5)

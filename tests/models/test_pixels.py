@@ -18,7 +18,7 @@ from lsml.models.unet import with_probability
 from lsml.training.baselines import Kind, PixelLearner
 from tests.bands import N_BANDS, RED, SENSOR, SLOPE
 from tests.models.test_trees import NODE
-from tests.processes import WITHOUT_LSML
+from tests.processes import PATIENCE, WITHOUT_LSML
 
 KINDS: tuple[Kind, ...] = ("regression", "boosting", "rule")
 STRANGER = """
@@ -160,7 +160,7 @@ def test_their_files_load_where_lsml_cannot_be_imported(
         (tmp_path / f"{kind}.keras").write_bytes(content)
     np.save(tmp_path / "bands.npy", images)
     script = WITHOUT_LSML + STRANGER
-    subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=200)
+    subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=PATIENCE)
     for kind in KINDS:
         expected = fitted[kind].predict(images)  # type: ignore[attr-defined]
         np.testing.assert_allclose(np.load(tmp_path / f"{kind}.npy"), expected, rtol=0, atol=1e-6)

@@ -21,7 +21,7 @@ from lsml.scenes.reading import Scene
 from lsml.scenes.tiling import Tiling
 from tests import warm
 from tests.bands import N_BANDS, SENSOR
-from tests.processes import environment
+from tests.processes import PATIENCE, environment
 from tests.scenes.killed import blurred, map_and_be_killed, map_scene
 from tests.scenes.made import read, write_scene
 
@@ -130,7 +130,7 @@ def test_a_map_that_was_killed_goes_on_to_the_same_bytes(
     """A call a row of tiles, four rows: killed instead of each of them, or with a row written and not yet noted."""
     path, expected = colours
     process = warm.start_function(map_and_be_killed, path, tmp_path / "work", kill_at, noted)
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
     finished = json.loads((tmp_path / "work" / "journal.json").read_text())["finished"]
     assert finished == kill_at - 1
@@ -146,7 +146,7 @@ def test_the_uncertainty_goes_on_to_the_same_bytes_too(
     """Killed at the third of four rows; the second layer has half of the first, but for rounding."""
     path, expected = colours
     process = warm.start_function(map_and_be_killed, path, tmp_path / "work", 3, noted, maps.UNCERTAIN)
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
     finished = map_scene(path, tmp_path / "work", kill_at=4, layers=maps.UNCERTAIN)
     assert finished.read().tobytes() == expected.tobytes()

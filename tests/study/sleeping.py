@@ -21,6 +21,7 @@ from lsml.study.trial_queue import fresh_seed
 from lsml.training.device import within_memory
 from lsml.training.outcome import CvSummary, Panel, Report, StepEvent, TrialFunctions, TrialOutcome, TrialTask
 from tests.bands import SENSOR
+from tests.processes import PATIENCE, wait_until
 from tests.training.starved import spare
 
 EPOCHS = 4
@@ -87,6 +88,16 @@ def sleeping(task: TrialTask, report: Report) -> TrialOutcome:
         costs=costs(task),
         tables=tables(task, score(task, epoch)),
     )
+
+
+def meeting(task: TrialTask, report: Report) -> TrialOutcome:
+    """As `sleeping`, once another trial has come to this as well."""
+    assert task.checkpoint
+    here = task.checkpoint.parents[3] / "meeting"
+    here.mkdir(exist_ok=True)
+    (here / task.checkpoint.name).touch()
+    wait_until(lambda: len(list(here.iterdir())) > 1)
+    return sleeping(task, report)
 
 
 def worse(task: TrialTask, report: Report) -> TrialOutcome:
@@ -181,7 +192,7 @@ def narrow(task: TrialTask, report: Report) -> TrialOutcome:
 def stuck(task: TrialTask, report: Report) -> TrialOutcome:
     """Reports one epoch and then works on for longer than anybody waits."""
     report(StepEvent(1, {"loss": 1.0, "val_f1": 0.1}))
-    time.sleep(3600)
+    time.sleep(10 * PATIENCE)
     raise AssertionError
 
 

@@ -23,11 +23,12 @@ from lsml.workflows.studies import show_study
 from lsml.workflows.tune import tune
 from lsml.workspace import pack_cache
 from tests import warm
-from tests.clusters import Cluster, cluster, wait_until
+from tests.clusters import Cluster, cluster
+from tests.processes import wait_until
 
 from .conftest import counted, runs, same_curves
-from .sleeping import endless, late_at_first, sleeping
-from .test_tune import STORAGE, Listener
+from .sleeping import endless, late_at_first, meeting, sleeping
+from .test_tune import STORAGE, Listener, limited_at_first
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,11 @@ def run(
 def test_workers_are_borrowed(folder: Path, patches: Path, two: Cluster) -> None:
     """Six trials, two at a time, each slot once; the workers' processes stay, and are idle in the end."""
     before, listener = two.pids(), Listener()
-    result = run(patches, two.address, listener=listener, trials=6)
+    result = run(patches, two.address, function=meeting, listener=listener, trials=6)
     assert listener.together == 2
     assert sum(result.counts.values()) == len(counted("s")) == 6
     assert runs("RUNNING") == []
-    assert two.working() == {"first": 0, "second": 0}
+    wait_until(lambda: two.working() == {"first": 0, "second": 0})
     assert two.pids() == before
     # Both stores, and whoever shows a study, say which worker each trial ran on.
     host = os.uname().nodename
@@ -137,6 +138,7 @@ def test_a_trial_over_its_time_fails(
         "_usable",
         lambda self: [address for address in usable(self) if self.place(address).startswith(worker)],
     )
+    limited_at_first(monkeypatch)
     run(patches, two.address, function=late_at_first, trials=2, trial_timeout=2)
     assert [entry["state"] for entry in counted("s")] == ["failed", "complete"]
     (failed,) = runs("FAILED")
@@ -199,9 +201,10 @@ def test_a_cluster_that_cannot_be_used_is_one_line(
     folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No scheduler, no such file, another dask, a setting that is not lsml's, no workers: said within the time."""
-    monkeypatch.setattr(module, "_CONNECT_SECONDS", 1.0)
     monkeypatch.setattr(module, "START_SECONDS", 1.0)
-    code, line = refusal(patches, "tcp://127.0.0.1:1")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_CONNECT_SECONDS", 1.0)
+        code, line = refusal(patches, "tcp://127.0.0.1:1")
     assert (code, line[:45]) == (4, "scheduler tcp://127.0.0.1:1: does not answer:")
     code, line = refusal(patches, folder / "none.json")
     assert (code, line.split(": ")[0]) == (4, f"scheduler file {folder / 'none.json'}")

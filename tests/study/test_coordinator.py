@@ -15,6 +15,7 @@ from lsml.study.coordinator import Coordinator
 from lsml.study.local_workers import LocalWorkers
 from lsml.study.workers import Finished, Message, Reported
 from lsml.training.outcome import Attempt, TrialOutcome
+from tests.processes import PATIENCE
 
 LOCATED = SimpleNamespace(unlocated=list, gate=SimpleNamespace(hurry=lambda: None))
 """A study whose every attempt has the id of its run."""
@@ -92,7 +93,7 @@ def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
 
     def outcome(run_id: str, result: TrialOutcome) -> None:
         if run_id == "run 0":
-            assert workers.answered.wait(30), "the answer waits for tracking"
+            assert workers.answered.wait(PATIENCE), "the answer waits for tracking"
         events.append(("outcome", run_id))
 
     def complete(attempt: Attempt, result: TrialOutcome) -> None:

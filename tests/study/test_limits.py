@@ -1,6 +1,5 @@
 """When a search begins no more trials, and how often a slot whose worker was lost is tried again; without workers."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from lsml.config.space import Space
 from lsml.config.study import StudySettings
 from lsml.data.splits import Steps
 from lsml.names import Attribute
+from lsml.study import trial_queue
 from lsml.study.trial_queue import SearchQueue
 from lsml.training.outcome import Attempt, TrialOutcome
 
@@ -41,24 +41,43 @@ def scored(f1: float, parameters: float = 1.0) -> TrialOutcome:
     return TrialOutcome(f1, "finished", Steps("epoch", 1), 1, 0.5, {}, {}, costs={"parameters": parameters})
 
 
-def test_after_its_time_a_search_begins_nothing_and_ends_what_is_under_way() -> None:
+class Clock:
+    """Stands for `time`; its seconds pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What a search takes its time from."""
+    clock = Clock()
+    monkeypatch.setattr(trial_queue, "time", clock)
+    return clock
+
+
+def test_after_its_time_a_search_begins_nothing_and_ends_what_is_under_way(clock: Clock) -> None:
     """The same command goes on searching, as Optuna does."""
-    queue = opened(timeout=0.3)
+    queue = opened(timeout=300)
     first = asked(queue)
+    clock.now += 299
     assert (queue.stopped, len(queue.wanted())) == ("", 5)
-    time.sleep(0.4)
+    clock.now += 2
     assert queue.ask() is None
-    assert (queue.stopped, list(queue.wanted()), queue.ended()) == ("the 0.3 s of study.timeout were over", [0], 0)
+    assert (queue.stopped, list(queue.wanted()), queue.ended()) == ("the 300 s of study.timeout were over", [0], 0)
     queue.complete(first, scored(0.5))
     assert queue.ended() == 1
-    assert asked(opened(timeout=0.3)).slot == 1
+    assert asked(opened(timeout=300)).slot == 1
 
 
-def test_a_trial_lost_after_the_time_is_not_tried_again() -> None:
+def test_a_trial_lost_after_the_time_is_not_tried_again(clock: Clock) -> None:
     """It would be one that begins."""
-    queue = opened(timeout=0.3)
+    queue = opened(timeout=300)
     first = asked(queue)
-    time.sleep(0.4)
+    clock.now += 301
     assert queue.lose(first, "worker process died", step=0)
     assert (list(queue.wanted()), queue.ask()) == ([], None)
 

@@ -11,7 +11,7 @@ import pytest
 
 from lsml.errors import StorageError
 from lsml.study.database import make_study
-from tests.processes import lsml
+from tests.processes import PATIENCE, lsml
 
 from .conftest import environment
 
@@ -33,7 +33,7 @@ def sealed(folder: Path) -> Iterator[Path]:
 def _lsml(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*_AS_OTHERS, sys.executable, "-m", "lsml", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

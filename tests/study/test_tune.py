@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from lsml.names import Attribute, EndState
 from lsml.report.facts import TuneResult
 from lsml.study.database import load_study
 from lsml.study.trial import FUNCTIONS as DEFAULTS
+from lsml.study.workers import Workers
 from lsml.training.outcome import Attempt, TrialFunction
 from lsml.workflows.report import report_study
 from lsml.workflows.studies import list_studies, show_study
 from lsml.workflows.tune import tune
-from tests.processes import lsml
+from tests.processes import PATIENCE, children, lsml
 
 from .conftest import attempts, client, counted, environment, run_killed, runs
 from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving, stuck_at_first
@@ -68,6 +70,18 @@ def run(
     return tune(experiment, study="s", data=data, storage=storage, listener=listener, functions=functions)
 
 
+def limited_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has `study.trial_timeout` hold of a study's first attempt alone: the others take what this machine takes."""
+    submit = Workers.submit
+
+    def limited(workers: Workers, attempt: int, *more: Any) -> None:
+        if attempt:
+            workers._trial_timeout = 0.0
+        submit(workers, attempt, *more)
+
+    monkeypatch.setattr(Workers, "submit", limited)
+
+
 def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
     """Six trials on two workers: two at a time, each slot once, every attempt's run closed."""
     listener = Listener()
@@ -109,12 +123,31 @@ def test_a_search_ends_once_a_trial_is_good_enough(folder: Path, patches: Path) 
     assert sum(run(patches, sleeping, listener, trials=2).counts.values()) == 2
 
 
-def test_a_trial_over_its_time_fails_and_the_study_goes_on(folder: Path, patches: Path) -> None:
+def test_a_trial_over_its_time_fails_and_the_study_goes_on(
+    folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first one hangs; its run says why it was ended, and the next one has a new worker."""
-    run(patches, stuck_at_first, Listener(), trials=2, trial_timeout=8)
+    limited_at_first(monkeypatch)
+    run(patches, stuck_at_first, Listener(), trials=2, trial_timeout=2)
     assert [entry["state"] for entry in counted("s")] == ["failed", "complete"]
     (failed,) = runs("FAILED")
-    assert failed.data.tags["lsml.reason"] == "longer than 8 s (study.trial_timeout)"
+    assert failed.data.tags["lsml.reason"] == "longer than 2 s (study.trial_timeout)"
+
+
+class Impatient(Listener):
+    """Gives workers up after 3 s of silence once the first attempt stops its own, and no others."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self._patches = monkeypatch
+
+    def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
+        if (attempt.number, step) == (0, 1):
+            self._patches.setattr("lsml.study.workers._SILENT_SECONDS", 3.0)
+
+    def trial_ended(self, attempt: Attempt, state: EndState, value: float | None, reason: str) -> None:
+        super().trial_ended(attempt, state, value, reason)
+        self._patches.setattr("lsml.study.workers._SILENT_SECONDS", PATIENCE)
 
 
 def test_another_worker_takes_the_slot_of_one_that_hangs(
@@ -123,8 +156,7 @@ def test_another_worker_takes_the_slot_of_one_that_hangs(
     """Stopped in epoch 2, it sends no heartbeat; its attempt is superseded, and the next one ends the slot."""
     (folder / "deaths").write_text("stop")
     monkeypatch.setenv("LSML_TEST_DEATHS", str(folder / "deaths"))
-    monkeypatch.setattr("lsml.study.workers._SILENT_SECONDS", 3.0)
-    run(patches, sleeping, Listener(), trials=2, pruner={"name": "none"})
+    run(patches, sleeping, Impatient(monkeypatch), trials=2, pruner={"name": "none"})
     found = [(entry["slot"], entry["attempt"], entry["state"]) for entry in attempts("s")]
     assert found == [(0, 1, "superseded"), (0, 2, "complete"), (1, 1, "complete")]
     (lost,) = runs("KILLED")
@@ -137,12 +169,13 @@ class Eavesdropper(Listener):
     def __init__(self) -> None:
         super().__init__()
         self.heard: set[tuple[int, str]] = set()
+        self._others = children()
 
     def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
-        own = psutil.Process()
-        for process in [own, *own.children(recursive=True)]:
-            found = process.net_connections(kind="inet")
-            self.heard |= {(process.pid, place.laddr.ip) for place in found if place.status == psutil.CONN_LISTEN}
+        for pid in {os.getpid(), *children()} - self._others:
+            with suppress(psutil.NoSuchProcess):
+                found = psutil.Process(pid).net_connections(kind="inet")
+                self.heard |= {(pid, place.laddr.ip) for place in found if place.status == psutil.CONN_LISTEN}
 
 
 def test_a_study_listens_on_loopback_only(folder: Path, patches: Path) -> None:

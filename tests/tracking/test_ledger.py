@@ -8,7 +8,7 @@ from lsml.names import Tag
 from lsml.tracking.ledger import Ledger
 from lsml.tracking.store import find_run
 from tests import warm
-from tests.processes import environment
+from tests.processes import PATIENCE, environment
 
 AT_ONCE = 6
 
@@ -29,7 +29,7 @@ def test_openings_at_once_are_all_kept(store: Any) -> None:
         *(run.info.run_id, str(AT_ONCE)),
         folder=Path.cwd(),
         env=environment(MLFLOW_TRACKING_URI=uri),
-        timeout=100,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     ledger = Ledger.of_run(store, run)

@@ -27,7 +27,7 @@ from lsml.training.outcome import StepEvent
 from tests import warm
 from tests.bands import PATCH_SIZE, SENSOR
 from tests.patches import SUFFIX, make_patches, write_array
-from tests.processes import environment
+from tests.processes import PATIENCE, environment
 from tests.training.listening import Listener
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
@@ -454,7 +454,7 @@ def test_a_key_tells_results_apart(learner: Learner, other: Learner, four: Packe
 def test_a_regression_is_validated_without_keras() -> None:
     """Neither the loop nor the logistic regression loads Keras."""
     code = "import sys, lsml.training.baselines, lsml.training.crossval; sys.exit('keras' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=PATIENCE).returncode == 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from lsml.errors import StorageError
 from lsml.workflows.clean import clean, kept_files
-from tests.processes import lsml
+from tests.processes import PATIENCE, lsml
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_what_is_named_goes_and_nothing_else(folder: Path) -> None:
 def _hold(lock: str, held: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
     with FileLock(lock):
         held.set()
-        done.wait(60)
+        done.wait(PATIENCE)
 
 
 def test_nothing_goes_while_a_study_runs(folder: Path) -> None:
@@ -55,7 +55,7 @@ def test_nothing_goes_while_a_study_runs(folder: Path) -> None:
     process = context.Process(target=_hold, args=(".lsml/studies/s-1/lock", held, done))
     process.start()
     try:
-        assert held.wait(60)
+        assert held.wait(PATIENCE)
         with pytest.raises(StorageError, match="locked by another process"):
             clean(["packs"])
         assert (folder / ".lsml" / "packs" / "a" / "images.npy").exists()
