@@ -6,7 +6,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,7 @@ class LocalWorkers(Workers):
 
     def _wait_for_start(self) -> None:
         end = time.monotonic() + START_SECONDS
-        # The scheduler knows of a worker before its nanny does, which starts no successor for one that dies meanwhile.
-        while len(self._live()) < self._count or any(nanny.status != Status.running for nanny in self._nannies):
+        while len(self._usable()) < self._count:
             ended = any(nanny.status in (Status.closed, Status.failed) for nanny in self._nannies)
             if ended or time.monotonic() > end:
                 raise StudyError("study", "its workers do not start", f"see {self._scratch / 'workers.log'}")
@@ -172,7 +171,7 @@ class LocalWorkers(Workers):
 
     def pids(self) -> list[int]:
         """The process ids of the live workers."""
-        return [nanny.pid for nanny in self._nannies if nanny.pid]
+        return list(_pids(self._nannies))
 
     def place(self, address: str) -> str:
         names = [str(nanny.name) for nanny in self._nannies if nanny.worker_address == address]
@@ -183,7 +182,9 @@ class LocalWorkers(Workers):
         return StudyError("study stopped", why, f"see {self._scratch / 'workers.log'}, then run the same command again")
 
     def _usable(self) -> Collection[str]:
-        return self._live()
+        """Those whose nannies know that they are up, too: one that dies before has no successor, and has no name."""
+        up = {nanny.worker_address for nanny in self._nannies if nanny.status == Status.running}
+        return [address for address in self._live() if address in up]
 
     def _tend(self, live: Mapping[str, Any]) -> None:
         if len(self._cluster.workers) < self._count:
@@ -197,7 +198,7 @@ class LocalWorkers(Workers):
         # The scheduler may know of a worker before its nanny does, and a nanny for longer than the scheduler.
         nanny = self._live().get(address, {}).get("nanny")
         of_it = [found for found in self._nannies if found.worker_address == address or found.address_safe == nanny]
-        _kill(found.pid for found in of_it if found.pid)
+        _kill(_pids(of_it))
 
     def _died(self, attempt: int, address: str, reason: str) -> Failed | Lost:
         """Lost for that reason; failed where the worker was ended for its memory, which it would take again."""
@@ -207,6 +208,14 @@ class LocalWorkers(Workers):
                 fix = "lower training.batch_size or study.workers"
                 return Failed(attempt, f"{used}; {fix}", OutOfMemory("trial", used, fix))
         return Lost(attempt, reason)
+
+
+def _pids(nannies: Iterable[_Nanny]) -> Iterator[int]:
+    for nanny in nannies:
+        # dask's own thread may be forgetting a process that has died.
+        with contextlib.suppress(AttributeError):
+            if pid := nanny.pid:
+                yield pid
 
 
 def _kill(pids: Iterable[int]) -> None:
