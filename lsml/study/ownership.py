@@ -27,6 +27,8 @@ _RENEWAL_SECONDS = 5.0
 _SILENT_SECONDS = 20.0
 """An owner on another machine that gives no sign of life for so long, by this machine's clock, is gone."""
 _LOOK_SECONDS = 0.5
+_CLOCK_SECONDS = 2.0
+"""By which a process's start may seem to differ: the system tells its own start in whole seconds of the clock."""
 
 _HELD: set[str] = set()
 """Tokens of the studies that this process runs. Where a database was away at the end, a record stays of one it ran."""
@@ -40,7 +42,7 @@ class _Owner:
 
     Attributes:
         machine: where its process id means the same.
-        started: when the process did, in seconds: ids are given again.
+        started: when the process did, in seconds since the machine did: ids are given again.
         seen: when it last said that it lives, by its own clock.
     """
 
@@ -55,7 +57,7 @@ class _Owner:
     def this(cls) -> Self:
         """This process."""
         own, host = psutil.Process(), platform.node()
-        return cls(uuid.uuid4().hex, host, f"{host} {_kernel()}", own.pid, own.create_time(), _now())
+        return cls(uuid.uuid4().hex, host, f"{host} {_kernel()}", own.pid, _started(own), _now())
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -71,11 +73,16 @@ class _Owner:
         if self.machine != _Owner.this().machine:
             return silent > _SILENT_SECONDS
         try:
-            if float(psutil.Process(self.process).create_time()) != self.started:
+            if abs(_started(psutil.Process(self.process)) - self.started) > _CLOCK_SECONDS:
                 return True
             return self.process == os.getpid() and self.token not in _HELD
         except psutil.NoSuchProcess:
             return True
+
+
+def _started(process: psutil.Process) -> float:
+    # The difference stays when the clock is set: psutil takes the time of the start for the clock's.
+    return float(process.create_time()) - float(psutil.boot_time())
 
 
 def _now() -> str:

@@ -24,8 +24,8 @@ from lsml.study.trial import FUNCTIONS as DEFAULTS
 from lsml.workflows.repair import repair_study
 from lsml.workflows.tune import tune
 from tests import warm
-from tests.clusters import wait_until
 from tests.forking import exit_code
+from tests.processes import PATIENCE, wait_until
 
 from .conftest import counted, runs
 from .sleeping import endless, sleeping
@@ -40,7 +40,6 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CountedStudy:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "_RENEWAL_SECONDS", 0.1)
     monkeypatch.setattr(module, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_SILENT_SECONDS", 1.0)
     return make_study(STORAGE, "s", pruner=optuna.pruners.NopPruner())
 
 
@@ -54,10 +53,12 @@ def elsewhere(study: CountedStudy, *, alive: bool) -> Iterator[None]:
     thread = threading.Thread(target=module._renew, args=(record, owner, "study", ended))
     if alive:
         thread.start()
-    yield
-    ended.set()
-    if alive:
-        thread.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        if alive:
+            thread.join()
 
 
 def refusal(study: CountedStudy) -> tuple[int, str]:
@@ -78,8 +79,9 @@ def test_a_living_owner_elsewhere_keeps_its_study(study: CountedStudy) -> None:
     assert said.value.exit_code == 4
 
 
-def test_a_silent_owner_elsewhere_is_replaced(study: CountedStudy) -> None:
+def test_a_silent_owner_elsewhere_is_replaced(study: CountedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while; the record names this process then, and nobody once it has ended."""
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 0.5)
     with elsewhere(study, alive=False), owned(study, fix=FIX):
         owner = study.user_attrs[Attribute.OWNER]
         assert (owner["process"], owner["host"]) == (os.getpid(), platform.node())
@@ -89,11 +91,21 @@ def test_a_silent_owner_elsewhere_is_replaced(study: CountedStudy) -> None:
 def test_an_owner_that_ended_here_is_replaced_at_once(study: CountedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process has its id, or another one does, which began at another time."""
     monkeypatch.setattr(module, "_SILENT_SECONDS", 1000.0)
-    for gone in ({"process": 2**22 + 1}, {"started": psutil.Process().create_time() - 1}):
+    for gone in ({"process": 2**22 + 1}, {"started": module._Owner.this().started - 3}):
         assert module._Record(study).exchange(None, replace(module._Owner.this(), **gone).text())
         with owned(study, fix=FIX):
             pass
     with owned(study, fix=FIX):
+        assert f"process {os.getpid()} on {platform.node()} runs it" in refusal(study)[1]
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="psutil has the start of a process by the clock alone")
+def test_an_owner_here_lives_on_when_the_clock_is_set(study: CountedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an hour, as on a machine that has slept: Linux then says that it was started an hour later."""
+    with owned(study, fix=FIX):
+        boot = psutil.boot_time()
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 3600)
+        assert psutil.boot_time() == boot + 3600
         assert f"process {os.getpid()} on {platform.node()} runs it" in refusal(study)[1]
 
 
@@ -103,7 +115,7 @@ def test_one_that_was_replaced_ends_as_if_killed(study: CountedStudy) -> None:
     def replaced() -> None:
         with owned(study, fix=FIX):
             study.set_user_attr(Attribute.OWNER, json.loads(replace(module._Owner.this(), host="far").text()))
-            threading.Event().wait(60)
+            threading.Event().wait(PATIENCE)
 
     assert exit_code(replaced) == 4
     assert study.user_attrs[Attribute.OWNER]["host"] == "far"
