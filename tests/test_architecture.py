@@ -3,7 +3,6 @@
 import ast
 import graphlib
 import re
-import resource
 import runpy
 import subprocess
 import sys
@@ -242,7 +241,7 @@ def test_the_checker_is_content_with_a_sound_package(tmp_path: Path) -> None:
 def loaded_by(code: str) -> set[str]:
     """The top-level modules in memory of a fresh interpreter after `code`, which may exit."""
     report = "import atexit, sys; atexit.register(lambda: sys.stderr.write('\\nLOADED ' + ' '.join(sys.modules)));"
-    done = subprocess.run([sys.executable, "-c", report + code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", report + code], cwd=ROOT, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     return {module.partition(".")[0] for module in done.stderr.rpartition("\nLOADED ")[2].split()}
 
@@ -258,7 +257,7 @@ def test_the_command_line_imports_nothing_slow() -> None:
     "arguments", [["--help"], ["tune", "--help"], ["evaluate", "--no-such-option"], ["no-such-command"]]
 )
 def test_help_and_wrong_arguments_load_nothing_slow(arguments: list[str]) -> None:
-    """Help pages and refusals are printed before anything slow is imported."""
+    """Help pages and refusals are printed before anything slow is imported; `bench/costs.py` says what that takes."""
     loaded = loaded_by(f"sys.argv[1:] = {arguments!r}; from lsml.cli.main import run; run()")
     assert "lsml" in loaded
     assert loaded & SLOW == set()
@@ -268,23 +267,6 @@ def test_help_and_wrong_arguments_load_nothing_slow(arguments: list[str]) -> Non
 def test_what_sets_a_process_up_loads_no_keras(module: str) -> None:
     """The backend is prepared, and a study coordinated, before Keras is in memory, or without it."""
     assert loaded_by(f"import {module}") & {"keras", "tensorflow", "jax", "torch", "matplotlib", "sklearn"} == set()
-
-
-def cpu_seconds(*arguments: str) -> float:
-    """CPU time, user and system, of a Python process: the least of five runs, which other load disturbs least."""
-
-    def once() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True, timeout=120)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    return min(once() for _ in range(5))
-
-
-def test_help_costs_at_most_half_a_second_of_cpu() -> None:
-    """`lsml --help` costs at most 0.5 s of CPU beyond an empty Python process."""
-    assert cpu_seconds("-m", "lsml", "--help") - cpu_seconds("-c", "pass") <= 0.5
 
 
 def test_the_house_keeps_within_its_limits() -> None:

@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -261,19 +260,11 @@ def test_a_colour_is_not_looked_for_in_a_grey_mask(tmp_path: Path) -> None:
     assert "has one channel, where dataset.yaml names a colour of three; name its value there" in line
 
 
-def test_a_large_mask_is_read_as_fast_as_its_values_are_sorted(tmp_path: Path) -> None:
-    """4 million pixels, once of one band: it takes no more than 20 times as long as sorting its values."""
+def test_a_large_mask_is_read(tmp_path: Path) -> None:
+    """4 million pixels of one band; `bench/costs.py` says how long that takes."""
     mask = np.zeros((2048, 2048), np.uint8)
     mask[500:900, 300:1300] = 1
     path = array_file(tmp_path / "a.npy", mask)
-
-    def seconds(what: Callable[[], object]) -> float:
-        started = time.process_time()
-        what()
-        return time.process_time() - started
-
-    read = min(seconds(lambda: read_mask(path, GREY)) for _ in range(3))
-    assert read < 20 * min(seconds(lambda: np.unique(mask)) for _ in range(3))
     assert read_mask(path, GREY).sum() == 400 * 1000
 
 
@@ -451,9 +442,7 @@ def test_what_a_header_declares_is_not_believed(text: str, tmp_path: Path) -> No
     """More than there is, no numbers, or nonsense: one line, and at once."""
     path = tmp_path / "a.npy"
     path.write_bytes(header(text) + bytes(64))
-    started = time.monotonic()
     assert refusal(path, read_array).startswith(f"file {path}: ")
-    assert time.monotonic() - started < 5
 
 
 def test_100_gib_are_refused_before_they_are_read(tmp_path: Path) -> None:

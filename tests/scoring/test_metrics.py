@@ -1,6 +1,5 @@
 """The pooled metric against values by hand and against scikit-learn."""
 
-import time
 import warnings
 
 import numpy as np
@@ -241,14 +240,3 @@ def test_what_is_no_mask_is_refused() -> None:
         _counts([0, 255], [0.5, 0.5])
     with pytest.raises(ValueError, match="shape"):
         _counts([0, 1, 0], [0.5, 0.5])
-
-
-def test_four_million_pixels_take_less_than_a_second() -> None:
-    """The validation split's pixels, 245 patches, are counted without being felt."""
-    random = np.random.default_rng(5)
-    truth = random.integers(0, 2, (245, 128, 128), dtype="uint8")
-    probability = random.random(truth.shape, dtype="float32")
-    counts, started = PooledCounts(), time.process_time()
-    counts.update(truth, probability)
-    assert time.process_time() - started < 1.0
-    assert counts.pixels.sum() == truth.size
