@@ -5,12 +5,15 @@ computed nothing, opened nothing and started no thread of its own. A fork of it 
 for `sys.modules`, and takes a tenth of a second where that takes six.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -60,6 +63,38 @@ def run_module(
             raise subprocess.TimeoutExpired([module, *arguments], timeout, *(path.read_bytes() for path in streams))
         said = [path.read_text(encoding="utf-8") if path.exists() else "" for path in streams]
         return subprocess.CompletedProcess([module, *arguments], process.exitcode, *said)
+
+
+_CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect({address!r})
+    connection.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode() + b"\\n")
+    code, said, complaint = json.load(connection.makefile())
+sys.stdout.write(said)
+sys.stderr.write(complaint)
+sys.exit(code)
+"""
+
+
+@contextmanager
+def standing_for_python(timeout: float) -> Iterator[str]:
+    """A folder for `PATH` in which `python -m MODULE ARGUMENTS` is `run_module`, for programs that start such."""
+
+    class Asked(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            (_, module, *arguments), folder, env = json.loads(self.rfile.readline())
+            done = run_module(module, *arguments, folder=Path(folder), env=env, timeout=timeout)
+            self.wfile.write(json.dumps([done.returncode, done.stdout, done.stderr]).encode())
+
+    with tempfile.TemporaryDirectory() as folder:
+        python, address = Path(folder) / "python", f"{folder}/socket"
+        python.write_text(_CLIENT.format(python=sys.executable, address=address))
+        python.chmod(0o755)
+        with socketserver.UnixStreamServer(address, Asked) as server:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            yield folder
+            server.shutdown()
 
 
 def start_module(

@@ -4,46 +4,63 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.end_to_end.conftest import EXPERIMENT, runs
-from tests.processes import ROOT, environment
+from tests.processes import PATIENCE, ROOT, environment
+
+PYTHON = Path(sys.executable).parent
+
+Mlflow = Callable[..., subprocess.CompletedProcess[str]]
+"""`mlflow ARGUMENTS` in a folder, with programs looked for in these folders."""
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def project(tmp_path: Path, new_store: Callable[[Path], str]) -> Path:
     """A copy of what makes the project one for MLflow, in a folder of its own."""
-    folder = tmp_path_factory.mktemp("project")
     for name in ("MLproject", "conda.yaml", "requirements-gpu.lock"):
-        shutil.copy(ROOT / name, folder / name)
-    (folder / "experiment.yaml").write_text(EXPERIMENT)
-    return folder
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    new_store(tmp_path)
+    return tmp_path
 
 
-def mlflow_run(project: Path, entry: str, **parameters: str) -> str:
+def forked(folder: Path, path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A fork of a process that has imported MLflow, as is what stands for the `python` of its command."""
+    with warm.standing_for_python(PATIENCE) as first:
+        env = environment(PATH=f"{first}:{path}")
+        return warm.run_module("mlflow", *arguments, folder=folder, env=env, timeout=PATIENCE)
+
+
+def fresh(folder: Path, path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As users start it."""
+    command = [str(PYTHON / "mlflow"), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(PATH=path), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def mlflow_run(mlflow: Mlflow, project: Path, entry: str, **parameters: str) -> str:
     """Runs an entry point in this environment and gives all that it printed."""
     given = [argument for name, value in parameters.items() for argument in ("-P", f"{name}={value}")]
-    python = Path(sys.executable).parent
-    done = subprocess.run(
-        [str(python / "mlflow"), "run", ".", "-e", entry, "--env-manager", "local", *given],
-        cwd=project,
-        env=environment(PATH=f"{python}:/usr/bin:/bin"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    path = f"{PYTHON}:/usr/bin:/bin"
+    done = mlflow(project, path, "run", ".", "-e", entry, "--env-manager", "local", *given)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_a_study_is_the_projects_run_and_a_resumed_one_links_to_it(project: Path, dataset: Path) -> None:
+@pytest.mark.parametrize("mlflow", [forked, pytest.param(fresh, marks=pytest.mark.full)])
+def test_a_study_is_the_projects_run_and_a_resumed_one_links_to_it(
+    mlflow: Mlflow, project: Path, dataset: Path
+) -> None:
     """A trial, then a second by another `mlflow run`: both are children of the first project run."""
     given = {"experiment": "experiment.yaml", "data": str(dataset), "study": "x"}
-    mlflow_run(project, "tune", **given, trials="1")
-    printed = mlflow_run(project, "tune", **given, trials="2")
+    mlflow_run(mlflow, project, "tune", **given, trials="1")
+    printed = mlflow_run(mlflow, project, "tune", **given, trials="2")
     found = re.search(r"best run: ([0-9a-f]{32})", printed)
     assert found
 
@@ -54,16 +71,17 @@ def test_a_study_is_the_projects_run_and_a_resumed_one_links_to_it(project: Path
     assert sorted(run.data.tags["lsml.slot"] for run in children) == ["0", "1"]
     assert {run.info.status for run in (*children, parent, resumed)} <= {"FINISHED", "KILLED"}
 
-    mlflow_run(project, "evaluate", run_id=found[1])
+    mlflow_run(mlflow, project, "evaluate", run_id=found[1])
     (scored,) = runs(project, f"tags.`lsml.evaluated_run_id` = '{found[1]}'")
     assert scored.data.tags["mlflow.project.entryPoint"] == "evaluate"
     (best,) = [run for run in runs(project) if run.info.run_id == found[1]]
     assert 0 <= best.data.metrics["test_f1"] <= 1
 
 
-def test_a_training_is_a_child_of_the_projects_run(project: Path, dataset: Path) -> None:
+@pytest.mark.parametrize("mlflow", [forked, pytest.param(fresh, marks=pytest.mark.full)])
+def test_a_training_is_a_child_of_the_projects_run(mlflow: Mlflow, project: Path, dataset: Path) -> None:
     """`-e train` logs the parameter `seed` on the project's run itself; lsml's own `seed` is the child's."""
-    mlflow_run(project, "train", experiment="experiment.yaml", data=str(dataset), set="training.epochs=1")
+    mlflow_run(mlflow, project, "train", experiment="experiment.yaml", data=str(dataset), set="training.epochs=1")
     (trained,) = runs(project, "tags.`lsml.role` = 'train'")
     assert trained.info.status == "FINISHED"
     (parent,) = [run for run in runs(project) if run.info.run_id == trained.data.tags["mlflow.parentRunId"]]
