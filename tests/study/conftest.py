@@ -37,6 +37,10 @@ def folder(tmp_path: Path, new_store: Callable[[Path], str], monkeypatch: pytest
     # In full: MLflow keeps one connection a URI, and these tests change folders in one process.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
     monkeypatch.chdir(tmp_path)
+    from lsml.report import sections
+
+    # Drawing the figures of its report takes a sixth of such a study; tests of reports and real studies draw them.
+    monkeypatch.setattr(sections, "as_svg", lambda figure: b"<svg/>")
     with warm.warm_workers():
         yield tmp_path
 
