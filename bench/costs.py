@@ -21,7 +21,8 @@ LIMITS = {
     "counting the landslides of 800 patches": (4.0, ""),
     "reading a mask": (20.0, SORT),
 }
-"""Seconds of CPU: beyond Python's start, or by themselves; of the mask, how many times as long as sorting it."""
+"""Seconds of CPU: beyond Python's start, or by themselves; of the mask, how many times as long as sorting it,
+without what the process that reads its file for this one takes."""
 
 
 def _python(*words: str) -> None:
