@@ -29,7 +29,7 @@ LAYERS: tuple[dict[str, str], ...] = (
     {"plots": "figures: numpy in, PNG bytes out"},
     {"training": "one configuration into one network; cross-validation; baselines"},
     {"evaluation": "a model's scores on a split, its predictions for a folder"},
-    {"scenes": "GeoTIFF scenes: tiles, bands, terrain, maps, polygons, assessment"},
+    {"scenes": "GeoTIFF scenes: tiles, bands, terrain, maps, polygons, assessment, patches"},
     {"report": "every table, and the page of a study"},
     {
         "study": "Optuna, KerasTuner and dask: queue, search, coordinator, workers, stages",
@@ -422,6 +422,7 @@ LANDSLIDE4SENSE = {
     "lsml.data.description": "HDF5 files that nothing describes are taken for its",
     "lsml.data.synthetic": "makes patches like its",
     "lsml.data.domains": "the regions of such patches differ in the gain of each of its optical bands",
+    "lsml.scenes.reading": "bands of scenes that are called like its have their roles",
     "lsml.scenes.synthetic": "makes a scene of its bands",
     "lsml.tracking.models": "models that were stored without a sensor are of its",
     "lsml.data.quality.look": "its values are integers over known constants",

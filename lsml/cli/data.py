@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lsml.cli import options
+from lsml.cli import options, scenes
 from lsml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -362,3 +362,6 @@ def _download(
         typer.echo("the source published no checksums: what came first counts as right")
     typer.echo("the licence of these data is unknown: do not redistribute them")
     typer.echo(f"next: lsml data check {done.folder}")
+
+
+app.command("tile")(scenes.tile)

@@ -3,12 +3,13 @@
 import os
 import textwrap
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import yaml
 
 from lsml.config.fields import Section, field
 from lsml.data.arrays import NPZ
@@ -363,3 +364,22 @@ def _check_bands(paths: Sequence[Path], looks: Sequence[_Looks]) -> None:
         if bands != first:
             why = f"has {bands} bands, where {paths[0]} has {first}"
             raise DataError(f"file {path}", why, "keep those of one sensor in the dataset")
+
+
+def write_bands(sensor: Sensor, more: Mapping[str, Any], title: str) -> str:
+    """The content of a `dataset.yaml` of these bands and masks, and of `more` keys, below a comment."""
+    named = {unit: (name, factor) for name, (unit, factor) in _UNITS.items()}
+    bands = []
+    for band in sensor.bands:
+        unit, factor = named[band.unit]
+        entry: dict[str, Any] = {"name": band.name, "role": band.role, "unit": unit, "scale": band.scale / factor}
+        entry |= {"offset": band.offset / factor, "typical": float(f"{band.typical:.4g}")}
+        entry |= {"valid": [value / factor for value in band.valid]} if band.valid else {}
+        bands.append(entry | ({} if band.nodata is None else {"nodata": band.nodata}))
+    tree: dict[str, Any] = {"name": sensor.name}
+    tree |= {"pixel_metres": sensor.pixel_metres} if sensor.pixel_metres else {}
+    colours = {"landslide": sensor.landslide, "ignore": sensor.ignore}
+    mask = {name: [value[0] if len(value) == 1 else list(value) for value in own] for name, own in colours.items()}
+    tree |= {"bands": bands, "mask": {name: own for name, own in mask.items() if own}, **more}
+    text = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
+    return f"# {title}\n{text}"

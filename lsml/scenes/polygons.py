@@ -27,13 +27,13 @@ _WRITTEN = "1970-01-01T00:00:00.000Z"
 """When a GeoPackage says that it was made: always the same, so that the same map gives the same bytes."""
 
 
-def check_installed() -> None:
-    """Raises ConfigError where a package that polygons are made with is missing; before anything is predicted."""
+def check_installed(otherwise: str = "") -> None:
+    """Raises ConfigError where a package that polygons are made with is missing; `otherwise` is what can be done."""
     for name in ("shapely", "pyproj", "pyogrio"):
         try:
             import_module(name)
         except ImportError:
-            fix = "pip install 'lsml[scenes]', or go without polygons: --no-polygons"
+            fix = f"pip install 'lsml[scenes]'{otherwise}"
             raise ConfigError("polygons", f"{name} is not installed", fix) from None
 
 

@@ -20,7 +20,7 @@ from lsml.data.formats.parts import printable
 from lsml.data.listing import Finding
 from lsml.data.quality import examine
 from lsml.data.quality.look import Look
-from lsml.data.sensor import BLUE, ELEVATION, GREEN, NEAR_INFRARED, RED, SLOPE, Band, Sensor, Unit
+from lsml.data.sensor import BLUE, ELEVATION, GREEN, LANDSLIDE4SENSE, NEAR_INFRARED, RED, SLOPE, Band, Sensor, Unit
 from lsml.data.tiles import cut, evenly
 from lsml.errors import ConfigError, DataError
 from lsml.scenes.terrain import Terrain, check_place
@@ -277,8 +277,29 @@ def _names(band: Band) -> set[str]:
 
 
 def _named(band: Band, described: Sequence[set[str]]) -> list[int]:
-    """The bands of a scene, from 1, whose description names a band of the sensor."""
-    return [number for number, words in enumerate(described, start=1) if words & _names(band)]
+    """The bands of a scene, from 1, whose description names a band of the sensor: all of its name before a part."""
+    whole = [number for number, words in enumerate(described, start=1) if _word(band.name) in words]
+    return whole or [number for number, words in enumerate(described, start=1) if words & _names(band)]
+
+
+def bands_of(file: "rasterio.DatasetReader") -> list[Band]:
+    """What a scene's bands are by what its file says of them, their stored values being the file's own.
+
+    Names like those of Landslide4Sense's bands, or of their roles, give role and unit. Reflectance is x 10,000 where
+    the file has integers and says no scale, as `Scene.of` takes it.
+    """
+    bands: list[Band] = []
+    for number, text in enumerate(file.descriptions, start=1):
+        if file.colorinterp[number - 1] == ColorInterp.alpha:
+            continue
+        taken = {band.role for band in bands}
+        like = [band for band in LANDSLIDE4SENSE.bands if _words(text or "") & _names(band) and band.role not in taken]
+        role, unit = (like[0].role, like[0].unit) if like else ("", Unit.NUMBER)
+        scale, offset = file.scales[number - 1], file.offsets[number - 1]
+        share = (scale, offset) != (1.0, 0.0) or np.dtype(file.dtypes[number - 1]).kind == "f"
+        factor = 10_000.0 if share and unit == Unit.REFLECTANCE else 1.0
+        bands.append(Band(text or f"band {number}", role, unit, factor * scale, factor * offset))
+    return bands
 
 
 def _source(file: "rasterio.DatasetReader", number: int, band: Band, values: Values) -> _Source:

@@ -147,7 +147,7 @@ def predict_scene(
     name = asked_for(run_id, model)
     scene, dem, out = Path(scene), Path(dem) if dem else None, Path(out)
     if polygons:
-        check_installed()
+        check_installed(", or go without polygons: --no-polygons")
     client = open_store()
     source = str(model_run(client, named_run(client, name)).info.run_id)
     loaded = RunModel(client, source).load()

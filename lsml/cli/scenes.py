@@ -1,0 +1,90 @@
+"""Commands that make patches of scenes, and say where to map next: `lsml data tile`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsml.cli import options
+
+if TYPE_CHECKING:
+    from lsml.scenes.patches import TiledScenes
+
+
+def tile(
+    scenes: Annotated[list[Path], typer.Argument(help="GeoTIFF scenes of the same bands.", metavar="SCENE")],
+    landslides: Annotated[
+        list[Path],
+        typer.Option("--landslides", help="Polygons of landslides, of any format and coordinate system.",
+                     metavar="FILE"),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to create.", metavar="DIR")],
+    size: Annotated[int, typer.Option("--size", help="Side of a patch in pixels.", min=16, max=2048)] = 256,
+    dem: Annotated[
+        list[Path] | None,
+        typer.Option("--dem", help="GeoTIFF of elevations, for slope and elevation: one for all scenes, or one each.",
+                     metavar="FILE"),
+    ] = None,
+    mapped: Annotated[
+        Path | None,
+        typer.Option("--mapped", help="Polygons of where landslides were mapped; elsewhere pixels are ignored.",
+                     parser=options.path, metavar="FILE"),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Of files with several layers of polygons.", metavar="NAME")
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", help="Dataset whose bands the patches get, by name.  [default: all of the first scene]",
+                     parser=options.path, metavar="DIR", show_default=False),
+    ] = None,
+    bands: Annotated[
+        str,
+        typer.Option("--bands", help="Which of a scene's bands is which, such as red=3,green=2; else by their "
+                     "descriptions.", metavar="NAME=N,..."),
+    ] = "",
+    gap: Annotated[
+        int, typer.Option("--gap", help="Rows of patches left out between two splits.", min=0, metavar="N")
+    ] = 0,
+    json: options.Json = False,
+) -> None:  # fmt: skip
+    """Make patches with masks of scenes and polygons of landslides, divided into splits by contiguous blocks.
+
+    A pixel is landslide where its middle lies in a polygon. Of each scene at most seven blocks of rows or columns of
+    patches are regions; one of them is for validation and one for test.
+    """
+    from lsml.cli.output import Reporter
+    from lsml.workflows.scenes import tile as job
+
+    with Reporter() as reporter:
+        made = job(
+            scenes,
+            landslides,
+            out,
+            size=size,
+            dems=dem or [],
+            mapped=mapped,
+            layer=layer,
+            like=like,
+            bands=options.band_numbers(bands),
+            gap=gap,
+            progress=reporter.step,
+        )
+    if json:
+        options.print_json(_tiled_record(made) | {"dataset": str(out)})
+        return
+    for name, split in made.splits.items():
+        typer.echo(f"{name}: {split.patches} patches, {split.landslide_share:.2%} of their pixels landslide")
+    typer.echo(f"{made.met:,} of {made.polygons:,} polygons lie in the scenes; {made.regions} regions")
+    typer.echo(f"left out: {made.left_out} squares with too few values, {made.between} between splits")
+    typer.echo(f"made patches of {size} x {size} pixels in {out}")
+    typer.echo(f"next: lsml data check {out}")
+
+
+def _tiled_record(made: "TiledScenes") -> dict[str, Any]:
+    splits = {
+        name: {"patches": split.patches, "landslide_share": split.landslide_share}
+        for name, split in made.splits.items()
+    }
+    counts = {"left_out": made.left_out, "between_splits": made.between, "regions": made.regions}
+    return {"splits": splits, **counts, "polygons": made.polygons, "polygons_in_scenes": made.met}
