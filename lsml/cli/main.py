@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from lsml.cli import config, data, evaluate, maps, models, study, train
+from lsml.cli import config, data, evaluate, maps, models, scenes, study, train
 from lsml.cli.options import Command, Commands, CommandWithFields
 from lsml.errors import (
     ConfigError,
@@ -70,6 +70,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "leaderboard": models.leaderboard,
     "predict": evaluate.predict,
     "map": maps.app,
+    "scene": scenes.app,
     "refit": train.refit,
     "promote": models.promote,
     "rollback": models.rollback,

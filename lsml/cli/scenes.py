@@ -1,5 +1,6 @@
-"""Commands that make patches of scenes, and say where to map next: `lsml data tile`."""
+"""`lsml scene`: scenes of satellites' products; and `lsml data tile`: patches of scenes."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,70 @@ from lsml.cli import options
 
 if TYPE_CHECKING:
     from lsml.scenes.patches import TiledScenes
+
+app = options.Commands("Make scenes of products.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    # Typer makes a group of one command only where there is such a function.
+    pass
+
+
+@app.command("assemble")
+def _assemble(
+    product: Annotated[
+        Path, typer.Argument(help="Folder *.SAFE of Sentinel-2, of level 1C or 2A, unpacked.", metavar="PRODUCT")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="GeoTIFF to write.", metavar="FILE")] = Path("scene.tif"),
+    dem: Annotated[
+        Path | None,
+        typer.Option("--dem", help="GeoTIFF of elevations, of which slope and elevation are made.",
+                     parser=options.path, metavar="FILE"),
+    ] = None,
+    only: Annotated[
+        str, typer.Option("--only", help="Bands to take, such as B02,B03,B04,B08.  [default: all]",
+                          metavar="NAME,...", show_default=False)
+    ] = "",
+    bounds: Annotated[
+        str, typer.Option("--bounds", help="Part to take, as west,south,east,north in degrees.  [default: all]",
+                          metavar="W,S,E,N", show_default=False)
+    ] = "",
+    json: options.Json = False,
+) -> None:  # fmt: skip
+    """Write a Sentinel-2 product, and a DEM's slope and elevation, as one GeoTIFF of named bands on its finest grid.
+
+    Values stay as they are stored; scale and offset in the file make them reflectance, degrees and metres.
+    """
+    from lsml.cli.output import Reporter
+    from lsml.scenes.sentinel import assemble as job
+
+    names = [name.strip().upper() for name in only.split(",") if name.strip()]
+    with Reporter() as reporter:
+        done = job(product, out, dem=dem, only=names, bounds=_box(bounds), progress=partial(reporter.step, "rows"))
+    if json:
+        options.print_json(done._asdict() | {"scene": str(out)})
+        return
+    height, width = done.shape
+    typer.echo(f"{done.level} of {done.acquired}, baseline {done.baseline}: {', '.join(done.bands)}")
+    typer.echo(f"made a scene of {height} x {width} pixels: {out}")
+    typer.echo(f"next: lsml predict {out} --model demo@champion --out maps")
+
+
+def _box(text: str) -> tuple[float, float, float, float] | None:
+    """Four numbers.
+
+    Raises BadParameter where it is something else.
+    """
+    if not text:
+        return None
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        west = south = east = north = 0.0
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise typer.BadParameter(f"{text!r} is not W,S,E,N in degrees, such as 86.9,28,87,28.1", param_hint="--bounds")
+    return west, south, east, north
 
 
 def tile(

@@ -7,7 +7,7 @@ pickles. Sizes are checked as the file declares them, before anything is read.
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +29,8 @@ _DRIVERS = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "GTiff"),
 }
 """GDAL's name of each format by the bytes that its files begin with, whatever their ending."""
+JPEG2000 = {b"\0\0\0\x0cjP": "JP2OpenJPEG"}
+"""The same of a format that patches do not come in, but products of satellites do."""
 
 if TYPE_CHECKING:
     import rasterio
@@ -197,8 +199,11 @@ def _measured(array: np.ndarray, nodata: float | None) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
+def opened(path: Path, *, also: Mapping[bytes, str] | None = None) -> Iterator["rasterio.DatasetReader"]:
     """A GeoTIFF, PNG or JPEG, opened by GDAL's driver for it and no other, without a look at what lies beside it.
+
+    Args:
+        also: drivers of other formats that are taken too, by the bytes that their files begin with.
 
     Raises:
         DataError: it is none of these, or cannot be read, also within the block.
@@ -208,7 +213,7 @@ def opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
-        driver = _driver(path)
+        driver = _driver(path, _DRIVERS | {**(also or {})})
         with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
             # Pictures lie nowhere on the ground.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -221,9 +226,9 @@ def opened(path: Path) -> Iterator["rasterio.DatasetReader"]:
         raise unreadable(path, error) from None
 
 
-def _driver(path: Path) -> str:
+def _driver(path: Path, drivers: Mapping[bytes, str]) -> str:
     signature = beginning(path)
-    for known, driver in _DRIVERS.items():
+    for known, driver in drivers.items():
         if signature.startswith(known):
             return driver
     raise DataError(f"file {path}", "neither TIFF, PNG nor JPEG", _REPLACE)
