@@ -14,6 +14,7 @@ from rasterio.features import shapes
 from scipy import ndimage
 
 from lsml.errors import ConfigError, DataError
+from lsml.scenes.degrees import as_geojson, box_of, continuous
 from lsml.scenes.maps import NODATA, STEPS, UNCERTAIN, Unfinished, level_of
 
 GEOPACKAGE, GEOJSON = "landslides.gpkg", "landslides.geojson"
@@ -21,8 +22,6 @@ _LAYER = "landslides"
 _STRIP = 512
 _DENSE = 16
 """Pixels: edges are cut into pieces of this length where areas are measured, as a parallel is no straight line."""
-_DECIMALS = 7
-"""Of degrees: a centimetre."""
 _WRITTEN = "1970-01-01T00:00:00.000Z"
 """When a GeoPackage says that it was made: always the same, so that the same map gives the same bytes."""
 
@@ -119,7 +118,7 @@ class Landslide(NamedTuple):
     """What was found of one.
 
     Attributes:
-        own, degrees: its polygon in the scene's coordinates, and in longitude and latitude on WGS 84.
+        own, degrees: its polygon in the scene's coordinates, and in degrees on WGS 84, as `continuous` gives it.
         area: on the ellipsoid, in square metres.
         mean: of its pixels' probabilities, 0..1.
         pixels: how many.
@@ -134,8 +133,8 @@ class Landslide(NamedTuple):
     uncertainty: float | None
 
     def properties(self, number: int) -> dict[str, Any]:
-        """What both files say of it; the bounding box in degrees."""
-        west, south, east, north = (round(value, _DECIMALS) for value in self.degrees.bounds)
+        """What both files say of it; the bounding box in degrees, west being more than east across the antimeridian."""
+        west, south, east, north = box_of(self.degrees)
         return {
             "id": number,
             "area_m2": round(self.area, 1),
@@ -164,8 +163,7 @@ def _features(
     longest = _DENSE * abs(transform.determinant) ** 0.5
 
     def in_degrees(polygon: Any) -> Any:
-        places = shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
-        return shapely.orient_polygons(places)
+        return shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
 
     probability = unfinished.read()
     deviation = unfinished.read("deviation") if unfinished.layers == UNCERTAIN else None
@@ -174,11 +172,13 @@ def _features(
     with rasterio.Env():
         for done, area in enumerate(areas, start=1):
             own = shapely.orient_polygons(_polygon(probability, level, area, transform))
-            size, _ = ellipsoid.geometry_area_perimeter(in_degrees(shapely.segmentize(own, longest)))
+            # Holes run the other way round than exteriors; which way that is in degrees does not matter.
+            dense = in_degrees(shapely.segmentize(own, longest))
+            size = abs(ellipsoid.geometry_area_perimeter(dense)[0])
             if size >= min_area:
                 mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
                 uncertainty = None if deviation is None else spread
-                features.append(Landslide(own, in_degrees(own), size, mean, area.pixels, uncertainty))
+                features.append(Landslide(own, continuous(in_degrees(own)), size, mean, area.pixels, uncertainty))
             progress(done, len(areas))
     return sorted(features, key=lambda feature: -feature.area)
 
@@ -268,18 +268,15 @@ def _write_geopackage(
 
 def _write_geojson(path: Path, features: Sequence[Landslide], facts: Mapping[str, str]) -> None:
     """A feature a line; what the file says of itself is its member `lsml`."""
-    import shapely
-
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"type": "FeatureCollection", "lsml": {json.dumps(facts)}, "features": [')
         for number, feature in enumerate(features, start=1):
-            outline = shapely.transform(feature.degrees, lambda places: places.round(_DECIMALS))
             properties = feature.properties(number)
             entry = {
                 "type": "Feature",
                 "id": properties["id"],
                 "bbox": [properties[name] for name in ("west", "south", "east", "north")],
-                "geometry": json.loads(shapely.to_geojson(outline)),
+                "geometry": as_geojson(feature.degrees),
                 "properties": properties,
             }
             file.write(("," if number > 1 else "") + "\n" + json.dumps(entry))

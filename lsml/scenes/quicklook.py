@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from lsml.errors import DataError
 from lsml.plots import VERMILLION, page_templates
 from lsml.plots.patches import true_colour
+from lsml.scenes.degrees import middle_of
 from lsml.scenes.polygons import Landslide
 from lsml.scenes.reading import Scene
 from lsml.workspace import replace_whole
@@ -115,7 +116,7 @@ def _page(
     """The page as HTML."""
     content = base64.b64encode(_encode(".jpg", picture, cv2.IMWRITE_JPEG_QUALITY, _QUALITY)).decode()
     rows = [
-        each.properties(number) | {"path": _path(each.own, to_picture)}
+        each.properties(number) | {"path": _path(each.own, to_picture), "middle": middle_of(each.degrees)}
         for number, each in enumerate(landslides[:_LISTED], start=1)
     ]
     return (

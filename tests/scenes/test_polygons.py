@@ -148,6 +148,75 @@ def test_areas_of_a_projection_are_those_on_the_ground(tmp_path: Path, latitude:
     assert feature["bbox"][1] == pytest.approx(latitude, abs=0.1)
 
 
+@pytest.mark.parametrize(("start", "parts"), [(179.9, 2), (190.0, 1), (-180.1, 2)])
+def test_across_the_antimeridian(tmp_path: Path, start: float, parts: int) -> None:
+    """A tenth of a degree each way from `start` + .05 on: an outline in two, a box from west to east, the whole area.
+
+    Of a grid of longitudes beyond 180 it is where that longitude less 360 is.
+    """
+    stored = np.zeros((200, 200), np.uint16)
+    stored[50:150, 50:150] = 8000
+    (feature,) = written(tmp_path, stored, crs="EPSG:4326", transform=Affine(1e-3, 0, start, 0, -1e-3, 0.15))
+    assert feature["properties"]["area_m2"] == pytest.approx(cell(0), rel=1e-3)
+    west, east = {179.9: (179.95, -179.95), 190.0: (-169.95, -169.85), -180.1: (179.95, -179.95)}[start]
+    assert feature["bbox"] == pytest.approx([west, 0, east, 0.1])
+    outline = shape(feature["geometry"])
+    assert outline.is_valid
+    assert len(shapely.get_parts(outline)) == parts
+    assert outline.area == pytest.approx(0.01)
+    assert all(part.exterior.is_ccw for part in shapely.get_parts(outline))
+    if parts == 2:
+        assert outline.bounds == pytest.approx((-180, 0, 180, 0.1))
+
+
+def test_utm_across_the_antimeridian(tmp_path: Path) -> None:
+    """A square kilometre of zone 60 at the equator, about 180 degrees, which is 334 km from its middle, 177 degrees.
+
+    The scale there is .9996 * (1 + 333,978**2 / (2 * 6,378,137 * 6,335,439)) = 1.00098; areas have its square.
+    """
+    stored = np.full((100, 100), 8000, np.uint16)
+    transform = Affine(10, 0, 833_478, 0, -10, 1000)
+    (feature,) = written(tmp_path, stored, crs="EPSG:32660", transform=transform)
+    assert feature["properties"]["area_m2"] == pytest.approx(1e6 / 1.00098**2, rel=1e-3)
+    west, south, east, north = feature["bbox"]
+    # 500 m are .0045 degrees.
+    assert (west, east) == pytest.approx((179.9955, -179.9955), abs=2e-4)
+    assert (south, north) == pytest.approx((0, 0.009), abs=2e-4)
+
+
+def test_a_polar_grid_has_true_areas_and_boxes(tmp_path: Path) -> None:
+    """At 71 degrees south the scale of EPSG:3031 is 1, and the antimeridian runs down from its middle.
+
+    That parallel is 6,378,137 cos(71) / sqrt(1 - .00669438 sin(71)**2) = 2,082,760 m from the pole there. A kilometre
+    of longitude is half of it each way: 500 / 2,082,760 radians, .01375 degrees.
+    """
+    stored = np.full((100, 100), 8000, np.uint16)
+    transform = Affine(10, 0, -500, 0, -10, -2_082_260)
+    (feature,) = written(tmp_path, stored, crs="EPSG:3031", transform=transform)
+    assert feature["properties"]["area_m2"] == pytest.approx(1e6, rel=1e-3)
+    west, south, east, north = feature["bbox"]
+    assert (west, east) == pytest.approx((179.98625, -179.98625), abs=1e-4)
+    assert south < -71 < north
+    assert north - south == pytest.approx(0.009, abs=1e-4)
+
+
+def test_what_holds_the_pole_reaches_around_it(tmp_path: Path) -> None:
+    """Four square kilometres of UPS South, whose scale at the pole is .994: its box has all longitudes and the pole.
+
+    The corners are 1,414 m away, over .994 that are 1,423 m, of 111,694 m a degree: .01274 degrees.
+    """
+    stored = np.full((200, 200), 8000, np.uint16)
+    transform = Affine(10, 0, 1_999_000, 0, -10, 2_001_000)
+    (feature,) = written(tmp_path, stored, crs="EPSG:32761", transform=transform)
+    assert feature["properties"]["area_m2"] == pytest.approx(4e6 / 0.994**2, rel=1e-3)
+    west, south, east, north = feature["bbox"]
+    assert (west, south, east) == (-180, -90, 180)
+    assert north == pytest.approx(-90 + 0.01274, abs=1e-4)
+    outline = shape(feature["geometry"])
+    assert outline.is_valid
+    assert outline.contains(shapely.Point(30, -89.9999))
+
+
 def test_without_a_landslide_the_files_are_empty(tmp_path: Path) -> None:
     """And can be opened."""
     assert written(tmp_path, np.zeros((5, 5), np.uint16)) == []
