@@ -36,6 +36,7 @@ from lsml.scenes.maps import (
 from lsml.scenes.polygons import GEOJSON, GEOPACKAGE, check_installed, write_polygons
 from lsml.scenes.quicklook import PAGE, QUICKLOOK, draw_overview, write_quicklook
 from lsml.scenes.reading import Scene, Values
+from lsml.scenes.stac import ITEM, time_of, write_item
 from lsml.scenes.tiling import Tiling
 from lsml.tracking import asked_for
 from lsml.tracking.models import RunModel
@@ -132,8 +133,8 @@ def predict_scene(
         tta: `d4` for the mean over the eight symmetries of each tile.
         uncertainty: also write `uncertainty.tif`, see `write_maps`, and the mean of its first band of each polygon; by
             the members of a mean, each over the eight symmetries, see `lsml.evaluation.predict.with_deviation`.
-        polygons: also write `landslides.gpkg` and `landslides.geojson`, see `write_polygons`, and `quicklook.png` and
-            `map.html` of them, see `write_quicklook`.
+        polygons: also write `landslides.gpkg` and `landslides.geojson`, see `write_polygons`, `quicklook.png` and
+            `map.html` of them, see `write_quicklook`, and `item.json` of all, see `write_item`.
         min_area: of the smallest polygon, in square metres.
         force: only warn of values that look wrong.
         progress: hears how many tiles are done.
@@ -167,7 +168,7 @@ def predict_scene(
             if uncertainty:
                 predict = with_deviation(predict, loaded.members())
             predict_rows(opened, tiling, predict, unfinished, partial(progress, "tiles"))
-            grid = opened.grid
+            grid, time = opened.grid, time_of(opened.file, scene)
             picture = draw_overview(opened) if polygons else None
         facts = {
             "lsml": VERSION,
@@ -187,6 +188,8 @@ def predict_scene(
             options: dict[str, Any] = {"min_area": min_area, "progress": partial(progress, "polygons")}
             landslides = write_polygons(unfinished, loaded.threshold, out, **options, **kept)
             write_quicklook(picture, landslides, out, **kept)
+            names = [PROBABILITY, MASK, *([UNCERTAINTY] if uncertainty else []), GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE]
+            write_item(out, names, time=time, **kept)
             count = len(landslides)
         pixels, share = count_pixels(unfinished.read(), loaded.threshold)
         unfinished.remove()
@@ -201,7 +204,7 @@ def _file_identity(path: Path) -> list[str | int]:
 
 def _make_output_folder(out: Path) -> None:
     """Raises DataError where maps cannot be written into a folder, before anything is predicted."""
-    check_output_folder(out, (), (PROBABILITY, MASK, UNCERTAINTY, GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE))
+    check_output_folder(out, (), (PROBABILITY, MASK, UNCERTAINTY, GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE, ITEM))
     try:
         make_folder(out)
         check = out / f"{PROBABILITY}.partial"

@@ -46,7 +46,7 @@ def test_a_scene_becomes_maps_on_its_grid(study: Study, scene: tuple[Path, Path]
     assert sum(feature["properties"]["pixels"] for feature in features) == (read(mask) == 1).sum() > 0
     assert list((study.folder / ".lsml" / "scenes").iterdir()) == []
     before = {path: path.read_bytes() for path in (study.folder / "scene").iterdir()}
-    assert len(before) == 6
+    assert len(before) == 7
     assert lsml(study.folder, "predict", str(path), *arguments).returncode == 0
     assert {path: path.read_bytes() for path in (study.folder / "scene").iterdir()} == before
 
