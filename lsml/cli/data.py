@@ -365,3 +365,4 @@ def _download(
 
 
 app.command("tile")(scenes.tile)
+app.command("suggest")(scenes.suggest)

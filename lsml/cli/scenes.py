@@ -1,4 +1,4 @@
-"""`lsml scene`: scenes of satellites' products; and `lsml data tile`: patches of scenes."""
+"""`lsml scene`: scenes of products; `lsml data tile` and `suggest`: patches of scenes, and where to map next."""
 
 from functools import partial
 from pathlib import Path
@@ -153,3 +153,46 @@ def _tiled_record(made: "TiledScenes") -> dict[str, Any]:
     }
     counts = {"left_out": made.left_out, "between_splits": made.between, "regions": made.regions}
     return {"splits": splits, **counts, "polygons": made.polygons, "polygons_in_scenes": made.met}
+
+
+def suggest(
+    maps: Annotated[
+        list[Path],
+        typer.Argument(help="Folder that lsml predict wrote, or a raster of uncertainty.", metavar="DIR|RASTER"),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="GeoJSON of squares to write.", metavar="FILE")] = Path(
+        "squares.geojson"
+    ),
+    count: Annotated[int, typer.Option("--count", help="Number of squares at most.", min=1, metavar="N")] = 20,
+    size: Annotated[int, typer.Option("--size", help="Side of a square in pixels.", min=16, max=2048)] = 256,
+    distance: Annotated[
+        float | None,
+        typer.Option(
+            "--distance",
+            help="Least distance between middles in metres.  [default: two sides of a square]",
+            min=0,
+            metavar="M",
+            show_default=False,
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Say where to map landslides next: the squares of which a model is least certain, at a distance from each other.
+
+    Of uncertainty.tif the deviation counts, without one the entropy of probability.tif. Squares are the patches that
+    lsml data tile cuts the scene into with the same --size.
+    """
+    from lsml.scenes.polygons import check_installed
+    from lsml.scenes.suggestion import suggest_squares
+
+    check_installed()
+    squares = suggest_squares(maps, out, count=count, size=size, distance=distance)
+    if json:
+        shown = [{"raster": str(one.raster), "row": one.row, "column": one.column, "mean_uncertainty": one.score}
+                 for one in squares]  # fmt: skip
+        options.print_json({"squares": shown, "file": str(out)})
+        return
+    scores = f"mean uncertainty {squares[0].score:.4f} to {squares[-1].score:.4f}"
+    typer.echo(f"{len(squares)} squares of {size} x {size} pixels, {scores}, in {out}")
+    typer.echo("next: map all landslides in them as polygons")
+    typer.echo(f"then: lsml data tile SCENE --landslides POLYGONS --mapped {out} --size {size} --out DIR")
