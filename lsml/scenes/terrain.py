@@ -12,6 +12,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform_bounds
+from rasterio.warp import transform as to_system
 
 from lsml.data.arrays import unreadable
 from lsml.data.formats import opened
@@ -22,6 +23,8 @@ _RADIUS, _ECCENTRICITY = 6_378_137.0, 0.00669437999014
 """Of WGS 84: half the major axis in metres, and the square of the eccentricity."""
 _TOLERANCE = 0.001
 """Pixels by which places in a DEM may be wrong; with GDAL's usual .125 steep slopes are wrong by a degree."""
+_PLACES = 8
+"""Of a row of a raster, at which the area of its pixels is taken."""
 _WHOLE = 0.999
 """A share of the scene beyond which it is all of it."""
 
@@ -121,16 +124,27 @@ def _metres_per_degree(transform: rasterio.Affine, height: int, width: int) -> t
 
 
 def pixel_areas(file: "rasterio.DatasetReader") -> np.ndarray:
-    """Square metres of a pixel in each row of a raster, float64 `(H,)`: on the ellipsoid where its grid is in degrees.
+    """Square metres on the ellipsoid of a pixel in each row of a raster, float64 `(H,)`, whatever its projection.
 
-    A projection's metres are taken for those on the ground.
+    That of a row is the mean over a few places of it: of the parallelogram between the middles of a pixel's sides, in
+    coordinates from the Earth's middle, which neither the antimeridian nor a pole disturbs.
     """
-    square = abs(file.transform.determinant)
-    if not file.crs.is_geographic:
-        return np.full(file.height, square * file.crs.linear_units_factor[1] ** 2)
-    middle = file.transform @ rasterio.Affine.translation(file.width // 2, 0)
-    longitude, latitude = _metres_per_degree(middle, file.height, 1)
-    return square * (longitude * latitude)[:, 0]
+    columns, rows = np.meshgrid((np.arange(_PLACES) + 0.5) * file.width / _PLACES, np.arange(file.height) + 0.5)
+
+    def place(right: float, down: float) -> np.ndarray:
+        x, y = file.transform @ (columns.ravel() + right, rows.ravel() + down)
+        return _from_the_middle(*np.radians(to_system(file.crs, "EPSG:4326", x, y)))
+
+    across, along = place(0.5, 0) - place(-0.5, 0), place(0, 0.5) - place(0, -0.5)
+    areas = np.linalg.norm(np.cross(across, along), axis=1)
+    return areas.reshape(columns.shape).mean(axis=1)
+
+
+def _from_the_middle(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
+    """Metres from the Earth's middle, `(N, 3)`, of places on WGS 84, in radians."""
+    across = _RADIUS / np.sqrt(1 - _ECCENTRICITY * np.sin(latitude) ** 2)
+    east, north = across * np.cos(latitude) * np.cos(longitude), across * np.cos(latitude) * np.sin(longitude)
+    return np.column_stack([east, north, across * (1 - _ECCENTRICITY) * np.sin(latitude)])
 
 
 def check_place(path: Path, file: "rasterio.DatasetReader") -> None:

@@ -8,7 +8,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from lsml.errors import DataError, DataWarning
-from lsml.scenes.terrain import Terrain, slope_degrees
+from lsml.scenes.terrain import Terrain, pixel_areas, slope_degrees
 from tests.scenes.made import NORTH_UP, write_scene
 
 TURNED = Affine.translation(500_000, 3_100_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
@@ -129,3 +129,28 @@ def test_a_dem_of_another_place_is_refused_and_of_a_part_is_told(tmp_path: Path)
     lost = write_scene(tmp_path / "lost.tif", heights, crs=None)
     with pytest.raises(DataError, match="has no coordinate system"):
         warped(tmp_path, scene, lost)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "expected"),
+    [
+        # A thousandth of a degree each way: N cos pi / 180,000 by M pi / 180,000, N = a / sqrt(1 - e2 sin**2) and
+        # M = N (1 - e2) / (1 - e2 sin**2): 111.3195 m by 110.5743 m at the equator, 38.1865 m by 111.5620 m at 70.
+        ("EPSG:4326", Affine(1e-3, 0, 179.99, 0, -1e-3, 0.0005), 111.3195 * 110.5743),
+        ("EPSG:4326", Affine(1e-3, 0, 10, 0, -1e-3, 70.0005), 38.18654 * 111.56203),
+        # By its definition at the pole: a metre is .994 of one.
+        ("EPSG:32761", Affine(10, 0, 1_999_800, 0, -10, 2_000_005), 100 / 0.994**2),
+        # At the middle of a zone .9996.
+        ("EPSG:32645", Affine(10, 0, 499_800, 0, -10, 3_100_000), 100 / 0.9996**2),
+        # Web Mercator at 45 degrees: cos**2 N M / a**2 of it, with 6,388,838.3 and 6,367,381.8 m: .4999944.
+        ("EPSG:3857", Affine(10, 0, 0, 0, -10, 5_621_526.5), 49.99944),
+    ],
+    ids=["equator", "70 degrees", "pole", "UTM", "Web Mercator"],
+)
+def test_the_area_of_a_pixel_is_that_on_the_ground(
+    tmp_path: Path, crs: str, transform: Affine, expected: float
+) -> None:
+    """Whatever the projection, and across the antimeridian; of the first row."""
+    path = write_scene(tmp_path / "raster.tif", np.ones((1, 2, 40), np.uint8), crs=crs, transform=transform)
+    with rasterio.open(path) as file:
+        assert pixel_areas(file)[0] == pytest.approx(expected, rel=1e-5)
