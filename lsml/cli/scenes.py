@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -108,6 +108,12 @@ def tile(
         typer.Option("--bands", help="Which of a scene's bands is which, such as red=3,green=2; else by their "
                      "descriptions.", metavar="NAME=N,..."),
     ] = "",
+    values: Annotated[
+        Literal["auto", "stored", "physical"],
+        typer.Option(
+            "--values", help="What scenes' numbers are, with --like: those of its patches, or reflectance and such."
+        ),
+    ] = "auto",
     gap: Annotated[
         int, typer.Option("--gap", help="Rows of patches left out between two splits.", min=0, metavar="N")
     ] = 0,
@@ -132,6 +138,7 @@ def tile(
             layer=layer,
             like=like,
             bands=options.band_numbers(bands),
+            values=values,
             gap=gap,
             progress=reporter.step,
         )

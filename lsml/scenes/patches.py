@@ -205,8 +205,8 @@ class _Dataset:
         splits = _summary(self._kept)
         _check_splits(splits, self._size, self._gap, landslides)
         (self.folder / TABLE).write_text(_csv(self.rows), encoding="utf-8")
-        typical = np.nan_to_num(np.nanmedian([patch.usual for _, patch in self._kept], axis=0)).tolist()
-        described = _description(sensor.with_typical(typical), scenes)
+        typical = _medians(np.array([patch.usual for _, patch in self._kept]))
+        described = _description(sensor.with_typical(np.nan_to_num(typical).tolist()), scenes)
         (self.folder / DESCRIPTION).write_text(described, encoding="utf-8")
         return splits
 
@@ -289,9 +289,7 @@ class _Cutter:
         name = f"{self.name}_r{place[0]:04d}_c{place[1]:04d}"
         self._write(IMAGES, name, np.moveaxis(stored, -1, 0), transform, np.nan)
         self._write(MASKS, name, np.where(known, landslide, _IGNORE).astype(np.uint8)[None], transform, _IGNORE)
-        values = np.abs(stored[known])
-        usual = np.array([np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.nan for own in values.T])
-        return _Patch(name, place, int(landslide.sum()), int(known.sum()), usual)
+        return _Patch(name, place, int(landslide.sum()), int(known.sum()), _medians(np.abs(stored[known])))
 
     def _write(self, kind: str, name: str, array: np.ndarray, transform: rasterio.Affine, nodata: float) -> None:
         shape = {"count": len(array), "height": self._size, "width": self._size, "dtype": array.dtype}
@@ -302,6 +300,12 @@ class _Cutter:
             titles = [band.name for band in self._scene.sensor.bands] if kind == IMAGES else ["landslide"]
             for number, title in enumerate(titles, start=1):
                 file.set_band_description(number, title)
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    """Of each column of `(N, C)` over its finite values; NaN where there are none."""
+    finite = [column[np.isfinite(column)] for column in values.T]
+    return np.array([np.median(column) if len(column) else np.nan for column in finite])
 
 
 _Places = dict[tuple[int, int], tuple[str, int]]

@@ -8,6 +8,7 @@ from lsml.data.layout import DESCRIPTION
 from lsml.errors import DataError
 from lsml.scenes.patches import TiledScenes, tile_scenes
 from lsml.scenes.polygons import check_installed
+from lsml.scenes.reading import Values
 from lsml.workspace import Progress
 
 
@@ -22,6 +23,7 @@ def tile(
     layer: str | None,
     like: Path | None,
     bands: Mapping[str, int],
+    values: Values,
     gap: int,
     progress: Progress,
 ) -> TiledScenes:
@@ -48,6 +50,7 @@ def tile(
         dems=dems,
         sensor=sensor,
         bands=bands,
+        values=values,
         gap=gap,
         progress=progress,
     )

@@ -23,13 +23,13 @@ SIDE = 16
 """Pixels of a patch."""
 
 
-def write_squares(path: Path, squares: list[tuple[float, float, float, float]], crs: str = "EPSG:32645") -> Path:
-    """A GeoJSON, in degrees, of squares given as columns and rows of `NORTH_UP`, left, top, right and bottom."""
+def write_squares(path: Path, squares: list[tuple[float, float, float, float]], transform: Affine = NORTH_UP) -> Path:
+    """A GeoJSON, in degrees, of squares given as columns and rows of a grid, left, top, right and bottom."""
     features = []
     for left, top, right, bottom in squares:
         corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-        ring = [list(NORTH_UP @ corner) for corner in corners]
-        outline = transform_geom(crs, "EPSG:4326", {"type": "Polygon", "coordinates": [ring]}, precision=9)
+        ring = [list(transform @ corner) for corner in corners]
+        outline = transform_geom("EPSG:32645", "EPSG:4326", {"type": "Polygon", "coordinates": [ring]}, precision=9)
         features.append({"type": "Feature", "properties": {}, "geometry": outline})
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     return path
@@ -160,6 +160,66 @@ def test_scenes_are_regions_and_bands_go_by_name(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "made" / "images" / "two_r0001_c0000.tif") as file:
         np.testing.assert_allclose(file.read(1), 2 * ramp(2 * SIDE, SIDE)[0, 16:], atol=0.01)
     assert [finding for finding in check(tmp_path / "made").findings if finding.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [NORTH_UP @ Affine.scale(1, -1), Affine.translation(5e5, 3.1e6) @ Affine.rotation(30) @ Affine.scale(10)],
+    ids=["south up", "turned"],
+)
+def test_a_scene_that_lies_otherwise(tmp_path: Path, transform: Affine) -> None:
+    """Masks are in the scene's rows and columns, whichever way these run."""
+    scene = write_scene(tmp_path / "scene.tif", ramp(7 * SIDE, SIDE), transform=transform)
+    squares = [(3, 16 * row + 5, 9, 16 * row + 7) for row in range(7)]
+    tiled(tmp_path, [scene], [write_squares(tmp_path / "slides.geojson", squares, transform)])
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[5:7, 3:9] = 1
+    for row in range(7):
+        np.testing.assert_array_equal(read(tmp_path / "made" / "masks" / f"scene_r{row:04d}_c0000.tif"), mask)
+
+
+def test_bands_like_those_of_another_dataset(tmp_path: Path) -> None:
+    """By the command line: two of three bands, in that dataset's order and unit; without a description it is refused.
+
+    Its patches store reflectance 0..1 over 2, so that stored 3,584 of 10,000 is .3584 / 2.
+    """
+    bands = np.concatenate([ramp(7 * SIDE, SIDE), np.full((1, 7 * SIDE, SIDE), 9, np.uint16)])
+    write_scene(tmp_path / "scene.tif", bands, names=["red", "nir", "height"])
+    write_squares(tmp_path / "slides.geojson", [(0, 0, 8, 200)])
+    (tmp_path / "other").mkdir()
+    options = ("--landslides", "slides.geojson", "--like", "other", "--size", "16", "--out", "made")
+    done = lsml(tmp_path, "data", "tile", "scene.tif", *options, "--values", "physical")
+    assert (done.returncode, "dataset other: has no dataset.yaml" in done.stderr) == (3, True)
+    fields = "unit: reflectance, scale: 2"
+    (tmp_path / "other" / "dataset.yaml").write_text(
+        f"bands: [{{name: NIR, role: near_infrared, {fields}}}, {{name: R, role: red, {fields}}}]"
+    )
+    done = lsml(tmp_path, "data", "tile", "scene.tif", *options, "--values", "physical", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["splits"]["train"] == {"patches": 5, "landslide_share": 0.5}
+    with rasterio.open(tmp_path / "made" / "images" / "scene_r0006_c0000.tif") as file:
+        assert file.descriptions == ("NIR", "R")
+        np.testing.assert_allclose(file.read()[:, -1, -1], [7 * SIDE * SIDE / 10_000, 7 * SIDE * SIDE / 20_000])
+    assert [band.unit.value for band in check(tmp_path / "made").sensor.bands] == ["reflectance x 10,000"] * 2
+
+
+def test_scenes_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    """In one line each: no place, no values, no bytes, a DEM of elsewhere, and polygons without a coordinate system."""
+    polygons = write_squares(tmp_path / "slides.geojson", [(0, 0, 8, 200)])
+    scene = write_scene(tmp_path / "scene.tif", ramp(7 * SIDE, SIDE))
+    lost = write_scene(tmp_path / "lost.tif", ramp(7 * SIDE, SIDE), crs=None)
+    with pytest.raises(DataError, match="has no coordinate system"):
+        tiled(tmp_path, [lost], [polygons])
+    empty = write_scene(tmp_path / "empty.tif", np.zeros((1, 7 * SIDE, SIDE), np.uint8), nodata=0)
+    with pytest.raises(DataError, match="none of them covers a pixel of a scene"):
+        tiled(tmp_path, [empty], [polygons])
+    (tmp_path / "nothing.tif").write_bytes(b"")
+    with pytest.raises(DataError, match="neither TIFF, PNG nor JPEG"):
+        tiled(tmp_path, [tmp_path / "nothing.tif"], [polygons])
+    away = write_scene(tmp_path / "dem.tif", ramp(20, 20)[:1], transform=NORTH_UP @ Affine.translation(900, 0))
+    with pytest.raises(DataError, match="does not cover the scene"):
+        tiled(tmp_path, [scene], [polygons], dems=[away])
+    assert not (tmp_path / "made").exists()
 
 
 def test_polygons_of_another_format_and_layer(tmp_path: Path) -> None:
