@@ -173,7 +173,7 @@ def _check_cover(path: Path, dem: "rasterio.DatasetReader", scene: "rasterio.Dat
     if not share > 0:
         raise DataError(f"DEM {path}", "does not cover the scene", "give one of the same place")
     if share < _WHOLE:
-        why = f"covers {share:.0%} of the scene; elsewhere the train median stands for slope and elevation"
+        why = f"covers {int(100 * share)}% of the scene; elsewhere the train median stands for slope and elevation"
         warnings.warn(DataWarning(f"DEM {path}: {why}"), stacklevel=2)
 
 

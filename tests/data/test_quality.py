@@ -177,6 +177,21 @@ def real() -> dict[str, tuple[list[tuple[np.ndarray, np.ndarray]], Sensor]]:
     return read
 
 
+def test_where_terrain_lacks_it_tells_nothing_of_its_order(patches: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Three rows that a DEM does not reach look like a cliff if they are taken for 0; swapped bands are told as before.
+
+    On low ground, here a tenth of the heights, such a cliff is steeper than all else.
+    """
+    for image, _ in patches:
+        low = image.copy()
+        low[..., ELEVATION] = 1 + (low[..., ELEVATION] - low[..., ELEVATION].min()) / 10
+        for turned, expected in ((low, []), (_swapped(low), ["terrain"])):
+            part = turned.copy()
+            part[-3:, :, SLOPE:] = np.nan
+            found = examine([Look.of("low", part, SENSOR)], SENSOR)
+            assert [finding.kind for finding in found if finding.kind == "terrain"] == expected
+
+
 needs_real = pytest.mark.skipif("LSML_REAL_DATA" not in os.environ, reason="LSML_REAL_DATA names no real patches")
 
 

@@ -105,12 +105,16 @@ def _terrain(stored: np.ndarray, sensor: Sensor) -> tuple[float, float]:
 
 
 def _steepness(height: np.ndarray) -> np.ndarray:
-    down, right = np.gradient(np.nan_to_num(height.astype(np.float64)))
+    """NaN beside what is lacking: taken for 0 it would be a cliff."""
+    down, right = np.gradient(height.astype(np.float64))
     return np.hypot(down, right)
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's, 0 where either is constant."""
-    a, b = (values - values.mean() for values in (np.nan_to_num(one.astype(np.float64)), other))
+    """Pearson's where both are finite, 0 where either is constant there."""
+    finite = np.isfinite(one) & np.isfinite(other)
+    if not finite.any():
+        return 0.0
+    a, b = (values - values.mean() for values in (one[finite].astype(np.float64), other[finite]))
     norm = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / norm) if norm > 0 else 0.0
