@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window, from_bounds
 
@@ -166,8 +167,14 @@ def assemble(
             for name, file in files.items()
         ]  # fmt: skip
         if dem:
-            terrain = stack.enter_context(Terrain.of(dem, finest))
-            layers += [_Layer(role, *_STORED_TERRAIN[role], _terrain_reader(terrain, role)) for role in _STORED_TERRAIN]
+            shape = {"height": window.height, "width": window.width}
+            # What the DEM has to cover is the part alone.
+            part = stack.enter_context(WarpedVRT(finest, transform=_place(finest, window), **shape))
+            terrain = stack.enter_context(Terrain.of(dem, part))
+            layers += [
+                _Layer(role, *stored, _terrain_reader(terrain, role, window))
+                for role, stored in _STORED_TERRAIN.items()
+            ]
         tags = {"lsml": VERSION, "product": product.name, "level": metadata.level, "baseline": metadata.baseline}
         tags["TIFFTAG_DATETIME"] = re.sub(r"^(\d+)-(\d+)-(\d+)T([\d:]{8}).*", r"\1:\2:\3 \4", metadata.acquired)
         _write(out, layers, finest, window, tags, progress)
@@ -235,6 +242,11 @@ def _window(file: "rasterio.DatasetReader", bounds: tuple[float, float, float, f
     return Window(left, top, right - left, bottom - top)
 
 
+def _place(file: "rasterio.DatasetReader", window: Window) -> rasterio.Affine:
+    """The transform of a window."""
+    return file.transform @ rasterio.Affine.translation(window.col_off, window.row_off)
+
+
 def _reader(file: "rasterio.DatasetReader", finest: "rasterio.DatasetReader") -> Callable[[Window], np.ndarray]:
     """What reads windows of the finest grid from a band of the same or a coarser one."""
 
@@ -246,7 +258,7 @@ def _reader(file: "rasterio.DatasetReader", finest: "rasterio.DatasetReader") ->
             reproject(
                 rasterio.band(file, 1),
                 stored,
-                dst_transform=finest.transform @ rasterio.Affine.translation(window.col_off, window.row_off),
+                dst_transform=_place(finest, window),
                 dst_crs=finest.crs,
                 src_nodata=0,
                 dst_nodata=0,
@@ -259,11 +271,13 @@ def _reader(file: "rasterio.DatasetReader", finest: "rasterio.DatasetReader") ->
     return read
 
 
-def _terrain_reader(terrain: Terrain, role: str) -> Callable[[Window], np.ndarray]:
+def _terrain_reader(terrain: Terrain, role: str, whole: Window) -> Callable[[Window], np.ndarray]:
+    """What reads windows of the finest grid from terrain on a part of it."""
     scale, offset = _STORED_TERRAIN[role]
 
     def read(window: Window) -> np.ndarray:
-        values = terrain.read(window.row_off, window.col_off, window.height, window.width)[role]
+        row, column = window.row_off - whole.row_off, window.col_off - whole.col_off
+        values = terrain.read(row, column, window.height, window.width)[role]
         stored = np.rint((values.astype(np.float64) - offset) / scale).clip(1, 65_535)
         return np.where(np.isfinite(values), stored, 0).astype(np.uint16)
 
@@ -286,11 +300,10 @@ def _write(
     profile = {"driver": "GTiff", "dtype": "uint16", "nodata": 0, "count": len(layers), "crs": finest.crs}
     profile |= {"height": window.height, "width": window.width, "tiled": True, "interleave": "band"}
     profile |= {"compress": "deflate", "predictor": 2, "zlevel": 1, "bigtiff": "if_safer"}
-    place = finest.transform @ rasterio.Affine.translation(window.col_off, window.row_off)
     unfinished = out.with_name(f"{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(unfinished, "w", transform=place, **profile) as file:
+        with rasterio.open(unfinished, "w", transform=_place(finest, window), **profile) as file:
             for top in range(0, window.height, _STRIP):
                 rows = min(_STRIP, window.height - top)
                 part = Window(window.col_off, window.row_off + top, window.width, rows)

@@ -1,6 +1,7 @@
 """A product of Sentinel-2, made by the tests in its own layout, as one scene."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import rasterio.shutil
 from rasterio.transform import Affine
 
 from lsml.data.sensor import LANDSLIDE4SENSE
-from lsml.errors import ConfigError, DataError
+from lsml.errors import ConfigError, DataError, DataWarning
 from lsml.scenes.reading import Scene
 from lsml.scenes.sentinel import AssembledScene, assemble
 from tests.processes import lsml
@@ -142,6 +143,22 @@ def test_a_part_and_some_bands(level_1c: Path, tmp_path: Path) -> None:
         stored = file.read()
     np.testing.assert_array_equal(stored[0, 0], plane(10, 2300)[0, 0, 49:99])
     np.testing.assert_allclose(stored[1, 0], 2800 + 10 * (np.arange(49, 99) + 0.5), atol=1.01)
+
+
+def test_of_a_part_the_dem_is_asked_for_that_part(level_1c: Path, tmp_path: Path, recwarn: Any) -> None:
+    """A DEM from 400 m to 1,080 m east and from 500 m to 1,180 m south covers the part, and not all of the product.
+
+    It rises by .2 m a metre eastward, from 1,000 m at the scene's edge.
+    """
+    place = NORTH_UP @ Affine.translation(40, 50)
+    heights = np.broadcast_to(1000 + 0.2 * (400 + 10 * (np.arange(68) + 0.5)), (1, 68, 68)).astype(np.float32)
+    dem = write_scene(tmp_path / "dem.tif", heights, transform=place)
+    assembled(level_1c, tmp_path / "scene.tif", only=["B04"], bounds=(87.005, 28.015, 87.01, 28.02), dem=dem)
+    assert [str(warning.message) for warning in recwarn if warning.category is DataWarning] == []
+    with rasterio.open(tmp_path / "scene.tif") as file:
+        elevation = file.read(3) * file.scales[2] + file.offsets[2]
+        # Its first column's middle is 495 m from the edge.
+        np.testing.assert_allclose(elevation[20], 1000 + 0.2 * (495 + 10 * np.arange(50)), atol=0.11)
 
 
 def test_of_level_2a_each_band_is_the_finest_there_is(tmp_path: Path) -> None:
