@@ -170,6 +170,10 @@ def suggest(
     out: Annotated[Path, typer.Option("--out", help="GeoJSON of squares to write.", metavar="FILE")] = Path(
         "squares.geojson"
     ),
+    by: Annotated[
+        Literal["deviation", "entropy"],
+        typer.Option("--by", help="What counts of uncertainty.tif: its first band, or its second."),
+    ] = "deviation",
     count: Annotated[int, typer.Option("--count", help="Number of squares at most.", min=1, metavar="N")] = 20,
     size: Annotated[int, typer.Option("--size", help="Side of a square in pixels.", min=16, max=2048)] = 256,
     distance: Annotated[
@@ -193,7 +197,7 @@ def suggest(
     from lsml.scenes.suggestion import suggest_squares
 
     check_installed()
-    squares = suggest_squares(maps, out, count=count, size=size, distance=distance)
+    squares = suggest_squares(maps, out, by=by, count=count, size=size, distance=distance)
     if json:
         shown = [{"raster": str(one.raster), "row": one.row, "column": one.column, "mean_uncertainty": one.score}
                  for one in squares]  # fmt: skip

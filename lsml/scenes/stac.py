@@ -32,8 +32,8 @@ _TYPES = {
     ".html": ("text/html", "overview"),
 }
 """Media type and role of files by their ending."""
-_POINTS = 32
-"""Of each side of the footprint, which is curved in degrees."""
+_POINTS, _STRAIGHT = 32, 1e-5
+"""Of each side of the footprint, which is curved in degrees; those that are this near to the line between others go."""
 _SHA256 = "1220"
 """What a multihash of SHA-256 begins with: its code, and 32 bytes."""
 
@@ -64,7 +64,7 @@ def write_item(
     Raises:
         DataError: it cannot be written.
     """
-    footprint = continuous(_footprint(grid))
+    footprint = continuous(_footprint(grid)).simplify(_STRAIGHT)
     crs = rasterio.CRS.from_user_input(grid["crs"])
     code = crs.to_epsg()
     properties: dict[str, Any] = {"datetime": time[0], "lsml:datetime_from": time[1], "proj:epsg": code}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import rasterio
@@ -43,8 +43,12 @@ class Suggestion(NamedTuple):
     outline: Any
 
 
+Measure = Literal["deviation", "entropy"]
+"""How far members and orientations deviate, which tells what a model does not know; or how near to .5 it comes."""
+
+
 def suggest_squares(
-    rasters: Sequence[Path], out: Path, *, count: int, size: int, distance: float | None
+    rasters: Sequence[Path], out: Path, *, by: Measure, count: int, size: int, distance: float | None
 ) -> list[Suggestion]:
     """Writes the squares to map next as GeoJSON, the most uncertain first.
 
@@ -54,15 +58,17 @@ def suggest_squares(
     that grid into. Memory is that of a row of squares.
 
     Args:
-        rasters: `uncertainty.tif` of `lsml predict`, of which the deviation counts; `probability.tif`, of which the
-            entropy does; a folder with either; or the first band of any other raster.
+        rasters: `uncertainty.tif` of `lsml predict`; `probability.tif`, of which the entropy counts in any case; a
+            folder with either; or any other raster, of which the first band does.
         out: a file that is not there yet.
+        by: what counts of `uncertainty.tif`.
         count: how many at most.
         size: side of a square in pixels.
         distance: in metres on the ellipsoid; None for twice the side of a square.
 
     Raises:
-        DataError: a raster cannot be read or placed or has no values, or `out` is there already or cannot be written.
+        DataError: a raster cannot be read or placed, has no values or is certain everywhere, or `out` is there already
+            or cannot be written.
     """
     import pyproj
 
@@ -74,12 +80,15 @@ def suggest_squares(
     for path in paths:
         with opened(path) as file:
             check_place(path, file)
-            squares += _squares(path, file, size)
+            squares += _squares(path, file, by, size)
             if distance is None:
                 least = max(least, _SIDES * size * float(np.sqrt(np.median(pixel_areas(file)))))
     if not squares:
         raise DataError(f"raster {paths[0]}", "has no square with values in half of it", "give a smaller --size")
     squares.sort(key=lambda square: -square.score)
+    if squares[0].score <= 0:
+        fix = "give --by entropy, or maps of another model"
+        raise DataError(f"raster {paths[0]}", "is certain everywhere, as a model of single pixels always is", fix)
     longitudes, latitudes = np.array([middle_of(square.outline) for square in squares]).T
     ellipsoid, free = pyproj.Geod(ellps="WGS84"), np.ones(len(squares), bool)
     chosen: list[Suggestion] = []
@@ -103,13 +112,13 @@ def _raster_in(path: Path) -> Path:
     raise DataError(f"folder {path}", f"has neither {UNCERTAINTY} nor {PROBABILITY}", "give that of lsml predict --out")
 
 
-def _squares(path: Path, file: "rasterio.DatasetReader", size: int) -> Iterator[Suggestion]:
+def _squares(path: Path, file: "rasterio.DatasetReader", by: Measure, size: int) -> Iterator[Suggestion]:
     """All squares of a raster that have values, with their scores."""
     across = -(-file.width // size)
     for top in range(0, file.height, size):
         values = np.full((size, across * size), np.nan)
         window = Window(0, top, file.width, min(size, file.height - top))
-        values[: window.height, : file.width] = _uncertainty(path, file, window)
+        values[: window.height, : file.width] = _uncertainty(path, file, by, window)
         blocks = values.reshape(size, across, size)
         known = np.isfinite(blocks).sum(axis=(0, 2))
         sums = np.nansum(blocks, axis=(0, 2))
@@ -118,14 +127,16 @@ def _squares(path: Path, file: "rasterio.DatasetReader", size: int) -> Iterator[
             yield Suggestion(path, top, left, float(sums[place] / known[place]), _outline(file, top, left, size))
 
 
-def _uncertainty(path: Path, file: "rasterio.DatasetReader", window: Window) -> np.ndarray:
-    """Of a window, float64 `(rows, columns)`, NaN for none; a probability's in bits."""
+def _uncertainty(path: Path, file: "rasterio.DatasetReader", by: Measure, window: Window) -> np.ndarray:
+    """Of a window, float64 `(rows, columns)`, NaN for none; entropy in bits."""
+    said = [(text or "").partition(" ")[0] for text in file.descriptions]
+    place = 1 if by == "entropy" and said[1:2] == ["predictive"] else 0
     try:
-        stored = file.read(1, window=window, masked=True)
+        stored = file.read(place + 1, window=window, masked=True)
     except (OSError, RasterioError) as error:
         raise unreadable(path, error) from None
-    values = stored.astype(np.float64).filled(np.nan) * file.scales[0] + file.offsets[0]
-    if (file.descriptions[0] or "").startswith("probability"):
+    values = stored.astype(np.float64).filled(np.nan) * file.scales[place] + file.offsets[place]
+    if said[0] == "probability":
         values = values.clip(0, 1)
         values = (entr(values) + entr(1 - values)) / np.log(2)
     return values

@@ -9,7 +9,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from lsml.errors import DataError
-from lsml.scenes.suggestion import suggest_squares
+from lsml.scenes.suggestion import Measure, suggest_squares
 from tests.processes import lsml
 from tests.scenes.made import NORTH_UP, read, write_scene
 
@@ -29,10 +29,10 @@ def write_uncertainty(path: Path, squares: list[list[float]], **options: object)
 
 
 def suggested(
-    path: Path, folder: Path, *, count: int = 9, distance: float | None = 0.0
+    path: Path, folder: Path, *, by: Measure = "deviation", count: int = 9, distance: float | None = 0.0
 ) -> list[tuple[int, int, float]]:
     """Row, column and score of the squares."""
-    found = suggest_squares([path], folder / "squares.geojson", count=count, size=SIDE, distance=distance)
+    found = suggest_squares([path], folder / "squares.geojson", by=by, count=count, size=SIDE, distance=distance)
     return [(square.row // SIDE, square.column // SIDE, round(square.score, 6)) for square in found]
 
 
@@ -77,6 +77,14 @@ def test_of_a_probability_it_is_the_entropy(tmp_path: Path) -> None:
     assert suggested(tmp_path, tmp_path) == [(0, 0, 1), (0, 1, 0.811278), (0, 2, 0)]
 
 
+def test_of_what_deviates_nowhere_the_entropy_is_left(tmp_path: Path) -> None:
+    """A model of single pixels says the same in every orientation; the second band is 1 bit everywhere."""
+    path = write_uncertainty(tmp_path / "uncertainty.tif", [[0, 0]])
+    with pytest.raises(DataError, match=r"is certain everywhere, as a model of single pixels .* give --by entropy"):
+        suggested(path, tmp_path)
+    assert suggested(path, tmp_path, by="entropy") == [(0, 0, 1), (0, 1, 1)]
+
+
 def test_squares_of_two_maps_keep_apart_across_the_antimeridian(tmp_path: Path) -> None:
     """Grids in degrees that meet at 180: of neighbours across it, 16 * .001 degrees or 1.8 km apart, one is taken."""
     west = Affine(1e-3, 0, 180 - 2 * SIDE * 1e-3, 0, -1e-3, 0)
@@ -85,7 +93,7 @@ def test_squares_of_two_maps_keep_apart_across_the_antimeridian(tmp_path: Path) 
         write_uncertainty(tmp_path / "west.tif", [[0.2, 0.4]], crs="EPSG:4326", transform=west),
         write_uncertainty(tmp_path / "east.tif", [[0.3, 0.1]], crs="EPSG:4326", transform=east),
     ]
-    found = suggest_squares(paths, tmp_path / "squares.geojson", count=9, size=SIDE, distance=2000)
+    found = suggest_squares(paths, tmp_path / "squares.geojson", by="deviation", count=9, size=SIDE, distance=2000)
     assert [(square.raster.name, square.column) for square in found] == [("west.tif", 16), ("east.tif", 16)]
 
 
