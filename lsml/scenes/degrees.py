@@ -19,14 +19,15 @@ def continuous(polygon: Any) -> Any:
     """
     import shapely
 
-    parts = []
+    parts: list[Any] = []
+    middle = None
     for part in shapely.get_parts(polygon):
-        exterior = _unrolled(shapely.get_coordinates(part.exterior))
-        middle = exterior[:, 0].mean()
-        holes = [_unrolled(shapely.get_coordinates(hole)) for hole in part.interiors]
-        for hole in holes:
-            hole[:, 0] += 360 * np.round((middle - hole[:, 0].mean()) / 360)
-        parts.append(shapely.Polygon(exterior, holes))
+        rings = [_unrolled(shapely.get_coordinates(ring)) for ring in (part.exterior, *part.interiors)]
+        middle = rings[0][:, 0].mean() if middle is None else middle
+        for ring in rings:
+            # All on the same turn around the Earth.
+            ring[:, 0] += 360 * np.round((middle - ring[:, 0].mean()) / 360)
+        parts.append(shapely.Polygon(rings[0], rings[1:]))
     whole = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
     return shapely.orient_polygons(whole)
 
