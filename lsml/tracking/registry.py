@@ -134,6 +134,8 @@ class RegisteredModel:
             ModelError: the run has no model.
             StorageError: MLflow refuses.
         """
+        # Of a run without a model no empty entry is left.
+        held = RunModel(self._client, run_id).location()
         with storage_errors(f"registered model {self.name}"):
             try:
                 self._client.create_registered_model(self.name, description=_NOTE)
@@ -142,10 +144,10 @@ class RegisteredModel:
                     raise
             versions = self._client.search_model_versions(f"name='{self.name}' and run_id='{run_id}'")
             known = [int(version.version) for version in versions if _holds_model(self._client, version)]
-            return str(min(known)) if known else self._create(run_id, tags)
+            return str(min(known)) if known else self._create(run_id, held, tags)
 
-    def _create(self, run_id: str, tags: Mapping[str, str]) -> str:
-        model_id, source = RunModel(self._client, run_id).location()
+    def _create(self, run_id: str, held: tuple[str, str], tags: Mapping[str, str]) -> str:
+        model_id, source = held
         run = self._client.get_run(run_id)
         created = self._client.create_model_version(
             self.name, source, run_id=run_id, tags=dict(tags), model_id=model_id, description=_describe(run)

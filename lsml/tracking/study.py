@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from lsml.config.fields import Scalar
 from lsml.data.splits import StudyData
-from lsml.errors import ConfigError, DataError, Interrupted, StorageError, StudyError
+from lsml.errors import ConfigError, DataError, Interrupted, ModelError, StorageError, StudyError
 from lsml.models.export import ModelFile
 from lsml.names import Artifact, Metric, Role, State, Tag
 from lsml.scoring.promotion_policy import decide
@@ -195,21 +195,29 @@ def named_run(client: Client, name: str) -> Run:
     several the one that was started last.
 
     Raises:
-        ModelError: a version's files are not those of its run.
+        ModelError: a version's files are not those of its run, or the run is not one of lsml's.
         StorageError: nothing has that name, or more than one run.
     """
     if _RUN_ID.fullmatch(name):
-        return find_run(client, name)
+        return _own(find_run(client, name))
     if version := registered(client, name):
         return find_run(client, str(version.run_id))
     with storage_errors(f"run {name}"):
         found = _runs_like(client, name)
     if len(found) == 1:
-        return found[0]
+        return _own(found[0])
     if found:
         ids = ", ".join(sorted(run.info.run_id for run in found)[:_SHOWN])
         raise StorageError(f"run {name}", f"{len(found)} runs go by that: {ids}", "give the id of one")
     raise unknown(name)
+
+
+def _own(run: Run) -> Run:
+    """The run, where lsml made it or its model; raises ModelError of any other."""
+    if not any(key.startswith(Tag.PREFIX) for key in run.data.tags):
+        fix = "lsml study list names the studies, lsml study show NAME their runs"
+        raise ModelError(f"run {run.info.run_id}", "is of another project, and has no model of lsml's", fix)
+    return run
 
 
 def _runs_like(client: Client, name: str) -> Sequence[Run]:

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 
 import lsml as api
+from lsml.cli.main import main
 from lsml.data.sensor import LANDSLIDE4SENSE
 from lsml.data.synthetic import synthesize
 from lsml.errors import LsmlError, ModelError, StorageError
 from lsml.models.export import ModelFile
+from lsml.names import Role, Tag
 from lsml.tracking.models import RunModel
+from lsml.tracking.registry import register_run
 from lsml.tracking.store import open_client
 from tests.processes import ROOT, environment, lsml
 
@@ -97,5 +101,44 @@ def test_row_27_runs_that_are_none(dataset: Path, tmp_path: Path, client: Mlflow
     """One that nobody knows, one that would be part of a question to a database, and one without a model."""
     assert "no run has that id or name" in _refused_model(tmp_path, "0" * 31, dataset, StorageError)
     assert "no run has that id or name" in _refused_model(tmp_path, "x' or 'a' = 'a", dataset, StorageError)
-    bare = str(client.create_run("0").info.run_id)
-    assert "no model" in _refused_model(tmp_path, bare, dataset, ModelError)
+    bare = str(client.create_run("0", tags={Tag.ROLE: Role.TRIAL}).info.run_id)
+    assert "has no model" in _refused_model(tmp_path, bare, dataset, ModelError)
+
+
+def _foreign(client: MlflowClient) -> str:
+    """The id of a run with a model, scores and parameters, all of another project."""
+    run_id = str(client.create_run("0", run_name="forest").info.run_id)
+    logged = client.create_logged_model("0", "model", source_run_id=run_id)
+    files = Path("forest") / "data"
+    files.mkdir(parents=True)
+    (files / "model.keras").write_bytes(b"PK")
+    (files.parent / "MLmodel").write_text("flavors: {python_function: {loader_module: mlflow.sklearn}}")
+    client.log_model_artifacts(logged.model_id, "forest")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    client.log_metric(run_id, "best_val_f1", 0.9)
+    client.log_param(run_id, "depth", "4")
+    return run_id
+
+
+def test_row_27_a_run_of_another_project(
+    dataset: Path, tmp_path: Path, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command says so, by its id and by its name, whatever stands in it."""
+    run_id = _foreign(client)
+    says = f"run {run_id}: is of another project, and has no model of lsml's; lsml study list names the studies"
+    assert says in _refused_model(tmp_path, run_id, dataset, ModelError)
+    with pytest.raises(ModelError, match=says):
+        api.evaluate(run_id=run_id)
+    for command in ("evaluate", "promote", "refit", "reproduce", "leaderboard", "export", "compare forest"):
+        assert main([*command.split(), "forest" if command != "compare forest" else run_id]) == 5
+        assert capsys.readouterr().err.startswith(f"lsml: error: {says}"), command
+    assert client.search_registered_models() == []
+
+
+def test_row_27_a_run_without_a_model_is_not_registered(client: MlflowClient) -> None:
+    """Nor is the name under which its model would have been."""
+    tags = {Tag.ROLE: Role.TRAIN, Tag.EXPERIMENT: "empty"}
+    run = client.get_run(client.create_run("0", tags=tags).info.run_id)
+    with pytest.raises(ModelError, match="has no model"):
+        register_run(client, run)
+    assert client.search_registered_models() == []

@@ -51,7 +51,7 @@ def test_a_lost_attempt_stands_for_the_one_that_went_on(store: Any) -> None:
 
 def test_what_names_no_run_or_two_is_refused(store: Any) -> None:
     """Two runs of one name, each of which is told; an unknown name; one that would end a filter's text."""
-    ids = sorted(store.create_run("0", run_name="twice").info.run_id for _ in range(2))
+    ids = sorted(store.create_run("0", run_name="twice", tags={Tag.ROLE: "trial"}).info.run_id for _ in range(2))
     with pytest.raises(StorageError, match=f"2 runs go by that: {ids[0]}, {ids[1]}; give the id of one"):
         named_run(store, "twice")
     for name in ("never", "0' or '1", "f" * 32, "x@y", "x/1"):
