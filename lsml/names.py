@@ -72,6 +72,7 @@ class Tag:
     MODEL_THRESHOLD: Final = "lsml.threshold"
     MODEL_SHA256: Final = "lsml.sha256"
     MODEL_FILES: Final = "lsml.model_files_sha256"
+    MODEL_SIGNATURE: Final = "lsml.signature"
     MODEL_SENSOR: Final = "lsml.sensor"
 
     # MLflow's own, where its client has no constants for them.

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +45,36 @@ configure()
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or the database file in the current folder that a bare `mlflow ui` shows."""
     return connection_url(os.environ.get("MLFLOW_TRACKING_URI", "").strip() or DEFAULT_TRACKING_URI)
+
+
+_KEY_VARIABLE = "LSML_SIGNING_KEY_FILE"
+_SHORTEST_KEY, _LONGEST_KEY = 32, 4096
+"""Bytes; the first as many as SHA-256 gives, below which RFC 2104 finds a key weak."""
+
+
+def signing_key() -> bytes | None:
+    """What models are signed with, the content of the file that `LSML_SIGNING_KEY_FILE` names; None where it does not.
+
+    White space around it does not count.
+
+    Raises:
+        ConfigError: the file cannot be read, is not its owner's alone, or holds no key.
+    """
+    name = os.environ.get(_KEY_VARIABLE, "").strip()
+    if not name:
+        return None
+    what = f"{_KEY_VARIABLE} {name}"
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            mode, key = stat.S_IMODE(os.fstat(file.fileno()).st_mode), file.read(_LONGEST_KEY + 1).strip()
+    except OSError as error:
+        raise ConfigError(what, f"cannot be read: {error.strerror}", "correct the path, or unset it") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(what, f"others than its owner may read or change it (mode {mode:04o})", f"chmod 600 {name}")
+    if not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
+        why = f"holds {len(key)} bytes, expected {_SHORTEST_KEY} to {_LONGEST_KEY}"
+        raise ConfigError(what, why, "make one: openssl rand -hex 32")
+    return key
 
 
 def check_there() -> None:

@@ -1,6 +1,7 @@
 """Models in MLflow: logging a trained file as MLflow's own `keras` flavour, and fetching what its run vouches for."""
 
 import hashlib
+import hmac
 import json
 import math
 import platform
@@ -28,7 +29,7 @@ from lsml.errors import ModelError
 from lsml.models.archive import check_probabilities
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Artifact, Tag
-from lsml.tracking import tracking_uri
+from lsml.tracking import signing_key, tracking_uri
 from lsml.tracking.store import Client, Run, local_folder, storage_errors
 from lsml.training.device import load_keras
 from lsml.workspace import sha256_of
@@ -76,6 +77,13 @@ class _Record(NamedTuple):
         """That of a run; None where an lsml logged its model that did not write one yet."""
         found = [run.data.tags.get(key) for key in _RECORD]
         return cls(*map(str, found)) if all(found) else None
+
+    def signature(self, key: bytes, run_id: str) -> str:
+        """HMAC-SHA256 (RFC 2104) of the run's id and the record, a line each: 64 hex digits.
+
+        The run's id is in it, for a record that was copied to another run would be as good there.
+        """
+        return hmac.new(key, "\n".join((run_id, *self)).encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 _RECORD = (Tag.MODEL_ID, Tag.MODEL_SHA256, Tag.MODEL_FILES, Tag.MODEL_THRESHOLD)
@@ -197,8 +205,11 @@ class RunModel:
             )
             _write_model(Path(folder), model, file.content, backend)
             record = _Record(logged.model_id, file.sha256, _digest(Path(folder)), repr(threshold))
+            tags = dict(zip(_RECORD, record, strict=True))
+            if key := signing_key():
+                tags[Tag.MODEL_SIGNATURE] = record.signature(key, self._run_id)
             # First: a model without it would be taken for one of an lsml that wrote none.
-            self._client.log_batch(self._run_id, tags=[*map(RunTag, _RECORD, record)])
+            self._client.log_batch(self._run_id, tags=[RunTag(*tag) for tag in tags.items()])
             self._client.log_model_artifacts(logged.model_id, folder)
             self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
             self._client.log_outputs(self._run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -225,7 +236,7 @@ class RunModel:
         """The id of the run's model, and where its files are, as MLflow has it.
 
         Raises:
-            ModelError: the run has no model.
+            ModelError: the run has no model, or one that is not signed and has to be.
             StorageError: MLflow cannot be asked.
         """
         with storage_errors(f"model of run {self._run_id}"):
@@ -233,6 +244,7 @@ class RunModel:
 
     def _location(self, run: Run) -> tuple[str, str]:
         model_id = _model_id(run)
+        _check_signature(run)
         return model_id, str(self._client.get_logged_model(model_id).artifact_location)
 
     def fetch(self, folder: Path, *, unrecorded: bool = False) -> _StoredModel:
@@ -300,6 +312,17 @@ def _model_id(run: Run) -> str:
         why = f"{len(logged)} models were logged with it, and it does not say which of them lsml made"
         raise ModelError(f"run {run.info.run_id}", why, _RETRAIN)
     return str(recorded)
+
+
+def _check_signature(run: Run) -> None:
+    """Refuses a model whose record is not signed with the key that is configured, where one is."""
+    key, record, signed = signing_key(), _Record.of(run), run.data.tags.get(Tag.MODEL_SIGNATURE, "")
+    if key is None:
+        return
+    right = record.signature(key, run.info.run_id) if record else ""
+    if not right or not hmac.compare_digest(right.encode(), signed.encode(errors="replace")):
+        why = "its signature is not that of its record" if signed else "it is not signed"
+        raise ModelError(f"model of run {run.info.run_id}", f"{why}, and LSML_SIGNING_KEY_FILE is set", _RETRAIN)
 
 
 def _digest(folder: Path) -> str:

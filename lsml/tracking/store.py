@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lsml.errors import StorageError, redact
 from lsml.errors.signals import deferred
 from lsml.names import Role, Tag
-from lsml.tracking import DEFAULT_TRACKING_URI, check_there, configure, tracking_uri
+from lsml.tracking import DEFAULT_TRACKING_URI, check_there, configure, signing_key, tracking_uri
 from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage
 from lsml.workspace import (
     connection_url,
@@ -61,9 +61,12 @@ def open_client() -> StoreClient:
     """A client of the store, which is made first where it is a database file that does not exist yet.
 
     Raises:
+        ConfigError: models are to be signed with a key that cannot be had.
         StorageError: the store cannot be reached or opened.
     """
     configure()
+    # Before hours of training, not when the first model is logged.
+    signing_key()
     for noisy in ("alembic", "mlflow.tracking.fluent"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # It says at length what is in the exception that it raises.

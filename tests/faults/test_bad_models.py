@@ -15,7 +15,7 @@ import lsml as api
 from lsml.cli.main import main
 from lsml.data.sensor import LANDSLIDE4SENSE
 from lsml.data.synthetic import synthesize
-from lsml.errors import LsmlError, ModelError, StorageError
+from lsml.errors import ConfigError, LsmlError, ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import Role, Tag
 from lsml.tracking.models import RunModel
@@ -95,6 +95,23 @@ def test_a_model_that_is_none_is_refused(row: str, dataset: Path, tmp_path: Path
     file = ModelFile(content, hashlib.sha256(content).hexdigest(), LANDSLIDE4SENSE)
     RunModel(client, run_id).log(file, threshold=0.5, backend="tensorflow")
     assert f"model of run {run_id}: {says}" in _refused_model(tmp_path, run_id, dataset, ModelError)
+
+
+def test_a_model_that_is_not_signed_is_refused_where_a_key_is_configured(
+    dataset: Path, tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write into MLflow's database vouches for files of theirs there, and does not have the key."""
+    run_id = str(client.create_run("0").info.run_id)
+    file = ModelFile(b"PK", hashlib.sha256(b"PK").hexdigest(), LANDSLIDE4SENSE)
+    RunModel(client, run_id).log(file, threshold=0.5, backend="tensorflow")
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef" * 2)
+    key.chmod(0o600)
+    monkeypatch.setenv("LSML_SIGNING_KEY_FILE", str(key))
+    says = f"model of run {run_id}: it is not signed, and LSML_SIGNING_KEY_FILE is set; train it again"
+    assert _refused_model(tmp_path, run_id, dataset, ModelError) == says
+    key.chmod(0o640)
+    assert "chmod 600" in _refused_model(tmp_path, run_id, dataset, ConfigError)
 
 
 def test_row_27_runs_that_are_none(dataset: Path, tmp_path: Path, client: MlflowClient) -> None:

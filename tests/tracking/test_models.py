@@ -9,7 +9,7 @@ import mlflow
 import pytest
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-from lsml.errors import ModelError
+from lsml.errors import ConfigError, ModelError
 from lsml.models.export import ModelFile
 from lsml.names import Alias, Tag
 from lsml.tracking.models import RunModel
@@ -210,3 +210,105 @@ def test_a_version_under_the_models_own_name_comes_first(store: Store) -> None:
         RegisteredModel(store.client, name).register(run_id, tags={})
     assert RegisteredModel.holding(store.client, run_id, "zoo") == ("zoo", "1")
     assert RegisteredModel.holding(store.client, run_id, "neither") == ("ants", "1")
+
+
+KEY = b"0123456789abcdef" * 4
+"""As long as a block of SHA-256, which HMAC uses as it is."""
+
+
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the key that models are signed with."""
+    path = tmp_path / "key"
+    path.write_bytes(KEY + b"\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("LSML_SIGNING_KEY_FILE", str(path))
+    return path
+
+
+def test_a_model_is_signed_with_the_key_that_is_configured(store: Store, tmp_path: Path, key: Path) -> None:
+    """RFC 2104 of the run's id and its record, worked out: H(key xor 5c.., H(key xor 36.., text))."""
+    run_id = store.logged()
+    tags = store.client.get_run(run_id).data.tags
+    record = (tags[Tag.MODEL_ID], tags[Tag.MODEL_SHA256], tags[Tag.MODEL_FILES], "0.5")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in KEY) + "\n".join((run_id, *record)).encode()).digest()
+    assert tags["lsml.signature"] == hashlib.sha256(bytes(byte ^ 0x5C for byte in KEY) + inner).hexdigest()
+    assert store.model(run_id).fetch(tmp_path).path.read_bytes() == CONTENT
+    assert not any(KEY.decode() in value for value in tags.values())
+
+
+def _record_of(store: Store, run_id: str) -> dict[str, str]:
+    keys = (Tag.MODEL_ID, Tag.MODEL_SHA256, Tag.MODEL_FILES, Tag.MODEL_THRESHOLD, "lsml.signature")
+    tags = store.client.get_run(run_id).data.tags
+    return {key: tags[key] for key in keys if key in tags}
+
+
+def test_a_record_that_is_not_signed_with_that_key_is_refused(
+    store: Store, tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed threshold, a record of another run, another key, no signature, no record; without a key all goes."""
+    run_id, other = store.logged(), store.logged()
+
+    def refused(why: str) -> None:
+        with pytest.raises(
+            ModelError, match=f"model of run {run_id}: {why}, and LSML_SIGNING_KEY_FILE is set"
+        ) as error:
+            store.model(run_id).fetch(tmp_path, unrecorded=True)
+        assert error.value.exit_code == 5
+
+    whole = _record_of(store, run_id)
+    store.client.set_tag(run_id, Tag.MODEL_THRESHOLD, "0.01")
+    refused("its signature is not that of its record")
+    for tag, value in _record_of(store, other).items():
+        store.client.set_tag(run_id, tag, value)
+    store.client.log_outputs(run_id, [LoggedModelOutput(_record_of(store, other)[Tag.MODEL_ID], step=0)])
+    refused("its signature is not that of its record")
+    for tag, value in whole.items():
+        store.client.set_tag(run_id, tag, value)
+    assert store.model(run_id).fetch(tmp_path).threshold == 0.5
+    key.write_bytes(KEY[::-1])
+    refused("its signature is not that of its record")
+    store.client.set_tag(run_id, "lsml.signature", "not ä signature")
+    refused("its signature is not that of its record")
+    store.client.delete_tag(run_id, "lsml.signature")
+    refused("it is not signed")
+    store.client.delete_tag(run_id, Tag.MODEL_SHA256)
+    refused("it is not signed")
+    monkeypatch.delenv("LSML_SIGNING_KEY_FILE")
+    assert store.model(run_id).fetch(tmp_path, unrecorded=True).threshold == 0.5
+
+
+def test_no_alias_goes_to_a_model_that_is_not_signed(store: Store, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered before the key was configured, it is not found by its name either."""
+    with monkeypatch.context() as before:
+        before.delenv("LSML_SIGNING_KEY_FILE")
+        registered = RegisteredModel(store.client, "unsigned")
+        version = registered.register(store.logged(), tags={})
+    with pytest.raises(ModelError, match="it is not signed"):
+        registered.give_alias(Alias.CANDIDATE, version, tags={})
+    with pytest.raises(ModelError, match="it is not signed"):
+        named_run(store.client, f"unsigned/{version}")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        (KEY, 0o644, r"others than its owner may read or change it \(mode 0644\); chmod 600 "),
+        (KEY, 0o620, r"others than its owner may read or change it \(mode 0620\)"),
+        (KEY[:31] + b"\n", 0o600, "holds 31 bytes, expected 32 to 4096; make one: openssl rand -hex 32"),
+        (KEY * 65, 0o600, "holds 4097 bytes"),
+        (None, 0o600, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_key_that_is_none_is_refused_before_anything_is_trained(
+    store: Store, key: Path, content: bytes | None, mode: int, says: str
+) -> None:
+    """When the store is opened: exit code 2, and never what is in the file."""
+    if content is None:
+        key.unlink()
+    else:
+        key.write_bytes(content)
+        key.chmod(mode)
+    with pytest.raises(ConfigError, match=says) as error:
+        open_client()
+    assert KEY[:8].decode() not in str(error.value)
