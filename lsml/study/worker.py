@@ -140,7 +140,11 @@ class TlsScheduler(_WithoutPages, Scheduler):
 
 
 class TlsWorker(_WithoutPages, Worker):
-    """A worker of this machine: it has its TLS port alone, and no password that the coordinator was given."""
+    """A worker of this machine: it has its TLS port alone, and no password that the coordinator was given.
+
+    Its process starts with them: dask has Python start it, which hands it the whole environment. To take them out of
+    the coordinator's for that moment would take them from its other threads, which talk to its stores.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         _forget_passwords()
