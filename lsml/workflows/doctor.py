@@ -83,13 +83,14 @@ def _database(storage: str) -> _CheckResult:
 
 
 def _mlflow() -> _CheckResult:
-    from lsml.tracking import tracking_uri
+    from lsml.tracking import signing_key, tracking_uri
     from lsml.tracking.store import open_client
 
+    signed = ", models are signed" if signing_key() else ""
     if file := missing_database(tracking_uri()):
         return _CheckResult("MLflow store", "ok", f"{file} is not there yet: the first run makes it")
     experiments = open_client().search_experiments()
-    return _CheckResult("MLflow store", "ok", f"{redact(tracking_uri())}, {len(experiments)} experiments")
+    return _CheckResult("MLflow store", "ok", f"{redact(tracking_uri())}, {len(experiments)} experiments{signed}")
 
 
 def _waiting() -> _CheckResult:

@@ -16,6 +16,7 @@ from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.store import describe_experiment, experiment_id, open_client
 from lsml.tracking.study import named_run
+from lsml.workflows.doctor import _mlflow
 from tests.bands import SENSOR
 
 CONTENT = b"a network"
@@ -235,6 +236,7 @@ def test_a_model_is_signed_with_the_key_that_is_configured(store: Store, tmp_pat
     assert tags["lsml.signature"] == hashlib.sha256(bytes(byte ^ 0x5C for byte in KEY) + inner).hexdigest()
     assert store.model(run_id).fetch(tmp_path).path.read_bytes() == CONTENT
     assert not any(KEY.decode() in value for value in tags.values())
+    assert _mlflow().detail.endswith(" experiments, models are signed")
 
 
 def _record_of(store: Store, run_id: str) -> dict[str, str]:
