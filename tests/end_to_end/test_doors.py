@@ -10,7 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import EXPERIMENT, client, runs
+from lsml.data.sensor import LANDSLIDE4SENSE
+from lsml.data.synthetic import synthetic_patch
+from tests.bands import CONSTANTS, ELEVATION, SLOPE
+from tests.end_to_end.conftest import EXPERIMENT, Study, client, copy_study, runs
 from tests.processes import lsml
 
 _FORCED = "--force takes them as they are"
@@ -138,3 +141,80 @@ def test_what_is_only_unusual_is_one_warning_and_a_tag_of_the_study(
 def _mask(path: Path) -> np.ndarray:
     with h5py.File(path) as file:
         return np.asarray(file["mask"][()])
+
+
+def _swapped(stored: np.ndarray) -> None:
+    stored[..., [SLOPE, ELEVATION]] = stored[..., [ELEVATION, SLOPE]]
+
+
+_FAULTS = {
+    "raw": (lambda stored: np.multiply(stored, CONSTANTS, out=stored), "looks like raw reflectance x 10,000"),
+    "times ten": (lambda stored: np.multiply(stored, 10, out=stored), "looks multiplied by ten"),
+    "tenth": (lambda stored: np.divide(stored, 10, out=stored), "divided by ten"),
+    "swapped": (_swapped, "slope and elevation look swapped"),
+}
+_DOORS = {
+    "data check": "data check DATA",
+    "data pack": "data pack DATA",
+    "train": "train tiny.yaml --data DATA",
+    "tune": "tune tiny.yaml --data DATA --trials 1",
+    # Of a run that was forced to train on them.
+    "refit": "refit OWN",
+    "evaluate": "evaluate SOUND --data DATA --split valid",
+    "predict": "predict IMAGES SOUND",
+}
+_ONE_EPOCH = EXPERIMENT.replace("epochs: 4", "epochs: 1").replace("min_epochs: 2", "min_epochs: 1")
+
+
+def _said_at_each_door(folder: Path, data: Path, images: Path, sound: str) -> dict[str, tuple[int, str]]:
+    """Exit code and output of every command that opens the data; `sound` is a run that was trained on others."""
+    (folder / "tiny.yaml").write_text(_ONE_EPOCH)
+    forced = lsml(folder, "train", "tiny.yaml", "--data", str(data), "--force")
+    assert forced.returncode == 0, forced.stderr
+    own = forced.stdout.splitlines()[-1].removeprefix("run: ")
+    words = {"DATA": str(data), "IMAGES": str(images), "OWN": own, "SOUND": sound}
+    said = {}
+    for door, command in _DOORS.items():
+        done = lsml(folder, *(words.get(word, word) for word in command.split()))
+        said[door] = done.returncode, done.stdout + done.stderr
+    return said
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("fault", _FAULTS)
+def test_each_fault_is_named_at_each_door(fault: str, dataset: Path, study: Study, tmp_path: Path) -> None:
+    """By its own words where a rule knows the sensor, before anything is computed of it, exit code 3."""
+    edit, says = _FAULTS[fault]
+    data, folder = _changed(dataset, tmp_path / "data", lambda path, stored: edit(stored)), tmp_path / "study"
+    copy_study(study.folder, folder)
+    said = _said_at_each_door(folder, data, data / "ValidData" / "img", study.best_run)
+    for door, (code, text) in said.items():
+        assert (code, says in text) == (3, True), (door, code, text)
+
+
+def _pictures(root: Path, order: tuple[int, int, int]) -> Path:
+    """Bands of synthetic patches as pictures of 8 bits, eight to train on and five to validate on; 0, 1, 2 is RGB."""
+    patches = [synthetic_patch("train", number) for number in range(1, 14)]
+    light = [np.clip(LANDSLIDE4SENSE.physical(image, "red", "green", "blue"), 0, None) for image, _ in patches]
+    white = np.percentile(np.concatenate([picture.ravel() for picture in light]), 99.9)
+    for number, (picture, (_, mask)) in enumerate(zip(light, patches, strict=True)):
+        split = root / ("train" if number < 8 else "val")
+        for kind, array in (("images", np.clip(255 * picture / white, 0, 255)[..., order]), ("masks", mask)):
+            (split / kind).mkdir(parents=True, exist_ok=True)
+            np.save(split / kind / f"{number}.npy", array.astype(np.uint8))
+    return root
+
+
+@pytest.mark.full
+def test_blue_first_is_named_at_each_door(tmp_path: Path) -> None:
+    """A warning where the pictures alone speak, exit code 0; refused where a model was trained on red first."""
+    (tmp_path / "tiny.yaml").write_text(_ONE_EPOCH)
+    sound = lsml(tmp_path, "train", "tiny.yaml", "--data", str(_pictures(tmp_path / "rgb", (0, 1, 2))))
+    assert sound.returncode == 0, sound.stderr
+    assert "swapped" not in sound.stderr
+    data = _pictures(tmp_path / "bgr", (2, 1, 0))
+    run = sound.stdout.splitlines()[-1].removeprefix("run: ")
+    for door, (code, text) in _said_at_each_door(tmp_path, data, data / "val" / "images", run).items():
+        refused = door in ("evaluate", "predict")
+        says = "red, blue look swapped" if refused else "red and blue look swapped, blue first"
+        assert (code, says in text) == (3 if refused else 0, True), (door, code, text)

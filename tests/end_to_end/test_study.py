@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def test_no_test_file_is_opened(study: Study) -> None:
     assert any("/TrainData/mask/" in path for path in below)
     assert any("/ValidData/img/" in path for path in below)
     assert not any("/TestData/" in path for path in below)
+
+
+def test_what_a_study_leaves_is_its_users_alone(study: Study) -> None:
+    """Both databases, the state folder with its logs, and the files of runs: all else there is the test's own."""
+    own = {"experiment.yaml", "audit", "opened.txt", "output.txt"}
+    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in study.folder.iterdir() if path.name not in own}
+    assert made == {"optuna.db": 0o600, "mlflow.db": 0o600, ".lsml": 0o700, "mlruns": 0o700}
+    assert list((study.folder / ".lsml").rglob("workers.log"))
 
 
 def test_trials_are_children_of_the_study(study: Study) -> None:

@@ -70,11 +70,16 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "models/test_archive.py::test_a_crafted_file_is_refused_in_one_line",
         "models/test_archive.py::test_there_is_no_other_way_in",
         "tracking/test_models.py::test_files_that_are_not_those_that_were_logged_are_refused",
+        "tracking/test_models.py::test_a_record_that_is_not_signed_with_that_key_is_refused",
     ),
-    "27 runs that are none": ("faults/test_bad_models.py::test_row_27_runs_that_are_none",),
+    "27 runs that are none": (
+        "faults/test_bad_models.py::test_row_27_runs_that_are_none",
+        "faults/test_bad_models.py::test_row_27_a_run_of_another_project",
+    ),
     "ports, and other users of the machine": (
         "study/test_tune.py::test_a_study_listens_on_loopback_only",
         "cli/test_private.py::test_databases_and_the_state_folder_are_private",
+        "end_to_end/test_study.py::test_what_a_study_leaves_is_its_users_alone",
     ),
     "packages": ("test_bench.py::test_the_licence_of_each_locked_package_is_known_and_allowed",),
 }
