@@ -102,7 +102,7 @@ bench-peers: ## an environment with PyTorch, which bench/step.py is compared wit
 	[ -x .venv-peers/bin/python ] || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
 
-BENCHES = costs step loop training loader pack predict exported scenes pictures studies trials scaling roofline selection defaults
+BENCHES = costs checks step loop training loader pack predict exported scenes pictures studies trials scaling roofline selection defaults
 
 bench-smoke: .venv ## every benchmark once at the smallest size: whether it runs, not how fast
 	for name in $(BENCHES); do

@@ -267,10 +267,22 @@ def _try_out(network: "keras.Model", bands: int, name: str) -> None:
     dark_and_bright[1] = 1
     _check_growth(network, dark_and_bright.shape, name)
     try:
-        answer = network.predict_on_batch(dark_and_bright)
+        answer = _applied_once(network, dark_and_bright)
     except Exception as error:  # noqa: BLE001 - a backend raises whatever its operations raise
         raise _refused(name, f"it fails on a trial patch: {type(error).__name__}") from None
     check_probabilities(answer, dark_and_bright, name)
+
+
+def _applied_once(network: "keras.Model", images: np.ndarray) -> object:
+    """What it gives of images `(B, H, W, C)` that no others of their size follow.
+
+    TensorFlow takes longer to trace a network than to compute it once, JAX to compile each operation by itself.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        return keras.ops.convert_to_numpy(network(images, training=False))
+    return network.predict_on_batch(images)
 
 
 _MOST_VALUES = 1 << 27
