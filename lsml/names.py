@@ -38,6 +38,7 @@ class Tag:
     REGISTERED: Final = "lsml.registered"
     MODEL_NAME: Final = "lsml.model_name"
     ALIAS: Final = "lsml.alias."
+    DATABASE: Final = "lsml.database"
 
     DATA: Final = "lsml.data."
     DATA_ROOT: Final = "lsml.data.root"

@@ -78,6 +78,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "config": config.app,
     "report": study.report,
     "sync": study.sync,
+    "relocate": study.relocate,
     "doctor": config.doctor,
     "clean": config.clean,
     "ui": study.ui,

@@ -1,4 +1,4 @@
-"""`lsml study` and `lsml ui`: list studies, look into one, open MLflow's UI where its trials are compared."""
+"""`lsml study`, `lsml ui` and what repairs stores: list studies, look into one, compare its trials in MLflow's UI."""
 
 import os
 import sys
@@ -130,6 +130,31 @@ def sync() -> None:
         typer.echo(f"sent: {count} writes of {path}")
     if not sent:
         typer.echo("nothing waits for MLflow")
+
+
+def relocate(
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            "--files",
+            help="Folder of the files of runs.  [default: mlruns beside the database]",
+            parser=options.path,
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Have MLflow's database name the files of runs beside it, after it was copied or moved without them."""
+    from lsml.workflows.repair import relocate_files
+
+    done = relocate_files(files)
+    if done is None:
+        typer.echo("nothing to change: the database names no other folder")
+        return
+    typer.echo(f"the database as it was: {done.backup}")
+    typer.echo(f"files of runs: {done.now}, before {', '.join(map(str, done.before))}")
+    if done.missing:
+        typer.echo(f"{done.missing} runs have their files in {done.before[0]} alone: copy what is there to {done.now}")
 
 
 _DEFAULT_PORT = 5000

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 from mlflow import MlflowClient
@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException, RestException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from lsml.errors import StorageError
 from lsml.names import Tag
 from lsml.workspace import passes
 
@@ -38,6 +39,11 @@ _REPEATABLE = frozenset(
 )
 
 
+_WRITES = ("create_", "log_", "set_", "update_", "finalize_", "delete_")
+_OF_VIEWS = "set_experiment_tag"
+"""Views of the UI and descriptions, which `lsml ui` writes and no file goes with."""
+
+
 class StoreClient(MlflowClient):
     """MLflow's client, whose calls are repeated while the store does not answer.
 
@@ -53,15 +59,33 @@ class StoreClient(MlflowClient):
     def __init__(self, patience: float, *, tracking_uri: str, registry_uri: str) -> None:
         super().__init__(tracking_uri=tracking_uri, registry_uri=registry_uri)
         self._patience, self._uris = patience, (tracking_uri, registry_uri)
+        self._refusal: StorageError | None = None
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
+        if name.startswith(_WRITES) and name != _OF_VIEWS:
+            self.check_writes()
         return partial(self._repeat, found) if name in _REPEATABLE else found
 
     def with_patience(self, seconds: float) -> "StoreClient":
         """The same, which repeats calls for so long."""
         tracking, registry = self._uris
-        return StoreClient(seconds, tracking_uri=tracking, registry_uri=registry)
+        client = StoreClient(seconds, tracking_uri=tracking, registry_uri=registry)
+        return client.without_writes(self._refusal)
+
+    def without_writes(self, refusal: StorageError | None) -> Self:
+        """Itself, which raises that error, if there is one, where it is asked to write."""
+        self._refusal = refusal
+        return self
+
+    def check_writes(self) -> None:
+        """Checks that it may write.
+
+        Raises:
+            StorageError: it may not.
+        """
+        if self._refusal:
+            raise self._refusal
 
     def _repeat(self, call: Callable[..., _Answer], *args: Any, **kwargs: Any) -> _Answer:
         return self._made(lambda: None, partial(call, *args, **kwargs))

@@ -30,7 +30,8 @@ from lsml.models.archive import check_probabilities
 from lsml.models.export import ModelFile
 from lsml.names import VERSION, Artifact, Tag
 from lsml.tracking import signing_key, tracking_uri
-from lsml.tracking.store import Client, Run, local_folder, storage_errors
+from lsml.tracking.places import local_folder
+from lsml.tracking.store import Client, Run, storage_errors
 from lsml.training.device import load_keras
 from lsml.workspace import sha256_of
 

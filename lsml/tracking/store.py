@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import mlflow.entities
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
-from sqlalchemy import Connection, NullPool, create_engine
-from sqlalchemy import text as sql
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from lsml.errors import StorageError, redact
@@ -24,6 +22,7 @@ from lsml.errors.signals import deferred
 from lsml.names import Role, Tag
 from lsml.tracking import DEFAULT_TRACKING_URI, check_there, configure, signing_key, tracking_uri
 from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage
+from lsml.tracking.places import follow_moved_folder, local_folder
 from lsml.workspace import (
     connection_url,
     database_file,
@@ -86,8 +85,7 @@ def open_client() -> StoreClient:
         with deferred(_MIGRATION_SECONDS):
             # Once: what is not there when a command begins is said at once.
             client.with_patience(0).search_experiments(max_results=1)
-        _follow_moved_folder(uri)
-    return client
+        return client.without_writes(follow_moved_folder(uri))
 
 
 _MIGRATION_SECONDS = 60.0
@@ -133,58 +131,6 @@ def _check_can_be_made(database: Path | None) -> None:
         )
 
 
-# Every column of MLflow's database that says where files are.
-_PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-
-
-def _follow_moved_folder(uri: str) -> None:
-    """Has a database file name the files beside it, where it was moved, renamed or copied with them.
-
-    MLflow stores absolute paths: it would read from, and write into, whatever stands at the old place by now.
-    """
-    database = database_file(uri)
-    if database is None or not all(os.access(path, os.W_OK) for path in (database, database.parent)):
-        return
-    files = database.with_name("mlruns")
-    with create_engine(uri, poolclass=NullPool).begin() as connection:
-        for old in _moved_from(connection, files):
-            for table, column in _PLACES:
-                _replace_start(connection, table, column, str(old), str(files))
-            roots = connection.execute(sql("select distinct value from tags where key = :key"), {"key": Tag.DATA_ROOT})
-            for root in [Path(value) for (value,) in roots]:
-                if root.is_relative_to(old.parent) and (moved := files.parent / root.relative_to(old.parent)).is_dir():
-                    _replace_start(connection, "tags", "value", str(root), str(moved))
-
-
-def _moved_from(connection: Connection, files: Path) -> set[Path]:
-    """Where the database says that files are which are below `files`."""
-    # Where MLflow puts them for a database that is not in the current folder.
-    in_place = {files, Path("mlruns").resolve()}
-    found = set()
-    for number, location in connection.execute(sql("select experiment_id, artifact_location from experiments")):
-        folder = Path(location)
-        if not folder.is_absolute() or folder.parent in in_place:
-            continue
-        known = {path.name for path in files.glob(f"{number}/*")}
-        runs = connection.execute(sql("select run_uuid from runs where experiment_id = :id"), {"id": number})
-        if known.intersection(run for (run,) in runs):
-            found.add(folder.parent)
-    return found
-
-
-def _replace_start(connection: Connection, table: str, column: str, old: str, new: str) -> None:
-    """Replaces the start of the paths in a column that are `old` or below it."""
-    change = f"update {table} set {column} = :new || substr({column}, :length + 1)"
-    condition = f"{column} = :old or substr({column}, 1, :length + 1) = :old || '/'"
-    connection.execute(sql(f"{change} where {condition}"), {"old": old, "new": new, "length": len(old)})
-
-
 @contextlib.contextmanager
 def storage_errors(what: str) -> Iterator[None]:
     """Turns MLflow's and the database's errors, and drivers that are missing, into one `StorageError`."""
@@ -218,12 +164,13 @@ def refusals(what: str, fix: str) -> Iterator[None]:
             raise StorageError(what, error.message.splitlines()[0], fix) from None
 
 
-def check_writable(run: Run) -> None:
+def check_writable(client: Client, run: Run) -> None:
     """Checks that a run can be written to.
 
     Raises:
-        StorageError: it was deleted, by itself or with its experiment.
+        StorageError: it was deleted, by itself or with its experiment; or the database came without its files.
     """
+    client.check_writes()
     if run.info.lifecycle_stage == "deleted":
         raise _of_deleted("run", run.info.run_id)
 
@@ -290,14 +237,6 @@ def describe_experiment(client: Client, identifier: str) -> None:
     """Gives an experiment that has no description one."""
     if Tag.NOTE not in client.get_experiment(identifier).tags:
         client.set_experiment_tag(identifier, Tag.NOTE, _EXPERIMENT_NOTE)
-
-
-def local_folder(location: str) -> Path | None:
-    """The folder on this machine at a location of artifacts; None where it is elsewhere."""
-    address = urlsplit(location)
-    if address.scheme not in ("", "file"):
-        return None
-    return Path(url2pathname(address.path) if address.scheme else location)
 
 
 def git_commit() -> str | None:

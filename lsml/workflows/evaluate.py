@@ -85,7 +85,7 @@ def evaluate(
     run = model_run(client, asked)
     for target in (run, asked):
         # Before the test split is opened: an opening without scores would count all the same.
-        check_writable(target)
+        check_writable(client, target)
     tags = run.data.tags
     root = RecordedData(tags, data).root
     folds_of = tags.get(Tag.DATA_TRAIN) if Tag.DATA_FOLDS in tags else None

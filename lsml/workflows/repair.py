@@ -1,16 +1,20 @@
-"""Settles what a study has left open in its two stores, where the processes that worked on it are gone."""
+"""Repairs stores: what a study has left open where its processes are gone, and where the files of runs are."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from lsml.errors import StorageError
 from lsml.names import State
 from lsml.study.database import AttemptRecord, load_study
 from lsml.study.ownership import owned
 from lsml.study.stages import begun_stages
+from lsml.tracking import check_there, tracking_uri
+from lsml.tracking.places import Relocation, relocate
 from lsml.tracking.runs import close_children
 from lsml.tracking.spool import STUDY_FILE, Outbox
-from lsml.tracking.store import find_run, open_store
+from lsml.tracking.store import find_run, open_store, storage_errors
 from lsml.tracking.study import StudyRun
-from lsml.workspace import exclusively, storage_url, study_folder
+from lsml.workspace import database_file, exclusively, in_turn, lock_file, storage_url, study_folder
 
 _REASON = "its process was gone"
 
@@ -53,3 +57,22 @@ def _repaired(name: str, storage: str, outbox: Outbox, parent_id: str | None) ->
         status = "FINISHED" if load_study(storage, name).result else "KILLED"
         StudyRun(outbox.client, parent).end(status, outbox)
         yield f"study, MLflow run {parent.info.run_id}: closed as {status}"
+
+
+def relocate_files(files: Path | None) -> Relocation | None:
+    """Has MLflow's database name one folder of files; gives what was changed, None where it names no other.
+
+    Args:
+        files: that folder, instead of `mlruns` beside the database.
+
+    Raises:
+        StorageError: the store is no database file, or one that cannot be read or written.
+    """
+    check_there()
+    uri = tracking_uri()
+    database = database_file(uri)
+    if database is None:
+        fix = "say where its files are where it is started"
+        raise StorageError(f"MLflow store {uri}", "is no database file, which alone names folders here", fix)
+    with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
+        return relocate(database, uri, files)

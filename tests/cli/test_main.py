@@ -224,6 +224,7 @@ READING = (
     ("rollback", "demo"),
     ("refit", "demo"),
     ("sync",),
+    ("relocate",),
     ("doctor",),
 )
 
