@@ -20,6 +20,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.models.utils import _save_example
 from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 
@@ -46,6 +47,16 @@ _RETRAIN = "train it again"
 def _signature(bands: int) -> ModelSignature:
     inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, channels))]) for channels in (bands, 1))
     return ModelSignature(inputs=inputs, outputs=outputs)
+
+
+_EXAMPLE_PIXELS = 16
+"""The side of a model's input example: the file is text, and one of a whole patch would take megabytes."""
+
+
+def _input_example(sensor: Sensor) -> np.ndarray:
+    """A patch `(1, H, W, C)` of the usual stored value of each band, for whoever asks a served model first."""
+    usual = np.array([band.typical for band in sensor.bands], np.float32)
+    return np.tile(usual, (1, _EXAMPLE_PIXELS, _EXAMPLE_PIXELS, 1))
 
 
 @dataclass(frozen=True)
@@ -102,10 +113,11 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _write_model(folder: Path, model: Model, content: bytes, backend: str) -> None:
+def _write_model(folder: Path, model: Model, file: ModelFile, backend: str) -> None:
     """Writes what `mlflow.keras.save_model` would write for a model whose `.keras` file has that content."""
     (folder / _FILE).parent.mkdir()
-    (folder / _FILE).write_bytes(content)
+    (folder / _FILE).write_bytes(file.content)
+    _save_example(model, _input_example(file.sensor), str(folder))
     (folder / "data" / "keras_module.txt").write_text("keras")
     model.add_flavor(
         "keras",
@@ -117,7 +129,7 @@ def _write_model(folder: Path, model: Model, content: bytes, backend: str) -> No
     mlflow.pyfunc.add_to_model(
         model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml"
     )
-    model.model_size_bytes = len(content)
+    model.model_size_bytes = len(file.content)
     model.save(str(folder / MLMODEL_FILE_NAME))
     _write_environment(folder, [f"mlflow=={version('mlflow')}", *_requirements(backend)])
 
@@ -204,7 +216,7 @@ class RunModel:
                     Tag.VERSION: VERSION,
                 },
             )
-            _write_model(Path(folder), model, file.content, backend)
+            _write_model(Path(folder), model, file, backend)
             record = _Record(logged.model_id, file.sha256, _digest(Path(folder)), repr(threshold))
             tags = dict(zip(_RECORD, record, strict=True))
             if key := signing_key():

@@ -1,13 +1,16 @@
 """What vouches for a model: tags of its run, whatever stands in its files, in the registry or beside it."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
+import numpy as np
 import pytest
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model
 
 from lsml.errors import ConfigError, ModelError
 from lsml.models.export import ModelFile
@@ -69,6 +72,21 @@ def test_a_model_comes_back_as_it_was_logged(store: Store, tmp_path: Path) -> No
     assert tags[Tag.MODEL_THRESHOLD] == "0.5"
     shown = store.client.get_logged_model(tags[Tag.MODEL_ID]).params
     assert shown == {"bands": ", ".join(band.name for band in SENSOR.bands), "threshold": "0.5"}
+
+
+def test_a_model_has_an_input_example_of_its_bands(store: Store) -> None:
+    """A small patch of usual values, as MLflow loads it and as a server takes it; small beside the network."""
+    files = store.files(store.logged())
+    model = Model.load(files)
+    example = model.load_input_example(str(files))
+    assert (example.shape, example.dtype) == ((1, 16, 16, len(SENSOR)), np.float32)
+    assert example[0, 0, 0].tolist() == pytest.approx([band.typical for band in SENSOR.bands])
+    served = json.loads((files / "serving_input_example.json").read_text())
+    assert served["inputs"] == example.tolist()
+    assert [band["name"] for band in json.loads(model.metadata[Tag.MODEL_SENSOR])["bands"]] == [
+        band.name for band in SENSOR.bands
+    ]
+    assert sum(path.stat().st_size for path in files.glob("*example.json")) < 150_000
 
 
 def test_experiment_model_and_version_say_what_they_are(store: Store) -> None:
