@@ -143,6 +143,7 @@ class Artifact:
     REGION_SCORES: Final = "regions.png"
     PROBABILITIES: Final = "validation_probabilities.npz"
     FOLDS: Final = "folds.csv"
+    CONFIG: Final = "config.yaml"
     IMAGES: Final = "images"
     REPORT: Final = "report.html"
     FIGURES: Final = "study/figures/"

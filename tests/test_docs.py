@@ -47,6 +47,17 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
         assert [address for address in found.addresses if re.match("(https?:)?//", address)] == [], page
 
 
+def test_mlflow_run_goes_into_the_experiment_of_lsml() -> None:
+    """Every such command of the docs names it, as MLflow's own default is another."""
+    commands = [
+        command
+        for page in _PAGES
+        for command in re.findall(r"mlflow run \. -e [^\n`]*", page.read_text(encoding="utf-8"))
+    ]
+    assert commands
+    assert [command for command in commands if "--experiment-name lsml" not in command] == []
+
+
 def _shown() -> Iterator[tuple[str, str]]:
     for page in _PAGES:
         if page.name != "messages.md":

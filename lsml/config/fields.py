@@ -160,6 +160,11 @@ class Section(BaseModel):
         """
         return cls.validated(_parse_yaml(text, what), what)
 
+    def unlike_default(self, *also: str) -> dict[str, Scalar]:
+        """The fields that differ from their defaults, and those of the names in `also`, by dotted name."""
+        defaults = flatten(type(self)())
+        return {name: value for name, value in flatten(self).items() if name in also or value != defaults[name]}
+
     @classmethod
     def fields(cls, prefix: str = "", *, kind: str = "") -> Iterator["FieldSpec"]:
         """Every field of the section and of those in it, in the order of declaration, by dotted name.

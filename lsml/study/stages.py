@@ -49,7 +49,8 @@ class Item:
     def of(cls, label: str, config: TrainConfig, searched: Mapping[str, Scalar], *more: Any) -> "Item":
         """A training of a configuration; `more` is what else it depends on."""
         content = json.dumps([flatten(config), more], sort_keys=True)
-        return cls(hashlib.sha256(content.encode()).hexdigest(), label, config, searched, flatten(config))
+        shown = config.unlike_default(*searched)
+        return cls(hashlib.sha256(content.encode()).hexdigest(), label, config, searched, shown)
 
 
 class _ListedQueue(TrialQueue):

@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lsml.config.fields import Scalar, flatten
+from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig, with_values
 from lsml.config.space import Space
 from lsml.config.study import StudySettings
@@ -351,7 +351,7 @@ class SearchQueue(TrialQueue):
             label=str(slot),
             config=config,
             searched=trial.params,
-            params=flatten(config),
+            params=config.unlike_default(*trial.params),
         )
 
 

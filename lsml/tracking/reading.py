@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig
 from lsml.errors import DataError
 from lsml.names import OBJECTIVE, Artifact, Metric, Role, ScoredSplit, State, Tag
@@ -70,19 +71,42 @@ class RunReader:
         Raises:
             StorageError: MLflow cannot be asked.
         """
-        params, tags = self.run.data.params, self.run.data.tags
+        tags = self.run.data.tags
         patches, pixels = self._text(TABLES["validation"]), self._text(Artifact.VALIDATION_PIXELS)
         return ScoredRun(
             name=name,
             run_id=self.id,
             f1=self.run.data.metrics.get(Metric.BEST_F1, 0.0),
-            config=TrainConfig.from_parameters(params) if "model.architecture" in params else None,
+            config=self.config(),
             threshold=self.table_threshold,
             counts=PatchCounts.read(patches) if patches else None,
             pixels=PooledCounts.read(pixels) if pixels else None,
             environment={words: tags[tag] for words, tag in _ENVIRONMENT.items() if tag in tags},
             regions=RegionScore.read(patches) if patches else (),
         )
+
+    def config(self) -> TrainConfig | None:
+        """The configuration that a network was trained with; None where the run trained none.
+
+        Raises:
+            ConfigError: a field that was renamed since, or a value that its field refuses.
+            StorageError: MLflow cannot be asked.
+        """
+        if text := self._text(Artifact.CONFIG):
+            return TrainConfig.from_yaml(text, f"configuration of run {self.id}")
+        # A run of an older lsml has all of it as parameters.
+        params = self.run.data.params
+        return TrainConfig.from_parameters(params) if "model.architecture" in params else None
+
+    def parameters(self) -> dict[str, str]:
+        """The whole configuration of a network, and what else its run has as parameters.
+
+        Raises:
+            As `config`.
+        """
+        config = self.config()
+        whole = {name: str(value) for name, value in flatten(config).items()} if config else {}
+        return whole | self.run.data.params
 
     def folds_by_region(self) -> tuple[Sequence[RegionScore], str]:
         """The scores of each region where folds were of whole ones, and what these were; else none.

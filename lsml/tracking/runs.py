@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from lsml.config.fields import Scalar, format_value
+from lsml.config.schema import TrainConfig
 from lsml.data.splits import ScoredPatches, StudyData
 from lsml.errors import Interrupted, in_one_line
 from lsml.names import (
@@ -22,7 +23,6 @@ from lsml.names import (
     VERSION,
     Artifact,
     EndState,
-    Metric,
     Role,
     ScoredSplit,
     StageRole,
@@ -117,9 +117,13 @@ class RunWriter:
         self._client, self.id = client, run_id
         self._put = (sender or _Direct(client)).put
 
-    def describe(self, params: Mapping[str, Scalar], data: StudyData, root: str) -> None:
-        """Logs what a training starts from: parameters and datasets."""
+    def describe(
+        self, params: Mapping[str, Scalar], data: StudyData, root: str, config: TrainConfig | None = None
+    ) -> None:
+        """Logs what a training starts from: parameters, datasets, and the whole configuration as a file."""
         self._put(Write.of_values(self.id, params=params))
+        if config:
+            self._put(Write.of_config(self.id, config))
         self._put(Write.of_inputs(self.id, data.splits, root))
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -134,7 +138,7 @@ class RunWriter:
         Raises:
             StorageError: MLflow cannot store them.
         """
-        best = {**final_scores(outcome), **outcome.costs}
+        best = {**outcome.final_scores(), **outcome.costs}
         tags = {f"{Tag.PREFIX}{name}": value for name, value in outcome.environment.items()} | {
             Tag.STOPPED: outcome.stopped
         }
@@ -252,7 +256,8 @@ class TrialRecorder:
         }
         identity = f"{self._parent.info.run_id}/{self._role}/{attempt.slot}/{attempt.ordinal}"
         run_id = self._outbox.put(Write.of_run(identity, self._parent.info.experiment_id, tags))
-        self._writer(run_id).describe(attempt.params, self._data, self._root)
+        config = None if self._role == Role.BASELINE else attempt.config
+        self._writer(run_id).describe(attempt.params, self._data, self._root, config)
         return run_id
 
     def _writer(self, run_id: str) -> RunWriter:
@@ -323,12 +328,6 @@ def _children(parent_run_id: str, role: StageRole) -> str:
     return f"tags.`{Tag.PARENT}` = '{parent_run_id}' and tags.`{Tag.ROLE}` = '{role}'"
 
 
-def final_scores(outcome: TrialOutcome) -> dict[str, float]:
-    """The reproducible metrics of a training: scores of the best epoch, and the number of epochs or folds."""
-    scores = {f"{Metric.BEST}{name}": value for name, value in outcome.metrics.items() if name.startswith(Metric.VAL)}
-    return scores | {Metric.BEST_EPOCH: outcome.best_epoch, f"{outcome.steps.noun}s": outcome.steps.total}
-
-
 def retrainings_of(client: Client, run: Run, tags: Mapping[str, str]) -> list[Run]:
     """The later trainings of the configuration of a run that have these tags, the oldest first.
 
@@ -354,7 +353,7 @@ class TrainingRun(RunWriter):
         client: Client,
         *,
         name: str,
-        params: Mapping[str, Scalar],
+        config: TrainConfig,
         data: StudyData,
         root: str,
         below: Run | None = None,
@@ -376,7 +375,7 @@ class TrainingRun(RunWriter):
         number = uuid.uuid4().hex
         self._outbox = Outbox(client, spools() / f"{number}{SUFFIX}")
         super().__init__(client, self._outbox.put(Write.of_run(f"{role}/{number}", experiment, tags)), self._outbox)
-        self.describe(params, data, root)
+        self.describe(config.unlike_default(), data, root, config)
 
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:

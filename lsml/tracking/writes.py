@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.tracking.multimedia import compress_image_size, convert_to_pil_image
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
 from lsml.config.fields import Scalar
+from lsml.config.schema import TrainConfig
 from lsml.data.pack import PackedSplit
 from lsml.data.sensor import Sensor
 from lsml.errors import redact
@@ -88,6 +90,12 @@ class Write:
     def of_inputs(cls, run: str, splits: Iterable[PackedSplit], root: str) -> "Write":
         """The splits as MLflow's datasets; a digest is the start of a fingerprint, which MLflow limits."""
         return cls("inputs", run, {"splits": [_described(split, root) for split in splits]})
+
+    @classmethod
+    def of_config(cls, run: str, config: TrainConfig) -> "Write":
+        """A whole configuration, as the `base` of an experiment has it."""
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        return cls("files", run, files={Artifact.CONFIG: redact(text).encode()})
 
     @classmethod
     def of_panels(cls, run: str, panels: Sequence[Panel]) -> "Write":

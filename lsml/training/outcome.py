@@ -120,6 +120,11 @@ class TrialOutcome:
     costs: Mapping[str, float] = field(default_factory=dict)
     epoch_seconds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    def final_scores(self) -> dict[str, float]:
+        """The reproducible metrics: scores of the best epoch, and the number of epochs or folds."""
+        scores = {f"{Metric.BEST}{name}": value for name, value in self.metrics.items() if name.startswith(Metric.VAL)}
+        return scores | {Metric.BEST_EPOCH: self.best_epoch, f"{self.steps.noun}s": self.steps.total}
+
 
 class Laps:
     """Where the time of each epoch went: seconds by what was done, in the order in which it began.

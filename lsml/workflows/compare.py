@@ -74,7 +74,7 @@ def compare(run_ids: Sequence[str], *, study: str | None, top: int, split: Score
     name = split or _split_of_all(readers.values())
     scored = [reader.scored_model(name) for reader in readers.values()]
     scored[0].check_comparable(scored[1:], split=name)
-    comparison = _compared(runs, scored, name, out)
+    comparison = _compared(readers, scored, name, out)
     _draw([readers[run.run_id] for run in comparison.runs], comparison)
     return comparison
 
@@ -112,11 +112,12 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _compared(runs: Sequence[Run], scored: Sequence[ScoredModel], split: ScoredSplit, out: Path) -> Comparison:
+def _compared(
+    readers: Mapping[str, RunReader], scored: Sequence[ScoredModel], split: ScoredSplit, out: Path
+) -> Comparison:
     reference = scored[0]
-    names = {model.run_id: name for model, name in zip(scored, _labels(runs), strict=True)}
+    names = dict(zip(readers, _labels([reader.run for reader in readers.values()]), strict=True))
     ranked = rank_runs(names, {model.run_id: model.counts for model in scored})
-    parameters = {run.info.run_id: run.data.params for run in runs}
     return Comparison(
         split=split,
         split_protocol=reference.kind.split,
@@ -125,7 +126,9 @@ def _compared(runs: Sequence[Run], scored: Sequence[ScoredModel], split: ScoredS
         patches=len(reference.counts.ids),
         reference=reference.run_id,
         runs=tuple(ranked),
-        parameters=differing_parameters([parameters[run.run_id] for run in ranked], network_field=_OF_NETWORKS),
+        parameters=differing_parameters(
+            [readers[run.run_id].parameters() for run in ranked], network_field=_OF_NETWORKS
+        ),
         figure=out,
     )
 

@@ -182,7 +182,7 @@ def _repeats(
 ) -> list[ScoredModel]:
     """The scored configuration with fresh seeds, each a run below the same study."""
     scored = challenger.scored_run
-    config = TrainConfig.from_parameters(scored.data.params)
+    config = RunReader(client, scored).config() or TrainConfig()
     models = []
     for number in range(1, count + 1):
         training = Retraining(

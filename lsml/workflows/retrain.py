@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import ConfigError, ModelError
@@ -14,8 +13,8 @@ from lsml.errors.signals import opened
 from lsml.models.pretrained import identity, provenance
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, train_trial
-from lsml.tracking.reading import raw_threshold
-from lsml.tracking.runs import RunWriter, TrainingRun, final_scores, retrainings_of
+from lsml.tracking.reading import RunReader, raw_threshold
+from lsml.tracking.runs import RunWriter, TrainingRun, retrainings_of
 from lsml.tracking.store import Client, Run, open_store
 from lsml.tracking.study import named_run
 from lsml.training.device import load_keras
@@ -85,7 +84,7 @@ class Retraining:
                 return TrainingRun(
                     client,
                     name=self.title.replace(" ", "-"),
-                    params=flatten(self.config),
+                    config=self.config,
                     data=self.data,
                     root=str(self.root),
                     below=self.below,
@@ -172,9 +171,10 @@ def reproduce(run_id: str, *, data: Path | None, listener: Listener) -> Reproduc
         StorageError: no such run.
     """
 
-    run = named_run(open_store(), run_id)
+    client = open_store()
+    run = named_run(client, run_id)
     _check_trained(run)
-    config = TrainConfig.from_parameters(run.data.params)
+    config = RunReader(client, run).config() or TrainConfig()
     patches, _ = RecordedData(run.data.tags, data).prepare(listener.step)
     pruned_after = _reported_steps(run) if run.data.tags.get(Tag.STOPPED) == State.PRUNED else None
     load_keras()
@@ -184,7 +184,7 @@ def reproduce(run_id: str, *, data: Path | None, listener: Listener) -> Reproduc
         return event.step != pruned_after
 
     outcome = trained_by(run)(TrialTask(config, patches, checkpoint=None), report)
-    scores, metrics = (_before_scaling(each) for each in (final_scores(outcome), run.data.metrics))
+    scores, metrics = (_before_scaling(each) for each in (outcome.final_scores(), run.data.metrics))
     recorded = {name: metrics[name] for name in scores if name in metrics}
     then = {name: run.data.tags.get(f"{Tag.PREFIX}{name}", "") for name in _ENVIRONMENT}
     changed = {name: (then[name], outcome.environment.get(name, "")) for name in _ENVIRONMENT}

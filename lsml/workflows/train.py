@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from lsml.config.experiment import Experiment
-from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.splits import FoldedData, Steps, StudyData, WholeData
 from lsml.errors import ConfigError
 from lsml.errors.signals import opened
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, refit_trial, train_trial
-from lsml.tracking.reading import raw_threshold
+from lsml.tracking.reading import RunReader, raw_threshold
 from lsml.tracking.registry import register_run
 from lsml.tracking.runs import TrainingRun
 from lsml.tracking.store import Run, find_run, open_client, open_store, study_of
@@ -79,7 +78,7 @@ def train(
         return TrainingRun(
             open_client(),
             name=experiment.name,
-            params=flatten(config),
+            config=config,
             data=patches,
             root=str(source.root),
             tags={Tag.EXPERIMENT: experiment.name, **unusual},
@@ -178,7 +177,7 @@ def refit(run_id: str, *, on: On, data: Path | None, listener: Listener, force: 
         role=Role.REFIT,
         number=0,
         title=f"{run.info.run_name} on {on}",
-        config=TrainConfig.from_parameters(run.data.params),
+        config=RunReader(client, run).config() or TrainConfig(),
         data=whole,
         root=root,
         tags={Tag.TRAINED_ON: on, Tag.NOTE: _note(run_id, on, patches, summary), **unusual},

@@ -73,12 +73,20 @@ def test_what_a_network_has_to_beat_stands_beside_the_best(study: Study) -> None
 
 
 def test_a_trials_run_holds_all_that_there_is_to_compare(study: Study) -> None:
-    """Flat parameters, one point an epoch, both datasets with the start of their fingerprints, versions, device."""
+    """Parameters that were searched or are not the default's, all of them in a file, one point an epoch, both datasets
+    with the start of their fingerprints, versions, device.
+    """
+    from lsml.config.fields import flatten
     from lsml.config.schema import TrainConfig
 
     run = client(study.folder).get_run(study.best_run)
-    assert set(run.data.params) == {spec.name for spec in TrainConfig.fields()}
+    searched, of_base = {"model.dropout", "loss.jaccard"}, {"model.filters", "model.depth"}
+    of_base |= {f"training.{name}" for name in ("epochs", "batch_size", "patience", "learning_rate")}
+    assert set(run.data.params) == {*searched, *of_base, "seed"}
     store = client(study.folder)
+    config = TrainConfig.from_yaml(Path(store.download_artifacts(study.best_run, "config.yaml")).read_text(), "run")
+    assert {name: str(value) for name, value in flatten(config).items()}.items() >= run.data.params.items()
+    assert (config.model.filters, config.model.architecture) == (4, "unet")
     for name in ("loss", "val_loss", "val_f1", "val_iou", "learning_rate", "system/process_memory_megabytes"):
         assert [point.step for point in store.get_metric_history(study.best_run, name)] == [1, 2, 3, 4], name
     scored = ("f1", "calibration_error", "object_hit_rate", "object_precision")

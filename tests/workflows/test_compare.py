@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lsml.cli import models as cli
-from lsml.config.schema import TrainConfig
+from lsml.config.fields import Scalar
+from lsml.config.schema import TrainConfig, with_values
 from lsml.data.holdout import SYNTHETIC
 from lsml.data.splits import FoldedData, ScoredPatches, Steps, StudyData, TrainingData
 from lsml.errors import ConfigError, DataError, LsmlError
@@ -46,9 +47,10 @@ class Store(NamedTuple):
     data: TrainingData
     shuffled: TrainingData
 
-    def trained(self, name: str, rows: list[Row] | None, data: StudyData | None = None, **params: str) -> str:
-        """The run of a training that came to its end, with that table."""
-        run = TrainingRun(self.client, name=name, params=params, data=data or self.data, root="patches")
+    def trained(self, name: str, rows: list[Row] | None, data: StudyData | None = None, **values: Scalar) -> str:
+        """The run of a training that came to its end, with that table; `values` are of fields of its model."""
+        config = with_values(TrainConfig(), {f"model.{field}": value for field, value in values.items()})
+        run = TrainingRun(self.client, name=name, config=config, data=data or self.data, root="patches")
         run.outcome(outcome(self.data, rows))
         run.closed("complete", "")
         return run.id
@@ -128,8 +130,8 @@ def test_a_run_says_what_its_scores_are(store: Store) -> None:
 
 def test_runs_are_set_side_by_side(store: Store) -> None:
     """Only what differs, the best first, differences against the run that was named first, with hand-worked numbers."""
-    poor = store.trained("poor", POOR, depth="2", seed="1")
-    good = store.trained("good", GOOD, depth="3", seed="1", dropout="0.1")
+    poor = store.trained("poor", POOR, depth=2)
+    good = store.trained("good", GOOD, depth=3, dropout=0.25)
     found = compared(store, poor, good)
     assert (found.split, found.patches, found.reference) == ("validation", 2, poor)
     first, second = found.runs
@@ -141,7 +143,7 @@ def test_runs_are_set_side_by_side(store: Store) -> None:
     assert first.ahead.value == pytest.approx(3 / 4 - 4 / 7)
     # Between 1/7 and 3/14, each 1/28 off, and as far again as two patches stretch it: sqrt(2) x 12.7062 / 1.95996.
     assert first.ahead.interval == pytest.approx((5 / 28 - 9.1682 / 28, 5 / 28 + 9.1682 / 28), abs=1e-5)
-    assert found.parameters == {"depth": ["3", "2"], "dropout": ["0.1", None]}
+    assert found.parameters == {"model.depth": ["3", "2"], "model.dropout": ["0.25", "0.1"]}
     # Two patches' pictures beside each run: wider and higher than the scores alone.
     with_pictures = found.figure.read_bytes()
     assert with_pictures.startswith(b"\x89PNG")
@@ -268,7 +270,7 @@ def test_what_cannot_be_asked(store: Store, run_ids: list[str], options: Mapping
 
 def test_the_command_prints_and_draws(store: Store) -> None:
     """Differences with intervals, the warning below 60 patches, and last where the picture is."""
-    poor, good = store.trained("shown poor", POOR, depth="2"), store.trained("shown good", GOOD, depth="3")
+    poor, good = store.trained("shown poor", POOR, depth=2), store.trained("shown good", GOOD, depth=3)
     done = lsml(store.folder, "compare", poor, good)
     assert (done.returncode, done.stderr) == (0, "")
     assert "0.7500" in done.stdout
@@ -280,13 +282,13 @@ def test_the_command_prints_and_draws(store: Store) -> None:
 
 def test_json_is_one_object(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """The same figures by name, the reference's difference null."""
-    poor, good = store.trained("poor again", POOR, depth="2"), store.trained("good again", GOOD, depth="3")
+    poor, good = store.trained("poor again", POOR, depth=2), store.trained("good again", GOOD, depth=3)
     cli.compare([good, poor], study=None, top=5, split=None, out=Path("other.png"), json=True)
     record = json.loads(capsys.readouterr().out)
     assert [run["run_id"] for run in record["runs"]] == [good, poor]
     assert record["runs"][0]["f1_above_reference"] is None
     assert record["runs"][1]["f1_above_reference"]["value"] == pytest.approx(4 / 7 - 3 / 4)
-    assert record["runs"][1]["parameters"] == {"depth": "2"}
+    assert record["runs"][1]["parameters"] == {"model.depth": "2"}
     assert (record["figure"], record["intervals_reliable"]) == ("other.png", False)
 
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from lsml.config.fields import flatten
 from lsml.config.schema import TrainConfig
 from lsml.data.splits import FoldedData, Steps, StudyData, TrainingData, WholeData
 from lsml.errors import ConfigError, DataError, ModelError, StorageError
@@ -51,7 +50,7 @@ class Store(NamedTuple):
         run = TrainingRun(
             self.client,
             name=name,
-            params=flatten(TrainConfig()),
+            config=TrainConfig(),
             data=data or self.data,
             root=str(self.folder / "made"),
             tags={Tag.EXPERIMENT: name, **tags},
