@@ -152,14 +152,17 @@ def doctor(
     from lsml.cli.output import print_wrapped
     from lsml.workflows.doctor import examine
 
-    findings = examine(storage=storage, require_gpu=require_gpu)
+    findings = []
+    for finding in examine(storage=storage, require_gpu=require_gpu):
+        findings.append(finding)
+        if json:
+            continue
+        # Each when it is there: Keras and MLflow take seconds to load.
+        print_wrapped(f"{finding.state:8}{finding.what}: {finding.detail}", indent=8)
+        if finding.fix:
+            print_wrapped(f"{'':8}{finding.fix}", indent=8)
     if json:
         options.print_json([asdict(finding) for finding in findings], indent=2)
-    else:
-        for finding in findings:
-            print_wrapped(f"{finding.state:8}{finding.what}: {finding.detail}", indent=8)
-            if finding.fix:
-                print_wrapped(f"{'':8}{finding.fix}", indent=8)
     if any(finding.state == "error" for finding in findings):
         raise typer.Exit(4)
 

@@ -127,9 +127,10 @@ def promote(
     from lsml.cli.output import Reporter
 
     reference = options.named(run, run_id)
-    from lsml.workflows.promote import promote as job
-
     with Reporter() as reporter:
+        reporter.stage_started(f"looking {reference} up in MLflow")
+        from lsml.workflows.promote import promote as job
+
         found = job(reference, repeats=repeats, model_name=model_name, data=data, listener=reporter, force=force)
     if json:
         differences = {"ahead": found.ahead, "repeats": found.repeats}

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -65,6 +64,9 @@ class Difference(NamedTuple):
     @property
     def standard_error(self) -> float:
         """As the interval tells it: its width over that of a normal distribution of standard deviation 1."""
+        # Here, because it takes as long to load as all else that `lsml study list` needs.
+        from scipy.special import ndtri
+
         return (self.interval.high - self.interval.low) / (2 * float(ndtri((1 + LEVEL) / 2)))
 
     def describe(self, digits: int = 4) -> str:
@@ -138,6 +140,8 @@ def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
 
 def interval_of(value: float, drawn: np.ndarray, patches: int, *, lowest: float) -> Interval:
     """The middle of a statistic's draws `(D,)`, stretched about its value for few patches, within `lowest`..1."""
+    from scipy.special import ndtri, stdtrit
+
     if patches == 1:
         return Interval(lowest, 1.0)
     upper = (1 + LEVEL) / 2

@@ -6,7 +6,7 @@ What is checked is imported in its check, so that a library that is missing or b
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,8 +32,11 @@ class _CheckResult:
     fix: str = ""
 
 
-def examine(*, storage: str | None, require_gpu: bool) -> list[_CheckResult]:
-    """Checks everything that a study needs by using it; a failure is a result, not an exception."""
+def examine(*, storage: str | None, require_gpu: bool) -> Iterator[_CheckResult]:
+    """Checks everything that a study needs by using it, one after the other as its result is asked for.
+
+    A failure is a result, not an exception.
+    """
     checks: list[tuple[str, Callable[[], _CheckResult]]] = [
         ("versions", _versions),
         ("device", lambda: _device(require_gpu=require_gpu)),
@@ -42,7 +45,8 @@ def examine(*, storage: str | None, require_gpu: bool) -> list[_CheckResult]:
         ("waiting for MLflow", _waiting),
         ("disk", _disk),
     ]
-    return [_guarded(what, check) for what, check in checks]
+    for what, check in checks:
+        yield _guarded(what, check)
 
 
 def _guarded(what: str, check: Callable[[], _CheckResult]) -> _CheckResult:

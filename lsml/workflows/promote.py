@@ -119,6 +119,7 @@ def promote(
         if before == version.version:
             return promotion
         patches, unusual = RecordedData(challenger.scored_run.data.tags, data, force).prepare(listener.step)
+        listener.stage_started(f"scoring the registered file in a fresh process on {len(patches.splits[-1])} patches")
         reload = _reload(client, challenger, patches, check)
         again = _repeats(client, challenger, repeats, patches, data, listener)
         decision = _decide(client, challenger, again, model, before)

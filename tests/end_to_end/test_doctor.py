@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from lsml.workflows.doctor import examine
 from tests.processes import environment, lsml
 
 
@@ -15,6 +16,12 @@ def test_a_sound_machine_has_no_error(tmp_path: Path) -> None:
     assert {finding["state"] for finding in findings.values()} <= {"ok", "warning"}
     assert "keras" in findings["versions"]["detail"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_result_is_there_before_the_next_check_begins() -> None:
+    """The first needs no library to be loaded, which takes the second seconds."""
+    results = examine(storage=None, require_gpu=False)
+    assert next(results).what == "versions"
 
 
 def test_what_is_broken_is_named_and_the_rest_is_still_examined(tmp_path: Path) -> None:

@@ -42,11 +42,17 @@ for _name in ("tracking.models", "tracking.registry", "tracking.runs", "tracking
 
 
 class Silent:
-    """Looks on and says nothing."""
+    """Looks on and says nothing; remembers the parts of longer work."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
 
     def step(self, *_: object) -> None: ...
 
     def show_step(self, *_: object) -> None: ...
+
+    def stage_started(self, title: str) -> None:
+        self.stages.append(title)
 
 
 def unmoved(counts: np.ndarray, path: Path, split: PackedSplit, threshold: float) -> ReloadedScores:

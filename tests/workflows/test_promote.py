@@ -116,6 +116,14 @@ def test_the_first_champion_is_registered_and_the_same_command_changes_nothing(s
     assert state(store.client, "first") == once
 
 
+def test_the_part_that_takes_longest_is_announced(store: Store) -> None:
+    """A fresh process loads Keras and scores the validation patches, two here, which takes longer than all else."""
+    listener = Silent()
+    run = store.trained("announced", GOOD)
+    promote(run, repeats=0, data=None, listener=listener, check=partial(unmoved, counts(GOOD)))
+    assert listener.stages == ["scoring the registered file in a fresh process on 2 patches"]
+
+
 def test_a_worse_model_is_refused_and_a_better_one_is_not(store: Store) -> None:
     """The alias moves from poor to good and never back; what was compared stands in the version's tags."""
     poor, good = store.trained("ranked", POOR), store.trained("ranked", GOOD)
