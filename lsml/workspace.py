@@ -122,7 +122,12 @@ def connection_url(url: str) -> str:
     return f"{driver}://{place}?{'&'.join([*([query] if query else []), *added])}"
 
 
-_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+_PACKAGES = {
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "optuna_dashboard": "optuna-dashboard",
+}
 """What brings a module, where its name is another."""
 
 

@@ -82,6 +82,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "doctor": config.doctor,
     "clean": config.clean,
     "ui": study.ui,
+    "dashboard": study.dashboard,
 }
 """Every command and group of commands; a group's help is that of its `Typer`."""
 

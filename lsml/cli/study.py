@@ -121,6 +121,10 @@ def report(
         typer.echo("no display here: open that file in a browser")
 
 
+_DASHBOARD_PORT = 8080
+"""Of optuna-dashboard's own command too."""
+
+
 def sync() -> None:
     """Send MLflow what is kept in the working folder since it did not answer."""
     from lsml.workflows.sync import sync as job
@@ -155,6 +159,26 @@ def relocate(
     typer.echo(f"files of runs: {done.now}, before {', '.join(map(str, done.before))}")
     if done.missing:
         typer.echo(f"{done.missing} runs have their files in {done.before[0]} alone: copy what is there to {done.now}")
+
+
+def dashboard(
+    port: Annotated[
+        int, typer.Option("--port", help="Port on this machine.", min=1, max=65535, metavar="N")
+    ] = _DASHBOARD_PORT,
+    storage: options.Storage = None,
+) -> None:
+    """Serve optuna-dashboard, where it is installed, over the study database on this machine."""
+    from lsml.workflows.studies import open_dashboard
+
+    def ready() -> None:
+        typer.echo(f"optuna-dashboard: http://127.0.0.1:{port}")
+        typer.echo("Ctrl-C ends it")
+
+    try:
+        open_dashboard(storage, port=port, ready=ready)
+    except Interrupted:
+        answered()
+    typer.echo("stopped")
 
 
 _DEFAULT_PORT = 5000

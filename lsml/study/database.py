@@ -4,7 +4,6 @@ import copy
 import functools
 import json
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ from typing import Any, TypeGuard
 import optuna
 import sqlalchemy
 from optuna.distributions import json_to_distribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lsml.errors import ConfigError
-from lsml.names import OBJECTIVE, Attribute, EndState, State
-from lsml.study.storage import GatedStorage, open_storage
+from lsml.names import Attribute, EndState, State
+from lsml.study.storage import GatedStorage, explain_study, open_storage
 from lsml.workspace import missing_database
 
 _STAGE = "/"
@@ -170,12 +168,6 @@ class CountedStudy(optuna.Study):
         """Whether it looks for the highest F1 first, and each of its trials is for a slot."""
         maximises = self.directions[0] == StudyDirection.MAXIMIZE
         return maximises and all(Attribute.SLOT in t.user_attrs for t in self.all_trials(deepcopy=False))
-
-    def name_objectives(self, cost: str) -> None:
-        """Names the objectives of a study with two, F1 and the metric that is the second."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self.set_metric_names([OBJECTIVE, cost])
 
     @property
     def cost_metric(self) -> str | None:
@@ -347,23 +339,24 @@ def stage_name(name: str, stage: str) -> str:
 
 
 def make_study(
-    storage: str, name: str, *, stage: str = "", pruner: optuna.pruners.BasePruner, with_cost: bool = False
+    storage: str, name: str, *, stage: str = "", pruner: optuna.pruners.BasePruner, cost: str | None = None
 ) -> CountedStudy:
     """The study of that name, created where there is none; with `stage`, the one that holds a later stage's attempts.
 
     Args:
-        with_cost: whether a second objective is minimised; F1 is maximised.
+        cost: the metric that is minimised as a second objective; F1 is maximised.
 
     Raises:
         ConfigError: another program has made a study of that name.
         StorageError: the database cannot be used.
     """
     opened, full = open_storage(storage), stage_name(name, stage)
-    directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if with_cost else [])]
+    directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if cost else [])]
     optuna.create_study(storage=opened, study_name=full, directions=directions, load_if_exists=True)
     study = CountedStudy(full, opened, pruner=pruner)
     study.gate = opened
     study.check_own()
+    explain_study(study, opened, of=name, stage=stage, cost=cost)
     return study
 
 

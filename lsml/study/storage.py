@@ -1,17 +1,20 @@
-"""Optuna's database: opening it, the one gate that every call to it goes through, and its errors as one line."""
+"""Optuna's database: opening it, the gate of all calls to it, its errors as one line, and viewers of it."""
 
+import importlib
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lsml.errors import StorageError
+from lsml.names import OBJECTIVE, Attribute
 from lsml.workspace import (
     DEFAULT_STORAGE,
     connection_url,
@@ -170,3 +173,57 @@ def _unusable(url: str, error: Exception) -> StorageError:
     check = f"--storage, and that {file.parent} can be written to" if file else "LSML_STORAGE, and that the server runs"
     why = next(iter(str(error).splitlines()), type(error).__name__)
     return StorageError(f"study database {url}", why, f"check {check} and is not full")
+
+
+def explain_study(study: optuna.Study, gate: GatedStorage, *, of: str, stage: str, cost: str | None) -> None:
+    """Names the objectives of a study, which Optuna's plots show, and says what it is in optuna-dashboard's note; once.
+
+    Args:
+        gate: to its database.
+        of: what lsml calls it.
+        stage: which of that study's stages it is; empty for the search.
+        cost: the metric that is the second objective, if there is one.
+    """
+    names = [OBJECTIVE, *([cost] if cost else [])]
+    # With another number of objectives it is refused for that later.
+    if study.metric_names is not None or len(names) != len(study.directions):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(names)
+    note = (_STAGE_NOTE if stage else _NOTE).format(of=of, stage=stage, attribute=Attribute)
+    # Where that program keeps it, at most 2,045 characters in one.
+    gate.set_study_system_attr(study._study_id, "dashboard:note_ver", 1)
+    gate.set_study_system_attr(study._study_id, "dashboard:note_str:0", note)
+
+
+_NOTE = """\
+A search by lsml for the highest F1 on validation patches. `lsml study show {of}` lists it, `lsml ui` compares trials.
+
+- A trial with the user attribute `{attribute.SUPERSEDED}` was lost or interrupted; a later one of the same
+  `{attribute.SLOT}` stands for it.
+- `{attribute.RUN_ID}` of a trial and `{attribute.PARENT}` of the study are runs in MLflow, with curves and pictures.
+- `{attribute.SPEC}` is, as JSON, what must not change while the search is resumed.
+- Studies called `{of}/…` followed the search: baselines, confirmations, the training of what was chosen."""
+
+_STAGE_NOTE = """\
+What lsml trained after the search of study `{of}`: its stage `{stage}`. Nothing is searched here.
+`lsml study show {of}` tells of both."""
+
+
+def serve_dashboard(url: str, port: int, ready: Callable[[], None]) -> None:
+    """Serves optuna-dashboard on this machine until it is interrupted; calls `ready` when it is about to.
+
+    Raises:
+        StorageError: it is not installed, the database cannot be opened, or the port is taken.
+    """
+    opened = open_storage(url)
+    try:
+        # Not as a command: every user of a machine sees the arguments of processes, and the URL may hold a password.
+        dashboard = importlib.import_module("optuna_dashboard")
+        ready()
+        dashboard.run_server(opened, host="127.0.0.1", port=port)
+    except ModuleNotFoundError as error:
+        raise _unusable(url, error) from None
+    except OSError as error:
+        raise StorageError(f"port {port}", str(error.strerror).lower(), "choose another --port N") from None

@@ -229,12 +229,10 @@ class SearchQueue(TrialQueue):
         if settings.engine == "optuna":
             settings.sampler.check(has_free_range=space.has_free_range)
             pruner = make_pruner(settings.pruner, study_seed=self._study_seed)
-        study = make_study(storage, name, pruner=pruner, with_cost=settings.cost is not None)
+        study = make_study(storage, name, pruner=pruner, cost=settings.cost)
         super().__init__(study, max_retries=settings.max_retries)
         recorded = self.study.user_attrs.get(Attribute.SPEC)
         if recorded is None:
-            if settings.cost is not None:
-                self.study.name_objectives(settings.cost)
             self.study.set_user_attr(Attribute.IDENTITY, uuid.uuid4().hex)
             self.study.set_user_attr(Attribute.SPEC, dict(spec))
         else:

@@ -12,7 +12,8 @@ from lsml.report.facts import TrialFacts, TuneResult
 from lsml.scoring.regions import RegionScore
 from lsml.study.database import AttemptRecord, CountedStudy, load_studies, load_study
 from lsml.study.results import importances, trial_facts, trial_records
-from lsml.workspace import STATE_FOLDER, storage_url
+from lsml.study.storage import serve_dashboard
+from lsml.workspace import STATE_FOLDER, missing_database, storage_url
 
 if TYPE_CHECKING:
     from lsml.tracking.store import Client
@@ -26,6 +27,19 @@ def list_studies(storage: str | None) -> list[dict[str, object]]:
         StorageError: the database cannot be used.
     """
     return [_summary(study) for study in load_studies(storage_url(storage))]
+
+
+def open_dashboard(storage: str | None, *, port: int, ready: Callable[[], None]) -> None:
+    """Serves optuna-dashboard over the study database until it is interrupted; calls `ready` before.
+
+    Raises:
+        StorageError: there is no such database, it cannot be used, optuna-dashboard is not installed, or the port is
+            taken.
+    """
+    url = storage_url(storage)
+    if file := missing_database(url):
+        raise StorageError(f"study database {file}", "there is no such file", "work in your studies' folder")
+    serve_dashboard(url, port, ready)
 
 
 def _summary(study: CountedStudy) -> dict[str, object]:

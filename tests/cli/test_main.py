@@ -225,6 +225,7 @@ READING = (
     ("refit", "demo"),
     ("sync",),
     ("relocate",),
+    ("dashboard",),
     ("doctor",),
 )
 

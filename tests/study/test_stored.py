@@ -39,7 +39,7 @@ def _comparable(trials: list[FrozenTrial]) -> list[dict[str, object]]:
 
 def test_trials_are_read_as_optuna_reads_them(folder: Path) -> None:
     """Complete, pruned, failed, running and waiting ones; of two objectives; with NaN and infinities on the way."""
-    study = make_study(STORAGE, "two", pruner=optuna.pruners.NopPruner(), with_cost=True)
+    study = make_study(STORAGE, "two", pruner=optuna.pruners.NopPruner(), cost="parameters")
     other = make_study(STORAGE, "another", pruner=optuna.pruners.NopPruner())
     slots = {Attribute.SLOT: 0, Attribute.ORDINAL: 1}
     study.add_trial(
@@ -89,16 +89,14 @@ def test_all_studies_are_read_without_what_a_list_does_not_show(folder: Path) ->
     assert best.run_id == "abc"
 
 
-@pytest.mark.parametrize("with_cost", [False, True], ids=["one objective", "two"])
-def test_the_field_that_decides_is_the_most_important(folder: Path, with_cost: bool) -> None:
+@pytest.mark.parametrize("cost", [None, "parameters"], ids=["one objective", "two"])
+def test_the_field_that_decides_is_the_most_important(folder: Path, cost: str | None) -> None:
     """F1 grows with the filters, 8 to 32 in turns, and falls with nothing else; two thirds of the weight are theirs.
 
     Of 40 trials 5 count as the best. All of them have 32 filters; both architectures and all rates are among them.
     Shares add up to 1, the largest first, and a field that half of the trials do not have counts with the others.
     """
-    study = make_study(STORAGE, "s", pruner=optuna.pruners.NopPruner(), with_cost=with_cost)
-    if with_cost:
-        study.name_objectives("parameters")
+    study = make_study(STORAGE, "s", pruner=optuna.pruners.NopPruner(), cost=cost)
     for slot in range(40):
         params = _params(slot)
         dropped = slot % 4 == 0
@@ -109,7 +107,7 @@ def test_the_field_that_decides_is_the_most_important(folder: Path, with_cost: b
             create_trial(
                 params=params,
                 distributions={name: DISTRIBUTIONS[name] for name in params},
-                values=[f1, *([1000.0 * slot] if with_cost else [])],
+                values=[f1, *([1000.0 * slot] if cost else [])],
                 user_attrs={Attribute.SLOT: slot, Attribute.ORDINAL: 1},
             )
         )
@@ -171,3 +169,21 @@ def test_a_study_to_which_another_program_added_a_trial_is_refused(folder: Path)
         load_study(STORAGE, "ours")
     with pytest.raises(ConfigError, match="not all of its trials"):
         make_study(STORAGE, "ours", pruner=optuna.pruners.NopPruner())
+
+
+def test_viewers_of_the_database_are_told_what_a_study_is(folder: Path) -> None:
+    """Its objectives have names, and a note, where optuna-dashboard keeps it, says what stands beside; once."""
+    for stage, cost, names, said in (
+        ("", "latency_ms", ["val_f1", "latency_ms"], "A search by lsml"),
+        ("confirm", None, ["val_f1"], "the search of study `told`: its stage `confirm`"),
+    ):
+        pruner = optuna.pruners.NopPruner()
+        study = make_study(STORAGE, "told", stage=stage, pruner=pruner, cost=cost)
+        attributes = study.gate.get_study_system_attrs(study._study_id)
+        assert study.metric_names == names
+        assert (attributes["dashboard:note_ver"], said in attributes["dashboard:note_str:0"]) == (1, True)
+        assert len(attributes["dashboard:note_str:0"]) < 2045
+        # What people write there stays.
+        study.gate.set_study_system_attr(study._study_id, "dashboard:note_str:0", "mine")
+        again = make_study(STORAGE, "told", stage=stage, pruner=pruner, cost=cost)
+        assert again.gate.get_study_system_attrs(study._study_id)["dashboard:note_str:0"] == "mine"
