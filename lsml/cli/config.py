@@ -1,4 +1,4 @@
-"""`lsml config`, `lsml doctor` and `lsml clean`: what an experiment can say, what runs it, and what it leaves."""
+"""`lsml config`, `init`, `doctor` and `clean`: what an experiment can say, what runs it, and what it leaves."""
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -139,6 +139,27 @@ def _shown(value: object) -> str:
         case float():
             return f"`{value:.4g}`"
     return f"`{value}`"
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the patches.", metavar="DIR")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File to write.  [default: NAME.yaml, by the folder's name]",
+            parser=options.path,
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a commented experiment file for your patches, by looking at them."""
+    from lsml.workflows.data import init as job
+
+    path = job(folder, out)
+    typer.echo(f"wrote {path}")
+    typer.echo(f"next: lsml tune {path}")
 
 
 def doctor(

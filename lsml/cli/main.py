@@ -59,6 +59,7 @@ def _root(
 
 
 _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    "init": config.init,
     "data": data.app,
     "train": train.train,
     "tune": train.tune,

@@ -1,5 +1,6 @@
 """Datasets: checked, packed, drawn, and their splits audited."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from lsml.audit.facts import Facts
 from lsml.audit.splits import Holdout, Pair, Separability, closest_pairs, holdout, separabilities
+from lsml.config.draft import SeenPatches, draft_experiment
 from lsml.config.schema import TrainConfig
 from lsml.data import checks
 from lsml.data.augment import Augmentation
@@ -19,11 +21,11 @@ from lsml.data.holdout import training_splits
 from lsml.data.layout import DESCRIPTION, HDF5, PatchFiles
 from lsml.data.pack import PackedSplit
 from lsml.data.quality import look_at_files
-from lsml.data.scan import Scan
+from lsml.data.scan import Scan, layout_of
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.splits import TrainingData
 from lsml.data.tiles import cut, evenly
-from lsml.errors import DataError
+from lsml.errors import ConfigError, DataError
 from lsml.plots.audit import draw_audit, draw_holdout, draw_pairs, draw_separability, draw_similarity
 from lsml.plots.patches import draw_augmented, draw_patches
 from lsml.scoring.metrics import to_csv
@@ -95,6 +97,49 @@ def _of_landslide4sense(files: Sequence[PatchFiles]) -> bool:
         return False
     return not any(finding.severity == "error" for finding in found)
 
+
+def init(root: Path, out: Path | None) -> Path:
+    """Writes an experiment file for the patches below `root`, by looking at them: their number, size, bands and masks.
+
+    Args:
+        out: the file; None for one in the current folder that is called as the dataset's folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: there is such a file, or it cannot be written.
+        DataError: no patches there, a file that cannot be read, or what the bands are is not known.
+    """
+    splits = training_splits(root)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip("-._") or "experiment"
+    path, patches = out or Path(f"{name}.yaml"), (*splits.train, *splits.validation)
+    masks = [patches[place].mask for place in evenly(len(patches), _LOOKED_AT)]
+    shares = np.array([(read_mask(mask, splits.sensor) == 1).mean() for mask in masks if mask])
+    seen = SeenPatches(
+        path=str(root),
+        train=len(splits.train),
+        validation=len(splits.validation),
+        one_folder=layout_of(root).name == "bare",
+        held_out=splits.held_out,
+        side=splits.sensor.tile or min(read_image(patches[0].image, splits.sensor).shape[:2]),
+        sensor=splits.sensor.name,
+        bands=[band.name for band in splits.sensor.bands],
+        landslide=float(shares.mean()),
+        empty=float((shares == 0).mean()),
+        idle=splits.sensor.without_effect,
+    )
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(draft_experiment(name, seen, str(path)))
+    except FileExistsError:
+        raise ConfigError(f"experiment {path}", "already exists", "choose another file with --out FILE") from None
+    except OSError as error:
+        raise ConfigError(f"experiment {path}", str(error.strerror), "choose another file with --out FILE") from None
+    return path
+
+
+_LOOKED_AT = 32
 
 EPOCHS = 5
 """How many augmented versions of each patch are drawn."""
