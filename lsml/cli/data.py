@@ -212,7 +212,7 @@ def _audit(
     folder: Folder,
     out: Annotated[
         Path,
-        typer.Option("--out", "--output", help="Folder to write figures and the table of pairs into.", metavar="DIR"),
+        typer.Option("--out", help="Folder to write figures and the table of pairs into.", metavar="DIR"),
     ] = Path("audit"),
     seed: options.Seed = None,
     json: options.Json = False,

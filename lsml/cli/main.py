@@ -103,6 +103,11 @@ def _in_front(arguments: list[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in _ANYWHERE)
 
 
+def _by_its_name(argument: str) -> str:
+    """`--out` where it was called `--output`, as it was before; help shows one name."""
+    return re.sub(r"\A--output(?==|\Z)", "--out", argument)
+
+
 _HOME = re.compile(r"\A((?:[\w.-]+=)*)(~[^/=]*)(?=/|\Z)")
 
 
@@ -117,7 +122,7 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("always", DataWarning)
     warnings.showwarning = _warn
     try:
-        arguments = [_at_home(argument) for argument in _in_front(arguments)]
+        arguments = [_by_its_name(_at_home(argument)) for argument in _in_front(arguments)]
         _refuse_passwords(arguments)
         return int(app(arguments, prog_name="lsml", standalone_mode=False) or 0)
     except typer.Exit as leave:

@@ -97,7 +97,6 @@ def report(
         Path | None,
         typer.Option(
             "--out",
-            "--output",
             help="HTML file to write.  [default: NAME-report.html]",
             metavar="FILE",
             show_default=False,

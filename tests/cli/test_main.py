@@ -238,6 +238,14 @@ def test_what_only_reads_makes_no_database(tmp_path: Path, arguments: tuple[str,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_output_is_another_name_of_out(tmp_path: Path) -> None:
+    """As a word and with its value; help shows the one name."""
+    for option in (("--output", "found"), ("--output=found",)):
+        done = lsml(tmp_path, "data", "audit", "nowhere", *option)
+        assert done.stderr.startswith("lsml: error: dataset nowhere: ")
+    assert "--output" not in lsml(tmp_path, "data", "audit", "--help").stdout
+
+
 def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     """With --debug the traceback comes before the one line, and the exit code stays."""
     done = lsml(tmp_path, "--debug", "tune", "nowhere.yaml")

@@ -149,9 +149,9 @@ def test_the_same_command_again_has_nothing_to_do(study: Study) -> None:
     """A study that has its trials says so, prints its best run again, trains nothing and registers nothing."""
     before = len(runs(study.folder))
     arguments = ("tune", "experiment.yaml", "--data", str(study.data), "--study", "first")
-    done = lsml(study.folder, *arguments)
+    done = lsml(study.folder, *arguments, "--workers", "99")
     assert done.returncode == 0, done.stderr
-    assert "nothing to do" in done.stdout
+    assert "study first has its 3 trials: nothing to do; --workers is not used\n" in done.stdout
     assert done.stdout.splitlines()[-1] == f"best run: {study.best_run}"
     told = json.loads(lsml(study.folder, *arguments, "--json").stdout)
     assert (told["best_run_id"], sum(told["counts"].values())) == (study.best_run, 3)
