@@ -49,8 +49,8 @@ def _signature(bands: int) -> ModelSignature:
     return ModelSignature(inputs=inputs, outputs=outputs)
 
 
-_EXAMPLE_PIXELS = 16
-"""The side of a model's input example: the file is text, and one of a whole patch would take megabytes."""
+_EXAMPLE_PIXELS = 32
+"""The side of a model's input example, which 2**depth divides whatever the depth; the file is text, and grows fast."""
 
 
 def _input_example(sensor: Sensor) -> np.ndarray:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import Study
+from tests.end_to_end.conftest import Study, client
 from tests.processes import PATIENCE, WITHOUT_LSML, environment, free_port, lsml, wait_until, without_lsml
 
 TOLERANCE = 1e-6
@@ -113,6 +113,10 @@ def test_a_served_model_answers_as_predict_does(
 
         wait_until(answers)
         np.testing.assert_allclose(np.asarray(told)[0, ..., 0], probability, rtol=0, atol=TOLERANCE)
+        files = client(study.folder).get_model_version_by_alias("first", "candidate").storage_location
+        asked.data = Path(files, "serving_input_example.json").read_bytes()
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+            assert np.shape(json.load(answer)["predictions"]) == (1, 32, 32, 1)
     finally:
         os.killpg(server.pid, 9)
         server.wait()
