@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Study, client, copy_study
+from tests.end_to_end.conftest import Study, copy_study
 from tests.processes import lsml
 
 
@@ -26,8 +26,7 @@ def test_a_copied_and_a_moved_study_is_evaluated_where_it_is(study: Study, tmp_p
     done = lsml(copied, *arguments)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert _listing(original) == before
-    stored = client(copied).download_artifacts(study.best_run, "valid_patches.csv")
-    assert Path(stored).is_relative_to(copied)
+    assert len(list(copied.glob(f"mlruns/*/{study.best_run}/artifacts/valid_patches.csv"))) == 1
     shutil.move(copied, moved)
     shutil.rmtree(original)
     for command in (arguments, ("compare", "first-000", "first-001"), ("report", "first")):
