@@ -113,7 +113,7 @@ def test_a_served_model_answers_as_predict_does(
 
         wait_until(answers)
         np.testing.assert_allclose(np.asarray(told)[0, ..., 0], probability, rtol=0, atol=TOLERANCE)
-        files = client(study.folder).get_model_version_by_alias("first", "candidate").storage_location
+        files = client(study.folder).get_model_version_by_alias("first", "candidate").source
         asked.data = Path(files, "serving_input_example.json").read_bytes()
         with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
             assert np.shape(json.load(answer)["predictions"]) == (1, 32, 32, 1)
