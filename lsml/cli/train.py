@@ -105,6 +105,13 @@ def tune(
             metavar="FILE",
         ),
     ] = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard",
+            help="Serve dask's pages of the study's own workers, in plain HTTP to all users of this machine.",
+        ),
+    ] = False,
     storage: options.Storage = None,
     engine: Annotated[
         str | None,
@@ -135,6 +142,8 @@ def tune(
 
     if scheduler and scheduler_file:
         raise ConfigError("--scheduler", "--scheduler-file names one too", "give one of them")
+    if dashboard and (scheduler or scheduler_file):
+        raise ConfigError("--dashboard", "the scheduler has one of its own, or none", "leave it out")
     if demo and experiment != options.DEFAULT_EXPERIMENT:
         raise ConfigError("--demo", f"{experiment} is to be tuned too", "give one of them")
     loaded = load_experiment("demo" if demo else experiment).with_settings(
@@ -162,6 +171,7 @@ def tune(
             listener=reporter,
             require_gpu=require_gpu,
             force=force,
+            dashboard=dashboard,
         )
     if json:
         options.print_json(result.record())

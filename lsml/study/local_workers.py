@@ -6,17 +6,17 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, SpecCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.core import Status
 from distributed.security import Security
 
-from lsml.errors import OutOfMemory, StudyError
+from lsml.errors import ConfigError, OutOfMemory, StudyError
 from lsml.errors.signals import deferred, without_hangups
 from lsml.study.worker import LogFile, TlsScheduler, TlsWorker, gpu_ids, load
 from lsml.study.workers import CLOSE_SECONDS, POLL_SECONDS, START_SECONDS, Failed, Lost, Workers
@@ -85,11 +85,24 @@ class LocalWorkers(Workers):
         count: 0 means one worker a GPU, or one where there is no GPU.
         scratch: the folder of their log and of what they write for themselves.
         trial_timeout: seconds after which an attempt has failed; 0 for none.
+        dashboard: given a line with the address of dask's pages, which are served at loopback; None for no pages.
+
+    Raises:
+        ConfigError: the package that draws those pages is not installed.
     """
 
-    def __init__(self, count: int, *, scratch: Path, trial_timeout: float = 0.0) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        scratch: Path,
+        trial_timeout: float = 0.0,
+        dashboard: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__(trial_timeout=trial_timeout)
-        self._scratch = scratch
+        if dashboard:
+            _check_pages()
+        self._scratch, self._dashboard = scratch, dashboard
         self._nannies: list[_Nanny] = []
         self._gpus = gpu_ids()
         self._count = count or len(self._gpus) or 1
@@ -105,10 +118,11 @@ class LocalWorkers(Workers):
             # Python's own process that tidies up after others ignores the other signals of a terminal that closes.
             resource_tracker.ensure_running()
         security = Security.temporary()
+        pages = {"dashboard": True, "dashboard_address": f"{_LOOPBACK}:0"} if self._dashboard else {"dashboard": False}
         self._cluster = SpecCluster(
             scheduler={
-                "cls": TlsScheduler,
-                "options": {"host": _LOOPBACK, "port": 0, "security": security, "dashboard": False},
+                "cls": Scheduler if self._dashboard else TlsScheduler,
+                "options": {"host": _LOOPBACK, "port": 0, "security": security, **pages},
             },
             security=security,
             silence_logs=logging.CRITICAL,
@@ -121,6 +135,8 @@ class LocalWorkers(Workers):
         self._client.register_plugin(LogFile(self._scratch / "workers.log"))
         self._cluster.worker_spec.update({index: self._nanny(index, security) for index in range(self._count)})
         self._cluster.scale(self._count)
+        if self._dashboard:
+            self._dashboard(f"dask's dashboard, open to all users of this machine: {self._cluster.dashboard_link}")
 
     def _nanny(self, index: int, security: Security) -> dict[str, Any]:
         # Two networks that each spread over all cores are slower than two that share them out.
@@ -216,6 +232,14 @@ def _pids(nannies: Iterable[_Nanny]) -> Iterator[int]:
         with contextlib.suppress(AttributeError):
             if pid := nanny.pid:
                 yield pid
+
+
+def _check_pages() -> None:
+    """Raises ConfigError where dask cannot draw its pages."""
+    try:
+        import distributed.dashboard.scheduler  # noqa: F401
+    except ImportError:
+        raise ConfigError("--dashboard", "needs the package bokeh", "pip install 'lsml[dashboard]'") from None
 
 
 def _kill(pids: Iterable[int]) -> None:

@@ -1,7 +1,7 @@
 """Tuning: one study from its experiment to the registered model."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,7 @@ def tune(
     listener: Listener = SILENT,
     require_gpu: bool = False,
     force: bool = False,
+    dashboard: bool = False,
     functions: TrialFunctions = FUNCTIONS,
 ) -> TuneResult:
     """Starts or resumes the study, runs it until each of its trials has ended, and registers the best model.
@@ -61,11 +62,13 @@ def tune(
         listener: told of each trial and each of its epochs or folds.
         require_gpu: refuse workers that would train on a CPU.
         force: only warn of values that look wrong.
+        dashboard: serve dask's pages of this study's own workers, at loopback, in plain HTTP and without a password.
         functions: what workers run.
 
     Raises:
         ConfigError: the study exists and was started with something else or for another model, its engine cannot
-            search the space, pretrained weights do not suit the rest, or there is no GPU where one is required.
+            search the space, pretrained weights do not suit the rest, there is no GPU where one is required, or no
+            dashboard where it is asked for.
         ModelError: pretrained weights cannot be had, or do not fit.
         DataError: the patches cannot be used.
         StorageError: a store or the scheduler cannot be used, or another process runs this study.
@@ -105,7 +108,7 @@ def tune(
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
         return _Study(
             experiment, study, model_name, storage, queue, patches, unusual, root, listener, functions, idle, scheduler
-        ).run(require_gpu)
+        ).run(require_gpu, dashboard)
 
 
 def _with_trials(result: TuneResult, queue: SearchQueue) -> TuneResult:
@@ -133,9 +136,9 @@ class _Study:
     def folder(self) -> Path:
         return study_folder(self.name, self.storage)
 
-    def run(self, require_gpu: bool) -> TuneResult:
+    def run(self, require_gpu: bool, dashboard: bool) -> TuneResult:
         self.listener.stage_started("starting: workers load Keras, this process opens MLflow")
-        with self._workers() as workers:
+        with self._workers(self.listener.stage_started if dashboard else None) as workers:
             if require_gpu:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)
@@ -161,11 +164,11 @@ class _Study:
             self.queue.study.note_result(result.record())
         return _with_trials(result, self.queue)
 
-    def _workers(self) -> Workers:
-        """Those of a cluster that exists, or of the study's own."""
+    def _workers(self, dashboard: Callable[[str], None] | None) -> Workers:
+        """Those of a cluster that exists, or of the study's own, whose dashboard is told."""
         settings, timeout = self.experiment.study, self.experiment.study.trial_timeout
         if self.scheduler is None:
-            return LocalWorkers(settings.workers, scratch=self.folder, trial_timeout=timeout)
+            return LocalWorkers(settings.workers, scratch=self.folder, trial_timeout=timeout, dashboard=dashboard)
         tell = self.listener.stage_started
         return ClusterWorkers(self.scheduler, most=settings.workers, data=self.data, tell=tell, trial_timeout=timeout)
 

@@ -59,6 +59,7 @@ def run(
     study: str = "s",
     function: TrialFunction = sleeping,
     listener: Listener | None = None,
+    dashboard: bool = False,
     **settings: Any,
 ) -> TuneResult:
     """One study of the test experiment in the current folder."""
@@ -70,6 +71,7 @@ def run(
         storage=STORAGE,
         scheduler=scheduler,
         listener=listener or Listener(),
+        dashboard=dashboard,
         functions=replace(DEFAULTS, search=function, baselines={}),
     )
 
