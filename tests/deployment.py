@@ -1,12 +1,20 @@
-"""What `deploy/` starts, as data: each container's command, its environment, and what else it names."""
+"""What `deploy/` starts: as data, and as processes of this machine instead of containers."""
 
-from collections.abc import Iterator, Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import yaml
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+PORTS = {"postgres": "5432", "mlflow": "5000", "scheduler": "8786"}
+"""By service."""
 ENTRYPOINT = ("lsml",)
 """Of the image that the Dockerfile makes."""
 
@@ -80,3 +88,71 @@ def _literals(name: str) -> Iterator[tuple[str, str]]:
     for literal in generator["literals"]:
         key, _, value = literal.partition("=")
         yield key, value
+
+
+class Deployment:
+    """The services of the compose file as processes, by its own commands and variables.
+
+    Args:
+        folder: of their logs, and of the secrets, which are made.
+        places: host and port of each service that has one, such as `127.0.0.1:40123`.
+        password: of the database's user.
+    """
+
+    def __init__(self, folder: Path, places: Mapping[str, str], password: str) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._secrets = folder / "secrets"
+        subprocess.run(["sh", str(DEPLOY / "secrets.sh"), str(self._secrets)], check=True)
+        self._places = {f"{service}:{PORTS[service]}": place for service, place in places.items()}
+        pgpass = self._secrets / "pgpass"
+        pgpass.write_text(f"{places['postgres']}:*:lsml:{password}\n")
+        self.pem = self._secrets / "dask.pem"
+
+    def _here(self, text: str) -> str:
+        for name, place in self._places.items():
+            host, port = place.split(":")
+            text = {name.partition(":")[2]: port, "0.0.0.0": host}.get(text, text.replace(name, place))
+        return text.replace("/run/secrets", str(self._secrets)).replace("/work", str(self._folder))
+
+    def environment(self, service: str, **changes: str) -> dict[str, str]:
+        """All that a service has: this process's, but for what speaks to MLflow, and its own."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "LSML_", "PG"))}
+        own = {name: self._here(str(value)) for name, value in composed()[service].environment.items()}
+        return kept | {"PYTHONPATH": str(ROOT)} | own | changes
+
+    def words(self, service: str, *arguments: str) -> list[str]:
+        """Its command by the program of this environment, and further arguments."""
+        program, *words = composed()[service].words
+        return [str(Path(sys.executable).with_name(program)), *map(self._here, words), *arguments]
+
+    def start(self, service: str, *arguments: str, name: str = "", **changes: str) -> None:
+        """A process of the service, whose log has its name; another one where it ends and the file says so."""
+        words = self.words(service, *arguments)
+        if compose()["services"][service]["restart"] == "unless-stopped":
+            words = ["sh", "-c", 'while :; do "$@"; sleep 1; done', "sh", *words]
+        self.run(words, name or service, self.environment(service, **changes))
+
+    def run(self, words: Sequence[str], name: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """A process of its own, which `end` ends; its log has that name."""
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                words, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._started.append(process)
+        return process
+
+    def log(self, name: str) -> str:
+        """What it has said so far."""
+        return (self._folder / f"{name}.log").read_text(encoding="utf-8")
+
+    def end(self) -> None:
+        """Kills all that was started, and what that has started."""
+        for process in self._started:
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(process.pid).children(recursive=True)
+                # First, as it would start others in their place.
+                process.kill()
+                for child in children:
+                    child.kill()
+            process.wait()

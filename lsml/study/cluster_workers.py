@@ -87,7 +87,7 @@ class ClusterWorkers(Workers):
         if self._inspections:
             why = f"its {len(self._inspections)} workers were busy with other work for {seconds:.0f} s"
             return StorageError(self._what, why, "wait until they are free, or start more; the same command resumes")
-        start = f"dask worker {self._address} --nthreads 1"
+        start = f"dask worker {self._address} --nthreads 1 --memory-limit 0.9"
         return StorageError(self._what, f"has had no worker for {seconds:.0f} s", f"start some: {start}")
 
     @property

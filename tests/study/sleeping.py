@@ -100,6 +100,12 @@ def meeting(task: TrialTask, report: Report) -> TrialOutcome:
     return sleeping(task, report)
 
 
+def unhurried(task: TrialTask, report: Report) -> TrialOutcome:
+    """As `sleeping`, after three seconds more."""
+    time.sleep(3)
+    return sleeping(task, report)
+
+
 def worse(task: TrialTask, report: Report) -> TrialOutcome:
     """As `sleeping`, with a table of patches that is a hundredth lower."""
     return replace(sleeping(task, report), tables=tables(task, score(task, EPOCHS) - 0.01))

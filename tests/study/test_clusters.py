@@ -148,8 +148,8 @@ def test_a_trial_over_its_time_fails(
     assert (two.pids()[worker] == before[worker]) == (worker == "second")
 
 
-def _other_packs(folder: Path) -> Path:
-    """Copies of all packs here, of patches that have another fingerprint."""
+def other_packs(folder: Path) -> Path:
+    """Copies of all packs of the current folder, of patches that have another fingerprint."""
     other = folder / "elsewhere"
     shutil.copytree(pack_cache(), other)
     for file in other.glob("*/manifest.json"):
@@ -166,7 +166,7 @@ def test_workers_that_differ_are_refused_by_name(folder: Path, patches: Path) ->
     here = {file.parent.name.partition("-")[0]: json.loads(file.read_text()) for file in pack_cache().glob("*/*.json")}
     shown = ", ".join(f"{name} {here[name]['pack']['fingerprint'][:16]}" for name in ("train", "validation"))
     with cluster(folder / "cluster") as started:
-        started.worker("data", "--no-nanny", LSML_PACKS=str(_other_packs(folder)))
+        started.worker("data", "--no-nanny", LSML_PACKS=str(other_packs(folder)))
         started.worker("old", "--no-nanny", preload="import lsml.study.worker as w; w.VERSION = '0.0.9'")
         started.worker("wide", "--no-nanny", threads=2)
         wait_until(lambda: len(started.working()) == 3)
@@ -211,7 +211,7 @@ def test_a_cluster_that_cannot_be_used_is_one_line(
     code, line = refusal(patches, folder / "none.json")
     assert (code, line.split(": ")[0]) == (4, f"scheduler file {folder / 'none.json'}")
     with cluster(folder / "strict") as started:
-        start = f"start some: dask worker {started.address} --nthreads 1"
+        start = f"start some: dask worker {started.address} --nthreads 1 --memory-limit 0.9"
         assert refusal(patches, started.address) == (
             4,
             f"scheduler {started.address}: has had no worker for 1 s; {start}",
