@@ -226,7 +226,10 @@ def _answer(worker: Worker, key: Key, answers: Queue) -> bool:
     while time.monotonic() < end:
         try:
             return bool(answers.get(timeout=_ANSWER_POLL_SECONDS))
-        except TimeoutError:
+        except OSError as error:
+            if not isinstance(error, TimeoutError):
+                # A connection was lost, and dask makes another with the next question.
+                time.sleep(_ANSWER_POLL_SECONDS)
             # dask cancels what nobody waits for: its client is gone, or has said so.
             task = worker.state.tasks.get(key)
             if task is None or task.state != "executing":

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed.comm import CommClosedError
 
 from lsml.config.experiment import load_experiment
 from lsml.data.pack import digest_of
 from lsml.errors import LsmlError
 from lsml.report.facts import TuneResult
 from lsml.study import cluster_workers as module
+from lsml.study import worker as running
 from lsml.study.trial import FUNCTIONS as DEFAULTS
 from lsml.training.outcome import TrialFunction
 from lsml.workflows.studies import show_study
@@ -228,6 +231,25 @@ def test_a_cluster_that_cannot_be_used_is_one_line(
             f"scheduler {started.address}: it runs a task again that took 3 workers down; "
             "start it with DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0 in its environment",
         )
+
+
+class _Interrupted:
+    """A queue whose connection breaks once, before an answer is there."""
+
+    def __init__(self) -> None:
+        self._met: list[Exception] = [CommClosedError("in <TLS>: Stream is closed"), TimeoutError()]
+
+    def get(self, timeout: float) -> bool:
+        if self._met:
+            raise self._met.pop(0)
+        return False
+
+
+def test_a_worker_waits_on_where_a_connection_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial is not to blame for the network; dask connects anew."""
+    monkeypatch.setattr(running, "_ANSWER_POLL_SECONDS", 0.01)
+    busy = SimpleNamespace(state=SimpleNamespace(tasks={"trial": SimpleNamespace(state="executing")}))
+    assert running._answer(busy, "trial", _Interrupted()) is False  # type: ignore[arg-type]
 
 
 def test_a_scheduler_that_goes_ends_the_study(folder: Path, patches: Path) -> None:
