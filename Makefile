@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-jax tune test test-pages test-all test-sensors lint format docs lock audit bench-peers bench-smoke fuzz clean
+.PHONY: help .venv .venv-jax tune test test-pages test-all test-faults test-sensors lint format docs lock audit bench-peers bench-smoke fuzz clean
 
 PYTHON = python3
 EXPERIMENT = experiments/demo.yaml
@@ -56,7 +56,7 @@ tune: .venv ## run a study: EXPERIMENT, STUDY and ARGS choose which
 PYTEST = LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv .venv-jax ## the tests; ARGS goes to pytest
-	$(PYTEST) -m "not full and not pages" $(ARGS)
+	$(PYTEST) -m "not full and not pages and not faults" $(ARGS)
 
 test-pages: .venv ## pages in a browser, with Debian's packages chromium and chromium-driver
 	.venv/bin/python -m pytest -m pages $(ARGS)
@@ -64,13 +64,16 @@ test-pages: .venv ## pages in a browser, with Debian's packages chromium and chr
 test-all: .venv .venv-jax ## what `make test` leaves out: networks in every combination and under JAX, the longest others
 	$(PYTEST) -m full $(ARGS)
 
+test-faults: .venv ## studies on two hosts, which are network namespaces (root, Linux), and one of 2,000 trials
+	.venv/bin/python -m pytest -m faults -s $(ARGS)
+
 # What reads and changes patches, trains on them, scores them and keeps the models.
 SENSOR_TESTS = $(addprefix tests/,audit/test_splits.py cli/test_inputs.py cli/test_surroundings.py contracts data evaluation \
 	models training workflows study/test_trial.py test_api.py) \
 	$(addprefix tests/end_to_end/test_,evaluate.py predict.py promote.py report.py study.py)
 
 test-sensors: .venv .venv-jax ## tests of data, networks, training, scores and studies, on five bands of 96 x 96 pixels
-	LSML_TEST_SENSOR=five $(PYTEST) -m "not full and not pages" $(SENSOR_TESTS) $(ARGS)
+	LSML_TEST_SENSOR=five $(PYTEST) -m "not full and not pages and not faults" $(SENSOR_TESTS) $(ARGS)
 
 lint: .venv ## style, formatting and types
 	.venv/bin/ruff check .

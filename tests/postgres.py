@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: its server in a folder of its own, on a port of loopback, behind a password."""
+"""A real PostgreSQL for tests: its server in a folder of its own, on a port of its own, behind a password."""
 
 import os
 import shutil
@@ -24,12 +24,14 @@ class PostgresServer:
 
     Args:
         folder: empty, and open to the user who runs it.
+        address: where it listens, for whoever is in its network.
 
     Attributes:
         log: the file of what it says.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
+        self._address = address
         self.log, self._data, self._programs = folder / "log", folder / "data", _programs(folder)
         self.port = free_port()
         secret = folder / "password"
@@ -38,6 +40,8 @@ class PostgresServer:
         about = ("-D", str(self._data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(secret))
         self.run("initdb", *about, "--no-sync", "-E", "UTF8", "--locale=C")
         secret.unlink()
+        with (self._data / "pg_hba.conf").open("a") as access:
+            access.write("host all all all scram-sha-256\n")
         self.start()
 
     def run(self, program: str, *arguments: str, **environment: str) -> str:
@@ -55,7 +59,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Returns when it answers. Without waiting for the disk, as these tests kill the server, not the machine."""
-        options = f"-F -h 127.0.0.1 -p {self.port} -c unix_socket_directories=''"
+        options = f"-F -h {self._address} -p {self.port} -c unix_socket_directories=''"
         self.run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", str(self.log), "-o", options)
 
     def stop(self) -> None:
@@ -64,7 +68,7 @@ class PostgresServer:
 
     def url(self, database: str, *, scheme: str = "postgresql") -> str:
         """Of a database, with user and password."""
-        return f"{scheme}://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return f"{scheme}://{USER}:{PASSWORD}@{self._address}:{self.port}/{database}"
 
     def create(self, database: str, *, template: str = "template0") -> str:
         """The URL of a new database, a copy of another one."""
@@ -79,16 +83,16 @@ class PostgresServer:
 
     def dump(self, database: str) -> str:
         """All that is in a database, as text."""
-        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", USER, database)
+        where = ("-h", self._address, "-p", str(self.port), "-U", USER, database)
         return self.run("pg_dump", *where, PGPASSWORD=PASSWORD)
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(address: str = "127.0.0.1") -> Iterator[PostgresServer]:
     """A server in a temporary folder, both gone at the end of the block."""
     # Not in pytest's, which only its user may enter.
     with tempfile.TemporaryDirectory(prefix="lsml-postgres-") as folder:
-        server = PostgresServer(Path(folder))
+        server = PostgresServer(Path(folder), address)
         try:
             yield server
         finally:
