@@ -1,0 +1,149 @@
+"""A study of real trainings by the commands of `deploy/compose.yaml`, as processes: PostgreSQL, MLflow, TLS and all."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, Security
+
+from tests.clusters import wait_until
+from tests.deployment import Deployment
+from tests.faults.conftest import free_port
+from tests.postgres import PASSWORD, postgres_server
+from tests.processes import lsml
+from tests.study.conftest import counted, same_curves
+
+from .conftest import EXPERIMENT
+
+LOOPBACK = "127.0.0.1"
+
+pytestmark = [pytest.mark.full]
+
+
+class Running:
+    """The services, and a client of the cluster that has shown the certificate."""
+
+    def __init__(self, deployment: Deployment, folder: Path, address: str, storage: str) -> None:
+        self.deployment, self.folder, self.address, self.storage = deployment, folder, address, storage
+        pem = str(deployment.pem)
+        self.security = Security(require_encryption=True, tls_ca_file=pem, tls_client_cert=pem)
+
+    def client(self) -> Client:
+        return Client(self.address, security=self.security, set_as_default=False, timeout=60)
+
+    def worker(self, name: str) -> None:
+        """Starts a worker, and waits until the scheduler has it."""
+        self.deployment.start("worker", "--name", name, "--host", LOOPBACK, name=name)
+        wait_until(lambda: name in self.working(), 120)
+
+    def working(self) -> dict[str, int]:
+        """How many tasks each worker has, by name."""
+        with self.client() as client:
+            tasks = client.processing()
+            return {worker["name"]: len(tasks.get(at, ())) for at, worker in client.scheduler_info()["workers"].items()}
+
+    def tune(self, data: Path, study: str, trials: int) -> None:
+        """The coordinator's command, for an experiment of these tests."""
+        words = self.deployment.words("coordinator", "--data", str(data), "--study", study, "--trials", str(trials))
+        words[words.index("demo")] = "experiment.yaml"
+        env = self.deployment.environment("coordinator")
+        done = subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True, timeout=500, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def shown(self, study: str) -> dict[str, Any]:
+        """The study, as `lsml study show` has it."""
+        done = lsml(self.folder, "study", "show", study, "--json", env=self.deployment.environment("coordinator"))
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def running(self) -> list[Any]:
+        """Runs that MLflow's server has for open."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(self.deployment.environment("coordinator")["MLFLOW_TRACKING_URI"])
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        assert len(client.search_runs(experiments)) > 0
+        return list(client.search_runs(experiments, "attributes.status = 'RUNNING'"))
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("deployed")
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    ports = {"mlflow": free_port(), "scheduler": free_port()}
+    with postgres_server() as postgres:
+        postgres.create("mlflow")
+        postgres.create("studies")
+        places = {name: f"{LOOPBACK}:{port}" for name, port in {**ports, "postgres": postgres.port}.items()}
+        deployment = Deployment(folder, places, PASSWORD)
+        try:
+            deployment.start("mlflow", "--workers", "1")
+            deployment.start("scheduler", "--host", LOOPBACK)
+            wait_until(lambda: "Scheduler at" in deployment.log("scheduler"))
+            wait_until(lambda: answers(f"http://{places['mlflow']}/health"), 180)
+            yield Running(deployment, folder, f"tls://{places['scheduler']}", postgres.url("studies"))
+        finally:
+            deployment.end()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def _scores(shown: dict[str, Any]) -> dict[str, Any]:
+    """What a study found, but for the ids of runs."""
+    baselines = [{name: value for name, value in entry.items() if name != "run_id"} for entry in shown["baselines"]]
+    names = ("label", "best_f1", "corrected", "against_base", "network", "importance", "searched")
+    return {name: shown[name] for name in names} | {"baselines": baselines}
+
+
+def test_a_study_of_a_cluster_has_the_numbers_of_one_here(deployed: Running, dataset: Path, tmp_path: Path) -> None:
+    """To the last digit, with one worker; in PostgreSQL and by MLflow's server as in files here."""
+    deployed.worker("first")
+    deployed.tune(dataset, "one", 3)
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    done = lsml(tmp_path, "tune", "experiment.yaml", "--data", str(dataset), "--study", "one", python=sys.executable)
+    assert done.returncode == 0, done.stderr
+    here = json.loads(lsml(tmp_path, "study", "show", "one", "--json").stdout)
+    there = deployed.shown("one")
+    same_curves(counted("one", deployed.storage), counted("one", f"sqlite:///{tmp_path / 'optuna.db'}"))
+    assert _scores(there) == _scores(here)
+    assert len(there["attempts"]) == 3
+    assert deployed.running() == []
+    assert deployed.working() == {"first": 0}
+
+
+def test_two_workers_end_each_trial_once(deployed: Running, dataset: Path) -> None:
+    """Six slots, one attempt each, by both workers, which are free in the end."""
+    for name in {"first", "second"} - deployed.working().keys():
+        deployed.worker(name)
+    deployed.tune(dataset, "two", 6)
+    attempts = deployed.shown("two")["attempts"]
+    assert [attempt["slot"] for attempt in attempts] == list(range(6))
+    assert {attempt["state"] for attempt in attempts} <= {"complete", "pruned"}
+    assert {attempt["worker"].split()[0] for attempt in attempts} == {"first", "second"}
+    assert deployed.running() == []
+    assert deployed.working() == {"first": 0, "second": 0}
+
+
+def test_nobody_without_the_certificate_is_let_in(deployed: Running) -> None:
+    """Neither by TLS nor without; and the page that dask serves without a dashboard is not there."""
+    for address in (deployed.address, deployed.address.replace("tls", "tcp")):
+        with pytest.raises((OSError, TypeError, RuntimeError)):
+            Client(address, timeout=2, set_as_default=False)
+    with deployed.client() as client:
+        port = client.scheduler_info()["services"]["dashboard"]
+    for path in ("info/main/workers.html", "health", "json/identity.json"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://{LOOPBACK}:{port}/{path}", timeout=30)
