@@ -395,7 +395,6 @@ def _threshold(recorded: str | float, name: str) -> float:
     except ValueError:
         threshold = math.nan
     if not 0 < threshold <= 1:
-        raise ModelError(
-            name, f"its threshold is {recorded or 'missing'}, which is not above 0 and at most 1", _RETRAIN
-        )
+        why = f"its threshold is {recorded or 'missing'}, which is not above 0 and at most 1"
+        raise ModelError(name, why, _RETRAIN)
     return threshold

@@ -1,4 +1,4 @@
-"""`deploy/slurm.sh` with dask-jobqueue, where that is installed; jobs are processes here, by stand-ins for Slurm."""
+"""`deploy/slurm.sh` with dask-jobqueue; jobs are processes here, by stand-ins for Slurm."""
 
 import os
 import subprocess
@@ -33,7 +33,6 @@ def _stand_in(path: Path, text: str) -> None:
 
 def test_a_study_runs_by_jobs(dataset: Path, tmp_path: Path) -> None:
     """By TLS, each worker a job that has ended when the study has; the exit code is that of lsml."""
-    pytest.importorskip("dask_jobqueue")
     jobs, programs = tmp_path / "jobs", tmp_path / "programs"
     jobs.mkdir()
     programs.mkdir()
@@ -42,9 +41,7 @@ def test_a_study_runs_by_jobs(dataset: Path, tmp_path: Path) -> None:
     subprocess.run(["sh", str(DEPLOY / "secrets.sh"), str(tmp_path / "secrets")], check=True)
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
-    # Where the package lies beside the environment.
-    found = os.pathsep.join(filter(None, (environment()["PYTHONPATH"], os.environ.get("PYTHONPATH"))))
-    env = environment(PATH=path, PYTHONPATH=found, JOBS=str(jobs), LSML_DASK_PEM=str(tmp_path / "secrets/dask.pem"))
+    env = environment(PATH=path, JOBS=str(jobs), LSML_DASK_PEM=str(tmp_path / "secrets/dask.pem"))
     words = ["bash", str(DEPLOY / "slurm.sh"), "tune", "experiment.yaml", "--data", str(dataset)]
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,6 @@ def test_a_dashboard_that_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch
 
 def test_a_dashboard_is_served_where_it_is_asked_for(folder: Path, patches: Path) -> None:
     """At the address that a line names, while the study runs; nothing listens elsewhere than at loopback."""
-    pytest.importorskip("bokeh")
     seen: list[str] = []
 
     class Looking(Told):
