@@ -351,7 +351,8 @@ def test_only_the_commands_that_print_an_audit_import_it() -> None:
     shown = {"lsml.plots.audit", "lsml.report.summary"}
     assert importers("lsml.data.checks") == shown | {"lsml.workflows.data", "lsml.cli.data"}
     assert importers("lsml.audit") <= shown | {"lsml.audit.facts", "lsml.audit.splits", "lsml.workflows.data"}
-    assert importers("lsml.workflows.data") == {"lsml.cli.data"}
+    # `lsml init` describes train and validation.
+    assert importers("lsml.workflows.data") == {"lsml.cli.data", "lsml.cli.config"}
 
 
 def test_only_the_seal_and_the_audits_may_ask_for_the_test_split() -> None:

@@ -55,13 +55,14 @@ _PLACES = {
 
 
 class Study(NamedTuple):
-    """A finished study: its folder, what it printed, its best run, and a list of the files that it opened."""
+    """A finished study: its folder, what it printed, its best run, a list of the files that it opened, what it left."""
 
     folder: Path
     data: Path
     output: str
     best_run: str
     opened: Path
+    left: frozenset[str]
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +87,9 @@ def study(dataset: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory)
     last = output.splitlines()[-1]
     found = re.fullmatch(r"best run: ([0-9a-f]{32})", last)
     assert found, last
-    return Study(folder, dataset, output, found[1], folder / "opened.txt")
+    # All else is of the tests.
+    left = {path.name for path in original.iterdir()} - {"experiment.yaml", "audit", "opened.txt", "output.txt"}
+    return Study(folder, dataset, output, found[1], folder / "opened.txt", frozenset(left))
 
 
 def _run_study(folder: Path, dataset: Path) -> None:

@@ -31,9 +31,8 @@ def test_no_test_file_is_opened(study: Study) -> None:
 
 
 def test_what_a_study_leaves_is_its_users_alone(study: Study) -> None:
-    """Both databases, the state folder with its logs, and the files of runs: all else there is the test's own."""
-    own = {"experiment.yaml", "audit", "opened.txt", "output.txt"}
-    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in study.folder.iterdir() if path.name not in own}
+    """Both databases, the state folder with its logs, and the files of runs; what tests write there is the tests'."""
+    made = {name: stat.S_IMODE((study.folder / name).stat().st_mode) for name in study.left}
     assert made == {"optuna.db": 0o600, "mlflow.db": 0o600, ".lsml": 0o700, "mlruns": 0o700}
     assert list((study.folder / ".lsml").rglob("workers.log"))
 

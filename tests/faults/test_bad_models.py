@@ -148,7 +148,7 @@ def test_row_27_a_run_of_another_project(
         api.evaluate(run_id=run_id)
     for command in ("evaluate", "promote", "refit", "reproduce", "leaderboard", "export", "compare forest"):
         assert main([*command.split(), "forest" if command != "compare forest" else run_id]) == 5
-        assert capsys.readouterr().err.startswith(f"lsml: error: {says}"), command
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"lsml: error: {says}"), command
     assert client.search_registered_models() == []
 
 
