@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.clusters import wait_until
 from tests.deployment import Deployment
 from tests.end_to_end.test_cluster import answers
 from tests.hosts import ADDRESSES, FAR, NEAR, Hosts, two_hosts
 from tests.postgres import PASSWORD, postgres_server
+from tests.processes import wait_until
 from tests.study.conftest import EXPERIMENT, attempts, counted
 from tests.study.test_clusters import other_packs
 
@@ -43,7 +43,7 @@ class Site:
         with self.hosts.on(FAR):
             place = ("--name", name, "--host", ADDRESSES[FAR])
             self.deployment.start("worker", *place, *arguments, name=name, **environment)
-        wait_until(lambda: name in self.working(), 120)
+        wait_until(lambda: name in self.working())
 
     def working(self) -> dict[str, int]:
         """How many tasks each worker has, by name."""
@@ -97,7 +97,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         try:
             deployment.start("mlflow", "--workers", "1")
             deployment.start("scheduler", "--host", ADDRESSES[NEAR])
-            wait_until(lambda: answers(f"http://{places['mlflow']}/health"), 180)
+            wait_until(lambda: answers(f"http://{places['mlflow']}/health"))
             started = Site(hosts, deployment, folder, postgres.url("studies"))
             started.worker("first")
             started.worker("second")
@@ -109,7 +109,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_a_link_that_is_down_for_a_while_loses_no_trial(site: Site, patches: Path) -> None:
     """Half a minute in the middle: each slot ends once, nothing is open, and both workers are free in the end."""
     process = site.tune(NEAR, "link", patches, 16, "link")
-    wait_until(lambda: "trial 3" in site.deployment.log("link"), 120)
+    wait_until(lambda: "trial 3" in site.deployment.log("link"))
     before = time.monotonic()
     site.hosts.disconnect()
     time.sleep(DOWN_SECONDS)
@@ -117,7 +117,7 @@ def test_a_link_that_is_down_for_a_while_loses_no_trial(site: Site, patches: Pat
     assert process.wait(timeout=500) == 0, site.deployment.log("link")
     print(f"\nended {time.monotonic() - before - DOWN_SECONDS:.0f} s after the link was up again")  # noqa: T201
     site.check_whole("link", 16)
-    wait_until(lambda: site.working() == {"first": 0, "second": 0}, 60)
+    wait_until(lambda: site.working() == {"first": 0, "second": 0})
 
 
 def test_workers_that_differ_are_refused_by_name(site: Site, patches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_workers_that_differ_are_refused_by_name(site: Site, patches: Path, monk
 def test_of_two_coordinators_one_is_refused(site: Site, patches: Path) -> None:
     """The second, on the other host, is told which process runs the study; the first one ends it."""
     first = site.tune(NEAR, "shared", patches, 8, "one")
-    wait_until(lambda: "trial 1" in site.deployment.log("one"), 120)
+    wait_until(lambda: "trial 1" in site.deployment.log("one"))
     second = site.tune(FAR, "shared", patches, 8, "other")
     assert second.wait(timeout=120) == 4, site.deployment.log("other")
     last = site.deployment.log("other").splitlines()[-1]
