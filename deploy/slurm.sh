@@ -21,6 +21,8 @@ export DASK_DISTRIBUTED__COMM__TLS__CA_FILE=$LSML_DASK_PEM
 export DASK_DISTRIBUTED__COMM__TLS__SCHEDULER__CERT=$LSML_DASK_PEM
 export DASK_DISTRIBUTED__COMM__TLS__WORKER__CERT=$LSML_DASK_PEM
 export DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT=$LSML_DASK_PEM
+# It is in the same file; dask-jobqueue would name the file None for it.
+export DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY=$LSML_DASK_PEM
 # A network that is away for less than that costs nothing; dask would end its workers after 30 s.
 export DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP=120s
 # Without a dashboard either, dask tells everybody in plain HTTP of tasks and hosts.
