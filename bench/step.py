@@ -73,9 +73,7 @@ def main() -> None:
             batches = ((images, truth) for _ in range(given.steps))
             network.fit(batches, steps_per_epoch=given.steps, shuffle=False, verbose=0)
 
-        # As `lsml.training.trainer` has it.
-        on_device = arithmetic.device.kind == "gpu" and arithmetic.device.backend == "jax"
-        return by_fit if on_device else by_batches
+        return by_fit if arithmetic.trains_by_fit else by_batches
 
     if given.alone:
         took_alone = in_turns({"lsml": steps()}, given.rounds)["lsml"]

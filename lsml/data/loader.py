@@ -201,10 +201,10 @@ class LoaderProcesses:
 
     def __call__(self, epoch: int) -> Loader:
         """The loader of that epoch."""
-        return _Prepared(self._of_epoch(epoch=epoch), lambda: self._of(epoch))
-
-    def _of(self, epoch: int) -> Iterator[Batch]:
         loader = self._of_epoch(epoch=epoch)
+        return _Prepared(loader, lambda: self._of(epoch, loader))
+
+    def _of(self, epoch: int, loader: EpochLoader) -> Iterator[Batch]:
         if self._next != epoch:
             self._batches = self._from(epoch, loader)
         # Where this one is left before its end, the next has to begin anew.
@@ -304,14 +304,14 @@ class _Filler:
 
     def __init__(self, of_epoch: Callable[..., EpochLoader], slots: _Slots) -> None:
         self._of_epoch, self._slots = of_epoch, slots
-        self._epoch, self._loader = 0, of_epoch(epoch=0)
+        self._now: tuple[int, EpochLoader] | None = None
 
     def __call__(self, item: tuple[int, int, int]) -> int:
         """Takes place, epoch and step; gives the place."""
         slot, epoch, step = item
-        if self._epoch != epoch:
-            self._epoch, self._loader = epoch, self._of_epoch(epoch=epoch)
-        for there, array in zip(self._slots[slot], self._loader[step], strict=True):
+        if self._now is None or self._now[0] != epoch:
+            self._now = epoch, self._of_epoch(epoch=epoch)
+        for there, array in zip(self._slots[slot], self._now[1][step], strict=True):
             there[:] = array
         return slot
 

@@ -192,6 +192,11 @@ class Arithmetic(NamedTuple):
         return cls(device, _choose_precision(config, device), _choose_xla(config, device))
 
     @property
+    def trains_by_fit(self) -> bool:
+        """Whether an epoch takes less time by Keras's `fit` than by single batches (`bench/training.py`)."""
+        return self.device.kind == "gpu" and self.device.backend == "jax"
+
+    @property
     def identity(self) -> list[str | bool]:
         """What decides the last digits of a result, as plain data; Keras's version among it."""
         return [self.device.kind, self.device.backend, self.precision, self.xla, version("keras")]

@@ -198,8 +198,8 @@ class Trainer:
         weights = self._trained.trainable_variables
         if self._last:
             _assign(weights, self._last)
-        on_device = self.arithmetic.device.kind == "gpu" and self.arithmetic.device.backend == "jax"
-        loss = (_fit if on_device else _train_on_batches)(self._trained, loader, self.laps)
+        train = _fit if self.arithmetic.trains_by_fit else _train_on_batches
+        loss = train(self._trained, loader, self.laps)
         if self._config.training.weight_averaging:
             self._last = _arrays(weights)
             self._optimizer.finalize_variable_values(weights)
