@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 import yaml
+
+from tests.postgres import PASSWORD, PostgresServer, postgres_server
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -113,7 +117,7 @@ class Deployment:
         for name, place in self._places.items():
             host, port = place.split(":")
             text = {name.partition(":")[2]: port, "0.0.0.0": host}.get(text, text.replace(name, place))
-        return text.replace("/run/secrets", str(self._secrets)).replace("/work", str(self._folder))
+        return text.replace("/run/secrets", str(self._secrets)).replace("/project", str(self._folder))
 
     def environment(self, service: str, **changes: str) -> dict[str, str]:
         """All that a service has: this process's, but for what speaks to MLflow, and its own."""
@@ -146,6 +150,15 @@ class Deployment:
         """What it has said so far."""
         return (self._folder / f"{name}.log").read_text(encoding="utf-8")
 
+    def open_runs(self) -> list[Any]:
+        """Runs that MLflow's server has for open; there are others."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(self.environment("coordinator")["MLFLOW_TRACKING_URI"])
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        assert len(client.search_runs(experiments)) > 0
+        return list(client.search_runs(experiments, "attributes.status = 'RUNNING'"))
+
     def end(self) -> None:
         """Kills all that was started, and what that has started."""
         for process in self._started:
@@ -156,3 +169,35 @@ class Deployment:
                 for child in children:
                     child.kill()
             process.wait()
+
+
+@contextmanager
+def services(folder: Path, address: str, ports: Mapping[str, int]) -> Iterator[tuple[Deployment, PostgresServer]]:
+    """PostgreSQL, MLflow's server and dask's scheduler, which have begun to answer.
+
+    Args:
+        folder: of the deployment.
+        address: where they are to be reached.
+        ports: of `mlflow` and `scheduler`.
+    """
+    with postgres_server(address) as postgres:
+        postgres.create("mlflow")
+        postgres.create("studies")
+        places = {name: f"{address}:{port}" for name, port in {**ports, "postgres": postgres.port}.items()}
+        deployment = Deployment(folder, places, PASSWORD)
+        try:
+            deployment.start("mlflow", "--workers", "1")
+            deployment.start("scheduler", "--host", address)
+            wait_until(lambda: "Scheduler at" in deployment.log("scheduler"))
+            wait_until(lambda: _answers(f"http://{places['mlflow']}/health"))
+            yield deployment, postgres
+        finally:
+            deployment.end()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False

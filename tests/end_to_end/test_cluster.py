@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from distributed import Client, Security
 
-from tests.deployment import Deployment
-from tests.postgres import PASSWORD, postgres_server
+from tests.deployment import Deployment, services
 from tests.processes import PATIENCE, free_port, lsml, wait_until
 from tests.study.conftest import counted, same_curves
 
@@ -64,42 +63,14 @@ class Running:
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    def running(self) -> list[Any]:
-        """Runs that MLflow's server has for open."""
-        from mlflow import MlflowClient
-
-        client = MlflowClient(self.deployment.environment("coordinator")["MLFLOW_TRACKING_URI"])
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        assert len(client.search_runs(experiments)) > 0
-        return list(client.search_runs(experiments, "attributes.status = 'RUNNING'"))
-
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("deployed")
     (folder / "experiment.yaml").write_text(EXPERIMENT)
     ports = {"mlflow": free_port(), "scheduler": free_port()}
-    with postgres_server() as postgres:
-        postgres.create("mlflow")
-        postgres.create("studies")
-        places = {name: f"{LOOPBACK}:{port}" for name, port in {**ports, "postgres": postgres.port}.items()}
-        deployment = Deployment(folder, places, PASSWORD)
-        try:
-            deployment.start("mlflow", "--workers", "1")
-            deployment.start("scheduler", "--host", LOOPBACK)
-            wait_until(lambda: "Scheduler at" in deployment.log("scheduler"))
-            wait_until(lambda: answers(f"http://{places['mlflow']}/health"))
-            yield Running(deployment, folder, f"tls://{places['scheduler']}", postgres.url("studies"))
-        finally:
-            deployment.end()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
+    with services(folder, LOOPBACK, ports) as (deployment, postgres):
+        yield Running(deployment, folder, f"tls://{LOOPBACK}:{ports['scheduler']}", postgres.url("studies"))
 
 
 def _scores(shown: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +92,7 @@ def test_a_study_of_a_cluster_has_the_numbers_of_one_here(deployed: Running, dat
     same_curves(counted("one", deployed.storage), counted("one", f"sqlite:///{tmp_path / 'optuna.db'}"))
     assert _scores(there) == _scores(here)
     assert len(there["attempts"]) == 3
-    assert deployed.running() == []
+    assert deployed.deployment.open_runs() == []
     assert deployed.working() == {"first": 0}
 
 
@@ -134,7 +105,7 @@ def test_two_workers_end_each_trial_once(deployed: Running, dataset: Path) -> No
     assert [attempt["slot"] for attempt in attempts] == list(range(6))
     assert {attempt["state"] for attempt in attempts} <= {"complete", "pruned"}
     assert {attempt["worker"].split()[0] for attempt in attempts} == {"first", "second"}
-    assert deployed.running() == []
+    assert deployed.deployment.open_runs() == []
     assert deployed.working() == {"first": 0, "second": 0}
 
 

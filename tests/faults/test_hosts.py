@@ -9,21 +9,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.deployment import Deployment
-from tests.end_to_end.test_cluster import answers
+from tests.deployment import Deployment, services
 from tests.hosts import ADDRESSES, FAR, NEAR, Hosts, two_hosts
-from tests.postgres import PASSWORD, postgres_server
 from tests.processes import wait_until
 from tests.study.conftest import EXPERIMENT, attempts, counted
 from tests.study.test_clusters import other_packs
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
-PORTS = {"mlflow": "5000", "scheduler": "8786"}
+PORTS = {"mlflow": 5000, "scheduler": 8786}
 DOWN_SECONDS = 30
 
 
@@ -74,36 +71,18 @@ class Site:
         assert [entry["slot"] for entry in ended] == list(range(trials))
         assert {entry["state"] for entry in ended} <= {"complete", "pruned"}
         assert [entry for entry in attempts(study, self.storage) if entry["state"] == "running"] == []
-        assert self._open_runs() == []
-
-    def _open_runs(self) -> list[Any]:
-        from mlflow import MlflowClient
-
-        client = MlflowClient(self.deployment.environment("coordinator")["MLFLOW_TRACKING_URI"])
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        assert len(client.search_runs(experiments)) > 0
-        return list(client.search_runs(experiments, "attributes.status = 'RUNNING'"))
+        assert self.deployment.open_runs() == []
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With two workers, which are started anew where they end. This process, too, is on the near host meanwhile."""
     folder = tmp_path_factory.mktemp("site")
-    with two_hosts() as hosts, hosts.on(NEAR), postgres_server(ADDRESSES[NEAR]) as postgres:
-        postgres.create("mlflow")
-        postgres.create("studies")
-        places = {name: f"{ADDRESSES[NEAR]}:{port}" for name, port in {**PORTS, "postgres": postgres.port}.items()}
-        deployment = Deployment(folder, places, PASSWORD)
-        try:
-            deployment.start("mlflow", "--workers", "1")
-            deployment.start("scheduler", "--host", ADDRESSES[NEAR])
-            wait_until(lambda: answers(f"http://{places['mlflow']}/health"))
-            started = Site(hosts, deployment, folder, postgres.url("studies"))
-            started.worker("first")
-            started.worker("second")
-            yield started
-        finally:
-            deployment.end()
+    with two_hosts() as hosts, hosts.on(NEAR), services(folder, ADDRESSES[NEAR], PORTS) as (deployment, postgres):
+        started = Site(hosts, deployment, folder, postgres.url("studies"))
+        started.worker("first")
+        started.worker("second")
+        yield started
 
 
 def test_a_link_that_is_down_for_a_while_loses_no_trial(site: Site, patches: Path) -> None:
