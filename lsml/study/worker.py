@@ -177,11 +177,12 @@ class LogFile(WorkerPlugin):
                 os.dup2(file.fileno(), stream)
 
 
-def work(function: TrialFunction, task: bytes, topic: str, name: str) -> TrialOutcome:
+def work(function: TrialFunction, task: bytes, topic: str, name: str, attempt: int) -> TrialOutcome:
     """Trains, sends an event a step under the topic, and waits for each answer on the queue of that name.
 
     Args:
         task: a pickled `TrialTask`: dask, which unpickles what it passes on, would open its packs and keep them.
+        attempt: its number, which stands in each event.
 
     Raises:
         StorageError: a disk is full or cannot be written to.
@@ -196,7 +197,8 @@ def work(function: TrialFunction, task: bytes, topic: str, name: str) -> TrialOu
     def report(event: StepEvent) -> bool:
         values = {name: float(value) for name, value in event.metrics.items()}
         _check_finite(values)
-        worker.log_event(topic, {"name": name, "step": int(event.step), "metrics": values | probe.sample()})
+        told = {"name": name, "attempt": attempt, "step": int(event.step), "metrics": values | probe.sample()}
+        worker.log_event(topic, told)
         return _answer(worker, key, answers)
 
     try:

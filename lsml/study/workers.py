@@ -192,6 +192,7 @@ class Workers(ABC):
             pickle.dumps(task),
             self._topic,
             name,
+            attempt,
             # dask would take one key for one and the same work.
             key=f"{name}-trial",
             workers=[address],
@@ -265,10 +266,9 @@ class Workers(ABC):
         handed.future.cancel()
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        # Whether the attempt is still wanted, `next` looks: it may report before `submit` has returned.
         _, told = event
-        attempt = next((number for number, handed in list(self._running.items()) if handed.name == told["name"]), None)
-        if attempt is not None:
-            self._inbox.put((told["name"], Reported(attempt, told["step"], told["metrics"])))
+        self._inbox.put((told["name"], Reported(told["attempt"], told["step"], told["metrics"])))
 
     def _conclude(self, attempt: int, handed: _HandedOut) -> Message:
         future = handed.future

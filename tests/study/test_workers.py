@@ -254,6 +254,28 @@ def test_infinite_scores_fail_their_trial(warmed_up: Path) -> None:
     assert isinstance(said[3], Finished)
 
 
+def test_a_step_reported_before_the_attempt_is_noted_counts(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a worker may report its first step before `submit` has returned; it waited for ever then."""
+    with LocalWorkers(1, scratch=warmed_up) as workers:
+        submit, log = workers._client.submit, workers._client.get_events
+
+        def slow(*given: object, **options: object) -> object:
+            future = submit(*given, **options)
+            wait_until(lambda: bool(log(workers._topic)))
+            # The scheduler has it; it is in this process too, and needs a moment to be told.
+            time.sleep(0.2)
+            return future
+
+        monkeypatch.setattr(workers._client, "submit", slow)
+        _begin(workers, _reporting)
+        steps = []
+        while isinstance(said := _message(workers), Reported):
+            steps.append((said.attempt, said.step))
+            workers.answer(said.attempt, go_on=True)
+        assert steps == [(0, 1), (0, 2), (0, 3), (0, 4)]
+        assert isinstance(said, Finished)
+
+
 class _Pack:
     """Opens its file where it is unpickled, as a packed split does."""
 
