@@ -138,20 +138,44 @@ class PackedSplit:
 
         Images of one value a band, such as gaps, are left out.
         """
-        known: dict[bytes, list[int]] = {}
-        for there, image in enumerate(other._images):
-            known.setdefault(_outline(image), []).append(there)
+        known = other._by_outline
         return [
             (here, there)
             for here, image in enumerate(self._images)
-            if (alike := known.get(_outline(image))) and not (image == image[0, 0]).all()
+            if (alike := known.get(_outline(image))) and not _is_gap(image)
             for there in [there for there in alike if np.array_equal(image, other._images[there])][:1]
         ]
+
+    @cached_property
+    def first_alike(self) -> np.ndarray:
+        """int64 `(N,)`: the first patch with the same image to the last bit, a patch itself where there is no other.
+
+        An image of one value a band, such as a gap, has no other.
+        """
+        first = np.arange(len(self))
+        for alike in self._by_outline.values():
+            for place, index in enumerate(alike):
+                image = self._images[index]
+                if place and not _is_gap(image):
+                    before = (other for other in alike[:place] if np.array_equal(image, self._images[other]))
+                    first[index] = next(before, index)
+        return first
+
+    @cached_property
+    def _by_outline(self) -> dict[bytes, list[int]]:
+        found: dict[bytes, list[int]] = {}
+        for index, image in enumerate(self._images):
+            found.setdefault(_outline(image), []).append(index)
+        return found
 
     @cached_property
     def landslide_fractions(self) -> np.ndarray:
         """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
         return np.array([landslide_share(mask) for mask in self._masks])
+
+
+def _is_gap(image: np.ndarray) -> bool:
+    return bool((image == image[0, 0]).all())
 
 
 def _outline(image: np.ndarray) -> bytes:

@@ -12,14 +12,15 @@ import numpy as np
 
 from lsml.config.fields import Scalar
 from lsml.config.schema import TrainConfig
-from lsml.data.holdout import fold_patches, training_splits
+from lsml.data.holdout import SYNTHETIC, fold_patches, training_splits
+from lsml.data.layout import PatchFiles
 from lsml.data.pack import PackedSplit, digest_of
 from lsml.data.packing import describe_content, pack_split
 from lsml.data.quality import require_usable
 from lsml.data.regions import fold_indices
 from lsml.data.sensor import Sensor
 from lsml.data.statistics import BandStatistics
-from lsml.names import LEAVE_ONE_REGION_OUT, UNKNOWN
+from lsml.names import LEAVE_ONE_REGION_OUT, OWN, UNKNOWN
 from lsml.workspace import Progress
 
 
@@ -114,12 +115,17 @@ class TrainingData(NamedTuple):
             DataError: a dataset or file that cannot be used; nothing incomplete is left in `cache`.
         """
         splits = training_splits(root)
-        train = pack_split("train", splits.train, cache, splits.sensor, fill=None, progress=progress)
-        medians = train.statistics.median
-        validation = pack_split("validation", splits.validation, cache, splits.sensor, fill=medians, progress=progress)
-        files, packs = (splits.train, splits.validation), (train, validation)
+        files = splits.train, splits.validation
+        packs = _pack_both(files, splits.sensor, cache, progress)
+        source = splits.source
+        if splits.held_out not in (OWN, SYNTHETIC) and (shared := _shared(splits.train, packs)):
+            # lsml has parted them, and says what it leaves out; splits of their own are refused.
+            files = tuple(patch for patch in splits.train if patch.id not in shared), splits.validation
+            source += f"; left out of train, as validation has a part of it too: {', '.join(sorted(shared))}"
+            packs = _pack_both(files, splits.sensor, cache, progress)
+        train, validation = packs
         require_usable(files, packs)
-        source = splits.source + describe_content(files, packs)
+        source += describe_content(files, packs)
         return cls(train, validation, train.statistics, source, splits.held_out)
 
     @property
@@ -140,6 +146,30 @@ class TrainingData(NamedTuple):
     def steps(self, config: TrainConfig) -> Steps:
         """Epochs, at most."""
         return Steps("epoch", config.training.epochs)
+
+
+_Files = tuple[PatchFiles, ...]
+
+
+def _pack_both(
+    files: tuple[_Files, _Files], sensor: Sensor, cache: Path, progress: Progress | None
+) -> tuple[PackedSplit, PackedSplit]:
+    train = pack_split("train", files[0], cache, sensor, fill=None, progress=progress)
+    medians = train.statistics.median
+    return train, pack_split("validation", files[1], cache, sensor, fill=medians, progress=progress)
+
+
+def _shared(files: _Files, packs: tuple[PackedSplit, PackedSplit]) -> set[str]:
+    """The ids of those train files, but never of all, that have an image, or a square of it, in common with validation.
+
+    Pictures cut out of one mosaic overlap.
+    """
+    train, validation = packs
+    alike = {train.ids[there] for _, there in validation.repeats(train)}
+    # A square's id ends in its row and column.
+    alike |= {id_.rsplit("_", 2)[0] for id_ in alike}
+    shared = {patch.id for patch in files if patch.id in alike}
+    return shared if len(shared) < len(files) else set()
 
 
 class WholeData(NamedTuple):
@@ -244,14 +274,17 @@ class FoldData(NamedTuple):
     def of(cls, pack: PackedSplit, fold: int, folds: int, partition: int = 0) -> Self:
         """What fold number `fold` (from 0) of a partition, see `fold_indices`, trains on and what it holds out.
 
-        The pack has put the median of all its patches where a value was NaN or infinite; but for that, nothing that
-        training sees depends on a patch that is held out.
+        What equals a patch that is held out is not trained on, unless all do. The pack has put the median of all its
+        patches where a value was NaN or infinite; but for that, nothing that training sees depends on a patch that is
+        held out.
 
         Raises:
             DataError: `folds` does not fit the pack.
         """
         held_out = fold_indices(len(pack), folds, pack.regions, partition)[fold]
-        rest = np.setdiff1d(np.arange(len(pack)), held_out)
+        # Squares of pictures that overlap may lie in several blocks.
+        alike = np.isin(pack.first_alike, pack.first_alike[held_out])
+        rest = np.flatnonzero(~alike) if not alike.all() else np.setdiff1d(np.arange(len(pack)), held_out)
         train = _SplitView(pack, tuple(rest.tolist()), "train")
         return cls(train, _SplitView(pack, tuple(held_out.tolist()), "validation"), statistics_of(train))
 
