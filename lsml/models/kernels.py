@@ -153,5 +153,22 @@ class _MultipliedDropout(layers.SpatialDropout2D):
         return inputs * keras.random.dropout(ones, self.rate, seed=self.seed_generator)
 
 
+def trace_once(network: keras.Model, side: Sequence[int]) -> None:
+    """Has one trace serve `predict_on_batch` for batches of any number of patches of one height and width.
+
+    TensorFlow would make another one for each number, to the same results; other backends have no such trace.
+
+    Args:
+        network: that has not predicted yet.
+        side: height and width of the patches.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        network.make_predict_function()
+        images = tf.TensorSpec((None, *side, network.input_shape[-1]), "float32")
+        network.predict_function.get_concrete_function([(images,)])
+
+
 OF_KERAS = Layers(layers.BatchNormalization, layers.Conv2DTranspose, layers.SpatialDropout2D)
 FAST = Layers(_FusedBatchNormalization, _ShuffledTranspose, _MultipliedDropout)

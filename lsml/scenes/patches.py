@@ -56,7 +56,7 @@ class _Patch(NamedTuple):
     usual: np.ndarray
 
 
-class TiledSplit(NamedTuple):
+class _TiledSplit(NamedTuple):
     """How many patches a split has, of how many pixels it is known what they are, and how many are landslide."""
 
     patches: int
@@ -81,7 +81,7 @@ class TiledScenes:
         met, polygons: how many polygons touch a square of a scene with values, and how many there are.
     """
 
-    splits: Mapping[str, TiledSplit]
+    splits: Mapping[str, _TiledSplit]
     regions: int
     left_out: int
     between: int
@@ -195,7 +195,7 @@ class _Dataset:
                 for kind in (IMAGES, MASKS):
                     (self.folder / kind / f"{patch.name}.tif").unlink()
 
-    def finish(self, sensor: Sensor, scenes: Sequence[Path], landslides: Sequence[Path]) -> dict[str, "TiledSplit"]:
+    def finish(self, sensor: Sensor, scenes: Sequence[Path], landslides: Sequence[Path]) -> dict[str, _TiledSplit]:
         """Writes what says what the patches are.
 
         Raises:
@@ -351,16 +351,16 @@ def _unevenness(patches: Sequence[_Patch], told: _Places) -> float:
     return total
 
 
-def _summary(kept: Sequence[tuple[str, _Patch]]) -> dict[str, TiledSplit]:
+def _summary(kept: Sequence[tuple[str, _Patch]]) -> dict[str, _TiledSplit]:
     patches, known, landslide = Counter[str](), Counter[str](), Counter[str]()
     for split, patch in kept:
         patches[split] += 1
         known[split] += patch.known
         landslide[split] += patch.landslide
-    return {split: TiledSplit(patches[split], known[split], landslide[split]) for split in SPLITS}
+    return {split: _TiledSplit(patches[split], known[split], landslide[split]) for split in SPLITS}
 
 
-def _check_splits(splits: Mapping[str, TiledSplit], size: int, gap: int, landslides: Sequence[Path]) -> None:
+def _check_splits(splits: Mapping[str, _TiledSplit], size: int, gap: int, landslides: Sequence[Path]) -> None:
     """Raises DataError where a split has no patch, or no landslide to learn from or to be scored by."""
     if not any(split.landslide for split in splits.values()):
         where = ", ".join(map(str, landslides))

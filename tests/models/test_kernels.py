@@ -9,7 +9,7 @@ from keras import layers
 
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.statistics import BandStatistics
-from lsml.models.kernels import FAST, OF_KERAS, Layers
+from lsml.models.kernels import FAST, OF_KERAS, Layers, trace_once
 from lsml.models.unet import build_network, build_networks
 
 ULP = 2.0**-8
@@ -140,3 +140,16 @@ def test_networks_to_export_are_of_keras_alone(values: dict[str, str], statistic
     np.testing.assert_allclose(
         trained.predict_on_batch(stored), exported.predict_on_batch(stored), rtol=1e-3, atol=1e-3
     )
+
+
+def test_one_trace_serves_batches_of_any_number_of_patches(statistics: BandStatistics) -> None:
+    """Batches of 1 and 3 patches give, to the last bit, what a network gives that is traced for each of them."""
+    x = _features(3, 16, 16, len(statistics.sensor))
+    config = with_values(TrainConfig(), {"model.filters": 8, "model.depth": 2})
+    one, each = (build_network(config, statistics) for _ in range(2))
+    trace_once(one, x.shape[1:3])
+    for batch in (x, x[:1]):
+        np.testing.assert_array_equal(one.predict_on_batch(batch), each.predict_on_batch(batch))
+    if keras.backend.backend() == "tensorflow":
+        counts = [network.predict_function.experimental_get_tracing_count() for network in (one, each)]
+        assert counts == [1, 2]
