@@ -74,6 +74,7 @@ class Tag:
     MODEL_SHA256: Final = "lsml.sha256"
     MODEL_FILES: Final = "lsml.model_files_sha256"
     MODEL_SIGNATURE: Final = "lsml.signature"
+    ALIAS_SIGNATURE: Final = "lsml.alias_signature."
     MODEL_SENSOR: Final = "lsml.sensor"
 
     # MLflow's own, where its client has no constants for them.

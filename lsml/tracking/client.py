@@ -32,7 +32,8 @@ _REPEATABLE = frozenset(
         *("search_runs", "list_artifacts", "download_artifacts"),
         *("log_artifacts", "log_batch", "log_dict", "log_inputs", "log_text", "log_model_artifacts"),
         *("set_experiment_tag", "set_model_version_tag", "set_registered_model_alias", "set_registered_model_tag"),
-        *("set_tag", "set_terminated", "update_run", "finalize_logged_model", "delete_registered_model_tag"),
+        *("set_tag", "set_terminated", "update_run", "finalize_logged_model"),
+        *("delete_registered_model_tag", "delete_model_version_tag"),
         # Of a model that was made before it says that it exists.
         "create_registered_model",
     }

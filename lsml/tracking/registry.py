@@ -1,5 +1,7 @@
 """The registry: what a run's model is called there, which version holds it, and which version has which alias."""
 
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -9,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from lsml.errors import ConfigError, ModelError, StorageError
 from lsml.names import Alias, Metric, Role, Tag
+from lsml.tracking import signing_key
 from lsml.tracking.models import RunModel
 from lsml.tracking.store import Client, Run, refusals, storage_errors, study_of
 
@@ -19,7 +22,8 @@ def registered(client: Client, reference: str) -> ModelVersion | None:
     None where it is neither: no run has `@` or `/` in its name.
 
     Raises:
-        ModelError: its files are not those of the model that its run has.
+        ModelError: its files are not those of the model that its run has, or it is not signed that it has the alias and
+            has to be.
         StorageError: there is no such model, alias or version.
     """
     if "@" not in reference and "/" not in reference:
@@ -33,8 +37,28 @@ def registered(client: Client, reference: str) -> ModelVersion | None:
         else:
             name, _, number = plain.rpartition("/")
             version = client.get_model_version(name, number)
+    if at and not _is_signed(version, alias):
+        why = f"that version {version.version} has this alias is not signed, and LSML_SIGNING_KEY_FILE is set"
+        fix = f"name {name}/{version.version} if that is what you want, or give it the alias with lsml promote"
+        raise ModelError(f"model {name}@{alias}", why, fix)
     _check_files(client, version)
     return version
+
+
+def _alias_signature(key: bytes, version: ModelVersion, alias: str) -> str:
+    """HMAC-SHA256 (RFC 2104) of who has which alias, a line each fact: 64 hex digits.
+
+    The run is in it, for versions that are deleted and made anew may have the number of another.
+    """
+    facts = (version.name, alias, version.version, version.run_id)
+    return hmac.new(key, "\n".join(("alias", *map(str, facts))).encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def _is_signed(version: ModelVersion, alias: str) -> bool:
+    """Whether that the version has the alias is signed with the key that is configured, or none is."""
+    key, signed = signing_key(), version.tags.get(f"{Tag.ALIAS_SIGNATURE}{alias}", "")
+    right = _alias_signature(key, version, alias) if key else ""
+    return key is None or hmac.compare_digest(right.encode(), signed.encode(errors="replace"))
 
 
 def _check_files(client: Client, version: ModelVersion) -> None:
@@ -157,11 +181,20 @@ class RegisteredModel:
     def _set_alias(self, alias: str, number: str) -> None:
         """Every alias is given here, to a version whose files are those that lsml reads for its run, and to no other.
 
+        Where a key is configured, it is signed that this version has it, first: killed in between, the version that has
+        it is signed too. No other version's signature is left, for with it the alias could be moved there.
+
         Raises:
             ModelError: the version has other files.
         """
-        _check_files(self._client, self._client.get_model_version(self.name, number))
+        version, tag = self._client.get_model_version(self.name, number), f"{Tag.ALIAS_SIGNATURE}{alias}"
+        _check_files(self._client, version)
+        if key := signing_key():
+            self._client.set_model_version_tag(self.name, number, tag, _alias_signature(key, version, alias))
         self._client.set_registered_model_alias(self.name, alias, number)
+        for other in self._client.search_model_versions(f"name='{self.name}'"):
+            if tag in other.tags and str(other.version) != number:
+                self._client.delete_model_version_tag(self.name, other.version, tag)
 
     @staticmethod
     def holding(client: Client, run_id: str, preferred: str) -> tuple[str, str] | None:
@@ -179,11 +212,16 @@ class RegisteredModel:
         return next(((str(v.name), str(v.version)) for v in ordered if _holds_model(client, v)), None)
 
     def holder(self, alias: str) -> str | None:
-        """The version that has the alias; None where none has.
+        """The version that has the alias; None where none has, or where it has to be signed and is not.
 
         Raises:
             StorageError: MLflow cannot be asked.
         """
+        number = self._named(alias)
+        return number if number and _is_signed(self.version(number), alias) else None
+
+    def _named(self, alias: str) -> str | None:
+        """The version that MLflow says has the alias, whoever gave it."""
         with storage_errors(f"registered model {self.name}"):
             version = self._client.get_registered_model(self.name).aliases.get(alias)
         return None if version is None else str(version)
@@ -217,7 +255,7 @@ class RegisteredModel:
         self.tag_version(version, tags=tags)
         with storage_errors(f"registered model {self.name}"):
             history = self._history()
-            before = [entry for entry in _until(history, self.holder(Alias.CHAMPION)) if entry.version != version]
+            before = [entry for entry in _until(history, self._named(Alias.CHAMPION)) if entry.version != version]
             wanted = [*before, _next(before, version)]
             for entry in history:
                 if entry not in wanted:
@@ -249,7 +287,7 @@ class RegisteredModel:
         with refusals(f"registered model {self.name}", "lsml ui lists them"):
             self._client.get_registered_model(self.name)
         with storage_errors(f"registered model {self.name}"):
-            now, written = self.holder(Alias.CHAMPION), self._history()
+            now, written = self._named(Alias.CHAMPION), self._history()
             history = _until(written, now)
             if now is None or len(history) < 2:
                 what = "no version is champion" if now is None else f"no version was champion before version {now}"

@@ -19,7 +19,7 @@ from lsml.errors import ConfigError, LsmlError, ModelError, StorageError
 from lsml.models.export import ModelFile
 from lsml.names import Role, Tag
 from lsml.tracking.models import RunModel
-from lsml.tracking.registry import register_run
+from lsml.tracking.registry import RegisteredModel, register_run
 from lsml.tracking.store import open_client
 from tests.processes import ROOT, environment, lsml
 
@@ -74,13 +74,13 @@ MODELS = {
 }
 
 
-def _refused_model(folder: Path, run_id: str, dataset: Path, kind: type[LsmlError]) -> str:
-    """What the command and the function both say of a run's model."""
+def _refused_model(folder: Path, name: str, dataset: Path, kind: type[LsmlError]) -> str:
+    """What the command and the function both say of a model, of a run or registered."""
     images = str(dataset / "TestData")
     with pytest.raises(kind) as error:
-        api.predict(images, run_id=run_id)
+        api.predict(images, run_id=name)
     env = environment(MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
-    done = lsml(folder, "predict", images, "--run-id", run_id, env=env)
+    done = lsml(folder, "predict", images, "--run-id", name, env=env)
     assert (done.returncode, done.stdout) == (kind.exit_code, "")
     assert done.stderr == f"lsml: error: {error.value}\n"
     assert not (folder / "predictions").exists()
@@ -97,6 +97,15 @@ def test_a_model_that_is_none_is_refused(row: str, dataset: Path, tmp_path: Path
     assert f"model of run {run_id}: {says}" in _refused_model(tmp_path, run_id, dataset, ModelError)
 
 
+def _key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a key, which is configured from now on."""
+    key = folder / "key"
+    key.write_text("0123456789abcdef" * 2)
+    key.chmod(0o600)
+    monkeypatch.setenv("LSML_SIGNING_KEY_FILE", str(key))
+    return key
+
+
 def test_a_model_that_is_not_signed_is_refused_where_a_key_is_configured(
     dataset: Path, tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,14 +113,30 @@ def test_a_model_that_is_not_signed_is_refused_where_a_key_is_configured(
     run_id = str(client.create_run("0").info.run_id)
     file = ModelFile(b"PK", hashlib.sha256(b"PK").hexdigest(), LANDSLIDE4SENSE)
     RunModel(client, run_id).log(file, threshold=0.5, backend="tensorflow")
-    key = tmp_path / "key"
-    key.write_text("0123456789abcdef" * 2)
-    key.chmod(0o600)
-    monkeypatch.setenv("LSML_SIGNING_KEY_FILE", str(key))
+    key = _key(tmp_path, monkeypatch)
     says = f"model of run {run_id}: it is not signed, and LSML_SIGNING_KEY_FILE is set; train it again"
     assert _refused_model(tmp_path, run_id, dataset, ModelError) == says
     key.chmod(0o640)
     assert "chmod 600" in _refused_model(tmp_path, run_id, dataset, ConfigError)
+
+
+def test_an_alias_that_is_not_signed_is_refused_where_a_key_is_configured(
+    dataset: Path, tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved to another version, all of which is signed, by somebody who can write into MLflow's database."""
+    _key(tmp_path, monkeypatch)
+    registered = RegisteredModel(client, "demo")
+    for content in (b"PK1", b"PK2"):
+        run_id = str(client.create_run("0").info.run_id)
+        file = ModelFile(content, hashlib.sha256(content).hexdigest(), LANDSLIDE4SENSE)
+        RunModel(client, run_id).log(file, threshold=0.5, backend="tensorflow")
+        registered.register(run_id, tags={})
+    registered.set_champion("1", tags={})
+    client.set_registered_model_alias("demo", "champion", "2")
+    said = _refused_model(tmp_path, "demo@champion", dataset, ModelError)
+    assert said.startswith(
+        "model demo@champion: that version 2 has this alias is not signed, and LSML_SIGNING_KEY_FILE"
+    )
 
 
 def test_row_27_runs_that_are_none(dataset: Path, tmp_path: Path, client: MlflowClient) -> None:

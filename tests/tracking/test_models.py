@@ -310,6 +310,55 @@ def test_no_alias_goes_to_a_model_that_is_not_signed(store: Store, key: Path, mo
         named_run(store.client, f"unsigned/{version}")
 
 
+def test_an_alias_is_signed_with_the_key_that_is_configured(
+    store: Store, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 2104 of name, alias, version, run. Where somebody else moved it to a signed version, it is refused."""
+    registered, runs = RegisteredModel(store.client, "moved"), [store.logged() for _ in range(2)]
+    for run_id in runs:
+        registered.register(run_id, tags={})
+    registered.set_champion("1", tags={})
+    tag = "lsml.alias_signature.champion"
+    signed = store.client.get_model_version("moved", "1").tags[tag]
+    said = f"alias\nmoved\nchampion\n1\n{runs[0]}".encode()
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in KEY) + said).digest()
+    assert signed == hashlib.sha256(bytes(byte ^ 0x5C for byte in KEY) + inner).hexdigest()
+    assert named_run(store.client, "moved@champion").info.run_id == runs[0]
+
+    def refused(alias: str) -> None:
+        says = f"model moved@{alias}: that version 2 has this alias is not signed, and LSML_SIGNING_KEY_FILE is set"
+        with pytest.raises(ModelError, match=says) as error:
+            named_run(store.client, f"moved@{alias}")
+        assert error.value.exit_code == 5
+
+    store.client.set_registered_model_alias("moved", "champion", "2")
+    refused("champion")
+    store.client.set_model_version_tag("moved", "2", tag, signed)
+    refused("champion")
+    refused("latest")
+    assert registered.holder("champion") is None
+    assert named_run(store.client, "moved/2").info.run_id == runs[1]
+    with monkeypatch.context() as without:
+        without.delenv("LSML_SIGNING_KEY_FILE")
+        assert named_run(store.client, "moved@champion").info.run_id == runs[1]
+    assert registered.restore_champion(tag="back", record={}) == ("2", "1")
+    assert named_run(store.client, "moved@champion").info.run_id == runs[0]
+    assert tag not in store.client.get_model_version("moved", "2").tags
+
+
+def test_an_alias_does_not_go_back_by_the_signature_that_it_once_had(store: Store, key: Path) -> None:
+    """The version that lsml moves it away from keeps none, also one that a kill had left it."""
+    registered, runs = RegisteredModel(store.client, "once"), [store.logged() for _ in range(2)]
+    for run_id in runs:
+        registered.register(run_id, tags={})
+    for version in ("1", "2"):
+        registered.set_champion(version, tags={})
+    assert registered.holder("champion") == "2"
+    store.client.set_registered_model_alias("once", "champion", "1")
+    with pytest.raises(ModelError, match="that version 1 has this alias is not signed"):
+        named_run(store.client, "once@champion")
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "says"),
     [
