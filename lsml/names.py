@@ -82,6 +82,7 @@ class Tag:
     RUN_NAME: Final = "mlflow.runName"
     RUN_COLOR: Final = "mlflow.runColor"
     NOTE: Final = "mlflow.note.content"
+    EXPERIMENT_KIND: Final = "mlflow.experimentKind"
     USER: Final = "mlflow.user"
     SOURCE: Final = "mlflow.source"
     SOURCE_NAME: Final = "mlflow.source.name"

@@ -210,6 +210,7 @@ def experiment_id(client: Client, name: str) -> str:
     """The id of the MLflow experiment `name`, made where it is missing, by whichever process comes first."""
     found = client.get_experiment_by_name(name)
     if found is not None:
+        describe_experiment(client, found.experiment_id)
         return found.experiment_id
     try:
         created = client.create_experiment(name)
@@ -233,10 +234,16 @@ rows below it, `val_f1` is the validation F1 of what it registered. The menu *Vi
 trials compared; `lsml ui` opens that of the last one."""
 
 
+# Of an experiment that says no kind MLflow's UI shows what it was last set to, at first its pages for language models.
+_EXPERIMENT_TAGS = {Tag.NOTE: _EXPERIMENT_NOTE, Tag.EXPERIMENT_KIND: "custom_model_development"}
+
+
 def describe_experiment(client: Client, identifier: str) -> None:
-    """Gives an experiment that has no description one."""
-    if Tag.NOTE not in client.get_experiment(identifier).tags:
-        client.set_experiment_tag(identifier, Tag.NOTE, _EXPERIMENT_NOTE)
+    """Gives an experiment that has none a description, and the kind by which MLflow's UI chooses its pages."""
+    given = client.get_experiment(identifier).tags
+    for tag, text in _EXPERIMENT_TAGS.items():
+        if tag not in given:
+            client.set_experiment_tag(identifier, tag, text)
 
 
 def git_commit() -> str | None:

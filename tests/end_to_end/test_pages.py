@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.end_to_end.conftest import Study
+from tests.end_to_end.conftest import Study, client
 from tests.end_to_end.test_ui import Ui, query_of, ui  # noqa: F401 (the fixture)
 from tests.processes import ROOT, lsml
 
@@ -34,6 +34,10 @@ class Browser:
         size = {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": width == PHONE}
         self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self._driver.get(address)
+        self.wait(until)
+
+    def wait(self, until: str) -> None:
+        """Waits until the expression of JavaScript holds."""
         WebDriverWait(self._driver, 60).until(lambda driver: driver.execute_script(f"return Boolean({until})"))
 
     def value(self, expression: str) -> object:
@@ -131,3 +135,11 @@ def test_a_study_in_mlflow(ui: Ui, browser: Browser) -> None:  # noqa: F811
     assert query_of(address)
     browser.open(address, width=DESKTOP, until="document.querySelectorAll('.js-plotly-plot').length > 0")
     assert browser.hosts() <= {"127.0.0.1"}
+
+
+def test_an_experiment_opens_at_its_runs(study: Study, ui: Ui, browser: Browser) -> None:  # noqa: F811
+    """As MLflow's own list of experiments leads there, in a browser that has never been told which pages to show."""
+    experiment = client(study.folder).get_experiment_by_name("lsml").experiment_id
+    browser.open(f"{ui.address}/#/experiments/{experiment}", width=DESKTOP, until="location.hash.includes('/runs')")
+    assert "workflowType=machine_learning" in str(browser.value("location.hash"))
+    browser.wait("document.body.innerText.includes('first')")

@@ -90,13 +90,16 @@ def test_a_model_has_an_input_example_of_its_bands(store: Store) -> None:
 
 
 def test_experiment_model_and_version_say_what_they_are(store: Store) -> None:
-    """In their descriptions; one that somebody has written stays."""
+    """In their descriptions; one that somebody has written stays. The kind has MLflow's UI open its training pages."""
     run_id = store.logged()
     run, experiment = store.client.get_run(run_id), experiment_id(store.client, "described")
     assert "finds landslides" in store.client.get_experiment(experiment).tags["mlflow.note.content"]
-    store.client.set_experiment_tag(experiment, "mlflow.note.content", "ours")
+    assert store.client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
+    ours = {"mlflow.note.content": "ours", "mlflow.experimentKind": "genai_development"}
+    for tag, text in ours.items():
+        store.client.set_experiment_tag(experiment, tag, text)
     describe_experiment(store.client, experiment)
-    assert store.client.get_experiment(experiment).tags["mlflow.note.content"] == "ours"
+    assert store.client.get_experiment(experiment).tags == ours
     version = RegisteredModel(store.client, "described").register(run_id, tags={})
     assert "Finds landslides" in store.client.get_registered_model("described").description
     said = store.client.get_model_version("described", version).description
