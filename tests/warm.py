@@ -2,7 +2,8 @@
 
 That process is the fork server of Python's `multiprocessing`. It has imported what `tests.preloaded` names, and has
 computed nothing, opened nothing and started no thread of its own. A fork of it is as fresh as a new interpreter but
-for `sys.modules`, and takes a tenth of a second where that takes six.
+for `sys.modules`, and takes a tenth of a second where that takes six. Where lsml itself starts a new interpreter that
+loads Keras, to check a model's file or pretrained weights, a process of these starts a fork as well.
 """
 
 import json
@@ -17,11 +18,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from multiprocessing.context import BaseContext, ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest import mock
 
 import dask
 import distributed  # noqa: F401 (dask has its settings only then)
+
+from tests import opened
 
 ROOT = Path(__file__).parents[1]
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -37,15 +42,50 @@ class _Environment(dict):
         return os.environ.items()
 
 
+class _InPlaceOfSpawn(ForkServerContext):
+    """Processes that have the environment of the one that starts them, as new interpreters do."""
+
+    def Process(  # type: ignore[override]
+        self, *, target: Callable[..., object], args: Sequence[object] = (), daemon: bool | None = None
+    ) -> BaseProcess:
+        return ForkServerContext.Process(target=_as_new, args=(dict(os.environ), target, args), daemon=daemon)
+
+
+def _as_new(env: Mapping[str, str], target: Callable[..., object], args: Sequence[object]) -> None:
+    _take(env)
+    target(*args)
+
+
+def _take(env: Mapping[str, str]) -> None:
+    """Has this environment, and what an interpreter does that starts with it."""
+    os.environ.clear()
+    os.environ.update(env)
+    opened.note()
+
+
+_get_context = multiprocessing.get_context
+
+
+def _context(method: str | None = None) -> BaseContext:
+    return _InPlaceOfSpawn() if method == "spawn" else _get_context(method)
+
+
+@contextmanager
+def cold() -> Iterator[None]:
+    """Within it, where `warm_workers` holds, new interpreters are new ones all the same, but for dask's."""
+    with mock.patch.object(multiprocessing, "get_context", _get_context):
+        yield
+
+
 @contextmanager
 def warm_workers() -> Iterator[None]:
-    """Within it dask's workers, as `lsml tune` has them, are forks of the warmed-up process."""
+    """Within it dask's workers, as `lsml tune` has them, and other new interpreters are forks of the warmed-up one."""
     _start()
     settings = {
         "distributed.worker.multiprocessing-method": "forkserver",
         "distributed.nanny.environ": _Environment(),
     }
-    with dask.config.set(settings):
+    with dask.config.set(settings), mock.patch.object(multiprocessing, "get_context", _context):
         yield
 
 
@@ -140,8 +180,7 @@ def _run_module(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
         os.close(file)
-    os.environ.clear()
-    os.environ.update(env)
+    _take(env)
     # It has read that of the process that it is a fork of.
     dask.config.refresh()
     os.chdir(folder)

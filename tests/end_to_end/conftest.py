@@ -34,16 +34,9 @@ study:
 
 # Python runs a `sitecustomize` on start: this one notes every file that any process of a study opens.
 AUDIT = """
-import os, sys
-_log = os.environ.get("LSML_TEST_AUDIT")
-if _log:
-    _fd = os.open(_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    def _hook(event, arguments):
-        if event == "open" and isinstance(arguments[0], (str, bytes)):
-            os.write(_fd, os.fsencode(arguments[0]) + b"\\n")
-    sys.addaudithook(_hook)
+from tests.opened import note
+note()
 """
-
 
 # Every column of MLflow's database that says where a study's files are.
 _PLACES = {

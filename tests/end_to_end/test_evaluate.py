@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,12 +33,12 @@ threshold = model.metadata.metadata["lsml.threshold"]
 print(json.dumps(f1_score(np.stack(masks).ravel(), (probability >= np.float32(threshold)).ravel())))
 """
 
-# Kills the process in the moment in which the one that reads for it opens a file of the test split.
+# Runs in the process that reads for another, which it kills in the moment in which a file of the test split opens.
 DIES_AT_TEST_PATCH = """
 import os, sys
 def hook(event, arguments):
     if event == "open" and "/TestData/" in str(arguments[0]):
-        os.kill(os.getppid() if sys.argv[0] == "-c" else os.getpid(), 9)
+        os.kill(os.getppid(), 9)
 sys.addaudithook(hook)
 """
 
@@ -150,8 +149,7 @@ def test_a_killed_evaluation_leaves_its_opening(study: Study, evaluation: dict, 
     """
     before = len(_openings(study.folder))
     (tmp_path / "sitecustomize.py").write_text(DIES_AT_TEST_PATCH)
-    env = environment(tmp_path)
-    killed = lsml(study.folder, "evaluate", "--model", "first@candidate", python=sys.executable, env=env)
+    killed = lsml(study.folder, "evaluate", "--model", "first@candidate", env=environment(tmp_path))
     assert killed.returncode == -9, killed.stderr
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

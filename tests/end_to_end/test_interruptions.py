@@ -91,9 +91,9 @@ def test_a_study_outlives_what_it_is_started_to_ignore_and_a_second_one(
         second = lsml(tmp_path, *endless)
         assert second.returncode == 4
         assert "locked by another process" in second.stderr
-        running.said()
-        # A log is told of an epoch every 10 s.
-        running.wait_for("trial 0  epoch ")
+        (trial,) = runs(tmp_path, "tags.`lsml.role` = 'trial'")
+        told = len(_curve_of(tmp_path, trial.info.run_id, "loss"))
+        wait_until(lambda: len(_curve_of(tmp_path, trial.info.run_id, "loss")) > told)
         running.signal_group(signal.SIGTERM)
     assert running.process.returncode == 143
     (trial,) = runs(tmp_path, "tags.`lsml.role` = 'trial'")
@@ -111,6 +111,10 @@ def _counted(folder: Path, study: str) -> list[dict]:
 
 
 def _curve(folder: Path, attempt: dict, name: str) -> dict[int, float]:
-    history = client(folder).get_metric_history(attempt["run_id"], name)
+    return _curve_of(folder, attempt["run_id"], name)
+
+
+def _curve_of(folder: Path, run_id: str, name: str) -> dict[int, float]:
+    history = client(folder).get_metric_history(run_id, name)
     assert len({point.step for point in history}) == len(history)
     return {point.step: point.value for point in history}

@@ -2,42 +2,14 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.bands import PATCH_SIZE
 from tests.end_to_end.conftest import Study, client, copy_study, runs
-from tests.processes import environment
-
-# All commands in one process, which loads Keras once; what each printed and left with, as JSON.
-COMMANDS = """
-import contextlib, io, json, sys
-from lsml.cli.main import main
-
-best, data = sys.argv[1:]
-found = {}
-
-def call(name, *arguments):
-    said, complaint = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
-        code = main(list(arguments))
-    found[name] = {"code": code, "said": said.getvalue(), "complaint": complaint.getvalue()}
-    return said.getvalue()
-
-short = ("--set", "training.epochs=1", "--set", "training.learning_rate=1e-6")
-poor = call("train", "train", "experiment.yaml", "--data", data, *short).split()[-1]
-call("first", "promote", best, "--json")
-call("worse", "promote", poor, "--model-name", "first")
-refit = json.loads(call("refit", "refit", best, "--json"))["run_id"]
-call("refit again", "refit", best, "--json")
-call("seen", "evaluate", "--run-id", refit, "--split", "valid")
-call("repeats", "promote", refit, "--repeats", "2", "--json")
-call("same again", "promote", best, "--json")
-print(json.dumps(found))
-"""
+from tests.processes import PATIENCE, environment
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +19,12 @@ def done(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     copy_study(study.folder, folder)
     shutil.rmtree(folder / ".lsml")
     log = folder / "opened-later.txt"
-    process = subprocess.run(
-        [sys.executable, "-c", COMMANDS, study.best_run, str(study.data)],
-        cwd=folder,
+    process = warm.run_module(
+        "tests.end_to_end.run_promotions",
+        *(study.best_run, str(study.data)),
+        folder=folder,
         env=environment(folder / "audit", LSML_TEST_AUDIT=str(log)),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        timeout=PATIENCE,
     )
     assert process.returncode == 0, process.stderr
     said = json.loads(process.stdout.splitlines()[-1])
