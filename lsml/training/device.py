@@ -111,6 +111,7 @@ def load_keras() -> None:
         ConfigError: as of `prepare`.
     """
     prepare()
+    loaded = "keras" in sys.modules
     with quietly():
         import keras
 
@@ -118,7 +119,8 @@ def load_keras() -> None:
             getattr(keras.config, f"set_{name}")(value)
         keras.ops.convert_to_numpy(keras.ops.ones(1) + keras.ops.ones(1))
     # What was loaded stays: Keras looks for garbage before each network, and would look through all of it each time.
-    gc.freeze()
+    if not loaded:
+        gc.freeze()
 
 
 @contextlib.contextmanager
