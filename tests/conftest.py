@@ -1,10 +1,10 @@
 """What tests of several rooms share: their order, an empty MLflow store, and statistics of made-up bands."""
 
-import gc
 import os
 import shutil
 import signal
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from lsml.data.statistics import PERCENTS, BandStatistics
+from tests import garbage
 from tests.bands import LANDSLIDE4SENSE, N_BANDS, SENSOR, SENSOR_NAME
 
 _LONGEST = (
@@ -41,6 +42,7 @@ def pytest_configure() -> None:
 
     Has signals act by default: what `nohup` has this process ignore, those that tests start would ignore too.
     """
+    garbage.collect_seldom()
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -62,9 +64,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Has the garbage collector leave alone what the imports made: Keras alone has a million objects to look at."""
-    gc.collect()
-    gc.freeze()
+    """Has the garbage collector leave alone what the imports made, and migrations read once where alembic is loaded."""
+    if "alembic" in sys.modules:
+        from tests import migrations
+
+        migrations.read_once()
+    garbage.keep()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_left_stays() -> None:
+    """What the files before this one have loaded is not looked through again: Keras looks before each network."""
+    garbage.keep()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """What the process that `tests.warm` forks imports: Keras, MLflow, all of lsml, and what that loads later."""
 
-import gc
 import importlib
 import os
 import pkgutil
@@ -12,8 +11,10 @@ import lsml
 # MLflow's settings come first.
 from lsml.tracking import store  # noqa: F401
 from lsml.training import device
-from tests import warm  # noqa: F401
+from tests import garbage, migrations, warm  # noqa: F401
 
+garbage.collect_seldom()
+migrations.read_once()
 device.prepare()
 with device.quietly():
     import keras  # noqa: F401
@@ -26,9 +27,8 @@ with device.quietly():
     for module in pkgutil.walk_packages(lsml.__path__, "lsml."):
         if module.name != "lsml.__main__":
             importlib.import_module(module.name)
+    migrations.read_now()
     for name in ("optuna.importance", "optuna.visualization", "rasterio", "sklearn.ensemble"):
         importlib.import_module(name)
 
-# Forks then share these objects' memory, where the collector would write to each.
-gc.collect()
-gc.freeze()
+garbage.keep()
