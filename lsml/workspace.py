@@ -145,7 +145,7 @@ def missing_package(error: BaseException) -> str | None:
 _PASSING = (
     *("database is locked", "connection refused", "could not connect", "can't connect", "lost connection"),
     *("server closed the connection", "terminating connection", "connection reset", "connection has been closed"),
-    *("connection already closed", "connection is closed", "the database system is"),
+    *("connection already closed", "connection is closed", "timeout expired", "the database system is"),
 )
 """What SQLite, PostgreSQL and MySQL say where waiting helps; the last of a server that starts, stops or recovers."""
 

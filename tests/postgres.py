@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.processes import PATIENCE, free_port
@@ -65,6 +66,20 @@ class PostgresServer:
     def stop(self) -> None:
         """At once, as after a crash: nobody is waited for, and the next start recovers."""
         self.run("pg_ctl", "stop", "-m", "immediate", "-D", str(self._data))
+
+    def freeze(self) -> None:
+        """Until `thaw` none of its processes does anything; what is sent to them arrives all the same."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Its processes go on where they were."""
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        main = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        return [main, *main.children(recursive=True)]
 
     def url(self, database: str, *, scheme: str = "postgresql") -> str:
         """Of a database, with user and password."""

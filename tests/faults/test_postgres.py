@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from optuna.pruners import NopPruner
 
 from lsml.errors import StorageError
 from lsml.study import storage as gate
+from lsml.study.database import make_study
 from lsml.study.storage import open_storage
 from lsml.tracking.spool import _Spool, waiting_files
 from lsml.tracking.store import open_client
@@ -32,24 +34,34 @@ def storage(postgres: PostgresServer, folder: Path, monkeypatch: pytest.MonkeyPa
     return postgres.create(f"study-{folder.name}")
 
 
-class Crash(Listener):
-    """The server crashes in the second epoch of the second trial, and is started again after some seconds."""
+class Outage(Listener):
+    """The server crashes, or freezes, in the second epoch of the second trial, and goes on after some seconds."""
 
-    def __init__(self, server: PostgresServer, seconds: float) -> None:
+    def __init__(self, begin: Callable[[], None], end: Callable[[], None], seconds: float) -> None:
         super().__init__()
-        self._server, self._crashed = server, False
-        self._timer = threading.Timer(seconds, server.start)
+        self._begin, self._end, self._begun = begin, end, False
+        self._timer = threading.Timer(seconds, end)
 
     def trial_step(self, attempt: Attempt, step: int, metrics: Mapping[str, float]) -> None:
-        if (attempt.slot, step) == (1, 2) and not self._crashed:
-            self._crashed = True
-            self._server.stop()
+        if (attempt.slot, step) == (1, 2) and not self._begun:
+            self._begun = True
+            self._begin()
             self._timer.start()
 
-    def start(self) -> None:
-        """Starts it before its time."""
+    def end(self) -> None:
+        """Has it go on before its time."""
         self._timer.cancel()
-        self._server.start()
+        self._end()
+
+
+def crash(server: PostgresServer, seconds: float) -> Outage:
+    """It is started again after some seconds."""
+    return Outage(server.stop, server.start, seconds)
+
+
+def frost(server: PostgresServer, seconds: float) -> Outage:
+    """It does nothing for some seconds, and nobody can see that but by waiting."""
+    return Outage(server.freeze, server.thaw, seconds)
 
 
 def check_whole(storage: str, trials: int) -> None:
@@ -65,35 +77,81 @@ def check_whole(storage: str, trials: int) -> None:
     assert waiting_files() == []
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.full)])
-def test_a_database_server_that_crashes_is_waited_for(
-    folder: Path, patches: Path, postgres: PostgresServer, storage: str, seconds: float
+@pytest.mark.parametrize(
+    ("outage", "seconds"),
+    [(crash, 3), *(pytest.param(*each, marks=pytest.mark.full) for each in ((crash, 60), (frost, 3), (frost, 60)))],
+)
+def test_a_database_server_that_crashes_or_freezes_is_waited_for(
+    folder: Path,
+    patches: Path,
+    postgres: PostgresServer,
+    storage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    outage: Callable[[PostgresServer, float], Outage],
+    seconds: float,
 ) -> None:
     """No trial is lost or run again, no worker dies, and no value is lost."""
-    result = run(patches, sleeping, Crash(postgres, seconds), storage=storage, trials=4, workers=2)
+    if seconds < gate._ANSWER_SECONDS:
+        # For an answer within those seconds, which a frozen server does not give, it is asked again.
+        monkeypatch.setattr(gate, "_ANSWER_SECONDS", 1.0)
+    result = run(patches, sleeping, outage(postgres, seconds), storage=storage, trials=4, workers=2)
     assert result.counts["failed"] == 0
     check_whole(storage, 4)
 
 
+@pytest.mark.parametrize("outage", [crash, pytest.param(frost, marks=pytest.mark.full)])
 def test_a_database_server_that_stays_away_ends_the_study_in_one_line(
-    folder: Path, patches: Path, postgres: PostgresServer, storage: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    patches: Path,
+    postgres: PostgresServer,
+    storage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    outage: Callable[[PostgresServer, float], Outage],
 ) -> None:
     """After a bounded wait, with MLflow's runs closed; when it is back the same command ends the study."""
     monkeypatch.setattr(gate, "_PATIENCE_SECONDS", 1)
+    monkeypatch.setattr(gate, "_ANSWER_SECONDS", 1.0)
     # In a store of its own, which answers all the time.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    crash = Crash(postgres, 3600)
+    listener = outage(postgres, 3600)
     try:
         with pytest.raises(StorageError, match=rf"database postgresql://{USER}:\*\*\*@.*check LSML_STORAGE") as caught:
-            run(patches, sleeping, crash, storage=storage, trials=2)
+            run(patches, sleeping, listener, storage=storage, trials=2)
     finally:
-        crash.start()
+        listener.end()
     assert "\n" not in str(caught.value)
     assert {r.info.status for r in runs() if r.data.tags["lsml.role"] == "trial"} == {"FINISHED", "KILLED"}
     assert runs("RUNNING") == []
     run(patches, sleeping, Listener(), storage=storage, trials=2)
     assert [(entry["slot"], entry["attempt"]) for entry in counted("s", storage)] == [(0, 1), (1, 2)]
     assert runs("RUNNING") == []
+
+
+def test_a_frozen_database_server_is_asked_again(
+    folder: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was asked before is done once where it thaws in time; else the wait ends, and nothing is lost."""
+    monkeypatch.setattr(gate, "_ANSWER_SECONDS", 1.0)
+    study = make_study(postgres.create(f"frozen-{folder.name}"), "s", pruner=NopPruner())
+    study.enqueue_trial({}, user_attrs={"slot": 0, "attempt": 1})
+    trial = study.ask()
+    postgres.freeze()
+    thawing = threading.Timer(3, postgres.thaw)
+    thawing.start()
+    trial.report(0.5, 1)
+    thawing.join()
+    study.enqueue_trial({}, user_attrs={"slot": 1, "attempt": 1})
+    study.gate.patience = 2.0
+    postgres.freeze()
+    try:
+        with pytest.raises(StorageError, match=rf"postgresql://{USER}:\*\*\*@.*; check LSML_STORAGE") as error:
+            trial.report(0.6, 2)
+    finally:
+        postgres.thaw()
+    assert "\n" not in str(error.value)
+    trial.report(0.6, 2)
+    first, second = study.all_trials()
+    assert (first.intermediate_values, second.user_attrs["slot"]) == ({1: 0.5, 2: 0.6}, 1)
 
 
 @pytest.fixture
