@@ -27,8 +27,7 @@ from mlflow.types import Schema, TensorSpec
 from lsml.data.sensor import LANDSLIDE4SENSE, Sensor
 from lsml.data.tiles import tiled
 from lsml.errors import ModelError
-from lsml.models.archive import check_probabilities
-from lsml.models.export import ModelFile
+from lsml.models.export import ModelFile, check_probabilities
 from lsml.names import VERSION, Artifact, Tag
 from lsml.tracking import signing_key, tracking_uri
 from lsml.tracking.places import local_folder
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     import keras
 
 _FILE = Path("data") / "model.keras"
-_MAX_DESCRIPTION_BYTES = 1 << 20
+_MAX_DESCRIPTION_BYTES = 1 << 18
 _RETRAIN = "train it again"
 
 
@@ -371,7 +370,7 @@ def _metadata(path: Path, name: str) -> dict[str, Any]:
     metadata = described.get("metadata") if isinstance(described, dict) else None
     if not isinstance(metadata, dict):
         raise ModelError(name, "its MLmodel is damaged, or was not made by lsml", _RETRAIN)
-    return metadata
+    return {key: value for key, value in metadata.items() if isinstance(value, str | float)}
 
 
 def _sensor(metadata: dict[str, Any], name: str) -> Sensor:

@@ -300,9 +300,9 @@ def _networks(_: Path) -> list[bytes]:
 
 
 def _read_network(folder: Path) -> object:
-    from lsml.models.archive import read_bytes, read_network
+    from lsml.models.export import load_file
 
-    return read_network(read_bytes(folder / "model.keras", "model"), 3, "model")
+    return load_file(folder / "model.keras", RGB, name="model")
 
 
 def _weights(_: Path) -> list[bytes]:

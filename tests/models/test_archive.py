@@ -297,14 +297,14 @@ CRAFTED: dict[str, tuple[Crafted, str]] = {
         lambda good: _archive(_members(good) | {"model.weights.h5": b"\x80\x04K\x00."}),
         "not an HDF5 file",
     ),
-    # What layers make of the trial patches: 2 x (64 * 64 * 8)**2 values.
+    # What layers make of the trial patches: 2 x (64 * 64 * 8)**2 values, of 2 x (64 * 64)**2, of 2 x 64**2.
     "upsampling twice": (
         lambda _: _saved(_network(lambda x: layers.UpSampling2D(8)(layers.UpSampling2D(64)(x)))),
-        r"makes 2,147,483,648 values of a trial patch, limit 134,217,728",
+        "2,181,046,272 values of a trial patch are made up to",
     ),
     "upsampling within": (
         lambda _: _saved(_network(_within_itself)),
-        r"makes 2,147,483,648 values of a trial patch, limit 134,217,728",
+        "2,181,046,272 values of a trial patch are made up to",
     ),
     # Networks that give no probabilities.
     "weights that are NaN": (lambda _: _saved(_filled(np.nan)), "its weights are not all finite"),
