@@ -68,9 +68,12 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "26 model files, and code in them": (
         "faults/test_bad_models.py::test_a_model_that_is_none_is_refused",
         "models/test_archive.py::test_a_crafted_file_is_refused_in_one_line",
+        "models/test_crafted.py::test_a_crafted_file_is_refused_in_one_line",
+        "end_to_end/test_crafted.py::test_every_command_refuses_it",
         "models/test_archive.py::test_there_is_no_other_way_in",
         "tracking/test_models.py::test_files_that_are_not_those_that_were_logged_are_refused",
         "tracking/test_models.py::test_a_record_that_is_not_signed_with_that_key_is_refused",
+        "faults/test_bad_models.py::test_an_alias_that_is_not_signed_is_refused_where_a_key_is_configured",
     ),
     "27 runs that are none": (
         "faults/test_bad_models.py::test_row_27_runs_that_are_none",
@@ -310,8 +313,10 @@ def test_row_4_flipped_bits_of_a_pack(dataset: Path, tmp_path: Path) -> None:
     packed.write_bytes(content)
     done = lsml(tmp_path, "data", "pack", "data")
     assert (done.returncode, done.stdout) == (3, "")
-    says = f"{packed.relative_to(tmp_path)}: checksum differs from the manifest; remove that folder"
-    assert done.stderr.startswith(f"lsml: error: pack {says}")
+    says = f"pack {packed.relative_to(tmp_path)}: checksum differs from the manifest; remove that folder"
+    assert done.stderr.startswith(f"lsml: error: {says}")
+    with pytest.raises(DataError, match=says):
+        api.open_dataset("data")
     assert packed.read_bytes() == content
 
 
@@ -333,6 +338,7 @@ def test_row_18b_a_folder_that_is_not_used_is_named(dataset: Path, tmp_path: Pat
     done = lsml(tmp_path, "data", "check", "data")
     assert done.returncode == 0
     assert "warning: not used: Extra: belongs to no split" in done.stdout
+    assert "not used: Extra" in api.open_dataset("data").source
 
 
 def test_row_20_copies_of_train_in_test_are_found_by_the_check_alone(dataset: Path, tmp_path: Path) -> None:
@@ -376,6 +382,8 @@ def test_row_23_a_study_is_named_as_an_experiment_is(tmp_path: Path) -> None:
     done = lsml(tmp_path, "tune", "a.yaml", "--study", "../a")
     assert (done.returncode, done.stdout) == (2, "")
     assert "'../a': must be 1 to 200 letters" in done.stderr
+    with pytest.raises(ConfigError, match=r"'\.\./a': must be 1 to 200 letters"):
+        api.tune(api.load_experiment("a.yaml"), study="../a")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.yaml"]
 
 
