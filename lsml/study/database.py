@@ -182,17 +182,21 @@ class CountedStudy(optuna.Study):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the study is, as plain data: `data`, `base`, `space`, `search`."""
-        return dict(self.user_attrs.get(Attribute.SPEC, {}))
+        """What the study is, as plain data: `data`, `base`, `space`, `search`; nothing before it was noted."""
+        return dict(self._noted(Attribute.SPEC) or {})
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What `note_result` stored last; None before."""
-        return self.user_attrs.get(Attribute.RESULT)
+        """What the study came to, as plain data; None before that was noted."""
+        return self._noted(Attribute.RESULT)
 
-    def note_result(self, result: dict[str, Any]) -> None:
-        """Writes down what the study came to, as plain data."""
-        self.set_user_attr(Attribute.RESULT, result)
+    def note(self, attribute: str, record: Mapping[str, Any]) -> None:
+        """Writes down a `spec` or `result`, as a system attribute, which optuna-dashboard does not show."""
+        self._storage.set_study_system_attr(self._study_id, attribute, dict(record))
+
+    def _noted(self, attribute: str) -> dict[str, Any] | None:
+        # Studies of an earlier lsml have both as user attributes.
+        return self._storage.get_study_system_attrs(self._study_id).get(attribute) or self.user_attrs.get(attribute)
 
     def complete_trials(self, *, limit: float | None = None) -> list[AttemptRecord]:
         """The complete trials with a finite F1, the best first; of two equals the cheaper, then the earlier one.

@@ -227,7 +227,7 @@ A search by lsml for the highest F1 on validation patches. `lsml study show {of}
 - A trial with the user attribute `{attribute.SUPERSEDED}` was lost or interrupted; a later one of the same
   `{attribute.SLOT}` stands for it.
 - `{attribute.RUN_ID}` of a trial and `{attribute.PARENT}` of the study are runs in MLflow, with curves and pictures.
-- `{attribute.SPEC}` is, as JSON, what must not change while the search is resumed.
+- `{attribute.SEARCHED}` of the study says which fields are searched, and between which values.
 - Studies called `{of}/…` followed the search: baselines, confirmations, the training of what was chosen."""
 
 _STAGE_NOTE = """\

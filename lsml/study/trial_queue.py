@@ -231,12 +231,13 @@ class SearchQueue(TrialQueue):
             pruner = make_pruner(settings.pruner, study_seed=self._study_seed)
         study = make_study(storage, name, pruner=pruner, cost=settings.cost)
         super().__init__(study, max_retries=settings.max_retries)
-        recorded = self.study.user_attrs.get(Attribute.SPEC)
-        if recorded is None:
-            self.study.set_user_attr(Attribute.IDENTITY, uuid.uuid4().hex)
-            self.study.set_user_attr(Attribute.SPEC, dict(spec))
-        else:
+        if recorded := self.study.spec:
             check_spec(name, recorded, json.loads(json.dumps(dict(spec))))
+        else:
+            searched = "; ".join(f"{field}: {values.describe()}" for field, values in space.dimensions.items())
+            self.study.set_user_attr(Attribute.IDENTITY, uuid.uuid4().hex)
+            self.study.set_user_attr(Attribute.SEARCHED, searched)
+            self.study.note(Attribute.SPEC, spec)
         self._deadline = time.monotonic() + (settings.timeout or math.inf)
         self._reached = self._has_reached()
         self._exhausted: int | None = self.study.user_attrs.get(Attribute.EXHAUSTED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lsml.config.experiment import Experiment, check_name
 from lsml.data.splits import StudyData
 from lsml.errors.signals import opened
-from lsml.names import Role
+from lsml.names import Attribute, Role
 from lsml.report.facts import TuneResult
 from lsml.study.choice import choose_model
 from lsml.study.cluster_workers import ClusterWorkers
@@ -161,7 +161,7 @@ class _Study:
             if outbox.kept:
                 self.listener.stage_started(f"MLflow did not answer for a while: {outbox.kept} writes were sent later")
             # Last, so that whoever finds the result finds everything that it speaks of; but before the workers end.
-            self.queue.study.note_result(result.record())
+            self.queue.study.note(Attribute.RESULT, result.record())
         return _with_trials(result, self.queue)
 
     def _workers(self, dashboard: Callable[[str], None] | None) -> Workers:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from lsml.names import Artifact
+from lsml.names import Artifact, Attribute
 from lsml.workspace import DEFAULT_STORAGE
 from tests.bands import PATCH_SHAPE, SENSOR
 from tests.end_to_end.conftest import Study, client, copy_study, runs
@@ -117,13 +117,13 @@ def make(folder: Path, **options: Any) -> Any:
         )
 
 
-def noted(folder: Path, **changes: Any) -> dict[str, Any]:
-    """What the study's database held of its result, of which some is changed now."""
+def noted(folder: Path, study: str = "first", /, **changes: Any) -> dict[str, Any]:
+    """What the database held of the study's result, of which some is changed now."""
     from lsml.study.database import load_study
 
     with inside(folder):
-        result = dict(load_study(DEFAULT_STORAGE, "first").result or {})
-        load_study(DEFAULT_STORAGE, "first").note_result(result | changes)
+        result = dict(load_study(DEFAULT_STORAGE, study).result or {})
+        load_study(DEFAULT_STORAGE, study).note(Attribute.RESULT, result | changes)
     return result
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from lsml.config.experiment import load_experiment
 from lsml.errors import StudyError
+from lsml.names import Attribute
 from lsml.report.facts import TuneResult
 from lsml.study.database import load_study
 from lsml.study.trial import FUNCTIONS as DEFAULTS
@@ -199,7 +200,8 @@ def test_a_study_from_before_there_were_baselines_gets_them(folder: Path, patche
     path = folder / "experiment.yaml"
     first = run(path, patches, replace(DEFAULTS, search=sleeping, baselines={}), trials=2)
     study = load_study(STORAGE, "s")
-    study.note_result({name: value for name, value in (study.result or {}).items() if name != "baselines"})
+    without = {name: value for name, value in (study.result or {}).items() if name != "baselines"}
+    study.note(Attribute.RESULT, without)
     before = len(runs())
     second = run(path, patches, trials=2)
     assert len(runs()) == before + 2

@@ -38,7 +38,7 @@ def test_one_trial_of_a_study_that_describes_itself_in_html(folder: Path, patche
     assert {"history", "coordinates", "standings", "front"}.isdisjoint(page.sections)
     assert "two complete trials" in page.sections["importance"]
     # As it is found before the study's result is noted: the best trial so far.
-    load_study(STORAGE, "s").set_user_attr(Attribute.RESULT, None)
+    load_study(STORAGE, "s").note(Attribute.RESULT, {})
     written = report_study("s", STORAGE, output=None)
     assert written == folder / "s-report.html"
     before = Page(written.read_text()).sections

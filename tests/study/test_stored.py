@@ -187,3 +187,19 @@ def test_viewers_of_the_database_are_told_what_a_study_is(folder: Path) -> None:
         study.gate.set_study_system_attr(study._study_id, "dashboard:note_str:0", "mine")
         again = make_study(STORAGE, "told", stage=stage, pruner=pruner, cost=cost)
         assert again.gate.get_study_system_attrs(study._study_id)["dashboard:note_str:0"] == "mine"
+
+
+def test_what_lsml_compares_later_is_kept_where_viewers_do_not_show_it(folder: Path) -> None:
+    """Among Optuna's system attributes; a study of an earlier lsml has it as a user attribute, and is read too."""
+    study = make_study(STORAGE, "now", pruner=optuna.pruners.NopPruner())
+    study.note(Attribute.SPEC, {"space": {}})
+    study.note(Attribute.RESULT, {"best_value": 0.5})
+    then = make_study(STORAGE, "then", pruner=optuna.pruners.NopPruner())
+    then.set_user_attr(Attribute.SPEC, {"space": {}})
+    then.set_user_attr(Attribute.RESULT, {"best_value": 0.5})
+    assert optuna.load_study(study_name="now", storage=STORAGE).user_attrs == {}
+    for name in ("now", "then"):
+        assert load_study(STORAGE, name).spec == {"space": {}}
+        assert load_study(STORAGE, name).result == {"best_value": 0.5}
+    then.note(Attribute.RESULT, {"best_value": 0.75})
+    assert load_study(STORAGE, "then").result == {"best_value": 0.75}

@@ -312,7 +312,7 @@ def test_a_study_of_an_earlier_lsml_is_refused_and_still_shown(folder: Path, pat
     then = {new: old for old, new in RENAMED.items()}
     spec = study.spec
     spec["base"] = {then.get(name, name): value for name, value in spec["base"].items()}
-    study.set_user_attr(Attribute.SPEC, spec)
+    study.note(Attribute.SPEC, spec)
 
     with pytest.raises(ConfigError) as caught:
         run(patches, sleeping, Listener(), trials=2)
