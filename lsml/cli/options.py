@@ -237,7 +237,7 @@ class CommandWithFields(Command):
 _PANELS = {
     **dict.fromkeys(("until", "trial_timeout"), "End of the search"),
     **dict.fromkeys(("engine", "storage", "keep_probabilities"), "Search and storage"),
-    **dict.fromkeys(("scheduler", "scheduler_file", "dashboard"), "Cluster"),
+    **dict.fromkeys(("workers_per_gpu", "scheduler", "scheduler_file", "dashboard"), "Cluster"),
     **dict.fromkeys(("require_gpu", "force", "profile"), "Checks"),
 }
 """The parts of `--help-all` that `--help` leaves out, by the names of their options."""

@@ -87,6 +87,16 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    workers_per_gpu: Annotated[
+        int | None,
+        typer.Option(
+            "--workers-per-gpu",
+            help="Number of parallel trials that share a GPU.  [default: 1]",
+            parser=options.integer,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -144,6 +154,9 @@ def tune(
         raise ConfigError("--scheduler", "--scheduler-file names one too", "give one of them")
     if dashboard and (scheduler or scheduler_file):
         raise ConfigError("--dashboard", "the scheduler has one of its own, or none", "leave it out")
+    if workers_per_gpu and (workers or scheduler or scheduler_file):
+        why = "--workers or --scheduler says how many there are"
+        raise ConfigError("--workers-per-gpu", why, "leave one of them out")
     if demo and experiment != options.DEFAULT_EXPERIMENT:
         raise ConfigError("--demo", f"{experiment} is to be tuned too", "give one of them")
     loaded = load_experiment("demo" if demo else experiment).with_settings(
@@ -153,6 +166,7 @@ def tune(
         trial_timeout=trial_timeout,
         seed=seed,
         workers=workers,
+        workers_per_gpu=workers_per_gpu,
         engine=engine,
         keep_probabilities=keep_probabilities or None,
     )

@@ -292,7 +292,10 @@ class StudySettings(Section):
 
     trials: int = field(20, "number of trials of the study", unit="trials", ge=1, le=100_000)
     seed: int = field(0, "random seed of the study", ge=0, le=2**31 - 1)
-    workers: int = field(0, "parallel trials; 0: one per GPU, or 1 without a GPU", unit="workers", ge=0, le=1024)
+    workers: int = field(
+        0, "parallel trials; 0: workers_per_gpu for each GPU, or 1 without a GPU", unit="workers", ge=0, le=1024
+    )
+    workers_per_gpu: int = field(1, "parallel trials that share a GPU, where workers is 0", unit="workers", ge=1, le=64)
     max_retries: int = field(
         2,
         "retries of a trial whose worker was lost; a loss after which it had got further than before costs none",

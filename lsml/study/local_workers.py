@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.core import Status
 from distributed.security import Security
+from joblib import cpu_count
 
+from lsml.config.study import StudySettings
 from lsml.errors import ConfigError, OutOfMemory, StudyError
 from lsml.errors.signals import deferred, without_hangups
 from lsml.study.worker import LogFile, TlsScheduler, TlsWorker, gpu_ids, load
@@ -82,13 +84,10 @@ class LocalWorkers(Workers):
     Leaving kills them, whatever has become of them.
 
     Args:
-        count: 0 means one worker a GPU, or one where there is no GPU.
+        count: 0 means `a_gpu` workers a GPU, or one worker where there is no GPU.
         scratch: the folder of their log and of what they write for themselves.
         trial_timeout: seconds after which an attempt has failed; 0 for none.
         dashboard: given a line with the address of dask's pages, which are served at loopback; None for no pages.
-
-    Raises:
-        ConfigError: the package that draws those pages is not installed.
     """
 
     def __init__(
@@ -96,16 +95,30 @@ class LocalWorkers(Workers):
         count: int,
         *,
         scratch: Path,
+        a_gpu: int = 1,
         trial_timeout: float = 0.0,
         dashboard: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(trial_timeout=trial_timeout)
-        if dashboard:
-            _check_pages()
         self._scratch, self._dashboard = scratch, dashboard
         self._nannies: list[_Nanny] = []
         self._gpus = gpu_ids()
-        self._count = count or len(self._gpus) or 1
+        self._count = count or a_gpu * len(self._gpus) or 1
+
+    @classmethod
+    def of(cls, settings: StudySettings, *, scratch: Path, dashboard: Callable[[str], None] | None) -> Self:
+        """As many as a study is to have."""
+        each, timeout = settings.workers_per_gpu, settings.trial_timeout
+        return cls(settings.workers, scratch=scratch, a_gpu=each, trial_timeout=timeout, dashboard=dashboard)
+
+    @staticmethod
+    def check_dashboard(*, asked: bool) -> None:
+        """Raises ConfigError where it is asked for, and the package that draws dask's pages is not installed."""
+        try:
+            if asked:
+                import distributed.dashboard.scheduler  # noqa: F401
+        except ImportError:
+            raise ConfigError("--dashboard", "needs the package bokeh", "pip install 'lsml[dashboard]'") from None
 
     @property
     def count(self) -> int:
@@ -140,7 +153,7 @@ class LocalWorkers(Workers):
 
     def _nanny(self, index: int, security: Security) -> dict[str, Any]:
         # Two networks that each spread over all cores are slower than two that share them out.
-        threads = str(max(1, (os.cpu_count() or 1) // self._count))
+        threads = str(max(1, cpu_count() // self._count))
         environment = {name: os.environ.get(name, threads) for name in _THREADS} if self._count > 1 else {}
         environment |= _NO_WINDOWS
         if self._gpus:
@@ -232,14 +245,6 @@ def _pids(nannies: Iterable[_Nanny]) -> Iterator[int]:
         with contextlib.suppress(AttributeError):
             if pid := nanny.pid:
                 yield pid
-
-
-def _check_pages() -> None:
-    """Raises ConfigError where dask cannot draw its pages."""
-    try:
-        import distributed.dashboard.scheduler  # noqa: F401
-    except ImportError:
-        raise ConfigError("--dashboard", "needs the package bokeh", "pip install 'lsml[dashboard]'") from None
 
 
 def _kill(pids: Iterable[int]) -> None:

@@ -8,7 +8,7 @@ import os
 import pickle
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -31,19 +31,21 @@ _SHOWN_DIGITS = 16
 _ANSWER_SECONDS, _ANSWER_POLL_SECONDS = 900.0, 2.0
 """How long a worker waits for an answer, which may take as long as a database's outage, and how often it looks whether
 its trial is still wanted."""
+_REPEAT_SECONDS = 10.0
+"""How long it waits before it reports a step again: with a connection that breaks, report or answer may be lost."""
 
 
 def gpu_ids() -> list[str]:
     """The GPUs that this process may use, as values for `CUDA_VISIBLE_DEVICES`; empty without NVIDIA's driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
     return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
 
 
@@ -197,9 +199,9 @@ def work(function: TrialFunction, task: bytes, topic: str, name: str, attempt: i
     def report(event: StepEvent) -> bool:
         values = {name: float(value) for name, value in event.metrics.items()}
         _check_finite(values)
-        told = {"name": name, "attempt": attempt, "step": int(event.step), "metrics": values | probe.sample()}
-        worker.log_event(topic, told)
-        return _answer(worker, key, answers)
+        step = int(event.step)
+        told = {"name": name, "attempt": attempt, "step": step, "metrics": values | probe.sample()}
+        return _answer(worker, key, answers, step, lambda: worker.log_event(topic, told))
 
     try:
         outcome = function(_reachable(pickle.loads(task)), report)
@@ -218,16 +220,22 @@ def _reachable(task: TrialTask) -> TrialTask:
     return task if here else replace(task, checkpoint=None)
 
 
-def _answer(worker: Worker, key: Key, answers: Queue) -> bool:
-    """What the coordinator says to a step of the task of that key.
+def _answer(worker: Worker, key: Key, answers: Queue, step: int, report: Callable[[], None]) -> bool:
+    """What the coordinator says to a step of the task of that key, once it is reported.
 
     Raises:
         StudyError: it never will, as it is gone or has given up the trial: the worker is free for the next.
     """
-    end = time.monotonic() + _ANSWER_SECONDS
-    while time.monotonic() < end:
+    end, reported = time.monotonic() + _ANSWER_SECONDS, -math.inf
+    while (now := time.monotonic()) < end:
+        if now - reported > _REPEAT_SECONDS:
+            report()
+            reported = now
         try:
-            return bool(answers.get(timeout=_ANSWER_POLL_SECONDS))
+            answered, go_on = answers.get(timeout=_ANSWER_POLL_SECONDS)
+            # Another step's is the second one to a step that was reported again.
+            if answered == step:
+                return bool(go_on)
         except OSError as error:
             if not isinstance(error, TimeoutError):
                 # A connection was lost, and dask makes another with the next question.

@@ -80,6 +80,8 @@ class _HandedOut:
         since: when it was handed out, by `time.monotonic`.
         beat: the worker's last heartbeat, by dask's clock; None while dask does not list it.
         quiet: how many looks in a row found no other.
+        step: the last one that its worker reported.
+        answer: that step, and whether to go on after it, once that is decided.
     """
 
     name: str
@@ -89,6 +91,8 @@ class _HandedOut:
     since: float
     beat: float | None = None
     quiet: int = 0
+    step: int = 0
+    answer: tuple[int, bool] | None = None
 
 
 class Workers(ABC):
@@ -205,7 +209,9 @@ class Workers(ABC):
 
     def answer(self, attempt: int, *, go_on: bool) -> None:
         """Answers the step that the attempt's worker reported."""
-        self._running[attempt].answers.put(go_on)
+        handed = self._running[attempt]
+        handed.answer = (handed.step, go_on)
+        handed.answers.put(handed.answer)
 
     def next(self, timeout: float) -> Message | None:
         """The next message, or None when `timeout` seconds brought none."""
@@ -218,11 +224,22 @@ class Workers(ABC):
         if handed is None or handed.name != name:
             # Late: the attempt was given up before.
             return None
-        if not isinstance(message, Reported):
-            del self._running[message.attempt]
-            handed.future.release()
-            handed.answers.close()
+        if isinstance(message, Reported):
+            return message if self._is_new(handed, message) else None
+        del self._running[message.attempt]
+        handed.future.release()
+        handed.answers.close()
         return message
+
+    @staticmethod
+    def _is_new(handed: _HandedOut, message: Reported) -> bool:
+        """Whether the step was not reported before; else its answer, if there was one, is given again."""
+        if message.step > handed.step:
+            handed.step = message.step
+            return True
+        if handed.answer and handed.answer[0] == message.step:
+            handed.answers.put(handed.answer)
+        return False
 
     def _look(self) -> None:
         """Looks after the workers, once a second: gives up attempts of which nothing can come, and replaces the lost.

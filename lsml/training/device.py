@@ -7,12 +7,14 @@ import contextlib
 import errno
 import gc
 import json
+import math
 import os
 import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -181,17 +183,33 @@ class Device(NamedTuple):
 
 
 class Arithmetic(NamedTuple):
-    """What one training run computes on and in."""
+    """What one training run computes on and in.
+
+    Attributes:
+        devices: how many of that kind compute each step together, with as many patches of the batch each.
+    """
 
     device: Device
     precision: Literal["float32", "mixed_bfloat16"]
     xla: bool
+    devices: int = 1
 
     @classmethod
     def choose(cls, config: TrainingConfig) -> Self:
-        """Device, precision and compiler of a run with this configuration in this process."""
+        """Devices, precision and compiler of a run with this configuration in this process."""
         device = Device.current()
-        return cls(device, _choose_precision(config, device), _choose_xla(config, device))
+        precision, xla = _choose_precision(config, device), _choose_xla(config, device)
+        return cls(device, precision, xla, _choose_devices(config, device))
+
+    def together(self, batch: int) -> Callable[[], AbstractContextManager[object]]:
+        """What makes the scope in which networks are built and trained that share out batches of so many patches."""
+        count = math.gcd(self.devices, batch)
+        if count == 1:
+            return contextlib.nullcontext
+        from keras.distribution import DataParallel, list_devices
+
+        scope: Callable[[], AbstractContextManager[object]] = DataParallel(devices=list_devices()[:count]).scope
+        return scope
 
     @property
     def trains_by_fit(self) -> bool:
@@ -201,16 +219,18 @@ class Arithmetic(NamedTuple):
     @property
     def identity(self) -> list[str | bool]:
         """What decides the last digits of a result, as plain data; Keras's version among it."""
-        return [self.device.kind, self.device.backend, self.precision, self.xla, version("keras")]
+        several = [f"{self.devices} devices"] if self.devices > 1 else []
+        return [self.device.kind, self.device.backend, self.precision, self.xla, version("keras"), *several]
 
     def describe(self) -> dict[str, str]:
-        """`device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`."""
+        """`device` (cpu or gpu), `device_name`, `backend`, `precision`, `xla`; `devices` where there are several."""
         return {
             "device": self.device.kind,
             "device_name": self.device.name,
             "backend": self.device.backend,
             "precision": self.precision,
             "xla": "on" if self.xla else "off",
+            **({"devices": str(self.devices)} if self.devices > 1 else {}),
         }
 
 
@@ -229,6 +249,16 @@ def _choose_xla(config: TrainingConfig, device: Device) -> bool:
     if config.xla != "auto":
         return config.xla == "on"
     return not (device.backend == "tensorflow" and device.kind == "cpu")
+
+
+def _choose_devices(config: TrainingConfig, device: Device) -> int:
+    """Of those that this process sees, as many as share out a batch evenly; Keras does so under JAX alone."""
+    if device.backend != "jax":
+        return 1
+    from keras.distribution import get_device_count
+
+    most = min(get_device_count(), config.batch_size)
+    return next(count for count in range(most, 0, -1) if config.batch_size % count == 0)
 
 
 def _gpu() -> tuple[str, tuple[int, int]]:

@@ -32,8 +32,8 @@ class FitResult:
         epochs: how many were trained, over all resumes.
         stopped: all epochs done, no better F1 for `patience` epochs, or ended by `report`.
         probabilities: float32 `(N, H, W)`, of the validation patches in their order, by `model`.
-        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, and where the
-            encoder started from a file, its `weights_sha256`.
+        environment: `device` (cpu or gpu), `device_name`, `backend`, `precision` and `xla`, `devices` where several
+            shared out each batch, and where the encoder started from a file, its `weights_sha256`.
         costs: of `model`, see `lsml.models.export.costs`.
         laps: where the time of the epochs went that this process trained.
     """

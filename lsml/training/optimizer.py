@@ -53,6 +53,13 @@ class PacedAdamW(keras.optimizers.Optimizer):
             for variable in variables
         ]
 
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """Nothing: Keras's `fit` would put averages in the place of the weights, which the next epoch goes on from."""
+
+    def put_averages(self, variables: Sequence[keras.Variable]) -> None:
+        """Gives the variables the moving averages of their values."""
+        super().finalize_variable_values(variables)
+
     def _backend_update_step(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
@@ -79,7 +86,7 @@ _FINAL_SHARE = 0.01
 """The learning rate rises over 5 % of all steps, at most 3 epochs, and falls to 1 % of its highest value."""
 
 
-def make_optimizer(config: TrainingConfig, steps: int, pretrained: frozenset[str]) -> keras.Optimizer:
+def make_optimizer(config: TrainingConfig, steps: int, pretrained: frozenset[str]) -> PacedAdamW:
     """AdamW (Loshchilov & Hutter 2019); biases and normalisation's parameters do not decay.
 
     Args:

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Literal
 
 import keras
 import numpy as np
+from joblib import cpu_count
 from keras import ops
 
 from lsml.config.fields import flatten
@@ -99,6 +99,21 @@ class Trainer:
         self._path, self._pause, self._saved = checkpoint, checkpoint_seconds, time.monotonic()
         self.arithmetic = Arithmetic.choose(config.training)
         self._loss = CompoundLoss(config.loss, ignores=bool(train.sensor.ignore))
+        self._together = self.arithmetic.together(min(config.training.batch_size, len(train)))
+        with self._together():
+            self._build(config, train, statistics)
+        weights = identity(config.model)
+        self.environment = {**self.arithmetic.describe(), **provenance(weights)}
+        self._key = self.key(config, train, validation, keep, self.arithmetic, weights)
+        self._kept = _arrays(self.network.weights)
+        self._last: list[np.ndarray] = []
+        self._loaders = [self._loaders_of(seed) for seed in member_seeds(config.seed, config.model.members)]
+        self.laps = Laps()
+        self.history: list[Metrics] = []
+        self._restore()
+
+    def _build(self, config: TrainConfig, train: Split, statistics: BandStatistics) -> None:
+        """Makes networks and optimizer: all that has variables."""
         networks = build_networks(config, statistics, precision=self.arithmetic.precision)
         self.network, self._trained = networks.inference_model, networks.training_model
         pretrained = _load_pretrained(config, networks, statistics.sensor)
@@ -114,15 +129,6 @@ class Trainer:
         # The network for inference is compiled by XLA like the one that is trained, also where they are two.
         self.network.jit_compile = self.arithmetic.xla
         self._trained.compile(self._optimizer, loss, jit_compile=self.arithmetic.xla)
-        weights = identity(config.model)
-        self.environment = {**self.arithmetic.describe(), **provenance(weights)}
-        self._key = self.key(config, train, validation, keep, self.arithmetic, weights)
-        self._kept = _arrays(self.network.weights)
-        self._last: list[np.ndarray] = []
-        self._loaders = [self._loaders_of(seed) for seed in member_seeds(config.seed, config.model.members)]
-        self.laps = Laps()
-        self.history: list[Metrics] = []
-        self._restore()
 
     @staticmethod
     def key(
@@ -199,10 +205,11 @@ class Trainer:
         if self._last:
             _assign(weights, self._last)
         train = _fit if self.arithmetic.trains_by_fit else _train_on_batches
-        loss = train(self._trained, loader, self.laps)
+        with self._together():
+            loss = train(self._trained, loader, self.laps)
         if self._config.training.weight_averaging:
             self._last = _arrays(weights)
-            self._optimizer.finalize_variable_values(weights)
+            self._optimizer.put_averages(weights)
             # Copied, because under JAX weights and averages would share memory, which the next step gives away.
             _assign(weights, _arrays(weights))
         return loss
@@ -250,7 +257,7 @@ class Trainer:
         )
         # A CPU's cores are the network's; a GPU would wait for one thread's augmentation.
         patches = training.epochs * self._steps * min(training.batch_size, len(self._train_split))
-        most = min(_MOST_PROCESSES, os.cpu_count() or 1) // self._config.model.members
+        most = min(_MOST_PROCESSES, cpu_count()) // self._config.model.members
         processes = min(most, patches // _PATCHES_A_PROCESS)
         if self.arithmetic.device.kind != "gpu" or processes < 2:
             return of_epoch

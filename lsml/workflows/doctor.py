@@ -75,6 +75,8 @@ def _device(*, require_gpu: bool) -> _CheckResult:
 
     facts = Arithmetic.choose(TrainingConfig()).describe()
     detail = f"{facts['device']}: {facts['device_name']}, {facts['backend']}, {facts['precision']}, XLA {facts['xla']}"
+    if "devices" in facts:
+        detail += f", {facts['devices']} of them train together"
     if require_gpu and facts["device"] != "gpu":
         return _CheckResult("device", "error", detail, "install requirements-gpu.lock and check nvidia-smi")
     return _CheckResult("device", "ok", detail)

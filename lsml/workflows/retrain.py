@@ -124,7 +124,7 @@ def _tags(training: Retraining) -> dict[str, str]:
 
 
 _REPRODUCIBLE = (Role.TRIAL, Role.CONFIRM, Role.TRAIN, Role.REPEAT)
-_ENVIRONMENT = ("device_name", "backend", "precision", "xla", "keras", "machine")
+_ENVIRONMENT = ("device_name", "devices", "backend", "precision", "xla", "keras", "machine")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One training outside a study, written down as one MLflow run; a run's model in the registry."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from lsml.errors import ConfigError
 from lsml.errors.signals import opened
 from lsml.names import Metric, Role, State, Tag
 from lsml.study.trial import confirm_trial, refit_trial, train_trial
+from lsml.study.worker import gpu_ids
 from lsml.tracking.reading import RunReader, raw_threshold
 from lsml.tracking.registry import register_run
 from lsml.tracking.runs import TrainingRun
@@ -86,6 +88,7 @@ def train(
 
     with opened(open_run, TrainingRun.closing) as run:
         load_keras()
+        _tell_of_idle_gpus(listener)
         outcome = _train(TrialTask(config, patches, checkpoint=None), patches, run, listener)
         run.outcome(outcome)
     return TrainResult(run.id, outcome)
@@ -96,6 +99,13 @@ def _check_gpu() -> None:
 
     device = Device.current()
     check_gpu(device.kind, device.name)
+
+
+def _tell_of_idle_gpus(listener: Listener) -> None:
+    """Says that only one of several GPUs trains, where Keras's backend cannot share out a batch."""
+    gpus, backend = len(gpu_ids()), os.environ["KERAS_BACKEND"]
+    if gpus > 1 and backend != "jax":
+        listener.stage_started(f"training on 1 of {gpus} GPUs, as under {backend}; KERAS_BACKEND=jax trains on all")
 
 
 def _train(task: TrialTask, data: StudyData, run: TrainingRun, listener: Listener) -> TrialOutcome:

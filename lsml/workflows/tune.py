@@ -80,12 +80,12 @@ def tune(
     """
     study, storage = check_name("study", study or experiment.name), storage_url(storage)
     model_name = model_name and check_name("model", model_name)
+    LocalWorkers.check_dashboard(asked=dashboard)
     experiment = experiment.for_engine()
     source = ExperimentData(experiment.data, data, listener.step, force)
     weights = check_weights(experiment.space, experiment.base, source)
     root = source.root
-    fix = "wait until it has ended, or choose another --study NAME"
-    lock = study_folder(study, storage) / "lock"
+    fix, lock = "wait until it has ended, or choose another --study NAME", study_folder(study, storage) / "lock"
     with exclusively(lock, f"study '{study}'", fix=fix), contextlib.ExitStack() as stack:
         patches, unusual = source.prepare(pack_cache().resolve())
         asked, experiment = experiment, experiment.for_data(patches.splits[0].sensor.without_effect)
@@ -168,7 +168,7 @@ class _Study:
         """Those of a cluster that exists, or of the study's own, whose dashboard is told."""
         settings, timeout = self.experiment.study, self.experiment.study.trial_timeout
         if self.scheduler is None:
-            return LocalWorkers(settings.workers, scratch=self.folder, trial_timeout=timeout, dashboard=dashboard)
+            return LocalWorkers.of(settings, scratch=self.folder, dashboard=dashboard)
         tell = self.listener.stage_started
         return ClusterWorkers(self.scheduler, most=settings.workers, data=self.data, tell=tell, trial_timeout=timeout)
 

@@ -87,6 +87,7 @@ def test_version(tmp_path: Path) -> None:
         (("tuen",), 2, "tuen"),
         (("tune", "--trails", "3"), 2, "--trails"),
         (("tune", "--trials", "three"), 2, "--trials"),
+        (("tune", DEMO, "--workers", "2", "--workers-per-gpu", "2"), 2, "--workers or --scheduler says how many"),
         (("tune", DEMO, "--trials", "0"), 2, "experiment demo: study.trials: must be at least 1, not 0"),
         (("tune", "nowhere.yaml"), 2, "experiment nowhere.yaml: No such file or directory"),
         (("tune", DEMO, "--set", "model.dept=3"), 2, "did you mean 'model.depth'?"),

@@ -339,14 +339,14 @@ def test_two_processes_share_one_pack(tmp_path: Path, folder: Path, write_patch)
     PackedSplit(path).verify()
 
 
-MANY = {"_VALUES_A_PROCESS": 1, "_VALUES_A_BLOCK": 1, "_cpus": lambda: 2}
+MANY = {"_VALUES_A_PROCESS": 1, "_VALUES_A_BLOCK": 1, "cpu_count": lambda: 2}
 """Every patch is worth a process, of which there are two, and comes to it by itself."""
 
 IN_PROCESSES = PACK.replace("print(*call, flush=True)", "(print(*call, flush=True), sys.stdin.readline())").replace(
     'print("ready", flush=True)',
     "from lsml.data.packing import arrays\n"
     "arrays._VALUES_A_PROCESS = arrays._VALUES_A_BLOCK = 1\n"
-    "arrays._cpus = lambda: 2\n"
+    "arrays.cpu_count = lambda: 2\n"
     'print("ready", flush=True)',
 )
 

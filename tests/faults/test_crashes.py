@@ -83,7 +83,7 @@ def test_packing_names_it(many: bool, dataset: Path, tmp_path: Path, monkeypatch
     """Also where it is one of a block of patches, which a process of several packs; no pack is left."""
     if many:
         monkeypatch.setattr(arrays, "_VALUES_A_PROCESS", 1)
-        monkeypatch.setattr(arrays, "_cpus", lambda: 2)
+        monkeypatch.setattr(arrays, "cpu_count", lambda: 2)
     files = Scan.of(dataset, ["train"]).require("train")
     with pytest.raises(DataError) as error:
         pack_split("train", files, tmp_path / "cache", LANDSLIDE4SENSE, fill=None)

@@ -239,17 +239,19 @@ class _Interrupted:
     def __init__(self) -> None:
         self._met: list[Exception] = [CommClosedError("in <TLS>: Stream is closed"), TimeoutError()]
 
-    def get(self, timeout: float) -> bool:
+    def get(self, timeout: float) -> tuple[int, bool]:
         if self._met:
             raise self._met.pop(0)
-        return False
+        return 7, False
 
 
 def test_a_worker_waits_on_where_a_connection_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial is not to blame for the network; dask connects anew."""
     monkeypatch.setattr(running, "_ANSWER_POLL_SECONDS", 0.01)
     busy = SimpleNamespace(state=SimpleNamespace(tasks={"trial": SimpleNamespace(state="executing")}))
-    assert running._answer(busy, "trial", _Interrupted()) is False  # type: ignore[arg-type]
+    reports: list[int] = []
+    assert running._answer(busy, "trial", _Interrupted(), 7, lambda: reports.append(7)) is False  # type: ignore[arg-type]
+    assert reports == [7]
 
 
 def test_a_scheduler_that_goes_ends_the_study(folder: Path, patches: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from joblib import cpu_count
 
 from lsml.config.experiment import load_experiment
 from lsml.config.fields import RENAMED
@@ -190,7 +191,7 @@ def test_a_study_listens_on_loopback_only(folder: Path, patches: Path) -> None:
 def test_workers_share_out_the_cores(folder: Path, patches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers get half of the cores each; what the user has set goes before that; one worker is left alone."""
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
-    half = max(1, (os.cpu_count() or 1) // 2)
+    half = max(1, cpu_count() // 2)
     assert run(patches, counting_threads, Listener(), trials=1, workers=2).best_value == half / 100
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
     assert run(patches, counting_threads, Listener(), trials=2, workers=2).best_value == 0.07

@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lsml.config.experiment import load_experiment
 from lsml.errors import ConfigError
-from lsml.study.local_workers import LocalWorkers
+from lsml.workflows.tune import tune
 from tests.processes import lsml
 
 from .conftest import ROOT
@@ -17,10 +18,11 @@ from .test_clusters import Told, run
 
 
 def test_a_dashboard_that_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line that says what to install, and no process is started; so is one beside a scheduler's own."""
+    """In one line that says what to install, before patches are looked for; so is one beside a scheduler's own."""
     monkeypatch.setitem(sys.modules, "distributed.dashboard.scheduler", None)
     with pytest.raises(ConfigError) as caught:
-        LocalWorkers(1, scratch=tmp_path, dashboard=print)
+        tune(load_experiment(ROOT / "experiments/demo.yaml"), data=tmp_path / "none", dashboard=True)
+    assert list(tmp_path.iterdir()) == []
     assert str(caught.value) == "--dashboard: needs the package bokeh; pip install 'lsml[dashboard]'"
     done = lsml(
         tmp_path, "tune", str(ROOT / "experiments/demo.yaml"), "--dashboard", "--scheduler", "tcp://127.0.0.1:1"

@@ -1,6 +1,7 @@
 """The workers themselves: what becomes of a trial whose worker is gone before it began."""
 
 import gc
+import itertools
 import os
 import platform
 import re
@@ -17,6 +18,8 @@ from typing import TypeVar
 import numpy as np
 import psutil
 import pytest
+from distributed import Queue
+from distributed.comm import CommClosedError
 from distributed.nanny import WorkerProcess
 from distributed.system import MEMORY_LIMIT
 
@@ -24,6 +27,7 @@ from lsml.config.schema import TrainConfig
 from lsml.data.splits import Steps
 from lsml.errors import OutOfMemory, StudyError
 from lsml.study import local_workers as local
+from lsml.study import worker as running
 from lsml.study import workers as module
 from lsml.study.local_workers import LocalWorkers
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
@@ -304,6 +308,69 @@ def _reporting(task: TrialTask, report: Report) -> TrialOutcome:
     for step in range(1, 5):
         report(StepEvent(step, {"val_f1": 0.5}))
     return _outcome()
+
+
+def _visible_gpus() -> str:
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_each_worker_sees_its_own_gpu(warmed_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a GPU, or as many as are asked for; before Keras is loaded there. A trial does without the GPUs' driver."""
+    monkeypatch.setattr(local, "gpu_ids", lambda: ["0", "GPU-7"])
+    assert LocalWorkers(0, scratch=warmed_up).count == 2
+    assert LocalWorkers(1, scratch=warmed_up, a_gpu=2).count == 1
+    with LocalWorkers(0, scratch=warmed_up, a_gpu=2) as workers:
+        seen = workers._client.run(_visible_gpus)
+        _begin(workers, _reporting)
+        assert isinstance(_message(workers), Reported)
+    assert sorted(seen.values()) == ["0", "0", "GPU-7", "GPU-7"]
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment names; with one, those that it names, or all."""
+    import pynvml
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert running.gpu_ids() == []
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
+    assert running.gpu_ids() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert running.gpu_ids() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert running.gpu_ids() == ["0", "1", "2"]
+
+
+def _losing_answers(task: TrialTask, report: Report) -> TrialOutcome:
+    """Reports until it is to stop; the connection breaks as the first answer is on its way."""
+    get, lost = Queue.get, []
+
+    def losing(self: Queue, timeout: float) -> object:
+        answer = get(self, timeout=timeout)
+        if not lost:
+            lost.append(answer)
+            raise CommClosedError("in <TLS>: Stream is closed")
+        return answer
+
+    running._ANSWER_POLL_SECONDS = running._REPEAT_SECONDS = 0.05
+    Queue.get = losing
+    steps = itertools.takewhile(lambda step: report(StepEvent(step, {"val_f1": 0.5})), itertools.count(1))
+    return _outcome(len(list(steps)) / 10)
+
+
+def test_an_answer_that_is_lost_is_given_again(warmed_up: Path) -> None:
+    """The worker reports its step anew until it knows; each step comes once, and no answer counts for another step."""
+    with LocalWorkers(1, scratch=warmed_up) as workers:
+        _begin(workers, _losing_answers)
+        steps = []
+        while isinstance(message := _message(workers), Reported):
+            steps.append(message.step)
+            # Meanwhile it reports the step several times more.
+            time.sleep(0.5)
+            workers.answer(0, go_on=message.step < 4)
+    assert steps == [1, 2, 3, 4]
+    assert isinstance(message, Finished)
+    assert message.outcome.value == 0.3
 
 
 def test_trials_that_have_ended_take_no_memory(warmed_up: Path) -> None:

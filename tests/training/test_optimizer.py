@@ -36,9 +36,9 @@ def test_steps_are_those_of_keras(values: dict[str, float | str]) -> None:
         ]
         for each, variables in ((optimizer, ours), (reference, theirs)):
             each.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients], variables)
-    for each, variables in ((optimizer, ours), (reference, theirs)):
-        if config.weight_averaging:
-            each.finalize_variable_values(variables)
+    if config.weight_averaging:
+        optimizer.put_averages(ours)
+        reference.finalize_variable_values(theirs)
     for one, other, value in zip(ours, theirs, start.values(), strict=True):
         np.testing.assert_allclose(np.array(one), np.array(other), rtol=1e-5, atol=1e-7)
         assert not np.array_equal(np.array(one), value)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
+from joblib import cpu_count
 
 from lsml.data.formats.processes import in_order
 from lsml.data.sensor import Sensor
@@ -222,7 +223,7 @@ def _packed(job: _Job) -> Generator[_Block | None]:
     """All patches in their order: one at a time here, or many at a time where there are enough for more processes."""
     source = job.source
     values = math.prod(source.size) * len(source.sensor)
-    processes = min(_cpus(), _MOST_PROCESSES, len(source) * values // _VALUES_A_PROCESS)
+    processes = min(cpu_count(), _MOST_PROCESSES, len(source) * values // _VALUES_A_PROCESS)
     # An image that is cut into squares is held as a whole; several at a time may not fit into memory.
     if processes < 2 or source.sensor.tile is not None:
         yield from (job.pack(range(index, index + 1)) for index in range(len(source)))
@@ -233,11 +234,6 @@ def _packed(job: _Job) -> Generator[_Block | None]:
     packed = in_order(job.pack, blocks, processes=processes, descriptors=descriptors, doing="packing", crashed=job.read)
     with contextlib.closing(packed) as answers:
         yield from answers
-
-
-def _cpus() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _packed_patch(stored: np.ndarray, dtype: np.dtype, sensor: Sensor, nonfinite: np.ndarray) -> np.ndarray | None:
