@@ -5,7 +5,7 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from filelock import FileLock
 from lsml.data.statistics import PERCENTS, BandStatistics
 from tests import garbage
 from tests.bands import LANDSLIDE4SENSE, N_BANDS, SENSOR, SENSOR_NAME
+from tests.eager import eagerly
 
 _LONGEST = (
     "end_to_end/test_backends.py",
@@ -114,6 +115,16 @@ def _make_store(path: Path) -> None:
         patch.chdir(path.parent)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
         open_client()
+
+
+@pytest.fixture(scope="module")
+def without_tracing() -> Iterator[None]:
+    """For files whose trainings are short, and whose subject is what comes of them.
+
+    `training/test_trainer.py` and all commands in processes of their own train as users do.
+    """
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="session")

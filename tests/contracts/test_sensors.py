@@ -26,6 +26,8 @@ from lsml.plots.patches import draw_patches, panel, prediction_panel, true_colou
 from lsml.training.fit import FitResult, fit
 from tests.training.listening import Listener
 
+pytestmark = pytest.mark.usefixtures("without_tracing")
+
 
 class Case(NamedTuple):
     """A kind of dataset.

@@ -21,7 +21,10 @@ from lsml.training.fit import fit
 from tests.data.test_formats import array_file, noise, picture, raster
 from tests.training.listening import Listener
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.usefixtures("without_tracing"),
+]
 
 SIDE = 32
 MASK = "mask: {landslide: [1], ignore: [255]}"

@@ -26,9 +26,12 @@ from lsml.training.network import Network, _RefittedNetwork, refit
 from lsml.training.outcome import StepEvent
 from tests import warm
 from tests.bands import PATCH_SIZE, SENSOR
+from tests.eager import eagerly
 from tests.patches import SUFFIX, make_patches, write_array
 from tests.processes import PATIENCE, environment
 from tests.training.listening import Listener
+
+pytestmark = pytest.mark.usefixtures("without_tracing")
 
 FOLDS, REPEATS, EPOCHS, BATCH = 3, 2, 3, 2
 TIMES = {"epoch_seconds", "images_per_second", "fold_seconds"}
@@ -199,7 +202,8 @@ def run_until_killed(pack: str, folder: str) -> None:
     """In the child: fold 1, and fold 2 up to the middle of its second epoch, with a checkpoint after its first."""
     networks.CHECKPOINT_SECONDS = 0.0
     asked = Asked(Path(pack))
-    validate(asked, Killer(asked), Path(folder))
+    with eagerly():
+        validate(asked, Killer(asked), Path(folder))
 
 
 def test_a_killed_run_resumes_to_the_last_digit(

@@ -28,6 +28,7 @@ from lsml.training.outcome import Checkpoint, StepEvent
 from lsml.training.trainer import Trainer, TrainingDiverged, last_epoch
 from tests import warm
 from tests.bands import N_BANDS, SENSOR
+from tests.eager import eagerly
 from tests.processes import environment
 from tests.training.listening import Listener
 
@@ -272,6 +273,7 @@ def _run(path: Path | None = None, **values: object) -> Trainer:
     return Trainer(config, data.train, data.statistics, validation=data.validation, keep=last_epoch, checkpoint=path)
 
 
+@eagerly()
 def test_averaged_weights_are_scored_and_kept_and_last_ones_trained() -> None:
     """With momentum .5 the kept weights are w1, then half of those kept before and half of w2, of w3, ...
 
@@ -297,6 +299,7 @@ def test_averaged_weights_are_scored_and_kept_and_last_ones_trained() -> None:
     assert plain.history[-1]["val_loss"] != pytest.approx(averaged.history[-1]["val_loss"], abs=1e-3)
 
 
+@eagerly()
 def test_averaging_resumes_to_the_last_digit(tmp_path: Path) -> None:
     """Both the average and the last weights are in the checkpoint."""
     path = tmp_path / "averaged.checkpoint"
@@ -349,6 +352,7 @@ def train_in_both_ways() -> None:
             np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
 
+@eagerly()
 def test_drawn_patches_and_asked_steps_resume_to_the_last_digit(tmp_path: Path) -> None:
     """Six steps of eight patches, half of them with landslide, go on after epoch 1 as if nothing had been.
 
@@ -377,6 +381,7 @@ def test_drawn_patches_and_asked_steps_resume_to_the_last_digit(tmp_path: Path) 
         assert event.metrics["images_per_second"] * event.metrics["epoch_seconds"] >= 48
 
 
+@eagerly()
 def test_long_gradients_are_shortened() -> None:
     """Clipped to a length of 1e-10, far below Adam's epsilon of 1e-7, a gradient moves nothing; short ones stay."""
     moved = {}
@@ -391,6 +396,7 @@ def test_long_gradients_are_shortened() -> None:
     assert moved[1e-10] < 0.01 * 1e-3
 
 
+@eagerly()
 def test_the_observer_ends_training(tmp_path: Path) -> None:
     """False after epoch 1 prunes; so it does when the epoch is told again after a resume."""
     path = tmp_path / "pruned.checkpoint"
@@ -402,6 +408,7 @@ def test_the_observer_ends_training(tmp_path: Path) -> None:
     assert again.events == [first.events[0]._replace(replayed=True)]
 
 
+@eagerly()
 def test_nothing_is_pruned_after_the_last_epoch(tmp_path: Path) -> None:
     """False after epoch 2 of 2 ends a training that is over anyway, also when it is told again."""
     path = tmp_path / "finished.checkpoint"
@@ -410,6 +417,7 @@ def test_nothing_is_pruned_after_the_last_epoch(tmp_path: Path) -> None:
     assert [(result.stopped, result.epochs) for result in results] == [("finished", 2)] * 2
 
 
+@eagerly()
 def test_training_stops_early() -> None:
     """With a learning rate of nearly nothing F1 gets no better: epoch 1 stays best, and patience runs out."""
     config = toy_config(
@@ -419,6 +427,7 @@ def test_training_stops_early() -> None:
     assert (result.stopped, result.best_epoch, result.epochs) == ("early", 1, 3)
 
 
+@eagerly()
 def test_a_diverged_loss_is_an_error(tmp_path: Path) -> None:
     """NaN in the loss ends the run with the epoch and the value, and leaves no checkpoint of it."""
     path = tmp_path / "diverged.checkpoint"
