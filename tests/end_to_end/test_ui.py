@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -176,8 +176,11 @@ def test_without_a_port_the_next_free_one_is_taken() -> None:
         socket.create_server(("127.0.0.1", chosen)).close()
 
 
-def test_ctrl_c_ends_every_process_and_a_store_without_a_study_is_shown(tmp_path: Path) -> None:
+def test_ctrl_c_ends_every_process_and_a_store_without_a_study_is_shown(
+    tmp_path: Path, new_store: Callable[[Path], str]
+) -> None:
     """After SIGINT all has ended with code 0; before, an empty store said what to do next."""
+    new_store(tmp_path)
     running = start(tmp_path)
     assert "no study yet; lsml tune starts one" in running.lines
     children = [child.pid for child in psutil.Process(running.process.pid).children(recursive=True)]

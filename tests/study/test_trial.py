@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +22,10 @@ from lsml.study.trial import _pixel_baseline_trial, confirm_trial
 from lsml.training.baselines import Kind, PixelLearner
 from lsml.training.crossval import CrossValidation, cross_validate
 from lsml.training.network import KeptNetwork, Network
-from lsml.training.outcome import StepEvent, TrialOutcome, TrialTask
+from lsml.training.outcome import TrialOutcome, TrialTask
 from tests.bands import SENSOR
 from tests.patches import make_patches
-
-Stop = Callable[[int], bool]
+from tests.training.listening import Listener
 
 
 @pytest.fixture(scope="module")
@@ -38,36 +36,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FoldedData:
     return FoldedData.prepare(root, root.parent / "cache", folds=2, repeats=2)
 
 
-def _scored(data: FoldedData, go_on: Stop) -> tuple[TrialOutcome, CrossValidation]:
-    """A trial's outcome, and the cross-validation in it once more."""
-
-    def report(event: StepEvent) -> bool:
-        return go_on(event.step)
-
-    outcome = _pixel_baseline_trial(TrialTask(TrainConfig(), data, checkpoint=None), report)
-    again = cross_validate(PixelLearner(), data.train, seed=0, folds=2, repeats=2, report=report)
-    return outcome, again
+Scored = tuple[TrialOutcome, CrossValidation]
+"""A trial's outcome, and the cross-validation in it once more."""
 
 
-@pytest.mark.parametrize(
-    ("go_on", "scorings"), [(lambda step: True, 8), (lambda step: False, 2)], ids=["whole", "pruned"]
-)
-def test_objects_are_counted_where_patches_were_scored(data: FoldedData, go_on: Stop, scorings: int) -> None:
+@pytest.fixture(scope="module")
+def scored(data: FoldedData) -> dict[str, Scored]:
+    """A trial that comes to its end, and one that is pruned at once."""
+
+    def of(go_on: bool) -> Scored:
+        outcome = _pixel_baseline_trial(TrialTask(TrainConfig(), data, checkpoint=None), lambda event: go_on)
+        report = Listener() if go_on else Listener(last=1)
+        return outcome, cross_validate(PixelLearner(), data.train, seed=0, folds=2, repeats=2, report=report)
+
+    return {"whole": of(True), "pruned": of(False)}
+
+
+@pytest.mark.parametrize(("which", "scorings"), [("whole", 8), ("pruned", 2)])
+def test_objects_are_counted_where_patches_were_scored(
+    data: FoldedData, scored: dict[str, Scored], which: str, scorings: int
+) -> None:
     """Hit rate and precision at the folds' threshold, over every patch of every repeat that came to be scored."""
-    outcome, again = _scored(data, go_on)
-    landslides = hits = objects = right = scored = 0
+    outcome, again = scored[which]
+    landslides = hits = objects = right = patches = 0
     for repeat in range(2):
         for index in range(4):
             probability = again.probability(repeat, index)
             if probability is None:
                 continue
-            scored += 1
+            patches += 1
             truth, called = data.train.mask(index) == 1, probability >= again.threshold
             (areas, n_areas), (alarms, n_alarms) = label(truth, np.ones((3, 3))), label(called, np.ones((3, 3)))
             landslides, objects = landslides + n_areas, objects + n_alarms
             hits += sum(called[areas == area].mean() >= 0.5 for area in range(1, n_areas + 1))
             right += sum(truth[alarms == alarm].any() for alarm in range(1, n_alarms + 1))
-    assert scored == scorings
+    assert patches == scorings
     assert hits > 0
     assert right > 0
     assert outcome.metrics["val_object_hit_rate"] == pytest.approx(hits / landslides)
@@ -75,9 +78,9 @@ def test_objects_are_counted_where_patches_were_scored(data: FoldedData, go_on: 
     assert 0 < outcome.metrics["val_calibration_error"] < 1
 
 
-def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData) -> None:
+def test_the_table_of_patches_adds_up_to_the_scores(data: FoldedData, scored: dict[str, Scored]) -> None:
     """One row a patch, of its mean over both repeats: the F1 of the columns' sums is that of the mean."""
-    outcome, again = _scored(data, lambda step: True)
+    outcome, again = scored["whole"]
     assert outcome.metrics["val_repeats_f1"] == again.value
     rows = list(csv.DictReader(io.StringIO(outcome.tables[Artifact.VALIDATION_PATCHES])))
     assert [row["id"] for row in rows] == list(data.train.ids)
