@@ -86,9 +86,18 @@ def _expect_probabilities(values: Values, statistics: BandStatistics, *sizes: tu
     assert levels_found == ([1, config.model.depth] if config.model.deep_supervision else [1])
 
 
-@pytest.mark.parametrize("name", COMBINATIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.full] * (not values["model.deep_supervision"]))
+        for name, values in COMBINATIONS.items()
+    ],
+)
 def test_every_combination_answers(name: str, statistics: BandStatistics) -> None:
-    """Cut off after two levels: 24 x 40 pixels, which four divides and eight does not."""
+    """Cut off after two levels: 24 x 40 pixels, which four divides and eight does not.
+
+    Under deep supervision that is asked of the network without it, too.
+    """
     _expect_probabilities(COMBINATIONS[name] | {"model.depth": 2}, statistics, (2, 24, 40))
 
 

@@ -55,7 +55,7 @@ def endless(dataset: Path, tmp_path: Path, new_store: Callable[[Path], str]) -> 
 @pytest.mark.parametrize(
     ("number", "code"),
     [
-        (signal.SIGINT, 130),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.full),
         pytest.param(signal.SIGTERM, 143, marks=pytest.mark.full),
         pytest.param(signal.SIGHUP, 129, marks=pytest.mark.full),
     ],

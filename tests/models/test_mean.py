@@ -76,7 +76,8 @@ def test_a_member_that_counts_twice_is_in_the_file_once(tmp_path: Path) -> None:
     assert [layer["name"] for layer in layers if layer["class_name"] == "Functional"] == ["member_1", "member_2"]
 
 
-@pytest.mark.parametrize("backend", ["as here", pytest.param("jax", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["as here", "jax"])
 def test_the_file_loads_where_lsml_cannot_be_imported(backend: str, statistics: BandStatistics, tmp_path: Path) -> None:
     """From one file, which is let in, come networks of two architectures and depths, and the mean of what each says."""
     python, environment = sys.executable, os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": ""}

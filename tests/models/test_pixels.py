@@ -141,7 +141,8 @@ def test_trees_without_a_limit_say_their_leaves(statistics: BandStatistics) -> N
     np.testing.assert_allclose(said, 0.2, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["as here", pytest.param("jax", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["as here", "jax"])
 def test_their_files_load_where_lsml_cannot_be_imported(
     backend: str, fitted: dict[Kind, object], statistics: BandStatistics, tmp_path: Path
 ) -> None:
