@@ -1,179 +1,224 @@
-"""Mapping a GeoTIFF scene, as `lsml predict` does, against the bare forward pass of its tiles; time and memory by size.
+"""`lsml predict` of whole scenes against the bare forward pass of their tiles: speed, memory, and a kill in the middle.
 
-    python bench/scenes.py [--side 1500] [--filters 16] [--rounds 5] [--largest 6000] [--smoke]
+    python bench/scenes.py [--sides 5000,10000,20000] [--kill 50] [--filters 16] [--epochs 4] [--calls 20]
+                           [--folder DIR] [--smoke]
 
-The scene holds Landslide4Sense's twelve spectral bands as uint16, the DEM has pixels three times as large. The first
-table says how many tiles of 256 pixels are predicted a second, for which the rest has to keep up with the network; the
-second maps scenes of 1,000 pixels a side and more with a tiny network, each in a process.
+A U-Net is trained on synthetic patches for a few epochs. Scenes of fourteen bands, valid throughout, repeat one drawn
+block of 1,024 pixels a side, with a DEM's slope and elevation as bands, as `lsml scene assemble` writes them. Of each
+the command maps all, to the polygons and the page, in a process of its own; before and after it another process
+predicts tiles of random numbers with the same model, as many in a call. The last scene is mapped once more, killed
+with SIGKILL at `--kill` per cent of its rows of tiles, and mapped by the same command again; 0 goes without.
+
+The folder, a temporary one unless `--folder` says where, takes some 20 bytes a pixel of the largest scene.
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from timing import arguments, in_turns, median, ratio, show
+from timing import arguments, show
 
-TILE, OVERLAP = 256, 64
-GRID = (10.0, 0.0, 500_000.0, 0.0, -10.0, 3_100_000.0)
+TILE, OVERLAP, BLOCK = 256, 64, 1024
+MODEL = "maps@candidate"
+STORED = {"slope": (0.01, -0.01), "elevation": (0.2, -1000.2)}
+"""Scale and offset of terrain, as `lsml scene assemble` stores it; reflectance is x 10,000."""
+EXPERIMENT = """
+name: maps
+data: {{synthetic: {{train: 96, validation: 16, test: 16, seed: 0}}}}
+base:
+  model: {{filters: {filters}}}
+  training: {{epochs: {epochs}, batch_size: 8, learning_rate: 3e-3}}
+space:
+  loss.jaccard: {{low: 0.0, high: 1.0}}
+study: {{trials: 1, seed: 7, pruner: none}}
+"""
 
 
 def main() -> None:
     """Runs the benchmark."""
-    if sys.argv[1:2] == ["--in"]:
-        print(json.dumps(measure(Path(sys.argv[2]), int(sys.argv[3]))))
+    if sys.argv[1:2] == ["--forward"]:
+        print(json.dumps(forward(int(sys.argv[2]), int(sys.argv[3]))))
         return
-    given = arguments(__doc__, side=1500, filters=16, largest=6000)
-    sizes = [side for side in (1000, 2000, 4000, 6000, 10_980) if side <= given.largest]
+    given = arguments(__doc__, sides="5000,10000,20000", kill=50, filters=16, epochs=4, calls=20, folder="")
+    sides, block = [int(side) for side in given.sides.split(",")], BLOCK
     if given.smoke:
-        given.side, given.filters, sizes = 300, 4, [300]
-    with tempfile.TemporaryDirectory() as folder:
-        against_forward(Path(folder), given.side, given.filters, given.rounds)
+        sides, block, given.filters, given.epochs, given.calls = [400, 600], 128, 4, 1, 2
+    with tempfile.TemporaryDirectory(dir=given.folder or None) as name:
+        folder = Path(name)
+        (folder / "maps.yaml").write_text(EXPERIMENT.format(filters=given.filters, epochs=given.epochs))
+        run(folder, "data", "synth", "block", "--scene", "--height", str(block), "--width", str(block))
+        run(folder, "tune", "maps.yaml")
         rows = []
-        for side in sizes:
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            command = [sys.executable, __file__, "--in", folder, str(side)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-            found = json.loads(done.stdout.splitlines()[-1])
-            rows.append([side, found["seconds"], 1e6 * found["seconds"] / side**2, *found["megabytes"]])
-    show("Whole scenes by size, 4 filters", ["side", "CPU s", "CPU s/megapixel", "MB before", "MB at most"], rows)
+        for place, side in enumerate(sides):
+            write_scene(folder, side)
+            rows.append(against_forward(folder, side, given.calls))
+            if given.kill and place == len(sides) - 1:
+                print(killed(folder, side, given.kill), flush=True)
+            (folder / "scene.tif").unlink()
+    columns = ["side", "tiles", "s", "CPU s", "CPU s/megapixel", "MB at most", "landslides"]
+    columns += ["share of forward, CPU", "share of forward, wall"]
+    show(f"lsml predict of whole scenes, {given.filters} filters", columns, rows)
 
 
-def against_forward(folder: Path, side: int, filters: int, rounds: int) -> None:
-    """Tiles a second of the network alone and of mapping a scene."""
+class Done(NamedTuple):
+    """What a process took, of the clock, of processors and of memory; negative codes are signals."""
+
+    code: int
+    wall: float
+    cpu: float
+    megabytes: float
+
+
+def start(folder: Path, *command: str) -> "subprocess.Popen[bytes]":
+    """A Python process in a folder, whose stores are there; what it prints goes to a log."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+
+
+def finish(process: "subprocess.Popen[bytes]", started: float) -> Done:
+    """Waits for a process that began at a time of `time.perf_counter`."""
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    cpu = used.ru_utime + used.ru_stime
+    return Done(process.returncode, time.perf_counter() - started, cpu, used.ru_maxrss / 1024)
+
+
+def run(folder: Path, *arguments: str) -> Done:
+    """A command of lsml to its end."""
+    done = finish(start(folder, "-m", "lsml", *arguments), time.perf_counter())
+    if done.code:
+        sys.exit(f"lsml {' '.join(arguments)} ended with {done.code}:\n{(folder / 'log').read_text()[-3000:]}")
+    return done
+
+
+def against_forward(folder: Path, side: int, calls: int) -> list[Any]:
+    """The row of a scene in the table."""
+    tiles, before = forward_apart(folder, side, calls)
+    done = run(folder, *predict_into(f"maps-{side}"))
+    after = forward_apart(folder, side, calls)[1]
+    cpu, wall = (tiles * statistics.mean(pair) for pair in zip(before, after, strict=True))
+    landslides = len(json.loads((folder / f"maps-{side}" / "landslides.geojson").read_text())["features"])
+    figures = [done.wall, done.cpu, 1e6 * done.cpu / side**2, done.megabytes]
+    print(f"{side} x {side} pixels: {done}, forward pass {cpu:.1f} CPU s, {wall:.1f} s", flush=True)
+    return [side, tiles, *figures, landslides, cpu / done.cpu, wall / done.wall]
+
+
+def predict_into(out: str) -> Sequence[str]:
+    """The command's arguments."""
+    return ("predict", "scene.tif", "--model", MODEL, "--out", out, "--tile", str(TILE), "--overlap", str(OVERLAP))
+
+
+def forward_apart(folder: Path, side: int, calls: int) -> tuple[int, list[float]]:
+    """How many tiles a scene has; CPU seconds and seconds of one in the forward pass, in a process of its own."""
+    (folder / "log").write_bytes(b"")
+    started = time.perf_counter()
+    done = finish(start(folder, str(Path(__file__).resolve()), "--forward", str(side), str(calls)), started)
+    said = (folder / "log").read_text()
+    if done.code:
+        sys.exit(f"the forward pass ended with {done.code}:\n{said[-3000:]}")
+    found = json.loads(said.splitlines()[-1])
+    return found["tiles"], found["seconds"]
+
+
+def forward(side: int, calls: int) -> dict[str, Any]:
+    """Medians over calls of the model alone, as many tiles in each as `lsml predict` has."""
     import numpy as np
 
+    from lsml.scenes.maps import _together
     from lsml.scenes.tiling import Tiling
+    from lsml.tracking.models import RunModel
+    from lsml.tracking.store import open_store
+    from lsml.tracking.study import model_run, named_run
 
-    predict, path, dem = network(folder, filters), *files(folder, side)
+    client = open_store()
+    loaded = RunModel(client, str(model_run(client, named_run(client, MODEL)).info.run_id)).load()
     tiling = Tiling.of(side, side, tile=TILE, overlap=OVERLAP)
-    tiles = len(tiling.tops) * len(tiling.lefts)
-    images = np.random.default_rng(0).random((len(tiling.lefts), TILE, TILE, 14), np.float32)
-
-    def forward() -> None:
-        # As many at a time as a scene of this width has them.
-        for _ in tiling.tops:
-            predict(images)
-
-    number = 0
-
-    def whole(finish: bool) -> Callable[[], None]:
-        def run() -> None:
-            nonlocal number
-            number += 1
-            with mapped(path, dem, predict, folder / f"work-{number}") as finished:
-                if finish:
-                    write(finished, folder)
-
-        return run
-
-    took = in_turns({"forward pass": forward, "map": whole(False), "map, GeoTIFFs and polygons": whole(True)}, rounds)
-    rows = []
-    for name, seconds in took.items():
-        apart = ratio(took["forward pass"], seconds)
-        rows.append([name, *(tiles / value for value in median(seconds)), *apart])
-    columns = ["", "tiles/CPU s", "tiles/s", "CPU, share of forward", "wall, share of forward"]
-    show(f"A scene of {side} x {side} pixels in {tiles} tiles, {filters} filters", columns, rows)
+    together = _together(tiling)
+    images = np.random.default_rng(0).random((together, TILE, TILE, len(loaded.sensor)), np.float32)
+    loaded.predict_whole(images)
+    took = []
+    for _ in range(calls):
+        cpu, wall = time.process_time(), time.perf_counter()
+        loaded.predict_whole(images)
+        took.append(((time.process_time() - cpu) / together, (time.perf_counter() - wall) / together))
+    return {
+        "tiles": len(tiling.tops) * len(tiling.lefts),
+        "seconds": [*map(statistics.median, zip(*took, strict=True))],
+    }
 
 
-def measure(folder: Path, side: int) -> dict[str, Any]:
-    """CPU seconds of mapping a scene with a tiny network, and megabytes of memory before it and at most."""
-    import resource
-
-    import numpy as np
-
-    predict = network(folder, 4)
-    predict(np.zeros((1, TILE, TILE, 14), np.float32))
-    path, dem = files(folder, side)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    started = time.process_time()
-    with mapped(path, dem, predict, folder / f"work-{side}") as finished:
-        write(finished, folder)
-    seconds = time.process_time() - started
-    return {"seconds": seconds, "megabytes": [before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]}
-
-
-def network(folder: Path, filters: int) -> Callable[[Any], Any]:
-    """A U-Net of random weights as a predictor."""
-    from lsml.training.device import load_keras
-
-    load_keras()
-    from lsml.config.schema import TrainConfig, with_values
-    from lsml.data.splits import TrainingData
-    from lsml.data.synthetic import synthesize
-    from lsml.models.unet import build_model
-
-    data = folder / "data"
-    if not data.exists():
-        synthesize(data, train=2, validation=1, test=1)
-    statistics = TrainingData.prepare(data, folder / "packs").statistics
-    return build_model(with_values(TrainConfig(), {"model.filters": filters}), statistics).predict_on_batch
+def killed(folder: Path, side: int, share: int) -> str:
+    """Maps the scene again, in two processes of which the first is killed; says whether the files are the same."""
+    known = set((folder / ".lsml" / "scenes").glob("*"))
+    rows = -(-(side - OVERLAP) // (TILE - OVERLAP))
+    process, started = start(folder, "-m", "lsml", *predict_into("killed")), time.perf_counter()
+    finished = 0
+    while process.poll() is None and finished < rows * share / 100:
+        time.sleep(0.05)
+        for work in set((folder / ".lsml" / "scenes").glob("*")) - known:
+            if (work / "journal.json").exists():
+                finished = json.loads((work / "journal.json").read_text())["finished"]
+    process.kill()
+    first = finish(process, started) if process.returncode is None else None
+    if first is None or first.code != -9:
+        sys.exit(f"the command ended before it was killed:\n{(folder / 'log').read_text()[-3000:]}")
+    second = run(folder, *predict_into("killed"))
+    same = {
+        path.name: path.read_bytes() == (folder / "killed" / path.name).read_bytes()
+        for path in sorted((folder / f"maps-{side}").iterdir())
+    }
+    features = [
+        json.loads((folder / out / "landslides.geojson").read_text())["features"] for out in (f"maps-{side}", "killed")
+    ]
+    compared = ", ".join(f"{name} {'the same' if equal else 'DIFFERS'}" for name, equal in same.items())
+    return (
+        f"{side} x {side} pixels, killed after {finished} of {rows} rows of tiles: {first}, then {second}\n"
+        f"bytes: {compared}; {len(features[0]):,} features {'equal' if features[0] == features[1] else 'DIFFER'}"
+    )
 
 
-def files(folder: Path, side: int) -> tuple[Path, Path]:
-    """A scene of synthetic patches and a DEM of hills, written a strip at a time."""
+def write_scene(folder: Path, side: int) -> None:
+    """`scene.tif` of the block in `block`, repeated, a strip at a time."""
     import numpy as np
     import rasterio
     from rasterio.windows import Window
 
     from lsml.data.sensor import LANDSLIDE4SENSE
-    from lsml.data.synthetic import synthetic_patch
-
-    patches = [LANDSLIDE4SENSE.physical(synthetic_patch("test", number)[0])[..., :12] for number in range(1, 5)]
-    strip = np.moveaxis(np.concatenate(patches, axis=1), -1, 0).round().astype(np.uint16)
-    strip = np.tile(strip, (1, 1, -(-side // strip.shape[2])))[:, :, :side]
-    kind = {"driver": "GTiff", "crs": "EPSG:32645", "tiled": True, "compress": "deflate", "zlevel": 1}
-    scene, dem = folder / f"scene-{side}.tif", folder / f"dem-{side}.tif"
-    shape = {"height": side, "width": side, "count": 12, "dtype": "uint16"}
-    with rasterio.open(scene, "w", transform=rasterio.Affine(*GRID), **kind, **shape) as file:
-        for row in range(0, side, 128):
-            rows = min(128, side - row)
-            file.write(strip[:, :rows], window=Window(0, row, side, rows))
-    coarse = side // 3 + 40
-    rows, columns = np.indices((coarse, coarse), np.float32)
-    hills = 1500 + 300 * np.sin(rows / 40) + 250 * np.cos(columns / 30)
-    place = rasterio.Affine(*GRID) @ rasterio.Affine.translation(-20, -20) @ rasterio.Affine.scale(3)
-    with rasterio.open(
-        dem, "w", transform=place, height=coarse, width=coarse, count=1, dtype="float32", **kind
-    ) as file:
-        file.write(hills.astype(np.float32), 1)
-    return scene, dem
-
-
-@contextmanager
-def mapped(path: Path, dem: Path, predict: Callable[[Any], Any], work: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The rows of a scene's map in a folder, which is removed afterwards; and the scene's grid."""
-    from lsml.data.sensor import LANDSLIDE4SENSE
-    from lsml.scenes.maps import Unfinished, predict_rows
     from lsml.scenes.reading import Scene
-    from lsml.scenes.tiling import Tiling
 
-    with Scene.of(path, LANDSLIDE4SENSE, dem=dem, bands={}) as scene:
-        tiling = Tiling.of(*scene.file.shape, tile=TILE, overlap=OVERLAP)
-        unfinished = Unfinished(work, {}, scene.file.shape)
-        predict_rows(scene, tiling, predict, unfinished, lambda done, total: None)
-        grid = scene.grid
-    yield unfinished, grid
-    unfinished.remove()
-
-
-def write(finished: tuple[Any, dict[str, Any]], out: Path) -> None:
-    """GeoTIFFs, and polygons of the thousandth of pixels of which a random network is surest."""
-    import numpy as np
-
-    from lsml.scenes.maps import STEPS, write_maps
-    from lsml.scenes.polygons import write_polygons
-
-    unfinished, grid = finished
-    threshold = max(int(np.quantile(unfinished.read()[:512, :512], 0.999)), 1) / STEPS
-    write_maps(unfinished, threshold, out, grid=grid, facts={})
-    write_polygons(unfinished, threshold, out, grid=grid, facts={}, min_area=0, progress=lambda done, total: None)
+    block = folder / "block"
+    with Scene.of(block / "scene.tif", LANDSLIDE4SENSE, dem=block / "dem.tif", bands={}) as scene:
+        length, grid = scene.file.height, scene.grid
+        stored = scene.read(0, 0, length)
+    assert stored is not None
+    roles = [band.role for band in LANDSLIDE4SENSE.bands]
+    scales = [STORED.get(role, (1e-4, 0.0)) for role in roles]
+    physical = LANDSLIDE4SENSE.physical(stored)
+    bands = [
+        (physical[..., place] - offset) / scale if role in STORED else physical[..., place]
+        for place, (role, (scale, offset)) in enumerate(zip(roles, scales, strict=True))
+    ]
+    strip = np.tile(np.rint(bands).clip(1, 65_535).astype(np.uint16), (1, 1, -(-side // length)))[:, :, :side]
+    profile = grid | {"driver": "GTiff", "count": len(bands), "dtype": "uint16", "nodata": 0, "tiled": True}
+    profile |= {"height": side, "width": side, "compress": "deflate", "predictor": 2, "zlevel": 1}
+    with rasterio.open(folder / "scene.tif", "w", bigtiff="if_safer", interleave="band", **profile) as file:
+        for row in range(0, side, length):
+            rows = min(length, side - row)
+            file.write(strip[:, :rows], window=Window(0, row, side, rows))
+        for number, band in enumerate(LANDSLIDE4SENSE.bands, start=1):
+            file.set_band_description(number, band.name)
+        file.scales, file.offsets = zip(*scales, strict=True)
 
 
 if __name__ == "__main__":

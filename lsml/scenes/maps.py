@@ -34,6 +34,8 @@ _PIXELS, _FEWEST = 8 * 256**2, 4
 """Of the tiles that are predicted in one call at most, and so many tiles if there is room for them."""
 _STRIP = 512
 """Rows that are written at a time."""
+_CACHE = 2**28
+"""Bytes of blocks that GDAL keeps while it writes; else it takes a twentieth of the machine's memory."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,15 @@ class Unfinished:
             why = f"cannot be written ({len(self.layers) * self._bytes:,} bytes in all): {error.strerror}"
             raise DataError(f"map {self._paths[0]}", why, "free space there; the same command resumes") from None
 
-    def read(self, layer: str = "probability") -> np.ndarray:
-        """A layer, memory-mapped."""
-        return np.memmap(self.folder / f"{layer}.raw", np.uint16, "r", shape=self.shape)
+    def read(self, layer: str = "probability", *, first: int = 0, last: int | None = None) -> np.ndarray:
+        """A layer, memory-mapped, from its row `first` up to `last`: what was read of a part goes with it."""
+        shape = min(self.shape[0], last or self.shape[0]) - first, self.shape[1]
+        return np.memmap(self.folder / f"{layer}.raw", np.uint16, "r", offset=2 * first * shape[1], shape=shape)
+
+    def strips(self, layer: str = "probability") -> Iterator[tuple[int, np.ndarray]]:
+        """A layer, some rows at a time: the first of them, and all `(rows, W)`."""
+        for first in range(0, self.shape[0], _STRIP):
+            yield first, self.read(layer, first=first, last=first + _STRIP)
 
     def remove(self) -> None:
         """Removes the folder, once all that is made of it is written."""
@@ -174,7 +182,8 @@ class _Batch(NamedTuple):
         """First column of each, and what is predicted of it, `(tile, tile, layers)`."""
         if self.tiles:
             images = np.zeros((self.size, *next(iter(self.tiles.values())).shape), np.float32)
-            images[: len(self.tiles)] = [*self.tiles.values()]
+            for place, tile in enumerate(self.tiles.values()):
+                images[place] = tile
             yield from zip(self.tiles, predict(images), strict=False)
 
 
@@ -251,8 +260,9 @@ def write_maps(
     for output in outputs:
         try:
             plain = unfinished.folder / output.name
-            output.write_plain(plain, unfinished, grid, facts)
-            _optimise(plain, out / output.name, output.resampling)
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+                output.write_plain(plain, unfinished, grid, facts)
+                _optimise(plain, out / output.name, output.resampling)
         except (OSError, RasterioError) as error:
             said = getattr(error, "strerror", None) or str(error.__cause__ or error).splitlines()[0]
             why = f"cannot be written ({unfinished.shape[0] * unfinished.shape[1]:,} pixels): {said}"
@@ -293,12 +303,11 @@ class _Output(NamedTuple):
     ) -> None:
         """Writes it strip by strip, as the driver of cloud-optimised ones wants to read it."""
         profile = {"driver": "GTiff", "count": len(self.bands), "dtype": self.dtype, "nodata": self.nodata, **grid}
-        with rasterio.open(path, "w", tiled=True, compress="deflate", zlevel=1, bigtiff="if_safer", **profile) as file:
+        with rasterio.open(path, "w", tiled=True, bigtiff="if_safer", **profile) as file:
             for number, band in enumerate(self.bands, start=1):
-                layer = unfinished.read(band.layer)
-                for row in range(0, len(layer), _STRIP):
-                    strip = band.convert(layer[row : row + _STRIP])
-                    file.write(strip, number, window=Window(0, row, strip.shape[1], strip.shape[0]))
+                for row, strip in unfinished.strips(band.layer):
+                    window = Window(0, row, strip.shape[1], strip.shape[0])
+                    file.write(band.convert(strip), number, window=window)
                 file.set_band_description(number, band.description)
             file.update_tags(**facts)
             file.scales = (self.scale,) * len(self.bands)
@@ -335,11 +344,10 @@ class SceneResult:
     model_run_id: str
 
 
-def count_pixels(probability: np.ndarray, threshold: float) -> tuple[int, float]:
-    """How many pixels of stored probabilities `(H, W)` have a value, and the share of these that is landslide."""
+def count_pixels(unfinished: Unfinished, threshold: float) -> tuple[int, float]:
+    """How many pixels of a map have a value, and the share of these that is landslide."""
     level, known, landslide = level_of(threshold), 0, 0
-    for row in range(0, len(probability), _STRIP):
-        values = probability[row : row + _STRIP]
-        values = values[values != NODATA]
+    for _, strip in unfinished.strips():
+        values = strip[strip != NODATA]
         known, landslide = known + len(values), landslide + int((values >= level).sum())
     return known, landslide / max(known, 1)

@@ -1,5 +1,6 @@
 """The landslides of a map as polygons with area and mean probability: a GeoPackage and GeoJSON, which QGIS opens."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,6 @@ from lsml.scenes.maps import NODATA, STEPS, UNCERTAIN, Unfinished, level_of
 
 GEOPACKAGE, GEOJSON = "landslides.gpkg", "landslides.geojson"
 _LAYER = "landslides"
-_STRIP = 512
 _DENSE = 16
 """Pixels: edges are cut into pieces of this length where areas are measured, as a parallel is no straight line."""
 _WRITTEN = "1970-01-01T00:00:00.000Z"
@@ -65,7 +65,7 @@ class _Area:
         self.first = min(self.first, other.first)
 
 
-def _areas(probability: np.ndarray, deviation: np.ndarray | None, level: int) -> list[_Area]:
+def _areas(unfinished: Unfinished, level: int) -> list[_Area]:
     """All areas of a map, found strip by strip: what touches across the border of two strips is one."""
     areas: list[_Area] = []
     parents: list[int] = []
@@ -75,11 +75,10 @@ def _areas(probability: np.ndarray, deviation: np.ndarray | None, level: int) ->
             parents[place] = place = parents[parents[place]]
         return place
 
-    above = np.full(probability.shape[1], -1)
-    for row in range(0, len(probability), _STRIP):
-        strip = probability[row : row + _STRIP]
+    above = np.full(unfinished.shape[1], -1)
+    deviations = unfinished.strips("deviation") if unfinished.layers == UNCERTAIN else itertools.repeat((0, None))
+    for (row, strip), (_, spread) in zip(unfinished.strips(), deviations, strict=False):
         labels, count = ndimage.label(_landslide(strip, level))
-        spread = None if deviation is None else deviation[row : row + _STRIP]
         found = _of_strip(strip, spread, labels, count, row)
         offset = len(areas)
         parents.extend(range(offset, offset + count))
@@ -165,30 +164,29 @@ def _features(
     def in_degrees(polygon: Any) -> Any:
         return shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
 
-    probability = unfinished.read()
-    deviation = unfinished.read("deviation") if unfinished.layers == UNCERTAIN else None
-    areas, features = _areas(probability, deviation, level), []
+    areas, features = _areas(unfinished, level), []
     # Once: rasterio would set one up, and take it down, for each polygon.
     with rasterio.Env():
         for done, area in enumerate(areas, start=1):
-            own = shapely.orient_polygons(_polygon(probability, level, area, transform))
+            own = shapely.orient_polygons(_polygon(unfinished, level, area, transform))
             # Holes run the other way round than exteriors; which way that is in degrees does not matter.
             dense = in_degrees(shapely.segmentize(own, longest))
             size = abs(ellipsoid.geometry_area_perimeter(dense)[0])
             if size >= min_area:
                 mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
-                uncertainty = None if deviation is None else spread
+                uncertainty = spread if unfinished.layers == UNCERTAIN else None
                 features.append(Landslide(own, continuous(in_degrees(own)), size, mean, area.pixels, uncertainty))
             progress(done, len(areas))
     return sorted(features, key=lambda feature: -feature.area)
 
 
-def _polygon(probability: np.ndarray, level: int, area: _Area, transform: rasterio.Affine) -> Any:
+def _polygon(unfinished: Unfinished, level: int, area: _Area, transform: rasterio.Affine) -> Any:
     """The outline of an area along its pixels' edges, with its holes, in the scene's coordinates."""
     import shapely
     from shapely.geometry import shape
 
-    labels, _ = ndimage.label(_landslide(probability[area.top : area.bottom, area.left : area.right], level))
+    rows = unfinished.read(first=area.top, last=area.bottom)
+    labels, _ = ndimage.label(_landslide(rows[:, area.left : area.right], level))
     own = labels == labels[area.first[0] - area.top, area.first[1] - area.left]
     place = transform @ rasterio.Affine.translation(area.left, area.top)
     ((outline, _),) = shapes(own.astype(np.uint8), mask=own, connectivity=4, transform=place)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -33,8 +33,8 @@ _TERRAIN = (SLOPE, ELEVATION)
 _LOOKED_AT, _TRIED = 16, 64
 _MAX_BLOCK = 2**28
 """Bytes of a block of a file, which is decompressed as a whole."""
-_CACHE = {"GDAL_CACHEMAX": 256 * 2**20}
-"""Bytes of blocks that GDAL keeps: those of a row of tiles, which overlap."""
+_CACHE = 2**28, 5 * 2**27
+"""Bytes of blocks that GDAL keeps, at least and at most: those of a row of tiles, which overlap."""
 
 _SHORT = {"nir": NEAR_INFRARED, "swir_1": "short_wave_infrared_1", "swir_2": "short_wave_infrared_2"} | {
     f"{name}{number}": f"short_wave_infrared_{number}" for name in ("swir", "swir_band_") for number in (1, 2)
@@ -86,9 +86,9 @@ class Scene:
             ConfigError: `bands` names what there is not.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(rasterio.Env(**_CACHE))
             file = stack.enter_context(opened(path))
             _check_file(path, file)
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_cache(file)))
             terrain = None
             if dem and not any(map(sensor.has, _TERRAIN)):
                 raise ConfigError("--dem", "the model has neither slope nor elevation", "leave it out")
@@ -115,12 +115,12 @@ class Scene:
         window = Window(column, row, width, height)
         own = [place for place, source in enumerate(self.sources) if source.number]
         try:
-            read = self.file.read([self.sources[place].number for place in own], window=window, masked=True)
+            read = _values(self.file, [self.sources[place].number for place in own], window)
         except (OSError, RasterioError) as error:
             raise unreadable(self.path, error) from None
         for place, values in zip(own, read, strict=True):
-            stored[..., place] = self._stored(place, values.astype(np.float32).filled(np.nan))
-        if np.isnan(stored[..., own]).all():
+            stored[..., place] = self._stored(place, values)
+        if not self.known(stored).any():
             return None
         if self.terrain:
             found = self.terrain.read(row, column, height, width)
@@ -162,8 +162,11 @@ class Scene:
 
     def known(self, stored: np.ndarray) -> np.ndarray:
         """bool `(H, W)`: where the scene itself, without the DEM, has a value in any band."""
-        own = [place for place, source in enumerate(self.sources) if source.number]
-        return np.isfinite(stored[..., own]).any(axis=-1)
+        known = np.zeros(stored.shape[:2], bool)
+        for place, source in enumerate(self.sources):
+            if source.number and not known.all():
+                known |= np.isfinite(stored[..., place])
+        return known
 
     def examine(self, tiling: Tiling) -> list[Finding]:
         """What is wrong with the values of a few tiles, evenly over the scene, for the model's sensor.
@@ -194,6 +197,20 @@ class Scene:
         return {"height": file.height, "width": file.width, "crs": file.crs, "transform": file.transform}
 
 
+def _values(file: "rasterio.DatasetReader", numbers: Sequence[int], window: Window) -> np.ndarray:
+    """Bands of a window as the file has them, float32 `(N, H, W)`, NaN for none."""
+    kinds = {kind for number in numbers for kind in file.mask_flag_enums[number - 1]}
+    if np.dtype(file.dtypes[0]).kind not in "iu" or kinds - {MaskFlags.nodata, MaskFlags.all_valid}:
+        return file.read(numbers, window=window, masked=True).astype(np.float32).filled(np.nan)
+    # The same in half the time: a whole number is the one that stands for none, or it is not.
+    stored = file.read(numbers, window=window)
+    values = stored.astype(np.float32)
+    for number, band, none in zip(numbers, stored, values, strict=True):
+        if (nodata := file.nodatavals[number - 1]) is not None:
+            none[band == nodata] = np.nan
+    return values
+
+
 def _of_scene(finding: Finding) -> Finding:
     """A finding with what can be done about it in a scene, besides what can be in patches."""
     extra = {"scale": "--values says what a scene's numbers are", "band order": "--bands says which is which"}
@@ -211,6 +228,13 @@ def _check_file(path: Path, file: "rasterio.DatasetReader") -> None:
     if largest > _MAX_BLOCK:
         why = f"is stored in blocks of {largest:,} bytes, limit {_MAX_BLOCK:,}"
         raise DataError(f"file {path}", why, "rewrite it: gdal_translate -co TILED=YES IN OUT")
+
+
+def _cache(file: "rasterio.DatasetReader") -> int:
+    """Bytes of two rows of a file's blocks, within limits: a row of tiles lies in two, and would read both anew."""
+    pairs = zip(file.block_shapes, file.dtypes, strict=True)
+    row = sum(height * -(-file.width // width) * width * np.dtype(kind).itemsize for (height, width), kind in pairs)
+    return min(max(2 * row, _CACHE[0]), _CACHE[1])
 
 
 def _numbers(

@@ -191,7 +191,7 @@ def predict_scene(
             names = [PROBABILITY, MASK, *([UNCERTAINTY] if uncertainty else []), GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE]
             write_item(out, names, time=time, **kept)
             count = len(landslides)
-        pixels, share = count_pixels(unfinished.read(), loaded.threshold)
+        pixels, share = count_pixels(unfinished, loaded.threshold)
         unfinished.remove()
     return SceneResult(out, pixels, share, count, loaded.threshold, source)
 

@@ -13,7 +13,7 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 from shapely.geometry import shape
 
-from lsml.scenes import polygons
+from lsml.scenes import maps
 from lsml.scenes.maps import NODATA, UNCERTAIN, Unfinished
 from lsml.scenes.polygons import write_polygons
 from tests.scenes.made import NORTH_UP
@@ -91,7 +91,7 @@ def test_polygons_rasterised_again_are_the_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transform: Affine
 ) -> None:
     """Of blobs and noise with holes, across strips of 16 rows; each polygon is valid, and both files hold the same."""
-    monkeypatch.setattr(polygons, "_STRIP", 16)
+    monkeypatch.setattr(maps, "_STRIP", 16)
     rng = np.random.default_rng(0)
     stored = rng.integers(0, 10_001, (75, 90)).astype(np.uint16)
     stored[20:60, 30:70] = 9000
