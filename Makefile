@@ -113,7 +113,7 @@ bench-smoke: .venv ## every benchmark once at the smallest size: whether it runs
 		echo "bench/$$name.py --smoke"
 		PYTHONPATH=. .venv/bin/python "bench/$$name.py" --smoke >/dev/null
 	done
-	for table in demo few-patches revisions; do
+	for table in demo few-patches revisions search; do
 		echo "bench/results.py $$table --smoke"
 		PYTHONPATH=. .venv/bin/python bench/results.py "$$table" --smoke >/dev/null
 	done

@@ -3,13 +3,16 @@
     python bench/results.py demo [--unet RUN] [--resnet-unet RUN] [--seeds 5]
     python bench/results.py few-patches --data DIR [--run RUN] [--seeds 3]
     python bench/results.py revisions [--before REVISION] [--seeds 5]
+    python bench/results.py search [--seeds 5] [--first 0]
 
-`demo` takes the runs of a finished study of experiments/demo.yaml, which `lsml tune` prints: the best of each
-architecture; without them, the base of that file. Each row is trained anew for each seed on the same patches for the
-same epochs; the threshold comes from validation, F1 is pooled over the pixels of the test split. `few-patches`
-cross-validates a run's configuration, or the base of experiments/few_patches.yaml, in its folds, beside the public
-recipe and classifiers of single pixels. `revisions` trains the demo's base by `lsml train` as it was at a revision of
-git and as it is now: the best epoch's F1 over the pixels of validation, and how far the curves of one seed lie apart.
+`demo` takes the runs of the best U-Net and the best ResNet + U-Net of a study on the demo's patches, which `lsml tune`
+prints; without them, the base of experiments/demo.yaml with either. Each row is trained anew for each seed on the same
+patches for the same epochs; the threshold comes from validation, F1 is pooled over the pixels of the test split.
+`few-patches` cross-validates a run's configuration, or the base of experiments/few_patches.yaml, in its folds, beside
+the public recipe and classifiers of single pixels. `revisions` trains the demo's base by `lsml train` as it was at a
+revision of git and as it is now: the best epoch's F1 over the pixels of validation, and how far the curves of one seed
+lie apart. `search` runs the demo's whole study with each seed, from `--first` on, and compares the best of it with its
+base on validation and on test.
 With `--smoke` all is as small as can be.
 """
 
@@ -27,17 +30,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from lsml.config.experiment import load_experiment
-from lsml.config.fields import Scalar
+from lsml.config.fields import Scalar, format_value
 from lsml.config.schema import LOSS_COMPONENTS, PUBLIC_RECIPE, TrainConfig, with_values
 from lsml.config.study import DataEntry, SyntheticData
 from lsml.data.sealed import test_split
 from lsml.data.sensor import LANDSLIDE4SENSE
 from lsml.data.splits import FoldedData, TrainingData
 from lsml.evaluation.evaluate import Patch, Predict, StoredPatches, choose_threshold, evaluate_predictions, predictions
+from lsml.names import ScoredSplit
+from lsml.scoring.bootstrap import Difference
 from lsml.tracking.store import find_run, open_client
 from lsml.training.crossval import Learner, cross_validate
 from lsml.training.device import load_keras
+from lsml.workflows.compare import compare
+from lsml.workflows.evaluate import evaluate
 from lsml.workflows.sources import ExperimentData
+from lsml.workflows.tune import tune
 from lsml.workspace import pack_cache
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +76,11 @@ def main() -> None:
     revision_options.add_argument("--before", default="HEAD")
     revision_options.add_argument("--seeds", type=int, default=5)
     revision_options.set_defaults(command=revisions)
-    for options in (demo_options, few_options, revision_options):
+    search_options = commands.add_parser("search")
+    search_options.add_argument("--seeds", type=int, default=5)
+    search_options.add_argument("--first", type=int, default=0)
+    search_options.set_defaults(command=search)
+    for options in (demo_options, few_options, revision_options, search_options):
         options.add_argument("--smoke", action="store_true")
     given = parser.parse_args()
     if not given.smoke:
@@ -142,6 +154,48 @@ def revisions(given: argparse.Namespace) -> None:
             f"\nSeed {seed}: {len(before)} and {len(now)} epochs; their val_f1 differs by "
             f"{statistics.median(apart):.4f} in the median epoch and by {max(apart):.4f} at most."
         )
+
+
+def search(given: argparse.Namespace) -> None:
+    """How far the best of the demo's study is ahead of its base on validation and on test, by the study's seed."""
+    experiment = load_experiment(EXPERIMENTS / "demo.yaml")
+    if given.smoke:
+        experiment = experiment.with_fields(dict(TINY)).with_settings(trials=2)
+        experiment = experiment.model_copy(update={"data": TINY_DATA})
+    splits: tuple[ScoredSplit, ...] = ("validation", "test")
+    _print("| seed | best | " + " | ".join(f"base, {split} | best, {split} | ahead by" for split in splits) + " |")
+    _print("|---" * 8 + "|")
+    ahead: dict[str, list[float]] = {split: [] for split in splits}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for seed in range(given.first, given.first + given.seeds):
+            result = tune(experiment.with_settings(seed=seed), study=f"seed{seed}")
+            slots = {trial["slot"]: trial for trial in result.trials}
+            # A baseline may be registered in the place of the best network.
+            run_id = result.network["run_id"] if result.network else result.best_run_id
+            (best,) = (trial for trial in slots.values() if trial["run_id"] == run_id)
+            differing = [name for name in experiment.space.dimensions if best.get(name) != slots[0].get(name)]
+            values = ", ".join(f"{name} {format_value(best.get(name))}" for name in differing)
+            cells = [str(seed), f"trial {best['slot']}: {values}" if differing else "the base"]
+            for split in splits:
+                scores, above = _above(str(best["run_id"]), str(slots[0]["run_id"]), split)
+                ahead[split].append(above.value if above else 0.0)
+                cells += [*scores, above.describe() if above else ""]
+            _print(f"| {' | '.join(cells)} |")
+    for split, found in ahead.items():
+        count = sum(value > 0 for value in found)
+        _print(f"\nOn {split} ahead with {count} of {len(found)} seeds, by {statistics.fmean(found):+.4f} in the mean.")
+
+
+def _above(best: str, base: str, split: ScoredSplit) -> tuple[list[str], Difference | None]:
+    """F1 of two runs on a split, the base first, and by how much the best is higher; None where they are one run."""
+    if best == base:
+        return ["", ""], None
+    if split == "test":
+        for run_id in (base, best):
+            evaluate(run_id=run_id)
+    compared = compare([base, best], study=None, top=2, split=split, out=Path(f"{split}.png"))
+    runs = {run.run_id: run for run in compared.runs}
+    return [f"{runs[run_id].scores['f1'].value:.4f}" for run_id in (base, best)], runs[best].ahead
 
 
 def _trained_curve(source: Path, folder: Path, seed: int, values: Mapping[str, Scalar]) -> list[float]:
