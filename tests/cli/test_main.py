@@ -198,7 +198,8 @@ def test_a_typo_in_an_experiment_is_told_with_its_place(tmp_path: Path, typed: t
 
 def test_a_field_that_set_takes_out_of_the_search_is_told(tmp_path: Path) -> None:
     """With those that depended on it: nobody wonders later why they have one value."""
-    done = lsml(tmp_path, "tune", DEMO, "--data", "nowhere", "--set", "model.architecture=unet")
+    experiment = str(ROOT / "experiments" / "landslide4sense.yaml")
+    done = lsml(tmp_path, "tune", experiment, "--data", "nowhere", "--set", "model.architecture=unet")
     assert done.returncode == 3
     assert done.stderr.splitlines()[0] == "not searched, as --set gives them a value: model.architecture, model.encoder"
 
