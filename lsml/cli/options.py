@@ -24,9 +24,17 @@ def _optional(convert: Callable[[str], Any], name: str) -> Any:
     return parse
 
 
+def _integer(text: str) -> int:
+    """Raises BadParameter where it is no whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no whole number") from None
+
+
 def _natural(text: str) -> int:
-    """Raises BadParameter where it is below 0, ValueError where it is no integer."""
-    number = int(text)
+    """Raises BadParameter where it is no whole number, or below 0."""
+    number = _integer(text)
     if number < 0:
         raise typer.BadParameter(f"{number} is below 0")
     return number
@@ -100,7 +108,7 @@ _VALIDATION = ("validation", "valid", "val")
 text = _optional(str, "text")
 number = _optional(_number, "number")
 until = _optional(_until, "text")
-integer = _optional(int, "integer")
+integer = _optional(_integer, "integer")
 natural = _optional(_natural, "integer")
 path = _optional(Path, "path")
 
@@ -122,7 +130,7 @@ Set = Annotated[
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model-name", help="Registered model, instead of the study's own.", parser=text, metavar="NAME"),
+    typer.Option("--model-name", help="Registered model, instead of one of its own.", parser=text, metavar="NAME"),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.", parser=natural, metavar="N")]
 Study = Annotated[

@@ -1,5 +1,6 @@
 """Experiment files: the data, the base configuration, the search space and the budget of one study."""
 
+import difflib
 import re
 from collections.abc import Collection, Iterator
 from importlib.metadata import files
@@ -15,6 +16,8 @@ from lsml.config.study import DataEntry, HyperbandTunerSettings, StudySettings
 from lsml.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_ALIKE = 0.75
+"""Of two names, `.yaml` among it, how much is the same: what another file shares in its suffix is less."""
 
 EPOCHS = "training.epochs"
 """The field that KerasTuner's Hyperband chooses itself."""
@@ -167,12 +170,20 @@ def load_experiment(path: str | Path) -> Experiment:
     what = f"experiment {path}"
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text in UTF-8"
-        raise ConfigError(what, str(reason), _others(path)) from None
+    except UnicodeDecodeError:
+        raise ConfigError(what, "not text in UTF-8", "save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(what, str(error.strerror), _others(path)) from None
+    if not text.strip():
+        raise ConfigError(what, "is empty", "lsml init DIR writes one for your patches")
     return Experiment.from_yaml(text, what)
 
 
 def _others(path: Path) -> str:
-    found = [str(p) for p in sorted(Path("experiments").glob("*.yaml")) if p != path] or _shipped()
-    return f"there is {', '.join(found)}"
+    """What to say where the file cannot be opened: one that is called alike, and those that come with lsml."""
+    folders = {path if path.is_dir() else path.parent, Path("experiments")}
+    own = sorted(str(file) for folder in folders for file in folder.glob("*.y*ml") if file != path)
+    names = [*own, *(name for name in _shipped() if name not in own)]
+    close = own[:1] if path.is_dir() else difflib.get_close_matches(str(path), names, 1, _ALIKE)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{meant}give a YAML file, or one that comes with lsml by its name: {', '.join(_shipped())}"

@@ -75,7 +75,12 @@ def _parse_yaml(text: str, what: str) -> object:
         return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(what, f"{line}{error.problem}", "correct the YAML") from None
+        if "'\\t'" in str(error.problem):
+            raise ConfigError(what, f"{line}a tab, where YAML takes spaces alone", "indent with spaces") from None
+        fix = "correct the YAML"
+        if isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError):
+            fix += ": often a colon is missing or an indent is wrong, in that line or in the one above"
+        raise ConfigError(what, f"{line}{error.problem}", fix) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(what, f"not YAML ({type(error).__name__})", "correct the YAML") from None
 

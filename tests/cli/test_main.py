@@ -130,11 +130,11 @@ def test_version(tmp_path: Path) -> None:
         (("data", "synth", "something"), 3, "already exists; choose another folder"),
         (("data", "synth", "out", "--train", "0"), 2, "--train"),
         (("data", "check", "something"), 3, "dataset something: is no folder; give the folder that holds the patches"),
-        (("data", "check", "."), 3, "no known layout (found: something); expected"),
+        (("data", "check", "."), 3, "no known layout (found: latin, mine.yaml, something); expected"),
         (("data", "chek", "."), 2, "No such command 'chek'. Did you mean 'check'?"),
         (("data", "audit", "nowhere", "--seed", "-1"), 2, "--seed"),
         (("data", "download", "something"), 3, "folder something: cannot be written: Not a directory; choose another"),
-        (("tune", "."), 2, "experiment .: Is a directory; there is demo, few_patches"),
+        (("tune", "."), 2, "experiment .: Is a directory; did you mean mine.yaml? give a YAML file, or one that"),
         (("tune", "something"), 2, "experiment something"),
         (("tune", DEMO, "--trials", "-3"), 2, "study.trials: must be at least 1, not -3"),
         (("tune", DEMO, "--workers", "-1"), 2, "study.workers: must be at least 0, not -1"),
@@ -155,7 +155,23 @@ def test_version(tmp_path: Path) -> None:
         ),
         (("compare", "a", "--split", "tset"), 2, "'tset' is none of test, validation, valid, val"),
         (("study", "lst"), 2, "Did you mean 'list'?"),
-        (("config", "check", "nowhere.yaml"), 2, "experiment nowhere.yaml: No such file or directory; there is demo, "),
+        (
+            ("config", "check", "nowhere.yaml"),
+            2,
+            "give a YAML file, or one that comes with lsml by its name: demo, ",
+        ),
+        (
+            ("tune", "mine.yml"),
+            2,
+            "experiment mine.yml: No such file or directory; did you mean mine.yaml? give a YAML",
+        ),
+        (("tune", "dmo"), 2, "experiment dmo: No such file or directory; did you mean demo? give a YAML file"),
+        (("tune", "mine.yaml"), 2, "experiment mine.yaml: is empty; lsml init DIR writes one for your patches"),
+        (("tune",), 2, "experiment experiments/demo.yaml: No such file or directory; "),
+        (("tune", "latin"), 2, "experiment latin: not text in UTF-8; save it as UTF-8"),
+        (("tune", DEMO, "--trials", "three"), 2, "'--trials': 'three' is no whole number; see lsml tune --help"),
+        (("study", "show", "demo"), 2, "study 'demo': no database"),
+        (("train", DEMO, "--model-name", "a/b"), 2, "model name 'a/b': must be 1 to 200 letters"),
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(
@@ -163,6 +179,8 @@ def test_a_mistake_is_one_line_and_its_exit_code(
 ) -> None:
     """Usage and configuration are 2, data 3; one line on standard error, none on standard output, no traceback."""
     (tmp_path / "something").write_text("here")
+    (tmp_path / "mine.yaml").touch()
+    (tmp_path / "latin").write_bytes(b"name: \xef")
     done = lsml(tmp_path, *arguments)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
@@ -178,10 +196,10 @@ def test_a_mistake_is_one_line_and_its_exit_code(
         (("space:", "spaces:"), "unknown key 'spaces'; did you mean 'space'?"),
         (("filters: 8", "filter: 8"), "unknown key 'base.model.filter'; did you mean 'filters'?"),
         (("depth: 3", "depth: three"), "base.model.depth: must be a whole number, not 'three'"),
-        (("study:", "study"), "correct the YAML"),
+        (("study:", "study"), "correct the YAML: often a colon is missing or an indent is wrong, in that line or"),
         (("name: tpe", "name: tpee"), "study.sampler"),
         (("{low: 3, high: 4}", "{low: 4, high: 3}"), "model.depth"),
-        (("  trials: 6", "\ttrials: 6"), "correct the YAML"),
+        (("  trials: 6", "\ttrials: 6"), "a tab, where YAML takes spaces alone; indent with spaces"),
     ],
 )
 def test_a_typo_in_an_experiment_is_told_with_its_place(tmp_path: Path, typed: tuple[str, str], says: str) -> None:

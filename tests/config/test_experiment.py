@@ -168,7 +168,7 @@ def test_folds_are_repeated_twice_unless_said(tmp_path: Path) -> None:
 def test_a_missing_file_says_which_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong path names the experiments in reach."""
     monkeypatch.chdir(ROOT)
-    with pytest.raises(ConfigError, match=r"there is experiments/demo\.yaml"):
+    with pytest.raises(ConfigError, match=r"did you mean experiments/demo\.yaml\?"):
         load_experiment(Path("experiments/dmo.yaml"))
 
 

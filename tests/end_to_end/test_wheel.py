@@ -71,8 +71,9 @@ def test_the_experiments_come_along(scripts: Path, tmp_path: Path) -> None:
     found = subprocess.run(
         [scripts / "lsml", "tune", "dmo"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
     )
-    assert (
-        found.stderr.strip() == f"lsml: error: experiment dmo: No such file or directory; there is {', '.join(names)}"
+    assert found.stderr.strip() == (
+        "lsml: error: experiment dmo: No such file or directory; did you mean demo? "
+        f"give a YAML file, or one that comes with lsml by its name: {', '.join(names)}"
     )
     assert list(tmp_path.iterdir()) == []
 
