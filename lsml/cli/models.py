@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def ensemble(
-    study: Annotated[str, typer.Argument(help="Name of a study that has ended.", metavar="STUDY")],
+    study: Annotated[str, typer.Argument(help="A study that has ended, or a run or model of it.", metavar="STUDY")],
     members: Annotated[
         int,
         typer.Option("--members", help="Most members; a model may be taken several times.", min=2, max=100),
@@ -142,12 +142,16 @@ def promote(
         raise typer.Exit(_REFUSED)
 
 
-def rollback(name: Annotated[str, typer.Argument(help="The registered model's name.", metavar="NAME")]) -> None:
+def rollback(
+    name: Annotated[
+        str, typer.Argument(help="The registered model's name, or a version, run or study of it.", metavar="NAME")
+    ],
+) -> None:
     """Restore the previous champion of a registered model."""
     from lsml.workflows.promote import rollback as job
 
-    had, has = job(name)
-    typer.echo(f"alias: {name}@champion moved back from version {had} to version {has}")
+    model, had, has = job(name)
+    typer.echo(f"alias: {model}@champion moved back from version {had} to version {has}")
 
 
 def _print_promotion(found: "Promotion") -> None:

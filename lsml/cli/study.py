@@ -15,6 +15,8 @@ from lsml.workspace import storage_url
 if TYPE_CHECKING:
     from lsml.workflows.studies import Ui
 
+_NAMED = "The study's name, or that of a run or model of it."
+
 app = options.Commands("List, show and repair studies.", no_args_is_help=True)
 
 
@@ -38,7 +40,7 @@ def _list(storage: options.Storage = None, json: options.Json = False) -> None:
 
 @app.command("show")
 def _show(
-    name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help=_NAMED, metavar="NAME")],
     storage: options.Storage = None,
     json: options.Json = False,
 ) -> None:
@@ -79,9 +81,7 @@ def _show(
 
 
 @app.command("repair")
-def _repair(
-    name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")], storage: options.Storage = None
-) -> None:
+def _repair(name: Annotated[str, typer.Argument(help=_NAMED, metavar="NAME")], storage: options.Storage = None) -> None:
     """Close what a study has left open in its database and in MLflow, where its processes are gone."""
     from lsml.workflows.repair import repair_study
 
@@ -92,7 +92,7 @@ def _repair(
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="The study's name.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help=_NAMED, metavar="NAME")],
     out: Annotated[
         Path | None,
         typer.Option(

@@ -18,6 +18,7 @@ def train(
     experiment: options.Experiment = options.DEFAULT_EXPERIMENT,
     data: options.Data = None,
     seed: options.Seed = None,
+    model_name: options.ModelName = None,
     require_gpu: options.RequireGpu = False,
     force: options.Force = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of an epoch went.")] = False,
@@ -35,7 +36,15 @@ def train(
     from lsml.workflows.train import train as job
 
     with Reporter() as reporter:
-        result = job(loaded, seed=seed, data=data, listener=reporter, require_gpu=require_gpu, force=force)
+        result = job(
+            loaded,
+            seed=seed,
+            data=data,
+            listener=reporter,
+            require_gpu=require_gpu,
+            force=force,
+            model_name=model_name,
+        )
     outcome = result.outcome
     if outcome.steps.noun == "epoch":
         typer.echo(f"best validation F1: {outcome.value:.4f} (pooled over pixels) in epoch {outcome.best_epoch}")

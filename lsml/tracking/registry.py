@@ -121,7 +121,7 @@ class RegisteredModel:
 
     @classmethod
     def of_run(cls, client: Client, run: Run) -> Self:
-        """The registered model that a run's model belongs to: its study's, or that of a single training's experiment.
+        """The registered model that a run's model belongs to: its study's, or a single training's own.
 
         Raises:
             ConfigError: the run does not say of which study or experiment it is.
@@ -134,6 +134,22 @@ class RegisteredModel:
                 "it says neither study nor experiment, so under which name to register its model is unknown",
                 "give a run of lsml tune, or of lsml train by this version",
             )
+        return cls(client, name)
+
+    @classmethod
+    def named(cls, client: Client, name: str) -> Self | None:
+        """That of this name; None where there is none.
+
+        Raises:
+            StorageError: MLflow cannot be asked.
+        """
+        with storage_errors(f"registered model {name}"):
+            try:
+                client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                return None
         return cls(client, name)
 
     @staticmethod
@@ -328,7 +344,7 @@ class Registered(NamedTuple):
 
 
 def register_run(client: Client, run: Run, name: str | None = None) -> Registered:
-    """The version that holds the model of a run, made where there is none: of its study's or experiment's model.
+    """The version that holds the model of a run, made where there is none: of its study's model, or its own.
 
     One under that name comes before those that somebody registered under others.
 
@@ -361,7 +377,7 @@ def _model_name(client: Client, run: Run) -> str:
     """What the model of a run is called in the registry; empty where the run does not say."""
     study = run if run.data.tags.get(Tag.ROLE) == Role.STUDY else study_of(client, run)
     if study is None:
-        return str(run.data.tags.get(Tag.EXPERIMENT, ""))
-    # Studies of an earlier lsml called their models after their experiment, and keep to it.
+        # Trainings of an earlier lsml called their models after their experiment, as its studies did.
+        return str(run.data.tags.get(Tag.MODEL_NAME) or run.data.tags.get(Tag.EXPERIMENT, ""))
     name = study.data.tags.get(Tag.MODEL_NAME) or study.data.params.get("study.experiment")
     return str(name or study.data.tags.get(Tag.STUDY, ""))

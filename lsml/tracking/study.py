@@ -212,6 +212,19 @@ def named_run(client: Client, name: str) -> Run:
     raise unknown(name)
 
 
+def named_study(client: Client, name: str) -> Run:
+    """The run of the study that a person names, as of `named_run`: itself, or by a run or a model of it.
+
+    Raises:
+        ModelError, StorageError: as of `named_run`; or what is named is of no study.
+    """
+    run = named_run(client, name)
+    study = run if run.data.tags.get(Tag.ROLE) == Role.STUDY else study_of(client, run)
+    if study is None:
+        raise StorageError(f"run {run.info.run_id}", "is of no study", "lsml study list names the studies")
+    return study
+
+
 def _own(run: Run) -> Run:
     """The run, where lsml made it or its model; raises ModelError of any other."""
     if not any(key.startswith(Tag.PREFIX) for key in run.data.tags):
@@ -269,22 +282,9 @@ def scored_run(client: Client, run: Run) -> Run:
 
 
 def best_trials(client: Client, study: str, count: int) -> list[Run]:
-    """The runs of the complete trials of a study's search with the highest F1, the best first.
-
-    Of several studies of that name it is the one that was started last.
-
-    Raises:
-        StorageError: no such study, or MLflow cannot be asked.
-    """
+    """The complete trials of a study, the one with the highest F1 first; raises as `named_study`."""
+    parent = named_study(client, study)
     with storage_errors(f"runs of study '{study}'"):
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        query = f"tags.`{Tag.ROLE}` = '{Role.STUDY}' and tags.`{Tag.STUDY}` = '{study}'"
-        parents = client.search_runs(experiments, query, max_results=1, order_by=["attributes.start_time DESC"])
-        if not parents:
-            raise StorageError(
-                f"study '{study}'", "MLflow has no such study, or its experiment was deleted", "lsml ui shows them all"
-            )
-        (parent,) = parents
         return list(
             client.search_runs(
                 [parent.info.experiment_id],

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsml.config.experiment import check_name
 from lsml.errors import ConfigError, DataError
 from lsml.names import ScoredSplit
 from lsml.plots.comparison import draw_comparison
@@ -66,8 +65,6 @@ def compare(run_ids: Sequence[str], *, study: str | None, top: int, split: Score
     """
     if bool(run_ids) == bool(study):
         raise ConfigError("runs to compare", "give either runs or --study", "for instance lsml compare RUN RUN")
-    if study:
-        check_name("study", study)
     client = open_store()
     runs = _of_study(client, str(study), top) if study else _named(client, run_ids)
     readers = {reader.id: reader for reader in (RunReader(client, run) for run in runs)}

@@ -25,7 +25,7 @@ from lsml.scoring.ensemble_selection import (
 )
 from lsml.scoring.metrics import to_csv
 from lsml.scoring.selection import furthest_ahead
-from lsml.study.database import CountedStudy, load_study
+from lsml.study.database import CountedStudy
 from lsml.study.trial import validation_panels
 from lsml.tracking.models import RunModel
 from lsml.tracking.reading import RunReader
@@ -35,7 +35,8 @@ from lsml.tracking.store import Client, Run, find_run, open_store
 from lsml.tracking.study import EnsembleRun, offer_alias
 from lsml.workflows.report import renew_report
 from lsml.workflows.sources import RecordedData
-from lsml.workspace import Progress, exclusively, lock_file, storage_url
+from lsml.workflows.studies import stored_study
+from lsml.workspace import Progress, exclusively, lock_file
 
 
 def _note(selected: SelectedEnsemble) -> str:
@@ -99,8 +100,8 @@ def ensemble(
         StorageError: a store cannot be used, or another process makes an ensemble of this study.
         StudyError: it has not ended, has fewer than two models, or no ensemble is better on validation than its best.
     """
-    search = load_study(storage_url(storage), check_name("study", study))
-    result = search.result
+    search = stored_study(storage, study)
+    result, study = search.result, search.study_name
     if result is None:
         raise StudyError(f"study '{study}'", "has not ended", "resume it with lsml tune, then ask again")
     registered = check_name("model", name) if name else str(result["model"])

@@ -137,15 +137,20 @@ def promote(
     return replace(promotion, unreported=renew_report(client, run))
 
 
-def rollback(name: str) -> tuple[str, str]:
-    """Moves the alias `champion` back to the version that had it before; gives the one that had it, and that one.
+def rollback(name: str) -> tuple[str, str, str]:
+    """Moves the alias `champion` back to the version that had it before; gives the model, the version and that one.
+
+    Args:
+        name: of the registered model, or a version, run or study of it.
 
     Raises:
+        ConfigError: the run is of no model.
         StorageError: there is no such model, or none was champion before.
     """
     client = open_store()
-    with _lock(name):
-        return RegisteredModel(client, name).restore_champion(tag=Tag.ROLLED_BACK, record=_signed())
+    model = RegisteredModel.named(client, name) or RegisteredModel.of_run(client, named_run(client, name))
+    with _lock(model.name):
+        return model.name, *model.restore_champion(tag=Tag.ROLLED_BACK, record=_signed())
 
 
 def _lock(name: str) -> AbstractContextManager[None]:

@@ -14,6 +14,7 @@ from lsml.tracking.runs import close_children
 from lsml.tracking.spool import STUDY_FILE, Outbox
 from lsml.tracking.store import find_run, open_store, storage_errors
 from lsml.tracking.study import StudyRun
+from lsml.workflows.studies import stored_study
 from lsml.workspace import database_file, exclusively, in_turn, lock_file, storage_url, study_folder
 
 _REASON = "its process was gone"
@@ -28,9 +29,9 @@ def repair_study(name: str, storage: str | None) -> list[str]:
         ConfigError: no such study.
         StorageError: a store cannot be used, or a living process runs the study.
     """
-    storage = storage_url(storage)
+    study, fix = stored_study(storage, name), "it is alive: there is nothing to repair"
+    name, storage = study.study_name, storage_url(storage)
     folder = study_folder(name, storage)
-    study, fix = load_study(storage, name), "it is alive: there is nothing to repair"
     with (
         exclusively(folder / "lock", f"study '{name}'", fix=fix),
         owned(study, fix=fix),

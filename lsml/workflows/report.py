@@ -17,6 +17,7 @@ from lsml.tracking.reading import RunReader, StudyReader
 from lsml.tracking.registry import RegisteredModel
 from lsml.tracking.runs import RunWriter
 from lsml.tracking.store import Client, Run, find_run, open_store, study_of
+from lsml.workflows.studies import stored_study
 from lsml.workspace import storage_url
 
 _TOP_TRIALS = 5
@@ -33,8 +34,8 @@ def report_study(name: str, storage: str | None, *, output: Path | None) -> Path
         StudyError: no trial has begun.
         DataError: the file cannot be written.
     """
-    study = load_study(storage_url(storage), name)
-    run_id = study.parent_run_id
+    study = stored_study(storage, name)
+    run_id, name = study.parent_run_id, study.study_name
     if run_id is None:
         raise StudyError(f"study '{name}'", "no trial has begun, so MLflow has nothing of it", "start it: lsml tune")
     client, record = open_store(), study.result

@@ -117,7 +117,9 @@ def _check_weights(training: Retraining) -> None:
 
 def _tags(training: Retraining) -> dict[str, str]:
     inherited: dict[str, str] = {
-        key: training.of.data.tags[key] for key in (Tag.EXPERIMENT, Tag.STUDY) if key in training.of.data.tags
+        key: training.of.data.tags[key]
+        for key in (Tag.EXPERIMENT, Tag.MODEL_NAME, Tag.STUDY)
+        if key in training.of.data.tags
     }
     own = {Tag.OF_RUN: training.of.info.run_id, Tag.STATE: State.RUNNING}
     return {**inherited, **own, **training.identity, **training.tags}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsml.config.schema import COST_UNITS
-from lsml.errors import ConfigError, StorageError
+from lsml.errors import ConfigError, ModelError, StorageError
 from lsml.names import State, Tag
 from lsml.report.facts import TrialFacts, TuneResult
 from lsml.scoring.regions import RegionScore
@@ -18,6 +18,37 @@ from lsml.workspace import STATE_FOLDER, missing_database, storage_url
 if TYPE_CHECKING:
     from lsml.tracking.store import Client
     from lsml.tracking.ui import StudyPages
+
+
+def stored_study(storage: str | None, name: str) -> CountedStudy:
+    """The study that a person names: by its name in the database, or in MLflow by its run, or a run or model of it.
+
+    Raises:
+        ConfigError: no such study.
+        StorageError: the database cannot be used.
+    """
+    url = storage_url(storage)
+    try:
+        return load_study(url, name)
+    except ConfigError:
+        # The error names the studies that there are, which MLflow could not.
+        if (other := _study_of(name)) in (None, name):
+            raise
+    return load_study(url, str(other))
+
+
+def _study_of(name: str) -> str | None:
+    """The study that MLflow knows by another name, or by a run or model of it; None where it knows none."""
+    from lsml.tracking import check_known
+
+    try:
+        check_known(name)
+        from lsml.tracking.store import open_store
+        from lsml.tracking.study import named_study
+
+        return named_study(open_store(), name).data.tags.get(Tag.STUDY)
+    except (ModelError, StorageError):
+        return None
 
 
 def list_studies(storage: str | None) -> list[dict[str, object]]:
@@ -126,12 +157,12 @@ def show_study(name: str, storage: str | None) -> _StudyOverview:
         ConfigError: no such study.
         StorageError: the database cannot be used.
     """
-    study = load_study(storage_url(storage), name)
+    study = stored_study(storage, name)
     trials, run_id = trial_facts(study), study.parent_run_id
     openings, unknown = _test_openings(run_id)
     regions, folds = _regions(study)
     return _StudyOverview(
-        study=name,
+        study=study.study_name,
         run_id=run_id,
         best_run_id=_best_run(study),
         searched=sorted({field for trial in trials for field in trial.values}),
@@ -234,10 +265,14 @@ def open_ui(study: str | None, *, port: int | None) -> Iterator[Ui]:
 
 
 def _pages(client: "Client", study: str | None) -> "StudyPages | None":
+    from lsml.tracking.study import named_study
     from lsml.tracking.ui import study_pages, study_runs
 
     runs = study_runs(client)
     chosen = [run for run in runs if study is None or run.data.tags[Tag.STUDY] == study]
+    if not chosen and study:
+        with contextlib.suppress(ModelError, StorageError):
+            chosen = [named_study(client, study)]
     if chosen:
         return study_pages(client, chosen[0])
     if study is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lsml.config.experiment import Experiment
+from lsml.config.experiment import Experiment, check_name
 from lsml.config.schema import TrainConfig, with_values
 from lsml.data.splits import FoldedData, Steps, StudyData, WholeData
 from lsml.errors import ConfigError
@@ -46,6 +46,7 @@ def train(
     listener: Listener = SILENT,
     require_gpu: bool = False,
     force: bool = False,
+    model_name: str | None = None,
 ) -> TrainResult:
     """Trains the experiment's base configuration once and logs it to MLflow; nothing is registered.
 
@@ -58,9 +59,10 @@ def train(
         listener: told of each epoch or fold.
         require_gpu: refuse to train on a CPU.
         force: only warn of values that look wrong.
+        model_name: what its model is called once it is registered; None for the run's name, `NAME-train`.
 
     Raises:
-        ConfigError: there is no GPU where one is required, or the seed is not one.
+        ConfigError: there is no GPU where one is required, the seed is not one, or the model's name has a slash.
         DataError: the patches cannot be used.
         StorageError: MLflow cannot be used.
         OutOfMemory: the configuration does not fit.
@@ -72,6 +74,8 @@ def train(
     """
     if require_gpu:
         _check_gpu()
+    name = f"{experiment.name}-train"
+    model = check_name("model", model_name or name)
     config = experiment.base if seed is None else with_values(experiment.base, {"seed": seed})
     source = ExperimentData(experiment.data, data, listener.step, force)
     patches, unusual = source.prepare(pack_cache())
@@ -79,11 +83,11 @@ def train(
     def open_run() -> TrainingRun:
         return TrainingRun(
             open_client(),
-            name=experiment.name,
+            name=name,
             config=config,
             data=patches,
             root=str(source.root),
-            tags={Tag.EXPERIMENT: experiment.name, **unusual},
+            tags={Tag.EXPERIMENT: experiment.name, Tag.MODEL_NAME: model, **unusual},
         )
 
     with opened(open_run, TrainingRun.closing) as run:

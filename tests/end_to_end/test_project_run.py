@@ -84,5 +84,6 @@ def test_a_training_is_a_child_of_the_projects_run(mlflow: Mlflow, project: Path
     mlflow_run(mlflow, project, "train", experiment="experiment.yaml", data=str(dataset), set="training.epochs=1")
     (trained,) = runs(project, "tags.`lsml.role` = 'train'")
     assert trained.info.status == "FINISHED"
+    assert trained.info.run_name == trained.data.tags["lsml.model_name"] == "tiny-train"
     (parent,) = [run for run in runs(project) if run.info.run_id == trained.data.tags["mlflow.parentRunId"]]
     assert parent.data.tags["mlflow.project.entryPoint"] == "train"

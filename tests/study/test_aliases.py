@@ -8,9 +8,12 @@ import pytest
 
 from lsml.config.experiment import load_experiment
 from lsml.errors import ConfigError
+from lsml.names import Attribute
 from lsml.report.facts import TuneResult
+from lsml.study.database import load_study
 from lsml.study.trial import FUNCTIONS as DEFAULTS
 from lsml.training.outcome import TrialFunction
+from lsml.workflows.studies import stored_study
 from lsml.workflows.tune import tune
 
 from .conftest import client, runs
@@ -39,6 +42,19 @@ def test_another_study_leaves_the_models_of_the_first_alone(folder: Path, patche
     assert (second.model, second.version) == ("second", "1")
     assert _aliases("first") == before
     assert {model.name for model in client().search_registered_models()} == {"first", "second"}
+
+
+def test_a_study_goes_by_its_runs_and_its_model_too(folder: Path, patches: Path) -> None:
+    """In the database, which knows its name alone; what MLflow does not know either is told with the studies' names."""
+    result = study_of("first", patches, sleeping)
+    ids = (result.best_run_id[:8], result.study_run_id)
+    for name in ("first", "first-000", *ids, "first@candidate", "models:/first/1"):
+        assert stored_study(STORAGE, name).study_name == "first", name
+    for name in ("second", "first@champion"):
+        with pytest.raises(ConfigError, match=f"study .{name}.: no such study in the database; existing studies"):
+            stored_study(STORAGE, name)
+    said = load_study(STORAGE, "first").user_attrs[Attribute.SEARCHED]
+    assert said == "model.dropout: 0 to 0.3; loss.jaccard: 0 to 1"
 
 
 def test_studies_of_one_model_move_its_alias_by_the_promotion_policy(folder: Path, patches: Path) -> None:

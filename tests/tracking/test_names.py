@@ -17,7 +17,7 @@ from lsml.names import State, Tag
 from lsml.tracking import check_known
 from lsml.tracking.models import RunModel
 from lsml.tracking.registry import RegisteredModel
-from lsml.tracking.study import named_run
+from lsml.tracking.study import named_run, named_study
 from tests.bands import SENSOR
 from tests.processes import environment, lsml
 
@@ -37,6 +37,26 @@ def test_a_run_goes_by_its_id_its_first_digits_its_name_and_what_is_registered(s
         check_known(name)
     check_known("demo")
     assert named_run(store, "demo").info.run_id == study
+
+
+def test_a_study_goes_by_its_runs_and_models_too(store: Any) -> None:
+    """By its name, the start of its id, a trial of it by name or id; a run of no study is refused."""
+    study = store.create_run("0", run_name="demo", tags={Tag.ROLE: "study"}).info.run_id
+    below = {Tag.PARENT: study, Tag.ROLE: "trial"}
+    trial = store.create_run("0", run_name="demo-000", tags=below).info.run_id
+    for name in ("demo", study[:12], "demo-000", trial):
+        assert named_study(store, name).info.run_id == study, name
+    store.create_run("0", run_name="demo-train", tags={Tag.ROLE: "train"})
+    with pytest.raises(StorageError, match="is of no study; lsml study list names the studies"):
+        named_study(store, "demo-train")
+
+
+def test_a_training_has_a_model_of_its_own(store: Any) -> None:
+    """And none of its experiment's, which a study may have; one of an earlier lsml keeps that."""
+    tags = {Tag.ROLE: "train", Tag.EXPERIMENT: "demo"}
+    earlier = store.create_run("0", run_name="demo", tags=tags)
+    now = store.create_run("0", run_name="demo-train", tags=tags | {Tag.MODEL_NAME: "demo-train"})
+    assert [RegisteredModel.of_run(store, run).name for run in (earlier, now)] == ["demo", "demo-train"]
 
 
 def test_a_lost_attempt_stands_for_the_one_that_went_on(store: Any) -> None:

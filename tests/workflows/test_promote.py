@@ -246,15 +246,16 @@ def test_rollback_goes_back_as_far_as_there_were_champions(store: Store) -> None
         promoted(run, GOOD)
     assert store.champion("turns") == "1"
     # Each stands once in the history, where it was last: 2, 3, 1.
-    assert [rollback("turns") for _ in range(2)] == [("1", "3"), ("3", "2")]
+    # By the model's name, a run of it and a version of it.
+    assert [rollback(name) for name in ("turns", runs[0])] == [("turns", "1", "3"), ("turns", "3", "2")]
     with pytest.raises(StorageError, match="no version was champion before version 2") as error:
-        rollback("turns")
+        rollback("turns/2")
     assert error.value.exit_code == 4
     promoted(runs[3], GOOD)
     store.client.set_registered_model_alias("turns", Alias.CHAMPION, "3")
     promoted(runs[0], GOOD)
-    assert [rollback("turns") for _ in range(3)] == [("1", "3"), ("3", "4"), ("4", "2")]
-    with pytest.raises(StorageError, match="Registered Model with name=nowhere not found"):
+    assert [rollback("turns")[1:] for _ in range(3)] == [("1", "3"), ("3", "4"), ("4", "2")]
+    with pytest.raises(StorageError, match="run nowhere: no run has that id or name, and no study"):
         rollback("nowhere")
 
 
