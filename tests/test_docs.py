@@ -17,6 +17,8 @@ from tests.test_project import ROOT, command_of
 _PAGES = sorted((*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"))
 _COMMAND = re.compile(r"^ {4}(?:\S+=\S* )*(?:\.venv(?:-jax)?/bin/)?lsml (.*?)(?: +#.*)?$", re.MULTILINE)
 
+_IN_TEXT = re.compile(r"`lsml\s(?!--)([^`]+)`")
+
 
 class _Loaded(HTMLParser):
     """Keeps what a page has a browser load."""
@@ -61,7 +63,8 @@ def test_mlflow_run_goes_into_the_experiment_of_lsml() -> None:
 def _shown() -> Iterator[tuple[str, str]]:
     for page in _PAGES:
         if page.name != "messages.md":
-            for command in _COMMAND.findall(page.read_text(encoding="utf-8")):
+            text = page.read_text(encoding="utf-8")
+            for command in _COMMAND.findall(text) + _IN_TEXT.findall(text):
                 # What stands in brackets may be given, three dots go on with more of the same.
                 yield page.name, re.sub(r"[\[\]…]|\.\.\.", " ", command)
 
