@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages._rdb import storage as rdb
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -45,6 +46,37 @@ _GATED = frozenset(
     for name in (*vars(optuna.storages.BaseStorage), "_get_trials", "_set_trial_param", "_get_best_trial_id")
     if not name.startswith("__")
 ) - {"remove_session", "check_trial_is_updatable", "create_new_trial", "set_trial_state_values"}
+
+
+class _Versions(rdb._VersionManager):
+    """Optuna's, but for a database that this version of Optuna has made: nothing in it can be of another one then.
+
+    What it would compare versions with, alembic, takes as long to load as the study's trials to be read.
+    """
+
+    def __init__(self, url: str, engine: sqlalchemy.Engine, sessions: Any) -> None:
+        self._own = _is_own(engine)
+        if not self._own:
+            super().__init__(url, engine, sessions)
+
+    def check_table_schema_compatibility(self) -> None:
+        """Raises RuntimeError where the database is of another version's form."""
+        if not self._own:
+            super().check_table_schema_compatibility()
+
+
+def _is_own(engine: sqlalchemy.Engine) -> bool:
+    """Whether a database says that this version of Optuna has made it, to the end, or has brought it up to date."""
+    with engine.connect() as connection:
+        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+            return False
+        told = ("version_num FROM alembic_version", "library_version FROM version_info")
+        rows = [connection.execute(sqlalchemy.text(f"SELECT {what}")).first() for what in told]
+    return all(rows) and rows[-1] == (optuna.__version__,)
+
+
+# Optuna gives storages no other way to theirs.
+rdb._VersionManager = _Versions  # type: ignore[assignment,misc]
 
 
 class GatedStorage(optuna.storages.RDBStorage):

@@ -1,15 +1,18 @@
 """A study read in one go: the trials that Optuna reads, and what decides which of them are the best."""
 
+import contextlib
 import math
+import sqlite3
 import sys
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages._rdb import storage as rdb
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lsml.errors import ConfigError
+from lsml.errors import ConfigError, StorageError
 from lsml.names import Attribute
 from lsml.study.database import CountedStudy, load_studies, load_study, make_study
 from lsml.study.results import importances
@@ -70,6 +73,27 @@ def test_trials_are_read_as_optuna_reads_them(folder: Path) -> None:
         assert _comparable(stored.get_trials(states=states)) == _comparable(plain.get_trials(states=states))
     assert len(load_study(STORAGE, "another").all_trials()) == 5
     assert len(load_study(STORAGE, "another").get_trials()) == 4
+
+
+def test_a_database_that_this_optuna_has_made_is_opened_without_a_look_at_its_form(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alembic, which looks, is asked of a new database and of another Optuna's; an old form is refused."""
+    asked: list[str] = []
+    look = rdb._VersionManager.get_current_version
+    monkeypatch.setattr(rdb._VersionManager, "get_current_version", lambda self: asked.append("form") or look(self))
+    make_study(STORAGE, "one", pruner=optuna.pruners.NopPruner())
+    assert asked == ["form"]
+    load_study(STORAGE, "one")
+    assert asked == ["form"]
+    with contextlib.closing(sqlite3.connect("optuna.db")) as database, database:
+        database.execute("update version_info set library_version = '3.0.0'")
+    load_study(STORAGE, "one")
+    assert asked == ["form", "form"]
+    with contextlib.closing(sqlite3.connect("optuna.db")) as database, database:
+        database.execute("update alembic_version set version_num = 'v2.6.0.a'")
+    with pytest.raises(StorageError, match=r"no longer compatible .*set up by optuna 3\.0\.0"):
+        load_study(STORAGE, "one")
 
 
 def test_all_studies_are_read_without_what_a_list_does_not_show(folder: Path) -> None:
