@@ -22,6 +22,7 @@ from lsml.errors.signals import deferred
 from lsml.names import VERSION
 from lsml.study.worker import Inspection, inspect
 from lsml.study.workers import POLL_SECONDS, START_SECONDS, Workers
+from lsml.training.device import prepare
 from lsml.training.outcome import TrialFunction, TrialTask
 
 _CONNECT_SECONDS = 10.0
@@ -65,6 +66,7 @@ class ClusterWorkers(Workers):
         trial_timeout: float = 0.0,
     ) -> None:
         super().__init__(trial_timeout=trial_timeout)
+        prepare()
         self._address = _address(scheduler) if isinstance(scheduler, Path) else scheduler
         self._most, self._tell = most, tell
         self._expected, self._packs = Inspection.expected(data.splits), pickle.dumps(data.splits)

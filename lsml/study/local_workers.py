@@ -20,7 +20,7 @@ from joblib import cpu_count
 from lsml.config.study import StudySettings
 from lsml.errors import ConfigError, OutOfMemory, StudyError
 from lsml.errors.signals import deferred, without_hangups
-from lsml.study.worker import LogFile, TlsScheduler, TlsWorker, gpu_ids, load
+from lsml.study.worker import Preparation, TlsScheduler, TlsWorker, gpu_ids
 from lsml.study.workers import CLOSE_SECONDS, POLL_SECONDS, START_SECONDS, Failed, Lost, Workers
 
 _GIGABYTE = 1e9
@@ -145,7 +145,7 @@ class LocalWorkers(Workers):
         self._closing.callback(self._quietly, self._cluster.close)
         self._client = Client(self._cluster, security=security, set_as_default=False)
         self._closing.callback(self._quietly, self._client.close)
-        self._client.register_plugin(LogFile(self._scratch / "workers.log"))
+        self._client.register_plugin(Preparation(self._scratch / "workers.log"))
         self._cluster.worker_spec.update({index: self._nanny(index, security) for index in range(self._count)})
         self._cluster.scale(self._count)
         if self._dashboard:
@@ -181,8 +181,6 @@ class LocalWorkers(Workers):
             if ended or time.monotonic() > end:
                 raise StudyError("study", "its workers do not start", f"see {self._scratch / 'workers.log'}")
             time.sleep(POLL_SECONDS)
-        # While this process has other things to do; a trial that comes meanwhile waits for it on its worker.
-        self._loading = [self._client.submit(load, workers=[address], pure=False) for address in self.free()]
 
     def _close(self) -> None:
         """Ends workers and cluster, and leaves no process."""

@@ -83,7 +83,7 @@ def _gpu_figures(position: int, gpu: str) -> dict[str, float]:
 
 @functools.cache
 def load() -> None:
-    """Runs on the worker, once; its next process, where it has died, comes to it with its first trial."""
+    """Runs on the worker, once."""
     load_keras()
 
 
@@ -167,16 +167,21 @@ def _forget_passwords() -> None:
         del os.environ[name]
 
 
-class LogFile(WorkerPlugin):
-    """Sends all that a worker and the libraries in it print to a file; the terminal is the coordinator's."""
+class Preparation(WorkerPlugin):
+    """Has a worker, and the libraries in it, print to a file, as the terminal is the coordinator's, and load Keras.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A trial that comes meanwhile waits for that on its worker.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._path = log
 
     def setup(self, worker: Any) -> None:
         with self._path.open("a") as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
+        # By the thread that runs trials: an error comes again with the first of them.
+        worker.executors["default"].submit(load)
 
 
 def work(function: TrialFunction, task: bytes, topic: str, name: str, attempt: int) -> TrialOutcome:

@@ -18,6 +18,7 @@ from lsml.errors.signals import deferred
 from lsml.study.worker import device, work
 from lsml.training.device import prepare
 from lsml.training.outcome import TrialFunction, TrialOutcome, TrialTask
+from lsml.workspace import Progress
 
 START_SECONDS, POLL_SECONDS = 120, 0.1
 """How long workers may take to come up, and how often they are looked for meanwhile."""
@@ -115,22 +116,40 @@ class Workers(ABC):
         self._submitted = itertools.count()
         self._looked = time.monotonic()
         self._closing = contextlib.ExitStack()
-        prepare()
+        self._begun = False
+
+    def begin(self) -> None:
+        """Starts them without waiting for them, where that has not been done; whoever calls it leaves the context."""
+        if not self._begun:
+            prepare()
+            self._begun = True
+            with deferred():
+                self._open()
+                self._client.subscribe_topic(self._topic, self._receive)
+
+    def beginning(self, progress: Progress) -> Progress:
+        """What tells `progress`, and before that begins them: of work that is to end before they are needed."""
+
+        def told(what: str, done: int, total: int) -> None:
+            self.begin()
+            progress(what, done, total)
+
+        return told
 
     def __enter__(self) -> Self:
         """Raises LsmlError where no worker comes up."""
         try:
-            with deferred():
-                self._open()
-                self._client.subscribe_topic(self._topic, self._receive)
+            self.begin()
             self._wait_for_start()
         except BaseException:
-            self._close()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        if self._begun:
+            self._begun = False
+            self._close()
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsml.config.experiment import Experiment, check_name
+from lsml.config.study import StudySettings
 from lsml.data.splits import StudyData
 from lsml.errors.signals import opened
 from lsml.names import Attribute, Role
@@ -82,11 +83,19 @@ def tune(
     model_name = model_name and check_name("model", model_name)
     LocalWorkers.check_dashboard(asked=dashboard)
     experiment = experiment.for_engine()
-    source = ExperimentData(experiment.data, data, listener.step, force)
+    folder, tell = study_folder(study, storage), listener.stage_started
+    own = None
+    if scheduler is None:
+        own = LocalWorkers.of(experiment.study, scratch=folder, dashboard=tell if dashboard else None)
+    # Patches take as long to be made or packed as workers to load Keras.
+    source = ExperimentData(experiment.data, data, own.beginning(listener.step) if own else listener.step, force)
     weights = check_weights(experiment.space, experiment.base, source)
-    root = source.root
-    fix, lock = "wait until it has ended, or choose another --study NAME", study_folder(study, storage) / "lock"
-    with exclusively(lock, f"study '{study}'", fix=fix), contextlib.ExitStack() as stack:
+    # Patches that do not exist get no folder for their study.
+    root = None if data is None and experiment.data.synthetic else source.root
+    fix = "wait until it has ended, or choose another --study NAME"
+    with exclusively(folder / "lock", f"study '{study}'", fix=fix), contextlib.ExitStack() as stack:
+        stack.push(own or contextlib.nullcontext())
+        root = root or source.root
         patches, unusual = source.prepare(pack_cache().resolve())
         asked, experiment = experiment, experiment.for_data(patches.splits[0].sensor.without_effect)
         idle = tuple(sorted(asked.space.dimensions.keys() - experiment.space.dimensions.keys()))
@@ -107,8 +116,15 @@ def tune(
         if result and chosen and model_name in (None, result["model"]) and queue.ended() >= len(queue.wanted()):
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
         return _Study(
-            experiment, study, model_name, storage, queue, patches, unusual, root, listener, functions, idle, scheduler
-        ).run(require_gpu, dashboard)
+            experiment, study, model_name, storage, queue, patches, unusual, root, listener, functions, idle
+        ).run(require_gpu, own or _of_cluster(scheduler, experiment.study, patches, tell))
+
+
+def _of_cluster(
+    scheduler: str | Path | None, settings: StudySettings, data: StudyData, tell: Callable[[str], None]
+) -> ClusterWorkers:
+    assert scheduler is not None
+    return ClusterWorkers(scheduler, most=settings.workers, data=data, tell=tell, trial_timeout=settings.trial_timeout)
 
 
 def _with_trials(result: TuneResult, queue: SearchQueue) -> TuneResult:
@@ -130,15 +146,10 @@ class _Study:
     listener: Listener
     functions: TrialFunctions
     idle: tuple[str, ...]
-    scheduler: str | Path | None
 
-    @property
-    def folder(self) -> Path:
-        return study_folder(self.name, self.storage)
-
-    def run(self, require_gpu: bool, dashboard: bool) -> TuneResult:
+    def run(self, require_gpu: bool, started: Workers) -> TuneResult:
         self.listener.stage_started("starting: workers load Keras, this process opens MLflow")
-        with self._workers(self.listener.stage_started if dashboard else None) as workers:
+        with started as workers:
             if require_gpu:
                 for kind, name in workers.devices():
                     check_gpu(kind, name)
@@ -149,7 +160,7 @@ class _Study:
             from lsml.workflows.report import log_report
 
             client = open_client()
-            with Outbox(client, self.folder / STUDY_FILE) as outbox:
+            with Outbox(client, study_folder(self.name, self.storage) / STUDY_FILE) as outbox:
                 # First: it may hold the end of the study's run.
                 outbox.flush()
                 run = opened(lambda: self._open_run(client, workers.count), lambda run: run.closing(outbox))
@@ -163,14 +174,6 @@ class _Study:
             # Last, so that whoever finds the result finds everything that it speaks of; but before the workers end.
             self.queue.study.note(Attribute.RESULT, result.record())
         return _with_trials(result, self.queue)
-
-    def _workers(self, dashboard: Callable[[str], None] | None) -> Workers:
-        """Those of a cluster that exists, or of the study's own, whose dashboard is told."""
-        settings, timeout = self.experiment.study, self.experiment.study.trial_timeout
-        if self.scheduler is None:
-            return LocalWorkers.of(settings, scratch=self.folder, dashboard=dashboard)
-        tell = self.listener.stage_started
-        return ClusterWorkers(self.scheduler, most=settings.workers, data=self.data, tell=tell, trial_timeout=timeout)
 
     def _choose(self, runner: "_StageRunner") -> Choice:
         """Searches, and chooses the model to register."""
@@ -250,5 +253,5 @@ class _StageRunner:
             listener=study.listener,
             # A baseline that fails is shown as failed: it is not worth a study.
             max_failures=len(stage.queue.wanted()) + 1 if stage.role == Role.BASELINE else settings.max_failures,
-            folder=study.folder,
+            folder=study_folder(study.name, study.storage),
         ).run()

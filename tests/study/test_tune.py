@@ -25,7 +25,7 @@ from lsml.training.outcome import Attempt, TrialFunction
 from lsml.workflows.report import report_study
 from lsml.workflows.studies import list_studies, show_study
 from lsml.workflows.tune import tune
-from tests.processes import PATIENCE, children, lsml
+from tests.processes import PATIENCE, children, lsml, wait_until
 
 from .conftest import attempts, client, counted, environment, run_killed, runs
 from .sleeping import FUNCTIONS, counting_threads, failing, narrow, sleeping, starved, starving, stuck_at_first
@@ -94,6 +94,26 @@ def test_two_workers_share_the_slots(folder: Path, patches: Path) -> None:
     assert runs("RUNNING") == []
     best = max((entry for entry in counted("s") if entry["state"] == "complete"), key=lambda entry: entry["value"])
     assert (result.best_run_id, result.best_value) == (best["run_id"], best["value"])
+
+
+def test_workers_start_while_patches_are_packed(folder: Path, patches: Path) -> None:
+    """A worker has begun its log before the last patch is packed; a study that has ended starts none."""
+
+    def logs() -> list[Path]:
+        return list(folder.rglob("workers.log"))
+
+    class Packing(Listener):
+        """Goes on once a worker is there."""
+
+        def step(self, what: str, done: int, total: int) -> None:
+            if done == total:
+                wait_until(logs)
+
+    run(patches, sleeping, Packing(), trials=1)
+    (log,) = logs()
+    log.unlink()
+    assert run(patches, sleeping, Listener(), trials=1).fresh is False
+    assert logs() == []
 
 
 def test_two_workers_end_a_search_that_has_no_more_to_try(folder: Path, patches: Path) -> None:

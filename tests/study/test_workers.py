@@ -1,5 +1,6 @@
 """The workers themselves: what becomes of a trial whose worker is gone before it began."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -48,6 +49,21 @@ def test_a_trial_for_a_worker_that_is_gone_is_lost(warmed_up: Path) -> None:
         message = _message(workers)
     assert isinstance(message, Lost)
     assert message.attempt == 7
+
+
+def test_workers_that_nobody_has_waited_for_are_left_without_a_process(
+    warmed_up: Path,
+) -> None:
+    """Begun twice, there is one of them; who leaves while it loads Keras leaves none behind, and may leave again."""
+    workers = LocalWorkers(1, scratch=warmed_up)
+    with contextlib.ExitStack() as stack:
+        stack.push(workers)
+        workers.begin()
+        workers.begin()
+        wait_until(lambda: len(workers.pids()) == 1)
+        (pid,) = workers.pids()
+    assert not psutil.pid_exists(pid)
+    workers.__exit__()
 
 
 def test_a_process_that_dask_is_forgetting_has_no_id(tmp_path: Path) -> None:
