@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from lsml.errors import DataError, without_passwords
 
 _Item = TypeVar("_Item")
@@ -148,16 +150,26 @@ def _send(pipe: Connection, value: object) -> None:
     pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     arrays = [buffer.raw() for buffer in buffers]
     pipe.send([len(array) for array in arrays])
-    for content in (memoryview(pickled), *arrays):
-        pipe.send_bytes(content)
+    pipe.send_bytes(pickled)
+    for array in arrays:
+        while array:
+            array = array[os.write(pipe.fileno(), array) :]
 
 
 def _receive(pipe: Connection) -> Any:
     sizes, pickled = pipe.recv(), pipe.recv_bytes()
-    arrays = [bytearray(size) for size in sizes]
+    arrays = [np.empty(size, np.uint8) for size in sizes]
     for array in arrays:
-        pipe.recv_bytes_into(array)
+        _fill(array.data, pipe.fileno())
     return pickle.loads(pickled, buffers=arrays)
+
+
+def _fill(place: memoryview, descriptor: int) -> None:
+    """Reads straight to where an array is to lie; `Connection` would take it to two other places first."""
+    while place:
+        if not (read := os.readv(descriptor, [place])):
+            raise EOFError
+        place = place[read:]
 
 
 def _serve(starter: Connection) -> None:
