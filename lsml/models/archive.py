@@ -17,11 +17,13 @@ from lsml.errors import DataError, ModelError, first_line
 if TYPE_CHECKING:
     import keras
 
-_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-_MEMBERS = frozenset({"metadata.json", _CONFIG, _WEIGHTS})
+_METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
+_MEMBERS = frozenset({_METADATA, _CONFIG, _WEIGHTS})
 _MAX_BYTES = 4 << 30
 _MAX_CONFIG_BYTES = 16 << 20
 _ENCRYPTED = 1
+_ENTRY_BYTES, _END_BYTES = 46, 22
+"""Of the directory of a ZIP archive (PKWARE's APPNOTE 4.3.12, 4.3.16), without names and comments."""
 
 _CLASSES = {
     "keras": {"DTypePolicy"},
@@ -139,6 +141,8 @@ def _unpacked(content: bytes, name: str) -> tuple[Any, bytes]:
             damaged = archive.testzip()
             if damaged is not None:
                 raise _refused(name, f"damaged: the checksum of {damaged} differs")
+            if not isinstance(json.loads(archive.read(_METADATA)), dict):
+                raise _refused(name, f"{_METADATA} is none of Keras's")
             return json.loads(archive.read(_CONFIG), parse_constant=_no_number), archive.read(_WEIGHTS)
     except (zipfile.BadZipFile, struct.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise _refused(name, f"truncated or damaged: {first_line(error)}") from None
@@ -148,16 +152,24 @@ def _check_members(archive: zipfile.ZipFile, size: int, name: str) -> None:
     entries = archive.infolist()
     if {entry.filename for entry in entries} != _MEMBERS or len(entries) != len(_MEMBERS):
         raise _refused(name, f"not a .keras file: it holds {_listed(entries)}")
+    if min(entry.header_offset for entry in entries) or archive.comment or size != archive.start_dir + _end(entries):
+        raise _refused(name, "damaged: it holds more than its members")
     # Keras stores without compression, so an archive unpacks to no more than itself.
     if sum(entry.file_size for entry in entries) > size:
         raise _refused(name, f"declares more than its {size:,} bytes hold")
-    if archive.getinfo(_CONFIG).file_size > _MAX_CONFIG_BYTES:
-        raise _refused(name, f"{_CONFIG} is larger than {_MAX_CONFIG_BYTES:,} bytes")
+    for member in (_METADATA, _CONFIG):
+        if archive.getinfo(member).file_size > _MAX_CONFIG_BYTES:
+            raise _refused(name, f"{member} is larger than {_MAX_CONFIG_BYTES:,} bytes")
     for entry in entries:
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
             raise _refused(name, f"{entry.filename} is a link or no plain file")
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
             raise _refused(name, f"{entry.filename} is compressed or encrypted, which Keras does not do")
+
+
+def _end(entries: list[zipfile.ZipInfo]) -> int:
+    """The bytes behind the members of an archive: its directory and the record that ends it."""
+    return sum(_ENTRY_BYTES + len(entry.filename) + len(entry.extra) for entry in entries) + _END_BYTES
 
 
 def _no_number(constant: str) -> None:

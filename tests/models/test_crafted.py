@@ -275,6 +275,20 @@ CRAFTED: dict[str, tuple[Crafted, str]] = {
     # Archives whose directory says something else than they hold.
     "a size that is elsewhere": (_directory(24, 0xFFFFFFFF), "truncated or damaged|declares more"),
     "members that share their bytes": (_directory(42, 0), "damaged"),
+    "metadata that is none": (
+        lambda good: _archive(_members(good) | {"metadata.json": b"\xff\xfe"}),
+        "truncated or damaged",
+    ),
+    "metadata that is a list": (
+        lambda good: _archive(_members(good) | {"metadata.json": b"[]"}),
+        "metadata.json is none of Keras's",
+    ),
+    "large metadata": (
+        lambda good: _archive(_members(good) | {"metadata.json": b" " * (17 << 20)}),
+        "metadata.json is larger than",
+    ),
+    "something before it": (lambda good: b"PK\x03\x04" + bytes(100) + good, "holds more than its members"),
+    "something behind it": (lambda good: good + b"#!/bin/sh", "holds more than its members|truncated or damaged"),
     "names in another order of reading": (
         lambda good: _archive({f"\u202e{name}": data for name, data in _members(good).items()}),
         r"it holds \?",

@@ -178,6 +178,19 @@ def test_a_run_without_record_is_taken_at_its_files_word_where_that_is_allowed(s
         store.model(run_id).fetch(tmp_path / "c", unrecorded=True)
 
 
+def test_what_a_description_says_in_other_kinds_of_values_is_not_said(store: Store, tmp_path: Path) -> None:
+    """A list whose text would have 10**12 words, and a number of more digits than Python prints."""
+    run_id = store.logged()
+    for tag in (Tag.MODEL_ID, Tag.MODEL_SHA256, Tag.MODEL_FILES, Tag.MODEL_THRESHOLD):
+        store.client.delete_tag(run_id, tag)
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 13))]
+    for value in ("*a12", f"0x{'f' * 5000}"):
+        said = f"metadata: {{{Tag.MODEL_SHA256}: {value}, {Tag.MODEL_THRESHOLD}: {value}}}"
+        (store.files(run_id) / "MLmodel").write_text("\n".join([*lines, said]))
+        with pytest.raises(ModelError, match="its SHA-256 differs from its record"):
+            store.model(run_id).fetch(tmp_path, unrecorded=True)
+
+
 def test_of_several_models_of_a_run_it_is_the_one_that_its_tags_name(store: Store, tmp_path: Path) -> None:
     """Whatever somebody else logs with the run, before or after; where no tag says which, none is taken."""
     run_id = store.logged()
