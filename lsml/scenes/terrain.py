@@ -13,6 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform_bounds
 from rasterio.warp import transform as to_system
+from scipy import ndimage
 
 from lsml.data.arrays import unreadable
 from lsml.data.formats import opened
@@ -25,6 +26,10 @@ _TOLERANCE = 0.001
 """Pixels by which places in a DEM may be wrong; with GDAL's usual .125 steep slopes are wrong by a degree."""
 _PLACES = 8
 """Of a row of a raster, at which the area of its pixels is taken."""
+_APART = 64
+"""Pixels between the places at which lengths on the ground are worked out."""
+_STRETCHED = 0.01
+"""Of a length on the ground, by which one in a projection may be off; UTM's is by .001, and slopes are gdaldem's."""
 _WHOLE = 0.999
 """A share of the scene beyond which it is all of it."""
 
@@ -36,6 +41,8 @@ class Terrain:
     path: Path
     dem: "rasterio.DatasetReader"
     scene: "rasterio.DatasetReader"
+    stretched: bool
+    """Whether a unit of the scene's projection is another length on the ground, as in Web Mercator."""
 
     @classmethod
     @contextmanager
@@ -48,7 +55,7 @@ class Terrain:
         with opened(path) as dem:
             check_place(path, dem)
             _check_cover(path, dem, scene)
-            yield cls(path, dem, scene)
+            yield cls(path, dem, scene, not scene.crs.is_geographic and _is_stretched(scene))
 
     def read(self, row: int, column: int, height: int, width: int) -> dict[str, np.ndarray]:
         """Elevation in metres and slope in degrees of a window, float32 `(height, width)`, NaN for none.
@@ -75,14 +82,52 @@ class Terrain:
             raise unreadable(self.path, error) from None
         return {
             ELEVATION: wide[1:-1, 1:-1],
-            SLOPE: slope_degrees(wide, transform, self._metres(transform, height, width)),
+            SLOPE: slope_degrees(wide, transform, self._metres(transform, row, column, height, width)),
         }
 
-    def _metres(self, transform: rasterio.Affine, height: int, width: int) -> tuple[Any, Any]:
+    def _metres(self, transform: rasterio.Affine, row: int, column: int, height: int, width: int) -> tuple[Any, Any]:
         """On the ground, of a unit of the first and of the second coordinate; numbers, or arrays of the window."""
         if self.scene.crs.is_geographic:
             return _metres_per_degree(transform, height, width)
-        return (self.scene.crs.linear_units_factor[1],) * 2
+        if not self.stretched:
+            return (self.scene.crs.linear_units_factor[1],) * 2
+        # Of places on the scene's own grid, between which lengths change evenly: no window differs from another.
+        rows, columns = (
+            np.arange(start // _APART, (start + length) // _APART + 2) * _APART
+            for start, length in ((row, height), (column, width))
+        )
+        known = _metres_per_unit(self.scene, *np.meshgrid(columns, rows))
+        wanted = np.meshgrid(
+            (np.arange(height) + 0.5 + row - rows[0]) / _APART,
+            (np.arange(width) + 0.5 + column - columns[0]) / _APART,
+            indexing="ij",
+        )
+        return tuple(ndimage.map_coordinates(each, wanted, order=1) for each in known)
+
+
+def _metres_per_unit(file: "rasterio.DatasetReader", columns: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Metres on the ellipsoid of a unit of the first and of the second coordinate at places of a raster."""
+    step = abs(file.transform.determinant) ** 0.5
+    x, y = file.transform @ (np.asarray(columns, float), np.asarray(rows, float))
+
+    def across(right: float, up: float) -> np.ndarray:
+        ends = [
+            _from_the_middle(
+                *np.radians(to_system(file.crs, "EPSG:4326", (x + s * right).ravel(), (y + s * up).ravel()))
+            )
+            for s in (step, -step)
+        ]
+        return np.linalg.norm(ends[0] - ends[1], axis=1).reshape(x.shape) / (2 * step)
+
+    return across(1, 0), across(0, 1)
+
+
+def _is_stretched(file: "rasterio.DatasetReader") -> bool:
+    """Whether a unit of a projection is another length on the ground, at a corner or in the middle of a raster."""
+    columns = np.array([0, file.width, file.width / 2, 0, file.width])
+    rows = np.array([0, 0, file.height / 2, file.height, file.height])
+    lengths = np.stack(_metres_per_unit(file, columns, rows)) / file.crs.linear_units_factor[1]
+    return bool((abs(lengths - 1) > _STRETCHED).any())
 
 
 def slope_degrees(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
 from rasterio.transform import Affine
 
 from lsml.errors import DataError, DataWarning
@@ -86,6 +87,26 @@ def test_slopes_in_degrees_are_of_metres_on_the_ground(tmp_path: Path, latitude:
         found = warped(tmp_path, scene, write_scene(tmp_path / "dem.tif", heights, crs="EPSG:4326", transform=place))
         # arctan(.1) = 5.710593 degrees.
         np.testing.assert_allclose(found["slope"], 5.710593, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("latitude", [28.0, 60.0])
+def test_slopes_in_web_mercator_are_those_on_the_ground(tmp_path: Path, latitude: float) -> None:
+    """A plane in UTM, .2 up a metre east: arctan(.2), or .1 degrees from it, though a metre is 1 / cos of a latitude.
+
+    Without that, 1.132 at 28 degrees and 1.995 at 60, it would be 10.0 and 5.7 degrees. Whatever the window.
+    """
+    ((east,), (north,)) = rasterio.warp.transform("EPSG:4326", "EPSG:32645", [87.0], [latitude])
+    place = Affine(10, 0, east - 2000, 0, -10, north + 2000)
+    heights = np.broadcast_to(1000 + 0.2 * 10 * np.arange(400), (1, 400, 400)).astype(np.float32)
+    dem = write_scene(tmp_path / "dem.tif", heights, transform=place)
+    ((west,), (top,)) = rasterio.warp.transform("EPSG:4326", "EPSG:3857", [87.0], [latitude])
+    grid = Affine(10, 0, west, 0, -10, top)
+    scene = write_scene(tmp_path / "scene.tif", np.ones((1, 150, 100), np.uint8), crs="EPSG:3857", transform=grid)
+    whole = warped(tmp_path, scene, dem)["slope"]
+    # arctan(.2) = 11.309932 degrees.
+    np.testing.assert_allclose(whole, 11.309932, rtol=0, atol=0.1)
+    with rasterio.open(scene) as file, Terrain.of(dem, file) as terrain:
+        np.testing.assert_allclose(terrain.read(70, 30, 40, 50)["slope"], whole[70:110, 30:80], rtol=0, atol=0.01)
 
 
 def test_a_dem_in_another_system_is_reprojected(tmp_path: Path) -> None:
