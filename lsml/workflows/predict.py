@@ -45,6 +45,9 @@ from lsml.tracking.study import model_run, named_run
 from lsml.workflows.sources import SILENT
 from lsml.workspace import STATE_FOLDER, Progress, exclusively, lock_file, make_folder
 
+_OF_POLYGONS = (GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE, ITEM)
+"""Files that are made of a scene's polygons; the last lists the others."""
+
 
 def predict(
     folder: str | Path,
@@ -179,16 +182,16 @@ def predict_scene(
             **{name: str(value) for name, value in settings.items() if value},
         }
         write_maps(unfinished, loaded.threshold, out, grid=grid, facts=facts)
-        if not uncertainty:
-            # That of an earlier call would be taken for this one's.
-            (out / UNCERTAINTY).unlink(missing_ok=True)
+        # What an earlier call left would be taken for this one's.
+        for name in (*(() if uncertainty else (UNCERTAINTY,)), *(() if polygons else _OF_POLYGONS)):
+            (out / name).unlink(missing_ok=True)
         count = None
         if picture is not None:
             kept: dict[str, Any] = {"grid": grid, "facts": facts}
             options: dict[str, Any] = {"min_area": min_area, "progress": partial(progress, "polygons")}
             landslides = write_polygons(unfinished, loaded.threshold, out, **options, **kept)
             write_quicklook(picture, landslides, out, **kept)
-            names = [PROBABILITY, MASK, *([UNCERTAINTY] if uncertainty else []), GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE]
+            names = [PROBABILITY, MASK, *([UNCERTAINTY] if uncertainty else []), *_OF_POLYGONS[:-1]]
             write_item(out, names, time=time, **kept)
             count = len(landslides)
         pixels, share = count_pixels(unfinished, loaded.threshold)
@@ -204,7 +207,7 @@ def _file_identity(path: Path) -> list[str | int]:
 
 def _make_output_folder(out: Path) -> None:
     """Raises DataError where maps cannot be written into a folder, before anything is predicted."""
-    check_output_folder(out, (), (PROBABILITY, MASK, UNCERTAINTY, GEOPACKAGE, GEOJSON, QUICKLOOK, PAGE, ITEM))
+    check_output_folder(out, (), (PROBABILITY, MASK, UNCERTAINTY, *_OF_POLYGONS))
     try:
         make_folder(out)
         check = out / f"{PROBABILITY}.partial"

@@ -49,6 +49,9 @@ def test_a_scene_becomes_maps_on_its_grid(study: Study, scene: tuple[Path, Path]
     assert len(before) == 7
     assert lsml(study.folder, "predict", str(path), *arguments).returncode == 0
     assert {path: path.read_bytes() for path in (study.folder / "scene").iterdir()} == before
+    # Polygons of an earlier call would be taken for those of this one.
+    assert lsml(study.folder, "predict", str(path), *arguments, "--no-polygons").returncode == 0
+    assert sorted(path.name for path in (study.folder / "scene").iterdir()) == ["mask.tif", "probability.tif"]
 
 
 @pytest.mark.full
