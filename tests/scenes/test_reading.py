@@ -244,3 +244,23 @@ def test_a_scene_upside_down_is_read_as_it_lies(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scene.read(0, 0, 64), np.moveaxis(colours, 0, -1))
         assert scene.grid["transform"] == up
     np.testing.assert_array_equal(read(path), colours[0])
+
+
+@pytest.mark.parametrize(("dtype", "nodata", "bits"), [("uint8", 0, 1), ("int16", -1, 16), ("uint8", None, 8)])
+def test_whole_numbers_are_read_as_any_others(tmp_path: Path, dtype: str, nodata: int | None, bits: int) -> None:
+    """0 and 1 in single bits, where 0 is none; -1, which is none, to 1; and 0 and 1 where none stands for none."""
+    values = np.random.default_rng(0).integers(min(nodata or 0, 0), 2, (3, 64, 64)).astype(dtype)
+    path = write_scene(tmp_path / "a.tif", values, nodata=nodata, nbits=bits)
+    with Scene.of(path, RGB, dem=None, bands={}) as scene:
+        stored = scene.read(0, 0, 64)
+    expected = np.where(values == (-9 if nodata is None else nodata), np.nan, values.astype(np.float32))
+    np.testing.assert_array_equal(stored, np.moveaxis(expected, 0, -1))
+
+
+def test_a_turned_scene_is_read_as_it_lies(tmp_path: Path) -> None:
+    """Rows and columns stay what they are; the grid says how they lie on the ground."""
+    turned = rasterio.Affine.translation(5e5, 3.1e6) @ rasterio.Affine.rotation(30) @ rasterio.Affine.scale(10, -10)
+    colours = np.arange(3 * 64 * 64, dtype=np.float32).reshape(3, 64, 64)
+    with Scene.of(write_scene(tmp_path / "a.tif", colours, transform=turned), RGB, dem=None, bands={}) as scene:
+        np.testing.assert_array_equal(scene.read(0, 0, 64), np.moveaxis(colours, 0, -1))
+        assert scene.grid["transform"] == turned
