@@ -1,13 +1,16 @@
 """`lsml predict` of whole scenes against the bare forward pass of their tiles: speed, memory, and a kill in the middle.
 
     python bench/scenes.py [--sides 5000,10000,20000] [--kill 50] [--filters 16] [--epochs 4] [--calls 20]
-                           [--folder DIR] [--smoke]
+                           [--polygons 1] [--folder DIR] [--smoke]
 
 A U-Net is trained on synthetic patches for a few epochs. Scenes of fourteen bands, valid throughout, repeat one drawn
 block of 1,024 pixels a side, with a DEM's slope and elevation as bands, as `lsml scene assemble` writes them. Of each
 the command maps all, to the polygons and the page, in a process of its own; before and after it another process
 predicts tiles of random numbers with the same model, as many in a call. The last scene is mapped once more, killed
 with SIGKILL at `--kill` per cent of its rows of tiles, and mapped by the same command again; 0 goes without.
+
+A network of few epochs may speckle a scene with millions of landslides of a pixel or two, whose outlines take longer
+than all else and a kilobyte of memory each: `--polygons 0` goes without, and more `--epochs` make them fewer.
 
 The folder, a temporary one unless `--folder` says where, takes some 20 bytes a pixel of the largest scene.
 """
@@ -46,7 +49,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--forward"]:
         print(json.dumps(forward(int(sys.argv[2]), int(sys.argv[3]))))
         return
-    given = arguments(__doc__, sides="5000,10000,20000", kill=50, filters=16, epochs=4, calls=20, folder="")
+    given = arguments(__doc__, sides="5000,10000,20000", kill=50, filters=16, epochs=4, calls=20, polygons=1, folder="")
     sides, block = [int(side) for side in given.sides.split(",")], BLOCK
     if given.smoke:
         sides, block, given.filters, given.epochs, given.calls = [400, 600], 128, 4, 1, 2
@@ -58,9 +61,9 @@ def main() -> None:
         rows = []
         for place, side in enumerate(sides):
             write_scene(folder, side)
-            rows.append(against_forward(folder, side, given.calls))
+            rows.append(against_forward(folder, side, given.calls, polygons=bool(given.polygons)))
             if given.kill and place == len(sides) - 1:
-                print(killed(folder, side, given.kill), flush=True)
+                print(killed(folder, side, given.kill, polygons=bool(given.polygons)), flush=True)
             (folder / "scene.tif").unlink()
     columns = ["side", "tiles", "s", "CPU s", "CPU s/megapixel", "MB at most", "landslides"]
     columns += ["share of forward, CPU", "share of forward, wall"]
@@ -102,21 +105,41 @@ def run(folder: Path, *arguments: str) -> Done:
     return done
 
 
-def against_forward(folder: Path, side: int, calls: int) -> list[Any]:
+def against_forward(folder: Path, side: int, calls: int, *, polygons: bool) -> list[Any]:
     """The row of a scene in the table."""
     tiles, before = forward_apart(folder, side, calls)
-    done = run(folder, *predict_into(f"maps-{side}"))
+    done = run(folder, *predict_into(f"maps-{side}", polygons=polygons))
     after = forward_apart(folder, side, calls)[1]
     cpu, wall = (tiles * statistics.mean(pair) for pair in zip(before, after, strict=True))
-    landslides = len(json.loads((folder / f"maps-{side}" / "landslides.geojson").read_text())["features"])
+    landslides = len(features(folder / f"maps-{side}"))
     figures = [done.wall, done.cpu, 1e6 * done.cpu / side**2, done.megabytes]
     print(f"{side} x {side} pixels: {done}, forward pass {cpu:.1f} CPU s, {wall:.1f} s", flush=True)
     return [side, tiles, *figures, landslides, cpu / done.cpu, wall / done.wall]
 
 
-def predict_into(out: str) -> Sequence[str]:
+def features(out: Path) -> list[Any]:
+    """The landslides in a folder of maps; none where no polygons were asked for."""
+    path = out / "landslides.geojson"
+    found: list[Any] = json.loads(path.read_text())["features"] if path.exists() else []
+    return found
+
+
+def predict_into(out: str, *, polygons: bool) -> Sequence[str]:
     """The command's arguments."""
-    return ("predict", "scene.tif", "--model", MODEL, "--out", out, "--tile", str(TILE), "--overlap", str(OVERLAP))
+    asked = "--polygons" if polygons else "--no-polygons"
+    return (
+        "predict",
+        "scene.tif",
+        "--model",
+        MODEL,
+        "--out",
+        out,
+        "--tile",
+        str(TILE),
+        "--overlap",
+        str(OVERLAP),
+        asked,
+    )
 
 
 def forward_apart(folder: Path, side: int, calls: int) -> tuple[int, list[float]]:
@@ -158,11 +181,11 @@ def forward(side: int, calls: int) -> dict[str, Any]:
     }
 
 
-def killed(folder: Path, side: int, share: int) -> str:
+def killed(folder: Path, side: int, share: int, *, polygons: bool) -> str:
     """Maps the scene again, in two processes of which the first is killed; says whether the files are the same."""
     known = set((folder / ".lsml" / "scenes").glob("*"))
     rows = -(-(side - OVERLAP) // (TILE - OVERLAP))
-    process, started = start(folder, "-m", "lsml", *predict_into("killed")), time.perf_counter()
+    process, started = start(folder, "-m", "lsml", *predict_into("killed", polygons=polygons)), time.perf_counter()
     finished = 0
     while process.poll() is None and finished < rows * share / 100:
         time.sleep(0.05)
@@ -173,18 +196,16 @@ def killed(folder: Path, side: int, share: int) -> str:
     first = finish(process, started) if process.returncode is None else None
     if first is None or first.code != -9:
         sys.exit(f"the command ended before it was killed:\n{(folder / 'log').read_text()[-3000:]}")
-    second = run(folder, *predict_into("killed"))
+    second = run(folder, *predict_into("killed", polygons=polygons))
     same = {
         path.name: path.read_bytes() == (folder / "killed" / path.name).read_bytes()
         for path in sorted((folder / f"maps-{side}").iterdir())
     }
-    features = [
-        json.loads((folder / out / "landslides.geojson").read_text())["features"] for out in (f"maps-{side}", "killed")
-    ]
+    one, other = (features(folder / out) for out in (f"maps-{side}", "killed"))
     compared = ", ".join(f"{name} {'the same' if equal else 'DIFFERS'}" for name, equal in same.items())
     return (
         f"{side} x {side} pixels, killed after {finished} of {rows} rows of tiles: {first}, then {second}\n"
-        f"bytes: {compared}; {len(features[0]):,} features {'equal' if features[0] == features[1] else 'DIFFER'}"
+        f"bytes: {compared}; {len(one):,} features {'equal' if one == other else 'DIFFER'}"
     )
 
 
