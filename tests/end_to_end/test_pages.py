@@ -1,6 +1,7 @@
 """Pages in a real browser, Debian's chromium: nothing is loaded from elsewhere, no error, no scrolling sideways."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,9 @@ class Browser:
         self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self._driver.get(address)
         self.wait(until)
+        if folder := os.environ.get("LSML_SCREENSHOTS"):
+            test = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].split()[0]
+            self._driver.save_screenshot(f"{folder}/{test}.png")
 
     def wait(self, until: str) -> None:
         """Waits until the expression of JavaScript holds."""
