@@ -65,8 +65,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Has the garbage collector leave alone what the imports made, and migrations read once where alembic is loaded."""
-    if "alembic" in sys.modules:
+    """Has the garbage collector leave alone what the imports made, and migrations read once where there are such.
+
+    Optuna loads alembic, which reads them, when it opens its first database.
+    """
+    if {"mlflow", "optuna"} & sys.modules.keys():
         from tests import migrations
 
         migrations.read_once()
