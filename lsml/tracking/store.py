@@ -234,12 +234,11 @@ rows below it, `val_f1` is the validation F1 of what it registered. The menu *Vi
 trials compared; `lsml ui` opens that of the last one."""
 
 
-# Of an experiment that says no kind MLflow's UI shows what it was last set to, at first its pages for language models.
 _EXPERIMENT_TAGS = {Tag.NOTE: _EXPERIMENT_NOTE, Tag.EXPERIMENT_KIND: "custom_model_development"}
 
 
 def describe_experiment(client: Client, identifier: str) -> None:
-    """Gives an experiment that has none a description, and the kind by which MLflow's UI chooses its pages."""
+    """Gives an experiment that has none a description, and MLflow's name of its kind."""
     given = client.get_experiment(identifier).tags
     for tag, text in _EXPERIMENT_TAGS.items():
         if tag not in given:

@@ -14,7 +14,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.end_to_end.conftest import Study, client
+from tests.end_to_end.conftest import Study
 from tests.end_to_end.test_ui import Ui, query_of, ui  # noqa: F401 (the fixture)
 from tests.processes import ROOT, lsml
 
@@ -139,11 +139,3 @@ def test_a_study_in_mlflow(ui: Ui, browser: Browser) -> None:  # noqa: F811
     assert query_of(address)
     browser.open(address, width=DESKTOP, until="document.querySelectorAll('.js-plotly-plot').length > 0")
     assert browser.hosts() <= {"127.0.0.1"}
-
-
-def test_an_experiment_opens_at_its_runs(study: Study, ui: Ui, browser: Browser) -> None:  # noqa: F811
-    """As MLflow's own list of experiments leads there, in a browser that has never been told which pages to show."""
-    experiment = client(study.folder).get_experiment_by_name("lsml").experiment_id
-    browser.open(f"{ui.address}/#/experiments/{experiment}", width=DESKTOP, until="location.hash.includes('/runs')")
-    assert "workflowType=machine_learning" in str(browser.value("location.hash"))
-    browser.wait("document.body.innerText.includes('first')")
