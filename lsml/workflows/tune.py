@@ -84,17 +84,16 @@ def tune(
     LocalWorkers.check_dashboard(asked=dashboard)
     experiment = experiment.for_engine()
     folder, tell = study_folder(study, storage), listener.stage_started
-    own = None
-    if scheduler is None:
-        own = LocalWorkers.of(experiment.study, scratch=folder, dashboard=tell if dashboard else None)
+    own = LocalWorkers.of(experiment.study, scratch=folder, dashboard=tell if dashboard else None)
     # Patches take as long to be made or packed as workers to load Keras.
-    source = ExperimentData(experiment.data, data, own.beginning(listener.step) if own else listener.step, force)
+    progress = own.beginning(listener.step) if scheduler is None else listener.step
+    source = ExperimentData(experiment.data, data, progress, force)
     weights = check_weights(experiment.space, experiment.base, source)
     # Patches that do not exist get no folder for their study.
     root = None if data is None and experiment.data.synthetic else source.root
     fix = "wait until it has ended, or choose another --study NAME"
     with exclusively(folder / "lock", f"study '{study}'", fix=fix), contextlib.ExitStack() as stack:
-        stack.push(own or contextlib.nullcontext())
+        stack.push(own)
         root = root or source.root
         patches, unusual = source.prepare(pack_cache().resolve())
         asked, experiment = experiment, experiment.for_data(patches.splits[0].sensor.without_effect)
@@ -115,15 +114,15 @@ def tune(
         # Another name for its model is refused where its run is opened.
         if result and chosen and model_name in (None, result["model"]) and queue.ended() >= len(queue.wanted()):
             return _with_trials(replace(TuneResult.from_record(result), fresh=False), queue)
+        workers = own if scheduler is None else _of_cluster(scheduler, experiment.study, patches, tell)
         return _Study(
             experiment, study, model_name, storage, queue, patches, unusual, root, listener, functions, idle
-        ).run(require_gpu, own or _of_cluster(scheduler, experiment.study, patches, tell))
+        ).run(require_gpu, workers)
 
 
 def _of_cluster(
-    scheduler: str | Path | None, settings: StudySettings, data: StudyData, tell: Callable[[str], None]
+    scheduler: str | Path, settings: StudySettings, data: StudyData, tell: Callable[[str], None]
 ) -> ClusterWorkers:
-    assert scheduler is not None
     return ClusterWorkers(scheduler, most=settings.workers, data=data, tell=tell, trial_timeout=settings.trial_timeout)
 
 

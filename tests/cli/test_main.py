@@ -198,7 +198,7 @@ def test_a_mistake_is_one_line_and_its_exit_code(
         (("depth: 3", "depth: three"), "base.model.depth: must be a whole number, not 'three'"),
         (("study:", "study"), "correct the YAML: often a colon is missing or an indent is wrong, in that line or"),
         (("name: tpe", "name: tpee"), "study.sampler"),
-        (("{low: 3, high: 4}", "{low: 4, high: 3}"), "model.depth"),
+        (("{low: 0.25, high: 1.0}", "{low: 1.0, high: 0.25}"), "loss.jaccard"),
         (("  trials: 6", "\ttrials: 6"), "a tab, where YAML takes spaces alone; indent with spaces"),
     ],
 )

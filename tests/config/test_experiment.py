@@ -182,10 +182,10 @@ def test_names_that_a_store_could_choke_on_are_refused(name: str) -> None:
 def test_setting_a_searched_field_takes_it_out_of_the_search() -> None:
     """`--set` on a searched field fixes it, even outside the range that was searched."""
     experiment = load_experiment(ROOT / "experiments" / "demo.yaml")
-    assert "model.depth" in experiment.space.dimensions
-    fixed = experiment.with_fields({"model.depth": 1})
-    assert fixed.base.model.depth == 1
-    assert "model.depth" not in fixed.space.dimensions
+    assert "training.batch_size" in experiment.space.dimensions
+    fixed = experiment.with_fields({"training.batch_size": 1})
+    assert fixed.base.training.batch_size == 1
+    assert "training.batch_size" not in fixed.space.dimensions
 
 
 def test_what_changes_nothing_with_the_bands_at_hand_is_not_searched() -> None:

@@ -91,7 +91,7 @@ def test_a_forced_refit_and_promotion_keep_it_as_tags(forced: Forced) -> None:
     assert "looks multiplied by ten" in tags["lsml.forced.train"]
     done = lsml(forced.folder, "promote", forced.run, "--force")
     assert done.returncode == 0, done.stderr
-    champion = client(forced.folder).get_model_version_by_alias("tiny", "champion")
+    champion = client(forced.folder).get_model_version_by_alias("tiny-train", "champion")
     assert "looks multiplied by ten" in champion.tags["lsml.forced.validation"]
     assert lsml(forced.folder, "data", "pack", "data", "--force").returncode == 0
 

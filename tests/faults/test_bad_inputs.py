@@ -62,7 +62,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "cli/test_inputs.py::test_a_store_that_is_none_is_named_at_once",
         "study/test_tune.py::test_a_database_that_cannot_be_used_is_one_line_without_its_password",
         "cli/test_secrets.py::test_what_goes_into_a_run_has_no_passwords",
-        "study/test_workers.py::test_a_worker_has_no_passwords",
+        "study/test_new_worker.py::test_a_worker_has_no_passwords",
         "faults/test_secrets.py::test_no_password_is_left_anywhere",
     ),
     "26 model files, and code in them": (
