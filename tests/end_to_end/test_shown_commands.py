@@ -98,7 +98,8 @@ class Project(NamedTuple):
         program, *words = shlex.split(re.sub(r"[\[\]…]|\.\.\.", " ", line))
         assert program in ("lsml", ".venv/bin/lsml"), line
         runs = iter((self.best, self.other))
-        given = [next(runs) if word in ("RUN", "RUN_ID") else _ALWAYS.get(word, word) for word in words]
+        named = [re.sub(r"^\w+(?=@|$)", lambda name: _ALWAYS.get(name[0], name[0]), word) for word in words]
+        given = [next(runs) if word in ("RUN", "RUN_ID") else word for word in named]
         self._python("tests.end_to_end.short_recipe", *given, *_SHORTER.get(line, ()))
 
     def run_code(self, code: str) -> None:
