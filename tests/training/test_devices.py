@@ -74,6 +74,7 @@ data: {path: unused}
 base:
   model: {filters: 4, depth: 1}
   training: {epochs: 3, batch_size: 2, learning_rate: 2e-2}
+space: {model.depth: {choices: [1, 2]}}
 """
 
 
