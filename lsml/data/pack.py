@@ -138,13 +138,8 @@ class PackedSplit:
 
         Images of one value a band, such as gaps, are left out.
         """
-        known = other._by_outline
-        return [
-            (here, there)
-            for here, image in enumerate(self._images)
-            if (alike := known.get(_outline(image))) and not _is_gap(image)
-            for there in [there for there in alike if np.array_equal(image, other._images[there])][:1]
-        ]
+        found = [other._first_same(image, other._by_outline.get(_outline(image), [])) for image in self._images]
+        return [(here, there) for here, there in enumerate(found) if there is not None]
 
     @cached_property
     def first_alike(self) -> np.ndarray:
@@ -155,11 +150,15 @@ class PackedSplit:
         first = np.arange(len(self))
         for alike in self._by_outline.values():
             for place, index in enumerate(alike):
-                image = self._images[index]
-                if place and not _is_gap(image):
-                    before = (other for other in alike[:place] if np.array_equal(image, self._images[other]))
-                    first[index] = next(before, index)
+                there = self._first_same(self._images[index], alike[:place])
+                first[index] = index if there is None else there
         return first
+
+    def _first_same(self, image: np.ndarray, among: Sequence[int]) -> int | None:
+        """The first of some patches that has this image, to the last bit; None of a gap."""
+        if not among or (image == image[0, 0]).all():
+            return None
+        return next((index for index in among if np.array_equal(image, self._images[index])), None)
 
     @cached_property
     def _by_outline(self) -> dict[bytes, list[int]]:
@@ -172,10 +171,6 @@ class PackedSplit:
     def landslide_fractions(self) -> np.ndarray:
         """float64 `(N,)`: the share of landslide pixels in each patch, 0..1."""
         return np.array([landslide_share(mask) for mask in self._masks])
-
-
-def _is_gap(image: np.ndarray) -> bool:
-    return bool((image == image[0, 0]).all())
 
 
 def _outline(image: np.ndarray) -> bytes:

@@ -339,21 +339,27 @@ CRAFTED: dict[str, tuple[Crafted, str]] = {
 }
 
 
+def refusal(content: bytes, empty: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The one line, of exit code 5, by which a file is refused in a folder where it leaves nothing."""
+    monkeypatch.chdir(empty)
+    with pytest.raises(ModelError) as error:
+        load_bytes(content, SENSOR)
+    line = str(error.value)
+    assert error.value.exit_code == 5
+    assert "\n" not in line
+    assert list(empty.iterdir()) == []
+    return line
+
+
 @pytest.mark.parametrize("name", CRAFTED)
 def test_a_crafted_file_is_refused_in_one_line(
     name: str, good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is run or read that it names; what it declares is not allocated."""
-    monkeypatch.chdir(tmp_path)
     craft, why = CRAFTED[name]
-    with pytest.raises(ModelError) as error:
-        load_bytes(craft(good), SENSOR)
-    line = str(error.value)
-    assert error.value.exit_code == 5
+    line = refusal(craft(good), tmp_path, monkeypatch)
     assert why in line or re.search(why, line), line
-    assert "\n" not in line
     assert "root:" not in line
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_after_a_refused_file_a_good_one_loads(good: bytes) -> None:
