@@ -138,8 +138,16 @@ class PackedSplit:
 
         Images of one value a band, such as gaps, are left out.
         """
-        found = [other._first_same(image, other._by_outline.get(_outline(image), [])) for image in self._images]
+        found = [other.index_of(self.image(index)) for index in range(len(self))]
         return [(here, there) for here, there in enumerate(found) if there is not None]
+
+    def index_of(self, image: np.ndarray) -> int | None:
+        """The first patch with this image, to the last bit; None where there is none, or where it is a gap.
+
+        Args:
+            image: stored values float32 `(H, W, C)`.
+        """
+        return self._first_same(image, self._by_outline.get(_outline(image[::_OUTLINED]), []))
 
     @cached_property
     def first_alike(self) -> np.ndarray:
@@ -150,7 +158,7 @@ class PackedSplit:
         first = np.arange(len(self))
         for alike in self._by_outline.values():
             for place, index in enumerate(alike):
-                there = self._first_same(self._images[index], alike[:place])
+                there = self._first_same(self.image(index), alike[:place]) if place else None
                 first[index] = index if there is None else there
         return first
 
@@ -158,13 +166,13 @@ class PackedSplit:
         """The first of some patches that has this image, to the last bit; None of a gap."""
         if not among or (image == image[0, 0]).all():
             return None
-        return next((index for index in among if np.array_equal(image, self._images[index])), None)
+        return next((index for index in among if np.array_equal(image, self.image(index))), None)
 
     @cached_property
     def _by_outline(self) -> dict[bytes, list[int]]:
         found: dict[bytes, list[int]] = {}
         for index, image in enumerate(self._images):
-            found.setdefault(_outline(image), []).append(index)
+            found.setdefault(_outline(self.sensor.as_stored(image[::_OUTLINED])), []).append(index)
         return found
 
     @cached_property
@@ -173,9 +181,13 @@ class PackedSplit:
         return np.array([landslide_share(mask) for mask in self._masks])
 
 
-def _outline(image: np.ndarray) -> bytes:
-    """Of every sixteenth row, which takes a fraction of the time of all."""
-    return hashlib.sha256(image[::16].tobytes()).digest()
+_OUTLINED = 16
+"""Every sixteenth row tells most images apart, in a fraction of the time of all."""
+
+
+def _outline(rows: np.ndarray) -> bytes:
+    """Of stored values float32."""
+    return hashlib.sha256(rows.tobytes()).digest()
 
 
 def _reopen(path: Path) -> PackedSplit:

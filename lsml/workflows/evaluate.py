@@ -1,7 +1,8 @@
 """A model on the sealed test split, on the record, or on the validation split."""
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,11 +11,12 @@ import numpy as np
 
 from lsml.data.holdout import training_splits
 from lsml.data.layout import DESCRIPTION, PatchFiles
-from lsml.data.quality import admit, look_at_files
+from lsml.data.pack import PackedSplit
+from lsml.data.quality import admit, look_at_files, look_for_repeats
 from lsml.data.scan import layout_of
 from lsml.data.sealed import split_protocol, test_split
 from lsml.data.splits import FoldedData, TrainingData
-from lsml.errors import ConfigError, DataError
+from lsml.errors import ConfigError, DataError, DataWarning
 from lsml.evaluation.evaluate import (
     Evaluation,
     EvaluationReport,
@@ -73,7 +75,7 @@ def evaluate(
             `by` regions that are not known.
         StorageError: no such run or registered model, or the run was deleted.
         ModelError: the run has no model, or one that is refused.
-        DataError: no such split, or patches that cannot be used.
+        DataError: no such split, patches that cannot be used, or test patches that the model was trained on.
 
     Examples:
         >>> report = lsml.evaluate(model="demo@champion", split="test")
@@ -93,11 +95,13 @@ def evaluate(
     loaded = RunModel(client, run.info.run_id).load()
     files, protocol = _split(root, split)
     _check_known(files, by)
+    known = _trained_on(tags, data, progress) if split == "test" else ()
     patches = StoredPatches(files, split, loaded.sensor, progress)
     predict, threshold, digest = loaded.predict, loaded.threshold, hashlib.sha256()
     ledger = Ledger.of_run(client, run) if split == "test" else None
     opening = ledger.record(run, model_sha256=loaded.sha256, data=str(root)) if ledger else None
-    unusual = admit({f"{split} split": look_at_files(files, loaded.sensor)}, force=force)
+    found = [*look_at_files(files, loaded.sensor), *look_for_repeats(files, loaded.sensor, known, progress)]
+    unusual = admit({f"{split} split": found}, force=force)
     evaluation = evaluate_predictions(predictions(predict, patches.hashed(digest)), threshold)
     fingerprint, openings = digest.hexdigest(), None
     if ledger and opening:
@@ -134,6 +138,21 @@ def _split(root: Path, split: SplitName) -> tuple[tuple[PatchFiles, ...], str]:
         return test_split(root), split_protocol(root)
     splits = training_splits(root)
     return splits.validation, splits.held_out
+
+
+def _trained_on(tags: Mapping[str, str], given: str | Path | None, progress: Progress) -> tuple[PackedSplit, ...]:
+    """What a run's model was trained and validated on; none, with a warning, where that cannot be had any more."""
+    try:
+        return RecordedData(tags, None).pack(progress).splits
+    except DataError as error:
+        gone = error
+    try:
+        # A folder that has moved is given, and so is one of other patches.
+        return RecordedData(tags, given).pack(progress).splits
+    except DataError:
+        why = f"not compared with the patches that the model was trained on: {gone.what}: {gone.why}"
+        warnings.warn(DataWarning(str(DataError("test split", why, "keep those patches apart"))), stacklevel=2)
+        return ()
 
 
 def _check_known(files: Sequence[PatchFiles], by: Grouped) -> None:

@@ -167,6 +167,15 @@ class RecordedData:
         return root.resolve()
 
     def prepare(self, progress: Progress) -> _Admitted:
+        """The patches, packed, and what is unusual about them.
+
+        Raises:
+            DataError: they do not exist, or have another fingerprint.
+        """
+        patches = self.pack(progress)
+        return _Admitted(patches, admitted(patches, self.root, force=self.force))
+
+    def pack(self, progress: Progress) -> StudyData:
         """The patches, packed.
 
         Raises:
@@ -182,7 +191,7 @@ class RecordedData:
         if others:
             why = f"its {' and '.join(others)} patches are not those of the run"
             raise DataError(f"dataset {root}", why, "give them with --data DIR")
-        return _Admitted(patches, admitted(patches, root, force=self.force))
+        return patches
 
 
 def _prepare(root: Path, cache: Path, progress: Progress, *, folds: int | None, **how: Any) -> StudyData:

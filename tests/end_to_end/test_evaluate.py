@@ -1,16 +1,20 @@
 """Evaluation from the command line: its answer, its record, and the model without lsml."""
 
+import contextlib
 import csv
 import json
 import re
 import shutil
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas
 import pytest
 
-from tests.end_to_end.conftest import Study, client, runs
+import lsml as api
+from lsml.errors import DataError
+from tests.end_to_end.conftest import Study, client, copy_study, runs
 from tests.processes import environment, lsml, without_lsml
 
 SCORES = {
@@ -140,6 +144,40 @@ def test_every_look_is_counted(study: Study, evaluation: dict, tmp_path: Path) -
     report = Path(store.download_artifacts(parent.info.run_id, "report.html", str(tmp_path))).read_text()
     assert f"This study opened it {first + 1} times" in report
     assert "had not been opened" not in report
+
+
+def test_test_patches_that_were_trained_on_are_refused(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another folder, with masks of their own: by the command and the API, forced with a warning and a tag.
+
+    Where what was trained on is gone, a line says that nothing was compared.
+    """
+    folder, leaking = tmp_path / "study", tmp_path / "leaking"
+    copy_study(study.folder, folder)
+    shutil.copytree(study.data / "TestData", leaking / "TestData")
+    (image,) = (study.data / "TrainData/img").glob("image_4.*")
+    shutil.copy(image, leaking / "TestData/img" / image.with_stem("image_2").name)
+    says = "test split: image_2 equals image_4 of train: leakage; keep it in one split"
+    command = ("evaluate", "--run-id", study.best_run, "--data", str(leaking))
+    before = client(folder).get_run(study.best_run).data.metrics
+    done = lsml(folder, *command)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines()[-1] == f"lsml: error: {says}; --force takes them as they are"
+    monkeypatch.chdir(folder)
+    with pytest.raises(DataError, match=says):
+        api.evaluate(run_id=study.best_run, data=leaking)
+    assert client(folder).get_run(study.best_run).data.metrics == before
+    forced = lsml(folder, *command, "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert f"lsml: warning: {says}" in forced.stderr
+    assert client(folder).get_run(study.best_run).data.tags["lsml.forced.test"].startswith("image_2 equals")
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        database.execute("update tags set value = '/gone' where key = 'lsml.data.root'")
+    apart = lsml(folder, *command)
+    assert apart.returncode == 0, apart.stderr
+    says = "test split: not compared with the patches that the model was trained on: dataset /gone: no such folder"
+    assert f"lsml: warning: {says}" in apart.stderr
 
 
 def test_a_killed_evaluation_leaves_its_opening(study: Study, evaluation: dict, tmp_path: Path) -> None:

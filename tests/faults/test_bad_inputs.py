@@ -51,6 +51,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "cli/test_inputs.py::test_an_image_of_two_splits_is_refused_at_the_doors",
         "data/test_scan.py::test_a_file_in_two_places_is_refused",
         "data/test_scan.py::test_a_test_split_that_is_a_link_to_train_is_refused",
+        "end_to_end/test_evaluate.py::test_test_patches_that_were_trained_on_are_refused",
     ),
     "links to and from what a command writes": (
         "cli/test_inputs.py::test_links_out_of_the_folder_of_a_prediction_are_named_and_into_its_output_refused",
@@ -341,8 +342,8 @@ def test_row_18b_a_folder_that_is_not_used_is_named(dataset: Path, tmp_path: Pat
     assert "not used: Extra" in api.open_dataset("data").source
 
 
-def test_row_20_copies_of_train_in_test_are_found_by_the_check_alone(dataset: Path, tmp_path: Path) -> None:
-    """What prepares training never opens a test file, so it cannot know; who is to know asks before an evaluation."""
+def test_row_20_copies_of_train_in_test_are_found_by_check_and_not_by_training(dataset: Path, tmp_path: Path) -> None:
+    """What prepares training never opens a test file, so it cannot know; an evaluation refuses them."""
     shutil.copytree(dataset, tmp_path / "data")
     _again(shutil.copy, IMAGE, "TestData/img/image_1.h5")(tmp_path / "data")
     with warnings.catch_warnings(action="error"):

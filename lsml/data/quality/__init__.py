@@ -22,9 +22,10 @@ from lsml.data.pack import PackedSplit
 from lsml.data.quality.look import Look
 from lsml.data.quality.rules import HOLES, REPLACED, RULES, Seen
 from lsml.data.sensor import Sensor
-from lsml.data.tiles import evenly
+from lsml.data.tiles import corners, cut, evenly
 from lsml.errors import DataError, DataWarning
 from lsml.names import Tag
+from lsml.workspace import Progress
 
 _LOOKED_AT = 16
 
@@ -146,9 +147,14 @@ def look_at_splits(splits: Sequence[PackedSplit]) -> dict[str, list[Finding]]:
     found = {split.name: _look_at_split(split) for split in splits}
     for first, second in itertools.combinations(splits, 2):
         for here, there in second.repeats(first):
-            text = f"{second.ids[here]} equals {first.ids[there]} of {first.name}: leakage; keep it in one split"
-            found[second.name].append(Finding("error", "leakage", (second.ids[here],), text))
+            found[second.name].append(_leakage(second.ids[here], first, there))
     return {f"{name} split": findings for name, findings in found.items()}
+
+
+def _leakage(name: str, other: PackedSplit, there: int) -> Finding:
+    """What is said of an image that a pack has too."""
+    text = f"{name} equals {other.ids[there]} of {other.name}: leakage; keep it in one split"
+    return Finding("error", "leakage", (name,), text)
 
 
 def _look_at_split(split: PackedSplit) -> list[Finding]:
@@ -189,6 +195,40 @@ def look_at_files(files: Sequence[PatchFiles], sensor: Sensor) -> list[Finding]:
         for patch in chosen
     ]
     return examine(looks, sensor, trained=True)
+
+
+def look_for_repeats(
+    files: Sequence[PatchFiles], sensor: Sensor, packs: Sequence[PackedSplit], progress: Progress
+) -> list[Finding]:
+    """Which files hold an image, or a square of one, that a model was trained or validated on: each of them is read.
+
+    Args:
+        packs: what it was trained and validated on; the first has the medians that stand for NaN and inf.
+        progress: hears how many files are read.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    found = []
+    for done, patch in enumerate(files if packs else (), start=1):
+        image = read_image(patch.image, sensor).astype(np.float32)
+        image = np.where(np.isfinite(image), image, np.asarray(packs[0].statistics.median, np.float32))
+        alike = (
+            (pack, there)
+            for square in _squares(image, sensor.tile)
+            for pack in packs
+            if (there := pack.index_of(square)) is not None
+        )
+        found += [_leakage(patch.id, *first) for first in itertools.islice(alike, 1)]
+        progress("patches compared with those trained on", done, len(files))
+    return found
+
+
+def _squares(image: np.ndarray, tile: int | None) -> list[np.ndarray]:
+    """An image `(H, W, C)` in the squares of its `corners`; whole where there is no size of squares."""
+    if tile is None:
+        return [image]
+    return [cut(image, row, column, tile) for row, column in corners(image.shape[0], image.shape[1], tile)]
 
 
 def admit(found: Mapping[str, Sequence[Finding]], *, force: bool) -> dict[str, str]:
