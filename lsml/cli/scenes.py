@@ -106,7 +106,8 @@ def tile(
     bands: Annotated[
         str,
         typer.Option("--bands", help="Which of a scene's bands is which, such as red=3,green=2; else by their "
-                     "descriptions.", metavar="NAME=N,..."),
+                     "descriptions. Without --like the patches get these bands alone, by these names.",
+                     metavar="NAME=N,..."),
     ] = "",
     values: Annotated[
         Literal["auto", "stored", "physical"],

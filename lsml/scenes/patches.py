@@ -120,7 +120,7 @@ def tile_scenes(
         mapped: polygons of where landslides were looked for; None for everywhere.
         dems: none, one for all scenes, or one for each; of which slope and elevation are made.
         sensor: what patches are to hold; None for what the first scene does.
-        bands, values: as of `Scene.of`.
+        bands, values: as of `Scene.of`; without a sensor patches hold the bands that are named, by these names.
         gap: rows of patches that are left out between two splits.
 
     Raises:
@@ -135,7 +135,7 @@ def tile_scenes(
     drawn = [Polygons.of(path, layer) for path in landslides]
     looked_at = [Polygons.of(mapped, layer)] if mapped else []
     terrain: Sequence[Path | None] = [*dems] * len(scenes) if len(dems) == 1 else [*dems] or [None] * len(scenes)
-    sensor = sensor or _sensor_of(scenes[0], terrain=bool(dems))
+    sensor = sensor or _sensor_of(scenes[0], bands or {}, terrain=bool(dems))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
@@ -225,14 +225,15 @@ def _names(scenes: Sequence[Path]) -> list[str]:
     return names
 
 
-def _sensor_of(path: Path, *, terrain: bool) -> Sensor:
-    """What a scene holds, by its file, and of a DEM slope and elevation.
+def _sensor_of(path: Path, named: Mapping[str, int], *, terrain: bool) -> Sensor:
+    """What a scene holds, by its file or as `named` says, and of a DEM slope and elevation.
 
     Raises:
         DataError: it cannot be read or placed.
+        ConfigError: `named` has a number that there is not.
     """
     with opened(path) as file:
-        bands = [band for band in bands_of(file) if not (terrain and band.role in (SLOPE, ELEVATION))]
+        bands = [band for band in bands_of(file, named) if not (terrain and band.role in (SLOPE, ELEVATION))]
         metres = float(np.sqrt(np.median(pixel_areas(file)))) if file.crs else None
     if terrain:
         bands += [Band("slope", SLOPE, Unit.DEGREES), Band("elevation", ELEVATION, Unit.METRES)]

@@ -278,11 +278,16 @@ def _given(sensor: Sensor, count: int, bands: Mapping[str, int]) -> dict[int, in
         places = [place for place, band in enumerate(sensor.bands) if word in _names(band)]
         if len(places) != 1:
             known = ", ".join(band.role or band.name for band in sensor.bands)
-            raise ConfigError(f"--bands {name}", "no such band of the model", f"its bands are {known}")
-        if not 1 <= index <= count:
-            raise ConfigError(f"--bands {name}={index}", "no such band of the scene", f"its bands are 1 to {count}")
+            raise ConfigError(f"--bands {name}", "no such band is asked for", f"give one of {known}")
+        _check_number(name, index, count)
         given[places[0]] = index
     return given
+
+
+def _check_number(name: str, number: int, count: int) -> None:
+    """Raises ConfigError where a scene of so many bands has no such one."""
+    if not 1 <= number <= count:
+        raise ConfigError(f"--bands {name}={number}", "no such band of the scene", f"its bands are 1 to {count}")
 
 
 def _word(text: str) -> str:
@@ -306,16 +311,23 @@ def _named(band: Band, described: Sequence[set[str]]) -> list[int]:
     return whole or [number for number, words in enumerate(described, start=1) if words & _names(band)]
 
 
-def bands_of(file: "rasterio.DatasetReader") -> list[Band]:
+def bands_of(file: "rasterio.DatasetReader", named: Mapping[str, int]) -> list[Band]:
     """What a scene's bands are by what its file says of them, their stored values being the file's own.
+
+    Those of `named` alone, by these names, where there are any; else all, by their descriptions.
 
     Names like those of Landslide4Sense's bands, or of their roles, give role and unit. Reflectance is x 10,000 where
     the file has integers and says no scale, as `Scene.of` takes it.
+
+    Raises:
+        ConfigError: `named` has a number that there is not.
     """
     bands: list[Band] = []
-    for number, text in enumerate(file.descriptions, start=1):
-        if file.colorinterp[number - 1] == ColorInterp.alpha:
-            continue
+    described = enumerate(file.descriptions, start=1)
+    texts = {number: text for number, text in described if file.colorinterp[number - 1] != ColorInterp.alpha}
+    for name, number in named.items():
+        _check_number(name, number, file.count)
+    for number, text in ({number: name for name, number in named.items()} or texts).items():
         taken = {band.role for band in bands}
         like = [band for band in LANDSLIDE4SENSE.bands if _words(text or "") & _names(band) and band.role not in taken]
         role, unit = (like[0].role, like[0].unit) if like else ("", Unit.NUMBER)

@@ -119,7 +119,7 @@ def at_home(study: Study, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"dem": None}, 3, r"no band 'slope' \(found: B12, B11,.* or give a DEM: --dem DEM\.tif"),
         ({"dem": "nowhere.tif"}, 3, "nowhere.tif: cannot be read: No such file or directory; check the path"),
         ({"tile": 100}, 2, "100 pixels overlapping by 64; give multiples of 64"),
-        ({"bands": {"purple": 1}}, 2, "--bands purple: no such band of the model"),
+        ({"bands": {"purple": 1}}, 2, "--bands purple: no such band is asked for"),
         ({"values": "stored"}, 3, "raw reflectance x 10,000.*--values says what.*--force takes them as they are"),
         ({"bands": {"red": 1, "blue": 5, "swir2": 9}}, 3, "look swapped.*--bands says which is which"),
         ({"out": "mlflow.db/maps"}, 3, "cannot be written to: Not a directory; give another --out"),
