@@ -50,6 +50,8 @@ def as_geojson(polygon: Any) -> dict[str, Any]:
     import shapely
 
     west, _, east, _ = polygon.bounds
+    if -180 <= west <= east <= 180 and polygon.geom_type == "Polygon":
+        return _plain(shapely.transform(polygon, _rounded))
     pieces = []
     for turn in range(math.floor((west + 180) / 360), math.ceil((east + 180) / 360)):
         piece = shapely.intersection(polygon, shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))
@@ -57,8 +59,11 @@ def as_geojson(polygon: Any) -> dict[str, Any]:
         pieces += [shapely.transform(part, lambda places, by=360 * turn: places - (by, 0)) for part in areas]
     # What was cut where the ring around a pole begins is one again.
     whole = pieces[0] if len(pieces) == 1 else shapely.union_all(pieces)
-    rounded = shapely.transform(shapely.orient_polygons(whole), lambda places: places.round(DECIMALS))
-    return _plain(rounded)
+    return _plain(shapely.transform(shapely.orient_polygons(whole), _rounded))
+
+
+def _rounded(places: np.ndarray) -> np.ndarray:
+    return places.round(DECIMALS)
 
 
 def _plain(polygon: Any) -> dict[str, Any]:

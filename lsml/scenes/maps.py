@@ -318,7 +318,13 @@ def _optimise(plain: Path, path: Path, resampling: str) -> None:
     for left in path.parent.glob(f"{path.name}.partial*"):
         left.unlink()
     unfinished = path.with_name(f"{path.name}.partial")
-    options = {"compress": "deflate", "predictor": "yes", "blocksize": 512, "bigtiff": "if_safer"}
+    options = {
+        "compress": "deflate",
+        "predictor": "yes",
+        "blocksize": 512,
+        "bigtiff": "if_safer",
+        "num_threads": "all_cpus",
+    }
     rasterio.shutil.copy(plain, unfinished, driver="COG", overview_resampling=resampling, **options)
     unfinished.replace(path)
 

@@ -22,6 +22,8 @@ GEOPACKAGE, GEOJSON = "landslides.gpkg", "landslides.geojson"
 _LAYER = "landslides"
 _DENSE = 16
 """Pixels: edges are cut into pieces of this length where areas are measured, as a parallel is no straight line."""
+_TOGETHER = 256
+"""Polygons that are worked on in one call."""
 _WRITTEN = "1970-01-01T00:00:00.000Z"
 """When a GeoPackage says that it was made: always the same, so that the same map gives the same bytes."""
 
@@ -44,6 +46,7 @@ class _Area:
         pixels, total, deviation: how many, and the sums of their stored probabilities and deviations.
         top, left, bottom, right: the rows and columns that hold it, the last ones excluded.
         first: row and column of one of its pixels.
+        outline: along its pixels' edges, in columns and rows of the map; None where it reaches the edge of a strip.
     """
 
     pixels: int
@@ -54,6 +57,7 @@ class _Area:
     bottom: int
     right: int
     first: tuple[int, int]
+    outline: Any = None
 
     def join(self, other: "_Area") -> None:
         """Takes in another, which it touches."""
@@ -106,11 +110,22 @@ def _of_strip(
     pixels = np.bincount(flat, minlength=count + 1)
     totals = np.bincount(flat, strip.ravel(), minlength=count + 1)
     deviations = np.zeros(count + 1) if spread is None else np.bincount(flat, spread.ravel(), minlength=count + 1)
+    outlines = _outlines(labels, row)
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         first = columns.start + int(np.argmax(labels[rows.start, columns] == label))
         box = (row + rows.start, columns.start, row + rows.stop, columns.stop)
         sums = int(pixels[label]), int(totals[label]), int(deviations[label])
-        yield _Area(*sums, *box, (row + rows.start, first))
+        yield _Area(*sums, *box, (row + rows.start, first), outlines.get(label))
+
+
+def _outlines(labels: np.ndarray, row: int) -> dict[int, Any]:
+    """By label, those of the areas that reach neither the first nor the last row of a strip: all in one call."""
+    from shapely.geometry import shape
+
+    inside = labels > 0
+    inside &= ~np.isin(labels, labels[[0, -1]])
+    drawn = shapes(labels.astype(np.int32), inside, connectivity=4, transform=rasterio.Affine.translation(0, row))
+    return {int(label): shape(outline) for outline, label in drawn}
 
 
 class Landslide(NamedTuple):
@@ -164,34 +179,39 @@ def _features(
     def in_degrees(polygon: Any) -> Any:
         return shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
 
-    areas, features = _areas(unfinished, level), []
+    def in_place(polygons: Any) -> Any:
+        return shapely.transform(polygons, lambda each: np.column_stack(transform @ (each[:, 0], each[:, 1])))
+
+    features: list[Landslide] = []
     # Once: rasterio would set one up, and take it down, for each polygon.
     with rasterio.Env():
-        for done, area in enumerate(areas, start=1):
-            own = shapely.orient_polygons(_polygon(unfinished, level, area, transform))
+        areas = _areas(unfinished, level)
+        for start in range(0, len(areas), _TOGETHER):
+            group = areas[start : start + _TOGETHER]
+            own = in_place(np.array([area.outline or _outline(unfinished, level, area) for area in group], object))
+            own = shapely.orient_polygons(np.where(shapely.is_valid(own), own, shapely.make_valid(own)))
             # Holes run the other way round than exteriors; which way that is in degrees does not matter.
-            dense = in_degrees(shapely.segmentize(own, longest))
-            size = abs(ellipsoid.geometry_area_perimeter(dense)[0])
-            if size >= min_area:
-                mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
-                uncertainty = spread if unfinished.layers == UNCERTAIN else None
-                features.append(Landslide(own, continuous(in_degrees(own)), size, mean, area.pixels, uncertainty))
-            progress(done, len(areas))
+            dense, plain = in_degrees(shapely.segmentize(own, longest)), in_degrees(own)
+            for area, polygon, fine, degrees in zip(group, own, dense, plain, strict=True):
+                size = abs(ellipsoid.geometry_area_perimeter(fine)[0])
+                if size >= min_area:
+                    mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
+                    uncertainty = spread if unfinished.layers == UNCERTAIN else None
+                    features.append(Landslide(polygon, continuous(degrees), size, mean, area.pixels, uncertainty))
+            progress(start + len(group), len(areas))
     return sorted(features, key=lambda feature: -feature.area)
 
 
-def _polygon(unfinished: Unfinished, level: int, area: _Area, transform: rasterio.Affine) -> Any:
-    """The outline of an area along its pixels' edges, with its holes, in the scene's coordinates."""
-    import shapely
+def _outline(unfinished: Unfinished, level: int, area: _Area) -> Any:
+    """That of an area, with its holes, in columns and rows of the map."""
     from shapely.geometry import shape
 
     rows = unfinished.read(first=area.top, last=area.bottom)
     labels, _ = ndimage.label(_landslide(rows[:, area.left : area.right], level))
     own = labels == labels[area.first[0] - area.top, area.first[1] - area.left]
-    place = transform @ rasterio.Affine.translation(area.left, area.top)
+    place = rasterio.Affine.translation(area.left, area.top)
     ((outline, _),) = shapes(own.astype(np.uint8), mask=own, connectivity=4, transform=place)
-    polygon = shape(outline)
-    return polygon if polygon.is_valid else shapely.make_valid(polygon)
+    return shape(outline)
 
 
 def write_polygons(

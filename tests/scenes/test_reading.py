@@ -62,7 +62,7 @@ def test_bands_that_cannot_be_told_are_named(tmp_path: Path, bands_there: int, n
         bands(write_scene(tmp_path / "a.tif", COLOURS[:bands_there], names=names))
 
 
-@pytest.mark.parametrize(("given", "says"), [({"purple": 1}, "its bands are red, green"), ({"red": 4}, "are 1 to 3")])
+@pytest.mark.parametrize(("given", "says"), [({"purple": 1}, "give one of red, green"), ({"red": 4}, "are 1 to 3")])
 def test_bands_that_there_are_not_cannot_be_given(tmp_path: Path, given: dict[str, int], says: str) -> None:
     """Neither of the model nor of the scene."""
     with pytest.raises(ConfigError, match=says):
