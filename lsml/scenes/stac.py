@@ -19,9 +19,9 @@ from lsml.workspace import replace_whole, sha256_of
 
 ITEM = "item.json"
 
-_VERSION = "1.0.0"
+_VERSION = "1.1.0"
 _EXTENSIONS = [
-    "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 ]
 _TYPES = {
@@ -53,7 +53,7 @@ def time_of(file: "rasterio.DatasetReader", path: Path) -> tuple[str, str]:
 def write_item(
     out: Path, names: Sequence[str], *, grid: Mapping[str, Any], facts: Mapping[str, str], time: tuple[str, str]
 ) -> None:
-    """Writes `item.json`, by STAC 1.0.0 with the extensions projection and file, into a folder of finished files.
+    """Writes `item.json`, by STAC 1.1.0 with the extensions projection and file, into a folder of finished files.
 
     Args:
         names: of the files there that it lists.
@@ -66,8 +66,8 @@ def write_item(
     """
     footprint = continuous(_footprint(grid)).simplify(_STRAIGHT)
     crs = rasterio.CRS.from_user_input(grid["crs"])
-    code = crs.to_epsg()
-    properties: dict[str, Any] = {"datetime": time[0], "lsml:datetime_from": time[1], "proj:epsg": code}
+    code = f"EPSG:{number}" if (number := crs.to_epsg()) else None
+    properties: dict[str, Any] = {"datetime": time[0], "lsml:datetime_from": time[1], "proj:code": code}
     properties |= {} if code else {"proj:wkt2": crs.to_wkt(version=WktVersion.WKT2_2019)}
     properties |= {"proj:shape": [grid["height"], grid["width"]], "proj:transform": list(grid["transform"])[:6]}
     item = {

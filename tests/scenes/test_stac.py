@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 import shapely
+from jsonschema import Draft7Validator
+from pystac.extensions.file import FileExtension
+from pystac.extensions.projection import ProjectionExtension
+from pystac.validation.local_validator import get_local_schema_cache
 from rasterio.transform import Affine
+from referencing import Registry, Resource
 from shapely.geometry import shape
 
 from lsml.errors import DataError
@@ -31,21 +37,47 @@ def written(folder: Path, *, crs: Any = "EPSG:32645", transform: Affine = NORTH_
 
 
 def test_an_item_has_what_stac_requires(tmp_path: Path) -> None:
-    """The fields of STAC 1.0.0, and of the extensions that it names."""
+    """The fields of STAC 1.1.0, and of the extensions that it names."""
     item = written(tmp_path)
     required = {"type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "properties", "links", "assets"}
     assert item.keys() == required
     assert (item["type"], item["stac_version"], item["id"], item["links"]) == (
         "Feature",
-        "1.0.0",
+        "1.1.0",
         "valley 7-01234567",
         [],
     )
     assert [url.split("/")[3] for url in item["stac_extensions"]] == ["projection", "file"]
     told = item["properties"]
     assert (told["datetime"], told["lsml:datetime_from"], told["lsml:threshold"]) == (*TIME, "0.5")
-    assert (told["proj:epsg"], told["proj:shape"]) == (32645, [100, 100])
+    assert (told["proj:code"], told["proj:shape"]) == ("EPSG:32645", [100, 100])
     assert told["proj:transform"] == [10, 0, 500_000, 0, -10, 3_100_000]
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32645", NORTH_UP),
+        ("EPSG:4326", Affine(0.01, 0, 179.5, 0, -0.01, -10)),
+        ("EPSG:32661", Affine(4000, 0, 1_800_000, 0, -4000, 2_200_000)),
+        ("+proj=laea +lat_0=28 +lon_0=87.3 +ellps=WGS84", Affine(10, 0, 0, 0, -10, 0)),
+    ],
+    ids=["usual", "antimeridian", "pole", "no code"],
+)
+def test_an_item_is_valid(tmp_path: Path, crs: str, transform: Affine) -> None:
+    """By STAC's own JSON schemas, which pystac holds; and pystac reads what the extensions say."""
+    item = written(tmp_path, crs=rasterio.CRS.from_user_input(crs), transform=transform)
+    schemas = get_local_schema_cache()
+    registry = Registry().with_resources([(uri, Resource.from_contents(schema)) for uri, schema in schemas.items()])
+    (schema,) = (schema for uri, schema in schemas.items() if uri.endswith("/item.json"))
+    valid = Draft7Validator(schema, registry=registry)
+    assert [error.message for error in valid.iter_errors(item)] == []
+    # What is no item is told from one.
+    assert not valid.is_valid(item | {"properties": {}})
+    read = pystac.Item.from_dict(item)
+    projection = ProjectionExtension.ext(read)
+    assert (projection.code, projection.shape) == (crs if crs.startswith("EPSG") else None, [100, 100])
+    assert FileExtension.ext(read.assets["mask"]).size == len(b"mask.tif")
 
 
 def test_its_files_are_there(tmp_path: Path) -> None:
@@ -92,10 +124,10 @@ def test_across_the_antimeridian_and_around_a_pole(tmp_path: Path) -> None:
 
 
 def test_a_system_without_a_code_is_written_out(tmp_path: Path) -> None:
-    """As WKT of 2019; `proj:epsg` is null then."""
+    """As WKT of 2019; `proj:code` is null then."""
     crs = rasterio.CRS.from_proj4("+proj=laea +lat_0=28 +lon_0=87.3 +ellps=WGS84")
     told = written(tmp_path, crs=crs, transform=Affine(10, 0, 0, 0, -10, 0))["properties"]
-    assert told["proj:epsg"] is None
+    assert told["proj:code"] is None
     assert told["proj:wkt2"].startswith("PROJCRS[")
 
 
