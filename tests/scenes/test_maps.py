@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,12 @@ COLOURS = np.random.default_rng(0).integers(1, 255, (3, 300, 420), np.uint8)
 
 @pytest.fixture(scope="module")
 def network(statistics: BandStatistics) -> Predict:
-    """A small U-Net of random weights, all of it convolutions, whose probabilities spread over 0..1."""
+    """A small U-Net, all of it convolutions."""
+    return random_network(statistics, {})
+
+
+def random_network(statistics: BandStatistics, values: dict[str, Any]) -> Predict:
+    """A small network of random weights, whose probabilities spread over 0..1."""
     from lsml.training.device import load_keras
 
     load_keras()
@@ -39,7 +45,7 @@ def network(statistics: BandStatistics) -> Predict:
     from lsml.models.unet import build_model
 
     keras.utils.set_random_seed(0)
-    config = with_values(TrainConfig(), {"model.filters": 4, "model.depth": 2})
+    config = with_values(TrainConfig(), {"model.filters": 4, "model.depth": 2, **values})
     logits = build_model(config, statistics).predict_on_batch
 
     usual = logits(np.moveaxis(smooth(192, 192), 0, -1)[None])
@@ -82,9 +88,19 @@ def test_there_are_no_seams(tmp_path: Path, network: Predict) -> None:
     assert np.abs(found - whole)[30:-30, 30:-30].mean() <= 1e-3
 
 
-def test_a_tiling_that_is_moved_says_the_same(tmp_path: Path, network: Predict) -> None:
-    """By 64 pixels, of which 2**depth is a divisor: less than 1 % of the landslide pixels become others."""
-    bands = smooth(384, 384)
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"model.attention": "squeeze_excitation"}, {"model.architecture": "efficientnet_unet"}],
+    ids=["convolutions", "squeeze-excitation", "EfficientNet"],
+)
+def test_a_tiling_that_is_moved_says_the_same(
+    tmp_path: Path, statistics: BandStatistics, values: dict[str, Any]
+) -> None:
+    """By 64 pixels, of which 2**depth is a divisor: less than 1 % of the landslide pixels become others.
+
+    The last two pool over a whole tile, which another tiling shows other ground; the scene is of one texture.
+    """
+    network, bands = random_network(statistics, values), smooth(384, 384)
     one = mapped(write_scene(tmp_path / "a.tif", bands), tmp_path / "one", network)[64:, 64:]
     two = mapped(write_scene(tmp_path / "b.tif", bands[:, 64:, 64:].copy()), tmp_path / "two", network)
     inner = (slice(32, -32),) * 2
