@@ -26,6 +26,11 @@ def _assemble(
         Path, typer.Argument(help="Folder *.SAFE of Sentinel-2, of level 1C or 2A, unpacked.", metavar="PRODUCT")
     ],
     out: Annotated[Path, typer.Option("--out", help="GeoTIFF to write.", metavar="FILE")] = Path("scene.tif"),
+    before: Annotated[
+        Path | None,
+        typer.Option("--before", help="Product of an earlier day: also write what changed since, as bands B01-change "
+                     "and so on.", parser=options.path, metavar="PRODUCT"),
+    ] = None,
     dem: Annotated[
         Path | None,
         typer.Option("--dem", help="GeoTIFF of elevations, of which slope and elevation are made.",
@@ -50,7 +55,8 @@ def _assemble(
 
     names = [name.strip().upper() for name in only.split(",") if name.strip()]
     with Reporter() as reporter:
-        done = job(product, out, dem=dem, only=names, bounds=_box(bounds), progress=partial(reporter.step, "rows"))
+        given: dict[str, Any] = {"before": before, "dem": dem, "only": names, "bounds": _box(bounds)}
+        done = job(product, out, **given, progress=partial(reporter.step, "rows"))
     if json:
         options.print_json(done._asdict() | {"scene": str(out)})
         return

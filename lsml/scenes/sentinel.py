@@ -1,9 +1,11 @@
-"""A product of Sentinel-2 as one scene: its bands on one grid by their names, and slope and elevation of a DEM."""
+"""A product of Sentinel-2 as one scene: its bands on one grid by their names, what changed since another product, and
+slope and elevation of a DEM."""
 
 import contextlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -32,8 +34,14 @@ _MOST_METADATA = 2**26
 """Bytes."""
 _STORED_TERRAIN = {SLOPE: (0.01, -0.01), ELEVATION: (0.2, -1000.2)}
 """Scale and offset by which terrain is stored as uint16, 0 being none: 0 degrees, and 1,000 m below the sea, are 1."""
+_CHANGE, _STORED_CHANGE = "-change", (1e-4, -3.2768)
+"""What the name of a difference of reflectance ends with, and its scale and offset as uint16, 0 being none."""
 _STRIP = 512
 _FIX = "give the folder *.SAFE as it is unpacked"
+
+
+_Read = Callable[[Window], np.ndarray]
+"""Gives stored values uint16 of a window of a product's finest grid, 0 for none."""
 
 
 class _Metadata(NamedTuple):
@@ -90,6 +98,10 @@ class _Metadata(NamedTuple):
             raise DataError(what, f"has no offsets, which baseline {baseline} uses", _FIX)
         return cls(said("PROCESSING_LEVEL"), baseline, said("PRODUCT_START_TIME"), quantification, offsets)
 
+    def layer(self, name: str, read: "_Read") -> "_Layer":
+        """A band of the product."""
+        return _Layer(name, 1 / self.quantification, self.offsets.get(name, 0.0) / self.quantification, read)
+
 
 class AssembledScene(NamedTuple):
     """What was written.
@@ -109,22 +121,19 @@ class AssembledScene(NamedTuple):
 
 @dataclass(frozen=True)
 class _Layer:
-    """A band of the scene to be: how it is called, stored and made.
-
-    Attributes:
-        read: stored values uint16 of a window of the product's finest grid, 0 for none.
-    """
+    """A band of the scene to be: how it is called, stored and made."""
 
     name: str
     scale: float
     offset: float
-    read: Callable[[Window], np.ndarray]
+    read: _Read
 
 
 def assemble(
     product: Path,
     out: Path,
     *,
+    before: Path | None = None,
     dem: Path | None = None,
     only: Collection[str] = (),
     bounds: tuple[float, float, float, float] | None = None,
@@ -133,39 +142,33 @@ def assemble(
     """Writes a product's bands, `B01` to `B12`, and a DEM's slope and elevation as one GeoTIFF on its finest grid.
 
     Stored values stay as they are, uint16 with 0 for none; scale and offset in the file make them reflectance 0..1,
-    degrees and metres. Coarser bands are interpolated linearly. Memory is that of a strip of rows.
+    degrees and metres. Coarser bands, and those of another grid, are interpolated linearly. Memory is that of a strip.
 
     Args:
         product: a folder of level 1C or 2A with one granule, as `*.SAFE` is unpacked; its images JPEG 2000 or GeoTIFF.
+        before: a product of an earlier day and the same level, of which bands `B01-change` to `B12-change` are made:
+            reflectance of `product` less that of this one.
         dem: a GeoTIFF of elevations in metres.
         only: names of bands; none for all that the product has.
         bounds: west, south, east and north in degrees; None for all of the product.
         progress: hears how many rows are written.
 
     Raises:
-        ConfigError: bands that the product has not, or bounds that it does not reach.
+        ConfigError: bands that the product has not, bounds that it does not reach, or an earlier product that does not
+            suit it.
         DataError: no such product, a file that cannot be read, or `out` is there already or cannot be written.
     """
     if out.exists():
         raise DataError(f"scene {out}", "already exists", "choose another --out")
-    metadata = _Metadata.of(_one(product, "MTD_MSIL*.xml", "metadata file"))
-    paths = _images(product, only)
+    metadata = _metadata_of(product)
     with contextlib.ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=2**28))
-        files = {name: stack.enter_context(_finest(candidates)) for name, candidates in paths.items()}
+        files = _opened(stack, product, only)
         finest = min(files.values(), key=lambda file: file.transform.a)
-        for name, file in files.items():
-            check_place(paths[name][0], file)
-            if file.crs != finest.crs:
-                raise DataError(f"file {file.name}", "has another coordinate system than other bands", _FIX)
         window = _window(finest, bounds)
-        layers = [
-            _Layer(
-                name, 1 / metadata.quantification, metadata.offsets.get(name, 0.0) / metadata.quantification,
-                _reader(file, finest),
-            )
-            for name, file in files.items()
-        ]  # fmt: skip
+        layers = [metadata.layer(name, _reader(file, finest)) for name, file in files.items()]
+        if before:
+            layers += _changes(stack, layers, metadata, before, finest, window)
         if dem:
             shape = {"height": window.height, "width": window.width}
             # What the DEM has to cover is the part alone.
@@ -176,10 +179,75 @@ def assemble(
                 for role, stored in _STORED_TERRAIN.items()
             ]
         tags = {"lsml": VERSION, "product": product.name, "level": metadata.level, "baseline": metadata.baseline}
+        tags |= {"before": before.name} if before else {}
         tags["TIFFTAG_DATETIME"] = re.sub(r"^(\d+)-(\d+)-(\d+)T([\d:]{8}).*", r"\1:\2:\3 \4", metadata.acquired)
         _write(out, layers, finest, window, tags, progress)
     names = tuple(layer.name for layer in layers)
     return AssembledScene(names, (window.height, window.width), *metadata[:3])
+
+
+def _metadata_of(product: Path) -> _Metadata:
+    return _Metadata.of(_one(product, "MTD_MSIL*.xml", "metadata file"))
+
+
+def _opened(stack: contextlib.ExitStack, product: Path, only: Collection[str]) -> dict[str, "rasterio.DatasetReader"]:
+    """The finest image of each band, open until the stack ends, all of one coordinate system.
+
+    Raises:
+        ConfigError: bands that the product has not.
+        DataError: a file that cannot be read or placed.
+    """
+    paths = _images(product, only)
+    files = {name: stack.enter_context(_finest(candidates)) for name, candidates in paths.items()}
+    for name, file in files.items():
+        check_place(paths[name][0], file)
+        if file.crs != next(iter(files.values())).crs:
+            raise DataError(f"file {file.name}", "has another coordinate system than other bands", _FIX)
+    return files
+
+
+def _changes(
+    stack: contextlib.ExitStack,
+    layers: Sequence[_Layer],
+    metadata: _Metadata,
+    before: Path,
+    finest: "rasterio.DatasetReader",
+    window: Window,
+) -> list[_Layer]:
+    """The difference of each layer to that of an earlier product, on the finest grid of the later one.
+
+    Raises:
+        ConfigError: the earlier product is of another level, or does not reach the window.
+        DataError: it cannot be used, or lacks a band.
+    """
+    earlier = _metadata_of(before)
+    if earlier.level != metadata.level:
+        raise ConfigError(
+            f"--before {before}", f"is of {earlier.level}, not {metadata.level}", "give both of one level"
+        )
+    if earlier.acquired >= metadata.acquired:
+        why = f"is of {earlier.acquired}, not before {metadata.acquired}"
+        raise ConfigError(f"--before {before}", why, "give the earlier product there")
+    files = _opened(stack, before, [layer.name for layer in layers])
+    place = _place(finest, window)
+    (left, top), (right, bottom) = place @ (0, 0), place @ (window.width, window.height)
+    for file in files.values():
+        west, south, east, north = transform_bounds(file.crs, finest.crs, *file.bounds)
+        if west >= right or east <= left or south >= top or north <= bottom:
+            raise ConfigError(f"--before {before}", "does not cover the scene", "give one of the same place")
+    old = {name: earlier.layer(name, _reader(file, finest)) for name, file in files.items()}
+    return [
+        _Layer(f"{layer.name}{_CHANGE}", *_STORED_CHANGE, partial(_change, layer, old[layer.name])) for layer in layers
+    ]
+
+
+def _change(after: _Layer, before: _Layer, window: Window) -> np.ndarray:
+    """Stored values of a difference, 0 where either has none."""
+    stored = [layer.read(window) for layer in (after, before)]
+    new, old = (layer.offset + layer.scale * values for layer, values in zip((after, before), stored, strict=True))
+    scale, offset = _STORED_CHANGE
+    found = np.rint((new - old - offset) / scale).clip(1, 65_535)
+    return np.where((stored[0] > 0) & (stored[1] > 0), found, 0).astype(np.uint16)
 
 
 def _one(folder: Path, pattern: str, what: str) -> Path:
@@ -247,12 +315,12 @@ def _place(file: "rasterio.DatasetReader", window: Window) -> rasterio.Affine:
     return file.transform @ rasterio.Affine.translation(window.col_off, window.row_off)
 
 
-def _reader(file: "rasterio.DatasetReader", finest: "rasterio.DatasetReader") -> Callable[[Window], np.ndarray]:
+def _reader(file: "rasterio.DatasetReader", finest: "rasterio.DatasetReader") -> _Read:
     """What reads windows of the finest grid from a band of the same or a coarser one."""
 
     def read(window: Window) -> np.ndarray:
         try:
-            if file.transform == finest.transform and file.shape == finest.shape:
+            if (file.crs, file.transform, file.shape) == (finest.crs, finest.transform, finest.shape):
                 return file.read(1, window=window)
             stored = np.zeros((window.height, window.width), np.uint16)
             reproject(
@@ -271,7 +339,7 @@ def _reader(file: "rasterio.DatasetReader", finest: "rasterio.DatasetReader") ->
     return read
 
 
-def _terrain_reader(terrain: Terrain, role: str, whole: Window) -> Callable[[Window], np.ndarray]:
+def _terrain_reader(terrain: Terrain, role: str, whole: Window) -> _Read:
     """What reads windows of the finest grid from terrain on a part of it."""
     scale, offset = _STORED_TERRAIN[role]
 

@@ -23,14 +23,14 @@ SIDE = 1200
 """Metres of the tile."""
 
 
-def metadata(level: str, baseline: str, offsets: str) -> str:
+def metadata(level: str, baseline: str, offsets: str, year: int = 2023) -> str:
     """The part of a product's metadata that says what values mean."""
     quantification = "QUANTIFICATION_VALUE" if level == "1C" else "BOA_QUANTIFICATION_VALUE"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <n1:Level-{level}_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-{level}.xsd">
   <n1:General_Info>
     <Product_Info>
-      <PRODUCT_START_TIME>2023-02-15T05:00:11.024Z</PRODUCT_START_TIME>
+      <PRODUCT_START_TIME>{year}-02-15T05:00:11.024Z</PRODUCT_START_TIME>
       <PROCESSING_LEVEL>Level-{level}</PROCESSING_LEVEL>
       <PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
     </Product_Info>
@@ -76,13 +76,13 @@ def level_1c(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_level_2a(folder: Path, baseline: str, offsets: str) -> Path:
+def write_level_2a(folder: Path, baseline: str, offsets: str, start: int = 2000, year: int = 2023) -> Path:
     """Three bands as GeoTIFF, of which B02 lies there on two grids."""
     images = folder / "T.SAFE" / "GRANULE" / "L2A_T45RVM_A039953_20230215T050625" / "IMG_DATA"
     for resolution, name in ((10, "B02"), (20, "B02"), (20, "B11"), (60, "B01"), (20, "SCL")):
         path = images / f"R{resolution}m" / f"T45RVM_20230215T050011_{name}_{resolution}m.tif"
-        write_image(path, resolution, 2000 + resolution)
-    (folder / "T.SAFE" / "MTD_MSIL2A.xml").write_text(metadata("2A", baseline, offsets))
+        write_image(path, resolution, start + resolution)
+    (folder / "T.SAFE" / "MTD_MSIL2A.xml").write_text(metadata("2A", baseline, offsets, year))
     return folder / "T.SAFE"
 
 
@@ -168,6 +168,60 @@ def test_of_level_2a_each_band_is_the_finest_there_is(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "scene.tif") as file:
         assert file.offsets == (0, 0, 0)
         np.testing.assert_array_equal(file.read(2), plane(10, 2010)[0])
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """The product of a year before, without offsets, and one of level 2A that has them."""
+    before = write_level_2a(tmp_path / "before", "03.01", "", start=1500, year=2022)
+    return before, write_level_2a(tmp_path / "after", "05.09", listed("BOA_ADD_OFFSET"))
+
+
+def test_what_changed_since_an_earlier_product_is_a_band(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """B02, at place 1 of offsets: 2,010 + x - 1,001 less 1,510 + x is -501, over 10,000. Where one has none, neither.
+
+    B11, at place 11, has 500 - 1,011 = -511; between its pixels of 20 m both are rounded.
+    """
+    before, after = pair
+    with rasterio.open(next(before.rglob("*R10m/*B02*.tif")), "r+") as file:
+        values = file.read(1)
+        values[7, 9] = 0
+        file.write(values, 1)
+    scene = tmp_path / "scene.tif"
+    done = lsml(tmp_path, "scene", "assemble", str(after), "--before", str(before), "--only", "B02,B11")
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(scene) as file:
+        assert file.descriptions == ("B02", "B11", "B02-change", "B11-change")
+        stored, (scale, offset) = file.read(), (file.scales[2], file.offsets[2])
+    assert stored[2, 7, 9] == 0
+    measured = stored[2] > 0
+    assert measured.sum() == 120 * 120 - 1
+    np.testing.assert_allclose(stored[2][measured] * scale + offset, -0.0501, atol=1e-9)
+    np.testing.assert_allclose(stored[3] * scale + offset, -0.0511, atol=1.01e-4)
+
+
+def test_an_earlier_product_that_does_not_suit_is_refused(
+    pair: tuple[Path, Path], level_1c: Path, tmp_path: Path
+) -> None:
+    """Of another level, of a later day, of another place, or without a band."""
+    before, after = pair
+    for one, other, says in (
+        (level_1c, before, "is of Level-2A, not Level-1C; give both of one level"),
+        (before, after, "is of 2023-02-15T05:00:11.024Z, not before 2022-02-15T05:00:11.024Z"),
+        (after, after, "not before 2023"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            assembled(one, tmp_path / "scene.tif", before=other)
+    for path in before.rglob("*.tif"):
+        with rasterio.open(path, "r+") as file:
+            file.transform = Affine.translation(100_000, 0) @ file.transform
+    with pytest.raises(ConfigError, match="does not cover the scene; give one of the same place"):
+        assembled(after, tmp_path / "scene.tif", before=before)
+    for path in before.rglob("*B01*.tif"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="no such band of the product"):
+        assembled(after, tmp_path / "scene.tif", before=before)
+    assert not (tmp_path / "scene.tif").exists()
 
 
 def test_what_was_not_measured_stays_so(tmp_path: Path) -> None:
