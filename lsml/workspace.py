@@ -5,13 +5,16 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from lsml.errors import StorageError, redact
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
 
 DEFAULT_STORAGE = "sqlite:///optuna.db"
 STATE_FOLDER = Path(".lsml")
@@ -120,6 +123,39 @@ def connection_url(url: str) -> str:
     added = [f"{name}={value}" for name, value in _POSTGRES_SETTINGS.items() if f"{name}=" not in query]
     driver = "postgresql+psycopg" if scheme == "postgresql" else scheme
     return f"{driver}://{place}?{'&'.join([*([query] if query else []), *added])}"
+
+
+_ANSWER_SECONDS = 30.0
+"""How long PostgreSQL may take for one answer: frozen, it takes in what it is sent, and says nothing."""
+
+
+def bound_answers() -> None:
+    """Has each connection to PostgreSQL that SQLAlchemy makes from now on closed where an answer takes too long."""
+    from sqlalchemy import Engine, event
+
+    if not event.contains(Engine, "do_connect", _connect_within_bounds):
+        event.listen(Engine, "do_connect", _connect_within_bounds)
+
+
+def _connect_within_bounds(
+    dialect: "Dialect", record: object, place: Sequence[Any], options: dict[str, Any]
+) -> object | None:
+    """A connection of psycopg's that is closed where an answer takes too long; None for other drivers."""
+    if dialect.driver != "psycopg":
+        return None
+    import psycopg
+
+    class Bounded(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, timeout or _ANSWER_SECONDS)
+            except psycopg.OperationalError:
+                # Of an answer that comes later, the next call would take it for its own.
+                if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+                    self.close()
+                raise
+
+    return Bounded.connect(*place, **options)
 
 
 _PACKAGES = {

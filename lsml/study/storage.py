@@ -18,6 +18,7 @@ from lsml.errors import StorageError
 from lsml.names import OBJECTIVE, Attribute
 from lsml.workspace import (
     DEFAULT_STORAGE,
+    bound_answers,
     connection_url,
     database_file,
     in_turn,
@@ -34,9 +35,6 @@ _PATIENCE_SECONDS = 120.0
 
 _SQLITE_TIMEOUT_SECONDS = 5
 """How long SQLite itself waits for a lock; a signal is heard only after that."""
-
-_ANSWER_SECONDS = 30.0
-"""How long PostgreSQL may take for one answer: frozen, it takes in what it is sent, and says nothing."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -92,6 +90,7 @@ class GatedStorage(optuna.storages.RDBStorage):
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
         self.patience = self._most = _PATIENCE_SECONDS
         self._shown = url
+        bound_answers()
         super().__init__(connection_url(url), engine_kwargs=engine_kwargs)
 
         def refuse(context: sqlalchemy.ExceptionContext) -> None:
@@ -101,10 +100,6 @@ class GatedStorage(optuna.storages.RDBStorage):
 
         # Optuna would say the same of all of them, and not why.
         sqlalchemy.event.listen(self.engine, "handle_error", refuse)
-        if self.engine.dialect.driver == "psycopg":
-            sqlalchemy.event.listen(self.engine, "do_connect", _connect_within_bounds)
-            # With the connection that made the tables.
-            self.engine.dispose()
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -160,23 +155,6 @@ class GatedStorage(optuna.storages.RDBStorage):
             return super(GatedStorage, self).set_trial_state_values(trial_id, state, values)
 
         return self.repeat(change)
-
-
-def _connect_within_bounds(dialect: object, record: object, place: Sequence[Any], options: dict[str, Any]) -> object:
-    """A connection of psycopg's that is closed where an answer takes too long."""
-    import psycopg
-
-    class Bounded(psycopg.Connection[Any]):
-        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-            try:
-                return super().wait(gen, interval, timeout or _ANSWER_SECONDS)
-            except psycopg.OperationalError:
-                # Of an answer that comes later, the next call would take it for its own.
-                if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
-                    self.close()
-                raise
-
-    return Bounded.connect(*place, **options)
 
 
 def open_storage(url: str) -> GatedStorage:

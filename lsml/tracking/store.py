@@ -24,6 +24,7 @@ from lsml.tracking import DEFAULT_TRACKING_URI, check_there, configure, signing_
 from lsml.tracking.client import PATIENCE_SECONDS, StoreClient, is_outage
 from lsml.tracking.places import follow_moved_folder, local_folder
 from lsml.workspace import (
+    bound_answers,
     connection_url,
     database_file,
     in_turn,
@@ -75,6 +76,7 @@ def open_client() -> StoreClient:
     _check_scheme("MLFLOW_TRACKING_URI", uri)
     _check_scheme("MLFLOW_REGISTRY_URI", registry)
     _check_can_be_made(database_file(uri))
+    bound_answers()
     # Two processes that open a fresh database race in its schema migration and can leave it unusable.
     with storage_errors("MLflow store"), in_turn(lock_file("mlflow-store")):
         keep_private(database_file(uri))

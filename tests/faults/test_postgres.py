@@ -3,12 +3,15 @@
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from optuna.pruners import NopPruner
 
+from lsml import workspace
 from lsml.errors import StorageError
 from lsml.study import storage as gate
 from lsml.study.database import make_study
@@ -89,9 +92,9 @@ def test_a_database_server_that_crashes_or_freezes_is_waited_for(
     seconds: float,
 ) -> None:
     """No trial is lost or run again, no worker dies, and no value is lost."""
-    if seconds < gate._ANSWER_SECONDS:
+    if seconds < workspace._ANSWER_SECONDS:
         # For an answer within those seconds, which a frozen server does not give, it is asked again.
-        monkeypatch.setattr(gate, "_ANSWER_SECONDS", 1.0)
+        monkeypatch.setattr(workspace, "_ANSWER_SECONDS", 1.0)
     result = run(patches, sleeping, outage(postgres, seconds), storage=storage, trials=4, workers=2)
     assert result.counts["failed"] == 0
     check_whole(storage, 4)
@@ -108,7 +111,7 @@ def test_a_database_server_that_stays_away_ends_the_study_in_one_line(
 ) -> None:
     """After a bounded wait, with MLflow's runs closed; when it is back the same command ends the study."""
     monkeypatch.setattr(gate, "_PATIENCE_SECONDS", 1)
-    monkeypatch.setattr(gate, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(workspace, "_ANSWER_SECONDS", 1.0)
     # In a store of its own, which answers all the time.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     listener = outage(postgres, 3600)
@@ -129,7 +132,7 @@ def test_a_frozen_database_server_is_asked_again(
     folder: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it was asked before is done once where it thaws in time; else the wait ends, and nothing is lost."""
-    monkeypatch.setattr(gate, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(workspace, "_ANSWER_SECONDS", 1.0)
     study = make_study(postgres.create(f"frozen-{folder.name}"), "s", pruner=NopPruner())
     study.enqueue_trial({}, user_attrs={"slot": 0, "attempt": 1})
     trial = study.ask()
@@ -150,6 +153,29 @@ def test_a_frozen_database_server_is_asked_again(
     trial.report(0.6, 2)
     first, second = study.all_trials()
     assert (first.intermediate_values, second.user_attrs["slot"]) == ({1: 0.5, 2: 0.6}, 1)
+
+
+def test_mlflows_database_in_a_frozen_server_is_waited_for_within_bounds(
+    folder: Path, postgres: PostgresServer, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a server of MLflow's between: its client reads on where it thaws in time, and else ends."""
+    monkeypatch.setattr(workspace, "_ANSWER_SECONDS", 1.0)
+    store = open_client()
+    experiment = store.create_experiment(folder.name)
+    postgres.freeze()
+    thawing = threading.Timer(3, postgres.thaw)
+    thawing.start()
+    assert store.get_experiment(experiment).name == folder.name
+    thawing.join()
+    postgres.freeze()
+    started = time.monotonic()
+    try:
+        with pytest.raises(MlflowException, match=r"timeout|expired|closed"):
+            store.with_patience(1).get_experiment(experiment)
+        assert time.monotonic() - started < 10
+    finally:
+        postgres.thaw()
+    assert store.get_experiment(experiment).name == folder.name
 
 
 @pytest.fixture
