@@ -208,12 +208,7 @@ def _synthetic(settings: SyntheticData, progress: Progress) -> Path:
     with in_turn(Path(f"{root}.lock")):
         if not root.exists():
             synthesize(
-                root,
-                train=settings.train,
-                validation=settings.validation,
-                test=settings.test,
-                seed=settings.seed,
-                progress=lambda done, total: progress("synthetic patches", done, total),
+                root, **settings.model_dump(), progress=lambda done, total: progress("synthetic patches", done, total)
             )
     return root.resolve()
 
