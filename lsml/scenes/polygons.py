@@ -22,8 +22,8 @@ GEOPACKAGE, GEOJSON = "landslides.gpkg", "landslides.geojson"
 _LAYER = "landslides"
 _DENSE = 16
 """Pixels: edges are cut into pieces of this length where areas are measured, as a parallel is no straight line."""
-_TOGETHER = 256
-"""Polygons that are worked on in one call."""
+_TOGETHER, _WRITTEN_TOGETHER = 256, 10_000
+"""Polygons that are worked on in one call, and written: memory is not that of all as bytes."""
 _WRITTEN = "1970-01-01T00:00:00.000Z"
 """When a GeoPackage says that it was made: always the same, so that the same map gives the same bytes."""
 
@@ -38,7 +38,7 @@ def check_installed(otherwise: str = "") -> None:
             raise ConfigError("polygons", f"{name} is not installed", fix) from None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Area:
     """A part of the map of pixels that are landslide and share edges, in one strip of it or in all.
 
@@ -193,6 +193,7 @@ def _features(
             # Holes run the other way round than exteriors; which way that is in degrees does not matter.
             dense, plain = in_degrees(shapely.segmentize(own, longest)), in_degrees(own)
             for area, polygon, fine, degrees in zip(group, own, dense, plain, strict=True):
+                area.outline = None
                 size = abs(ellipsoid.geometry_area_perimeter(fine)[0])
                 if size >= min_area:
                     mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
@@ -265,23 +266,27 @@ def _write_geopackage(
     import pyogrio.raw
     import shapely
 
-    rows = [feature.properties(number) for number, feature in enumerate(features, start=1)]
     kinds = {"id": np.int64, "pixels": np.int64}
     names = [*Landslide(None, shapely.box(0, 0, 1, 1), 0, 0, 0, uncertainty).properties(0)]
     path.unlink(missing_ok=True)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _WRITTEN})
-    pyogrio.raw.write(
-        path,
-        np.array([shapely.to_wkb(feature.own) for feature in features], object),
-        [np.array([row[name] for row in rows], kinds.get(name, np.float64)) for name in names],
-        names,
-        layer=_LAYER,
-        driver="GPKG",
-        geometry_type="MultiPolygon",
-        promote_to_multi=True,
-        crs=crs,
-        layer_metadata=dict(facts),
-    )
+    # An empty layer is one too.
+    for start in range(0, max(len(features), 1), _WRITTEN_TOGETHER):
+        part = features[start : start + _WRITTEN_TOGETHER]
+        rows = [feature.properties(number) for number, feature in enumerate(part, start=start + 1)]
+        pyogrio.raw.write(
+            path,
+            np.array([shapely.to_wkb(feature.own) for feature in part], object),
+            [np.array([row[name] for row in rows], kinds.get(name, np.float64)) for name in names],
+            names,
+            layer=_LAYER,
+            driver="GPKG",
+            geometry_type="MultiPolygon",
+            promote_to_multi=True,
+            crs=crs,
+            append=start > 0,
+            **({} if start else {"layer_metadata": dict(facts)}),
+        )
 
 
 def _write_geojson(path: Path, features: Sequence[Landslide], facts: Mapping[str, str]) -> None:
