@@ -189,7 +189,9 @@ def _features(
         for start in range(0, len(areas), _TOGETHER):
             group = areas[start : start + _TOGETHER]
             own = in_place(np.array([area.outline or _outline(unfinished, level, area) for area in group], object))
-            own = shapely.orient_polygons(np.where(shapely.is_valid(own), own, shapely.make_valid(own)))
+            broken = ~shapely.is_valid(own)
+            own[broken] = shapely.make_valid(own[broken])
+            own = shapely.orient_polygons(own)
             # Holes run the other way round than exteriors; which way that is in degrees does not matter.
             dense, plain = in_degrees(shapely.segmentize(own, longest)), in_degrees(own)
             for area, polygon, fine, degrees in zip(group, own, dense, plain, strict=True):
