@@ -48,6 +48,8 @@ _MAX_VALUES = 2**29
 """Of one file; as float64, in which images are read, they take 4 GiB, of whatever type they lie there."""
 _MAX_BANDS = 2**10
 """Each is read by itself, and the time that libtiff takes for all grows with the square of their number."""
+_INDEX_TYPES = ("uint8", "uint16")
+"""Of a palette, which has a colour for each value of the type."""
 _LIMITS = (120, 2**35)
 """Seconds and bytes that GDAL gets for one file. The largest, compressed, take a third of either."""
 _REPLACE = "replace it by an intact copy"
@@ -238,6 +240,9 @@ def _palette(file: "rasterio.DatasetReader") -> np.ndarray | None:
     """The colour of each index that the type of an image of indices can hold, uint8 `(N, 3)`; None of any other."""
     if file.count != 1 or file.colorinterp[0].name != "palette":
         return None
+    if file.dtypes[0] not in _INDEX_TYPES:
+        why = f"has a palette, and indices of {file.dtypes[0]}"
+        raise DataError(f"file {file.name}", why, "write it without a palette, or with indices of uint8 or uint16")
     colours = np.zeros((np.iinfo(file.dtypes[0]).max + 1, 3), np.uint8)
     for index, colour in file.colormap(1).items():
         colours[index] = colour[:3]
