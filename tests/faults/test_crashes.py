@@ -165,6 +165,19 @@ def test_a_study_refuses_weights_without_end(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
 
 
+def _hungry(path: Path, number: int) -> int:
+    return np.ones(number, np.uint8).nbytes
+
+
+def test_a_file_that_takes_too_much_memory_is_one_line() -> None:
+    """A gigabyte where 100 MB are allowed; what takes less is read after it by the same process."""
+    with pytest.raises(
+        DataError, match=r"file big: takes more memory to read than there is, or than 100,000,000 bytes"
+    ):
+        processes.apart(_hungry, Path("big"), 10**9, limits=(30, 10**8))
+    assert processes.apart(_hungry, Path("small"), 10**6, limits=(30, 10**8)) == 10**6
+
+
 def test_limits_are_taken_back() -> None:
     """So that what a process does for the next file is not counted with this one's; a user's own limit stays."""
 

@@ -228,6 +228,8 @@ class _Reader:
 _READER = _Reader()
 
 
+_OTHERWISE = "replace it by an intact copy, or leave the patch out"
+
 _Limits = tuple[int, int]
 """What reading one file may take: seconds of processor time, and bytes of memory, which are counted on Linux alone."""
 
@@ -245,7 +247,11 @@ def _done(work: _Work) -> Any:
     if work.folder:
         os.chdir(work.folder)
     with _limited(work.limits):
-        return work.call(*work.arguments)
+        try:
+            return work.call(*work.arguments)
+        except MemoryError:
+            why = f"takes more memory to read than there is, or than {work.limits[1]:,} bytes"
+            raise DataError(f"file {work.arguments[0]}", why, _OTHERWISE) from None
 
 
 @contextlib.contextmanager
@@ -279,7 +285,7 @@ def apart(call: Callable[..., _Answer], path: Path, *arguments: object, limits: 
         call: can be pickled, as all that it takes and gives can.
 
     Raises:
-        DataError: the other process cannot be started, or died.
+        DataError: the other process cannot be started, died, or has not the memory.
     """
     work = _Work(call, (path, *arguments), limits, None if path.is_absolute() else Path.cwd())
     if _READER.here:
@@ -287,6 +293,6 @@ def apart(call: Callable[..., _Answer], path: Path, *arguments: object, limits: 
     try:
         answer: _Answer = _READER.answer(work)
     except _Died as death:
-        fix = "replace it by an intact copy, or leave the patch out" if death.crashed else "run the same command again"
+        fix = _OTHERWISE if death.crashed else "run the same command again"
         raise DataError(f"file {path}", f"the process that read it {death}", fix) from None
     return answer
