@@ -88,10 +88,11 @@ def _encode(kind: str, picture: np.ndarray, *options: int) -> bytes:
 def _outlined(picture: np.ndarray, landslides: Sequence[Landslide], to_picture: rasterio.Affine) -> np.ndarray:
     outlined = picture.copy()
     colour = tuple(round(255 * part) for part in to_rgb(VERMILLION))
-    rings = [ring for each in landslides for ring in _rings(each.own, to_picture)]
-    # OpenCV's places are those of pixels' middles.
-    places = [np.rint((ring - 0.5) * 2**_SHIFT).astype(np.int32) for ring in rings]
-    cv2.polylines(outlined, places, True, colour, thickness=1, lineType=cv2.LINE_AA, shift=_SHIFT)
+    # One by one: the places of all would take as much memory as the landslides.
+    for each in landslides:
+        # OpenCV's places are those of pixels' middles.
+        places = [np.rint((ring - 0.5) * 2**_SHIFT).astype(np.int32) for ring in _rings(each.own, to_picture)]
+        cv2.polylines(outlined, places, True, colour, thickness=1, lineType=cv2.LINE_AA, shift=_SHIFT)
     return outlined
 
 
