@@ -142,17 +142,16 @@ def _split(root: Path, split: SplitName) -> tuple[tuple[PatchFiles, ...], str]:
 
 def _trained_on(tags: Mapping[str, str], given: str | Path | None, progress: Progress) -> tuple[PackedSplit, ...]:
     """What a run's model was trained and validated on; none, with a warning, where that cannot be had any more."""
-    try:
-        return RecordedData(tags, None).pack(progress).splits
-    except DataError as error:
-        gone = error
-    try:
-        # A folder that has moved is given, and so is one of other patches.
-        return RecordedData(tags, given).pack(progress).splits
-    except DataError:
-        why = f"not compared with the patches that the model was trained on: {gone.what}: {gone.why}"
-        warnings.warn(DataWarning(str(DataError("test split", why, "keep those patches apart"))), stacklevel=2)
-        return ()
+    errors: list[DataError] = []
+    # A folder that has moved is given, and so is one of other patches.
+    for folder in dict.fromkeys((None, given)):
+        try:
+            return RecordedData(tags, folder).pack(progress).splits
+        except DataError as error:
+            errors.append(error)
+    why = f"not compared with the patches that the model was trained on: {errors[0].what}: {errors[0].why}"
+    warnings.warn(DataWarning(str(DataError("test split", why, "keep those patches apart"))), stacklevel=2)
+    return ()
 
 
 def _check_known(files: Sequence[PatchFiles], by: Grouped) -> None:

@@ -16,7 +16,7 @@ from lsml.scenes.maps import Unfinished
 from lsml.scenes.synthetic import synthesize_scene
 from tests.end_to_end.conftest import Study
 from tests.processes import environment, lsml
-from tests.scenes.made import read, write_scene, write_sentinel
+from tests.scenes.made import read, run_commands, write_scene, write_sentinel
 
 
 @pytest.fixture(scope="module")
@@ -235,31 +235,17 @@ def test_without_the_packages_of_polygons_the_line_says_what_to_install(
     assert sorted(path.name for path in (study.folder / "plain").iterdir()) == ["mask.tif", "probability.tif"]
 
 
-_TINY = """
-name: region
-data: {path: patches}
-base:
-  model: {filters: 4, depth: 2}
-  training: {epochs: 3, batch_size: 4, learning_rate: 5e-3}
-space:
-  loss.jaccard: {low: 0.0, high: 1.0}
-study: {trials: 1, seed: 7, pruner: none}
-"""
-
-
 @pytest.mark.full
 def test_patches_of_a_scene_are_trained_on_and_their_model_maps_it(tmp_path: Path) -> None:
     """From scene and polygons to patches, to a study of one trial, to a map of the same scene."""
     synthesize_scene(tmp_path / "valley", height=512, width=448, seed=2)
     scene, dem = "valley/scene.tif", ("--dem", "valley/dem.tif")
-    (tmp_path / "region.yaml").write_text(_TINY)
-    for command in (
+    run_commands(
+        tmp_path,
         ("data", "tile", scene, "--landslides", "valley/landslides.geojson", *dem, "--size", "64", "--out", "patches"),
         ("tune", "region.yaml"),
         ("evaluate", "region", "--by", "region"),
         ("predict", scene, *dem, "--model", "region@candidate", "--out", "maps"),
-    ):
-        done = lsml(tmp_path, *command)
-        assert done.returncode == 0, done.stderr
+    )
     with rasterio.open(tmp_path / "maps" / "mask.tif") as file:
         assert file.shape == (512, 448)

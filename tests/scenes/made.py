@@ -10,9 +10,30 @@ from rasterio.transform import Affine
 
 from lsml.data.sensor import ELEVATION, LANDSLIDE4SENSE, SLOPE
 from lsml.data.synthetic import synthetic_patch
+from tests.processes import lsml
 
 NORTH_UP = Affine(10, 0, 500_000, 0, -10, 3_100_000)
 """Pixels of 10 m, west to east and north to south."""
+
+
+_REGION = """
+name: region
+data: {path: patches}
+base:
+  model: {filters: 4, depth: 2}
+  training: {epochs: 3, batch_size: 4, learning_rate: 5e-3}
+space:
+  loss.jaccard: {low: 0.0, high: 1.0}
+study: {trials: 1, seed: 7, pruner: none}
+"""
+
+
+def run_commands(folder: Path, *commands: Sequence[str]) -> None:
+    """One after the other in a folder with `region.yaml`, a study of one trial on `patches`; each has to succeed."""
+    (folder / "region.yaml").write_text(_REGION)
+    for command in commands:
+        done = lsml(folder, *command)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 def write_scene(

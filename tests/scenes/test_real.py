@@ -20,9 +20,8 @@ from rasterio.warp import transform_geom
 
 from lsml.errors import DataWarning
 from lsml.scenes.terrain import Terrain
-from tests.processes import lsml
 from tests.scenes.gdaldem import gdaldem_slope
-from tests.scenes.made import write_scene
+from tests.scenes.made import run_commands, write_scene
 
 PACKAGE = "r-cran-stars"
 
@@ -107,18 +106,6 @@ def test_slopes_on_a_grid_of_degrees_are_gdals_of_metres(tmp_path: Path) -> None
         np.testing.assert_allclose(found[row, 1:-1], gdals[1, 1:-1], rtol=0, atol=1e-3)
 
 
-EXPERIMENT = """
-name: bare
-data: {path: patches}
-base:
-  model: {filters: 4, depth: 2}
-  training: {epochs: 3, batch_size: 4, learning_rate: 5e-3}
-space:
-  loss.jaccard: {low: 0.0, high: 1.0}
-study: {trials: 1, seed: 7, pruner: none}
-"""
-
-
 @pytest.mark.full
 def test_a_landsat_scene_is_tiled_trained_on_and_mapped(landsat: Landsat, tmp_path: Path) -> None:
     """Labels are made up by a rule: land that is brighter in red than in near infrared. No score is claimed."""
@@ -131,18 +118,16 @@ def test_a_landsat_scene_is_tiled_trained_on_and_mapped(landsat: Landsat, tmp_pa
         for outline, _ in shapes(ruled.astype(np.uint8), mask=ruled, transform=grid)
     ]
     (tmp_path / "bare.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": found}))
-    (tmp_path / "bare.yaml").write_text(EXPERIMENT)
     names = ("--bands", "blue=1,green=2,red=3,nir=4,swir1=5,swir2=6")
     scene, dem = str(landsat.scene), ("--dem", str(landsat.dem))
-    for command in (
+    run_commands(
+        tmp_path,
         ("data", "tile", scene, *dem, *names, "--landslides", "bare.geojson", "--size", "64", "--out", "patches"),
         ("data", "check", "patches"),
-        ("tune", "bare.yaml"),
-        ("evaluate", "bare"),
-        ("predict", scene, *dem, *names, "--model", "bare@candidate", "--uncertainty", "--out", "maps"),
-    ):
-        done = lsml(tmp_path, *command)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        ("tune", "region.yaml"),
+        ("evaluate", "region"),
+        ("predict", scene, *dem, *names, "--model", "region@candidate", "--uncertainty", "--out", "maps"),
+    )
     for name in ("probability", "mask", "uncertainty"):
         with rasterio.open(tmp_path / "maps" / f"{name}.tif") as file:
             assert (file.shape, file.crs, file.transform) == ((352, 349), crs, grid)
