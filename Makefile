@@ -52,9 +52,10 @@ help: ## this list
 tune: .venv ## run a study: EXPERIMENT, STUDY and ARGS choose which
 	@exec .venv/bin/python -m lsml tune "$(EXPERIMENT)" --study "$(STUDY)" $(ARGS)
 
-# Two files at a time, in the order that tests/conftest.py puts them. Python keeps what it compiles: new interpreters
-# load lsml, and each would compile it again.
-PYTEST = PYTHONDONTWRITEBYTECODE= LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three files at a time, for tests wait for each other's processes and two would leave two cores idle for a third of the
+# time, in the order that tests/conftest.py puts them. Python keeps what it compiles: new interpreters load lsml, and
+# each would compile it again.
+PYTEST = PYTHONDONTWRITEBYTECODE= LSML_JAX_PYTHON="$$PWD/.venv-jax/bin/python" .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv .venv-jax ## the tests; ARGS goes to pytest
 	$(PYTEST) -m "not full and not pages and not faults" $(ARGS)
