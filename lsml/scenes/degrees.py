@@ -1,5 +1,6 @@
 """Outlines in longitude and latitude, also where they cross the antimeridian or hold a pole, as GeoJSON has them."""
 
+import json
 import math
 from typing import Any
 
@@ -32,6 +33,32 @@ def continuous(polygon: Any) -> Any:
     return shapely.orient_polygons(whole)
 
 
+def all_continuous(polygons: np.ndarray) -> np.ndarray:
+    """Each as `continuous` gives it, `(N,)`; those that are less than 180 degrees wide have no jump."""
+    import shapely
+
+    found = shapely.orient_polygons(polygons)
+    west, _, east, _ = shapely.bounds(polygons).T
+    for place in np.flatnonzero((east - west >= 180) | (shapely.get_num_geometries(polygons) > 1)):
+        found[place] = continuous(polygons[place])
+    return found
+
+
+def areas_of(polygons: np.ndarray) -> np.ndarray:
+    """Square metres on the ellipsoid of WGS 84 of polygons of one place in degrees, float64 `(N,)`.
+
+    Around the pole of their hemisphere there is no antimeridian to cross. Edges are straight on that map, which differs
+    from a geodesic by a millimetre in 160 m.
+    Source: Lambert's azimuthal equal-area projection of an ellipsoid, Snyder 1987, "Map projections", section 24.
+    """
+    import pyproj
+    import shapely
+
+    south = shapely.get_coordinates(polygons)[:, 1].mean() < 0
+    flat = pyproj.Proj(f"+proj=laea +ellps=WGS84 +lat_0={-90 if south else 90}")
+    return shapely.area(shapely.transform(polygons, lambda places: np.column_stack(flat(places[:, 0], places[:, 1]))))
+
+
 def _unrolled(ring: np.ndarray) -> np.ndarray:
     """A ring `(N, 2)` without a jump; around a pole it is closed by way of that."""
     longitudes = np.unwrap(ring[:, 0], period=360)
@@ -60,6 +87,18 @@ def as_geojson(polygon: Any) -> dict[str, Any]:
     # What was cut where the ring around a pole begins is one again.
     whole = pieces[0] if len(pieces) == 1 else shapely.union_all(pieces)
     return _plain(shapely.transform(shapely.orient_polygons(whole), _rounded))
+
+
+def as_geojson_texts(polygons: np.ndarray) -> np.ndarray:
+    """Of each the text of what `as_geojson` gives, `(N,)`."""
+    import shapely
+
+    west, _, east, _ = shapely.bounds(polygons).T
+    plain = (west >= -180) & (east <= 180) & (shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON)
+    texts = np.empty(len(polygons), object)
+    texts[plain] = shapely.to_geojson(shapely.transform(polygons[plain], _rounded))
+    texts[~plain] = [json.dumps(as_geojson(polygon)) for polygon in polygons[~plain]]
+    return texts
 
 
 def _rounded(places: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from rasterio.features import shapes
 from scipy import ndimage
 
 from lsml.errors import ConfigError, DataError
-from lsml.scenes.degrees import as_geojson, box_of, continuous
+from lsml.scenes.degrees import all_continuous, areas_of, as_geojson_texts, box_of
 from lsml.scenes.maps import NODATA, STEPS, UNCERTAIN, Unfinished, level_of
 
 GEOPACKAGE, GEOJSON = "landslides.gpkg", "landslides.geojson"
@@ -106,10 +106,11 @@ def _of_strip(
     strip: np.ndarray, spread: np.ndarray | None, labels: np.ndarray, count: int, row: int
 ) -> Iterator[_Area]:
     """The areas of a strip that begins at a row of the map, in the order of their labels from 1."""
-    flat = labels.ravel()
-    pixels = np.bincount(flat, minlength=count + 1)
-    totals = np.bincount(flat, strip.ravel(), minlength=count + 1)
-    deviations = np.zeros(count + 1) if spread is None else np.bincount(flat, spread.ravel(), minlength=count + 1)
+    inside = labels > 0
+    own = labels[inside]
+    pixels = np.bincount(own, minlength=count + 1)
+    totals = np.bincount(own, strip[inside], minlength=count + 1)
+    deviations = np.zeros(count + 1) if spread is None else np.bincount(own, spread[inside], minlength=count + 1)
     outlines = _outlines(labels, row)
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         first = columns.start + int(np.argmax(labels[rows.start, columns] == label))
@@ -120,12 +121,21 @@ def _of_strip(
 
 def _outlines(labels: np.ndarray, row: int) -> dict[int, Any]:
     """By label, those of the areas that reach neither the first nor the last row of a strip: all in one call."""
-    from shapely.geometry import shape
-
     inside = labels > 0
     inside &= ~np.isin(labels, labels[[0, -1]])
     drawn = shapes(labels.astype(np.int32), inside, connectivity=4, transform=rasterio.Affine.translation(0, row))
-    return {int(label): shape(outline) for outline, label in drawn}
+    outlines = {int(label): outline["coordinates"] for outline, label in drawn}
+    return dict(zip(outlines, _polygons([*outlines.values()]), strict=True))
+
+
+def _polygons(outlines: Sequence[Sequence[Any]]) -> np.ndarray:
+    """Of the rings of each, the outer one first, `(N,)`."""
+    import shapely
+
+    rings = [ring for outline in outlines for ring in outline]
+    places = np.array([place for ring in rings for place in ring], float).reshape(-1, 2)
+    made = shapely.linearrings(places, indices=np.repeat(np.arange(len(rings)), [*map(len, rings)]))
+    return shapely.polygons(made, indices=np.repeat(np.arange(len(outlines)), [*map(len, outlines)]))
 
 
 class Landslide(NamedTuple):
@@ -173,13 +183,12 @@ def _features(
     import shapely
 
     turn = pyproj.Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True).transform
-    ellipsoid = pyproj.Geod(ellps="WGS84")
     longest = _DENSE * abs(transform.determinant) ** 0.5
 
-    def in_degrees(polygon: Any) -> Any:
-        return shapely.transform(polygon, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
+    def in_degrees(polygons: np.ndarray) -> np.ndarray:
+        return shapely.transform(polygons, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
 
-    def in_place(polygons: Any) -> Any:
+    def in_place(polygons: np.ndarray) -> np.ndarray:
         return shapely.transform(polygons, lambda each: np.column_stack(transform @ (each[:, 0], each[:, 1])))
 
     features: list[Landslide] = []
@@ -192,29 +201,26 @@ def _features(
             broken = ~shapely.is_valid(own)
             own[broken] = shapely.make_valid(own[broken])
             own = shapely.orient_polygons(own)
-            # Holes run the other way round than exteriors; which way that is in degrees does not matter.
-            dense, plain = in_degrees(shapely.segmentize(own, longest)), in_degrees(own)
-            for area, polygon, fine, degrees in zip(group, own, dense, plain, strict=True):
+            sizes = areas_of(in_degrees(shapely.segmentize(own, longest))).tolist()
+            degrees = all_continuous(in_degrees(own))
+            for area, polygon, turned, size in zip(group, own, degrees, sizes, strict=True):
                 area.outline = None
-                size = abs(ellipsoid.geometry_area_perimeter(fine)[0])
                 if size >= min_area:
                     mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
                     uncertainty = spread if unfinished.layers == UNCERTAIN else None
-                    features.append(Landslide(polygon, continuous(degrees), size, mean, area.pixels, uncertainty))
+                    features.append(Landslide(polygon, turned, size, mean, area.pixels, uncertainty))
             progress(start + len(group), len(areas))
     return sorted(features, key=lambda feature: -feature.area)
 
 
 def _outline(unfinished: Unfinished, level: int, area: _Area) -> Any:
     """That of an area, with its holes, in columns and rows of the map."""
-    from shapely.geometry import shape
-
     rows = unfinished.read(first=area.top, last=area.bottom)
     labels, _ = ndimage.label(_landslide(rows[:, area.left : area.right], level))
     own = labels == labels[area.first[0] - area.top, area.first[1] - area.left]
     place = rasterio.Affine.translation(area.left, area.top)
     ((outline, _),) = shapes(own.astype(np.uint8), mask=own, connectivity=4, transform=place)
-    return shape(outline)
+    return _polygons([outline["coordinates"]])[0]
 
 
 def write_polygons(
@@ -278,7 +284,7 @@ def _write_geopackage(
         rows = [feature.properties(number) for number, feature in enumerate(part, start=start + 1)]
         pyogrio.raw.write(
             path,
-            np.array([shapely.to_wkb(feature.own) for feature in part], object),
+            shapely.to_wkb(np.array([feature.own for feature in part], object)),
             [np.array([row[name] for row in rows], kinds.get(name, np.float64)) for name in names],
             names,
             layer=_LAYER,
@@ -295,14 +301,16 @@ def _write_geojson(path: Path, features: Sequence[Landslide], facts: Mapping[str
     """A feature a line; what the file says of itself is its member `lsml`."""
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"type": "FeatureCollection", "lsml": {json.dumps(facts)}, "features": [')
-        for number, feature in enumerate(features, start=1):
-            properties = feature.properties(number)
-            entry = {
-                "type": "Feature",
-                "id": properties["id"],
-                "bbox": [properties[name] for name in ("west", "south", "east", "north")],
-                "geometry": as_geojson(feature.degrees),
-                "properties": properties,
-            }
-            file.write(("," if number > 1 else "") + "\n" + json.dumps(entry))
+        for start in range(0, len(features), _WRITTEN_TOGETHER):
+            part = features[start : start + _WRITTEN_TOGETHER]
+            outlines = as_geojson_texts(np.array([feature.degrees for feature in part], object))
+            for number, (feature, outline) in enumerate(zip(part, outlines, strict=True), start=start + 1):
+                properties = feature.properties(number)
+                entry = {
+                    "type": "Feature",
+                    "id": number,
+                    "bbox": [properties[name] for name in ("west", "south", "east", "north")],
+                    "properties": properties,
+                }
+                file.write(f'{"," if number > 1 else ""}\n{json.dumps(entry)[:-1]}, "geometry": {outline}}}')
         file.write("\n]}\n")

@@ -1,10 +1,13 @@
 """Outlines in degrees that cross the antimeridian, with holes and in parts, by hand."""
 
+import json
+
+import numpy as np
 import pytest
 import shapely
 from shapely.geometry import shape
 
-from lsml.scenes.degrees import as_geojson, box_of, continuous, middle_of
+from lsml.scenes.degrees import all_continuous, as_geojson, as_geojson_texts, box_of, continuous, middle_of
 
 
 def turned(polygon: shapely.Geometry) -> shapely.Geometry:
@@ -43,3 +46,16 @@ def test_what_crosses_nothing_stays_as_it_is() -> None:
     assert box_of(found) == (1, 1, 4, 2)
     assert shape(as_geojson(found)).equals(given)
     assert all(part.exterior.is_ccw for part in shapely.get_parts(shape(as_geojson(found))))
+
+
+def test_many_at_once_are_what_each_is() -> None:
+    """One that jumps at the antimeridian, one that runs with the clock, one of two parts."""
+    parts = shapely.MultiPolygon([shapely.box(178, 0, 179, 1), shapely.box(181, 0, 182, 1)])
+    given = np.array([turned(shapely.box(178, 0, 182, 4)), shapely.box(1, 1, 2, 2, ccw=False), turned(parts)], object)
+    together = all_continuous(given)
+    for found, polygon in zip(together, given, strict=True):
+        assert found.equals_exact(continuous(polygon), 0)
+    texts = as_geojson_texts(together)
+    assert [json.loads(text)["type"] for text in texts] == ["MultiPolygon", "Polygon", "MultiPolygon"]
+    for text, polygon in zip(texts, together, strict=True):
+        assert shape(json.loads(text)).equals(shape(as_geojson(polygon)))
