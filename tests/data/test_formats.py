@@ -4,6 +4,8 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -517,3 +519,20 @@ def test_a_mask_of_shares_has_no_colours_and_no_holes(tmp_path: Path) -> None:
     holes = array_file(tmp_path / "holes.npy", np.array([[0.1, np.nan], [np.nan, 0.9]]))
     line = refusal(holes, lambda path: read_mask(path, halves))
     assert "has 2 values that are not finite, where dataset.yaml says at_least; write numbers alone" in line
+
+
+def test_bytes_that_gdal_quotes_print_no_traceback(tmp_path: Path) -> None:
+    """XML of a TIFF's tag that begins with bytes that are no UTF-8: the picture is read without a word."""
+    path = tmp_path / "quoted.tif"
+    profile = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint8"}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(np.ones((1, 8, 8), np.uint8))
+        file.update_tags(NAME="value")
+    content = path.read_bytes()
+    assert b"<GDALMetadata" in content
+    path.write_bytes(content.replace(b"<GDALMetadata", b"<\x80\x80\x80ALMetadata"))
+    code = "import sys; from pathlib import Path; from lsml.data.formats import opened\n"
+    code += "with opened(Path(sys.argv[1])) as file: print(file.read().sum())"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == ("64\n", "")

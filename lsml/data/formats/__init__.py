@@ -6,10 +6,12 @@ pickles. Sizes are checked as the file declares them, before anything is read.
 
 import contextlib
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -216,6 +218,7 @@ def opened(path: Path, *, also: Mapping[bytes, str] | None = None) -> Iterator["
 
     try:
         driver = _driver(path, _DRIVERS | {**(also or {})})
+        _drop_undecoded()
         with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
             # Pictures lie nowhere on the ground.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -226,6 +229,26 @@ def opened(path: Path, *, also: Mapping[bytes, str] | None = None) -> Iterator["
                 yield file
     except (OSError, RasterioError, CPLE_BaseError) as error:
         raise unreadable(path, error) from None
+
+
+def _drop_undecoded() -> None:
+    """Has Python's hooks drop that rasterio could not decode a message of GDAL, which quotes any bytes of a file.
+
+    rasterio can raise nothing there, so Python prints two tracebacks; what is wrong with the file is raised as ever.
+    """
+    said, unraisable = sys.excepthook, sys.unraisablehook
+    if said.__module__ == unraisable.__module__ == __name__:
+        return
+
+    def say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not (kind is UnicodeDecodeError and traceback is None):
+            said(kind, error, traceback)
+
+    def drop(dropped: "sys.UnraisableHookArgs") -> None:
+        if not (dropped.exc_type is UnicodeDecodeError and dropped.object == "rasterio._env.log_error"):
+            unraisable(dropped)
+
+    sys.excepthook, sys.unraisablehook = say, drop
 
 
 def _driver(path: Path, drivers: Mapping[bytes, str]) -> str:
