@@ -56,7 +56,7 @@ def areas_of(polygons: np.ndarray) -> np.ndarray:
 
     south = shapely.get_coordinates(polygons)[:, 1].mean() < 0
     flat = pyproj.Proj(f"+proj=laea +ellps=WGS84 +lat_0={-90 if south else 90}")
-    return shapely.area(shapely.transform(polygons, lambda places: np.column_stack(flat(places[:, 0], places[:, 1]))))
+    return shapely.area(shapely.transform(polygons, flat, interleaved=False))
 
 
 def _unrolled(ring: np.ndarray) -> np.ndarray:

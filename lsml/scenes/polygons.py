@@ -186,10 +186,10 @@ def _features(
     longest = _DENSE * abs(transform.determinant) ** 0.5
 
     def in_degrees(polygons: np.ndarray) -> np.ndarray:
-        return shapely.transform(polygons, lambda each: np.column_stack(turn(each[:, 0], each[:, 1])))
+        return shapely.transform(polygons, turn, interleaved=False)
 
     def in_place(polygons: np.ndarray) -> np.ndarray:
-        return shapely.transform(polygons, lambda each: np.column_stack(transform @ (each[:, 0], each[:, 1])))
+        return shapely.transform(polygons, lambda x, y: transform @ (x, y), interleaved=False)
 
     features: list[Landslide] = []
     # Once: rasterio would set one up, and take it down, for each polygon.

@@ -237,8 +237,6 @@ def _drop_undecoded() -> None:
     rasterio can raise nothing there, so Python prints two tracebacks; what is wrong with the file is raised as ever.
     """
     said, unraisable = sys.excepthook, sys.unraisablehook
-    if said.__module__ == unraisable.__module__ == __name__:
-        return
 
     def say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if not (kind is UnicodeDecodeError and traceback is None):
@@ -248,7 +246,11 @@ def _drop_undecoded() -> None:
         if not (dropped.exc_type is UnicodeDecodeError and dropped.object == "rasterio._env.log_error"):
             unraisable(dropped)
 
-    sys.excepthook, sys.unraisablehook = say, drop
+    # Each by itself: what else sets one of them does not have the other wrapped again and again.
+    if said.__module__ != __name__:
+        sys.excepthook = say
+    if unraisable.__module__ != __name__:
+        sys.unraisablehook = drop
 
 
 def _driver(path: Path, drivers: Mapping[bytes, str]) -> str:
