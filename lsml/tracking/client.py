@@ -1,5 +1,6 @@
 """MLflow's client as lsml uses it: it waits for a store that does not answer, and makes nothing twice."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,6 +22,9 @@ PATIENCE_SECONDS = 60.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _TOO_MANY, _SERVER_ERROR = 429, 500
+_MAX_RACES = 10
+_TAKEN = re.compile("UNIQUE constraint failed|duplicate (key|entry)", re.IGNORECASE)
+"""What SQLite, PostgreSQL and MySQL say of a row that another process has written since it was looked for."""
 _Answer = TypeVar("_Answer")
 
 # Called twice they do the same as once: what writes replaces, or leaves out what is there.
@@ -46,7 +50,7 @@ _OF_VIEWS = "set_experiment_tag"
 
 
 class StoreClient(MlflowClient):
-    """MLflow's client, whose calls are repeated while the store does not answer.
+    """MLflow's client, whose calls are repeated while the store does not answer, or where two write the same row.
 
     What a call makes is looked for before it is made again: its first try may have been done, and only the answer
     have been lost.
@@ -93,12 +97,13 @@ class StoreClient(MlflowClient):
 
     def _made(self, look: Callable[[], _Answer | None], make: Callable[[], _Answer]) -> _Answer:
         """What `make` gives, or where its answer was lost, what `look` then finds."""
-        end, pause = time.monotonic() + self._patience, _FIRST_PAUSE
+        end, pause, races = time.monotonic() + self._patience, _FIRST_PAUSE, 0
         while True:
             try:
                 return make()
             except (MlflowException, SQLAlchemyError, OSError) as error:
-                if not is_outage(error) or time.monotonic() + pause > end:
+                races += (raced := _is_race(error))
+                if races > _MAX_RACES or not (raced or (is_outage(error) and time.monotonic() + pause <= end)):
                     raise
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -177,6 +182,12 @@ def is_outage(error: BaseException | None) -> bool:
         case None:
             return False
     return is_outage(error.__cause__)
+
+
+def _is_race(error: Exception) -> bool:
+    """Whether a call found a row missing that another process then wrote first: asked again, it finds it."""
+    exists = isinstance(error, MlflowException) and error.error_code == "RESOURCE_ALREADY_EXISTS"
+    return not exists and bool(_TAKEN.search(str(error)))
 
 
 def _is_busy(status: int) -> bool:
