@@ -5,7 +5,7 @@ import ctypes
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,18 +149,29 @@ def predict_rows(
     if finished == len(tiling.tops):
         return
     blends = [Blend(tiling) for _ in unfinished.layers]
-    for batch in _ahead(_batches(scene, tiling, max(finished - 1, 0))):
-        for left, predicted in batch.predicted(predict):
-            for layer, blend in enumerate(blends):
-                blend.add(batch.place, left, predicted[..., layer])
-        if batch.known is not None:
-            rows = tiling.rows(batch.place)
-            finished_rows = np.stack([blend.finish(batch.place) for blend in blends])
-            stored = np.where(batch.known, np.rint(finished_rows * STEPS), NODATA)
-            if batch.place >= finished:
-                unfinished.write(rows, stored, finished=batch.place + 1)
-        progress(batch.place * columns + batch.done, columns * len(tiling.tops))
+    images = np.zeros((_together(tiling), tiling.tile, tiling.tile, len(scene.sensor)), np.float32)
+    with ThreadPoolExecutor(1) as writer:
+        writing: Future[None] | None = None
+        for batch in _ahead(_batches(scene, tiling, len(images), max(finished - 1, 0))):
+            for left, predicted in batch.predicted(predict, images):
+                for layer, blend in enumerate(blends):
+                    blend.add(batch.place, left, predicted[..., layer])
+            if batch.known is not None:
+                ready = np.stack([blend.finish(batch.place) for blend in blends])
+                if writing:
+                    writing.result()
+                if batch.place >= finished:
+                    writing = writer.submit(_write_row, unfinished, tiling, batch.place, ready, batch.known)
+            progress(batch.place * columns + batch.done, columns * len(tiling.tops))
+        if writing:
+            writing.result()
     _give_back_memory()
+
+
+def _write_row(unfinished: Unfinished, tiling: Tiling, place: int, ready: np.ndarray, known: np.ndarray) -> None:
+    """Writes what is known once a row of tiles is, `(layers, rows, W)` in 0..1, in steps."""
+    stored = np.where(known, np.rint(ready * STEPS), NODATA)
+    unfinished.write(tiling.rows(place), stored, finished=place + 1)
 
 
 def _give_back_memory() -> None:
@@ -179,28 +190,29 @@ class _Batch(NamedTuple):
         place: of the row of tiles.
         done: how many tiles of the row have been looked at.
         tiles: stored bands float32 `(tile, tile, C)` by the first column.
-        size: how many are predicted in a call throughout, so that nothing is compiled twice.
         known: with the last batch of a row, bool `(rows, width)`: which pixels the scene has.
     """
 
     place: int
     done: int
     tiles: dict[int, np.ndarray]
-    size: int
     known: np.ndarray | None = None
 
-    def predicted(self, predict: Predict) -> Iterator[tuple[int, np.ndarray]]:
-        """First column of each, and what is predicted of it, `(tile, tile, layers)`."""
+    def predicted(self, predict: Predict, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """First column of each, and what is predicted of it, `(tile, tile, layers)`.
+
+        Args:
+            images: float32 `(B, tile, tile, C)` to put them into, of one size throughout: nothing is compiled twice.
+        """
         if self.tiles:
-            images = np.zeros((self.size, *next(iter(self.tiles.values())).shape), np.float32)
-            for place, tile in enumerate(self.tiles.values()):
-                images[place] = tile
+            for image, tile in zip(images, self.tiles.values(), strict=False):
+                image[...] = tile
+            images[len(self.tiles) :] = 0
             yield from zip(self.tiles, predict(images), strict=False)
 
 
-def _batches(scene: Scene, tiling: Tiling, first: int) -> Iterator[_Batch]:
+def _batches(scene: Scene, tiling: Tiling, size: int, first: int) -> Iterator[_Batch]:
     """The tiles of a scene from a row of them on; of one row alone in each batch, whatever was finished before."""
-    size = _together(tiling)
     for place in range(first, len(tiling.tops)):
         rows, known = tiling.rows(place), np.zeros((tiling.tile, tiling.lefts[-1] + tiling.tile), bool)
         tiles: dict[int, np.ndarray] = {}
@@ -209,12 +221,12 @@ def _batches(scene: Scene, tiling: Tiling, first: int) -> Iterator[_Batch]:
             if stored is None:
                 continue
             if len(tiles) == size:
-                yield _Batch(place, done, tiles, size)
+                yield _Batch(place, done, tiles)
                 tiles = {}
             tiles[left] = stored
             known[:, left : left + tiling.tile] |= scene.known(stored)
         seen = known[: rows.stop - rows.start, : tiling.width]
-        yield _Batch(place, len(tiling.lefts), tiles, size, seen)
+        yield _Batch(place, len(tiling.lefts), tiles, seen)
 
 
 def _together(tiling: Tiling) -> int:

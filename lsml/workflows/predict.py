@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -171,29 +172,34 @@ def predict_scene(
             if uncertainty:
                 predict = with_deviation(predict, loaded.members())
             predict_rows(opened, tiling, predict, unfinished, partial(progress, "tiles"))
-            grid, time = opened.grid, time_of(opened.file, scene)
-            picture = draw_overview(opened) if polygons else None
-        facts = {
-            "lsml": VERSION,
-            "model_run_id": source,
-            "model_sha256": loaded.sha256,
-            "threshold": str(level_of(loaded.threshold) / STEPS),
-            "scene": scene.name,
-            **{name: str(value) for name, value in settings.items() if value},
-        }
-        write_maps(unfinished, loaded.threshold, out, grid=grid, facts=facts)
-        # What an earlier call left would be taken for this one's.
-        for name in (*(() if uncertainty else (UNCERTAINTY,)), *(() if polygons else _OF_POLYGONS)):
-            (out / name).unlink(missing_ok=True)
-        count = None
-        if picture is not None:
-            kept: dict[str, Any] = {"grid": grid, "facts": facts}
-            options: dict[str, Any] = {"min_area": min_area, "progress": partial(progress, "polygons")}
-            landslides = write_polygons(unfinished, loaded.threshold, out, **options, **kept)
-            write_quicklook(picture, landslides, out, **kept)
-            names = [PROBABILITY, MASK, *([UNCERTAINTY] if uncertainty else []), *_OF_POLYGONS[:-1]]
-            write_item(out, names, time=time, **kept)
-            count = len(landslides)
+            facts = {
+                "lsml": VERSION,
+                "model_run_id": source,
+                "model_sha256": loaded.sha256,
+                "threshold": str(level_of(loaded.threshold) / STEPS),
+                "scene": scene.name,
+                **{name: str(value) for name, value in settings.items() if value},
+            }
+            kept: dict[str, Any] = {"grid": opened.grid, "facts": facts}
+            # What an earlier call left would be taken for this one's.
+            for name in (*(() if uncertainty else (UNCERTAINTY,)), *(() if polygons else _OF_POLYGONS)):
+                (out / name).unlink(missing_ok=True)
+            count, beside = None, ThreadPoolExecutor(1)
+            try:
+                # GDAL does these without Python's lock, while the outlines are found.
+                picture = beside.submit(draw_overview, opened) if polygons else None
+                maps = beside.submit(write_maps, unfinished, loaded.threshold, out, **kept)
+                if picture is not None:
+                    options: dict[str, Any] = {"min_area": min_area, "progress": partial(progress, "polygons")}
+                    landslides = write_polygons(unfinished, loaded.threshold, out, **options, **kept)
+                    write_quicklook(picture.result(), landslides, out, **kept)
+                    count = len(landslides)
+                maps.result()
+            finally:
+                beside.shutdown(cancel_futures=True)
+            if polygons:
+                names = [PROBABILITY, MASK, *([UNCERTAINTY] if uncertainty else []), *_OF_POLYGONS[:-1]]
+                write_item(out, names, time=time_of(opened.file, scene), **kept)
         pixels, share = count_pixels(unfinished, loaded.threshold)
         unfinished.remove()
     return SceneResult(out, pixels, share, count, loaded.threshold, source)
