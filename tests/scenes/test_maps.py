@@ -167,7 +167,7 @@ def test_the_uncertainty_goes_on_to_the_same_bytes_too(
     process = warm.start_function(map_and_be_killed, path, tmp_path / "work", 3, noted, maps.UNCERTAIN)
     process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
-    finished = map_scene(path, tmp_path / "work", kill_at=4, layers=maps.UNCERTAIN)
+    finished = map_scene(path, tmp_path / "work", layers=maps.UNCERTAIN)
     assert finished.read().tobytes() == expected.tobytes()
     half, known = finished.read("deviation"), expected != maps.NODATA
     np.testing.assert_array_equal(half == maps.NODATA, ~known)
