@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +36,7 @@ _PIXELS, _FEWEST = 8 * 256**2, 4
 """Of the tiles that are predicted in one call at most, and so many tiles if there is room for them."""
 _STRIP = 512
 """Rows that are written at a time."""
-_CACHE = 2**28
+_CACHE = 2**26
 """Bytes of blocks that GDAL keeps while it writes; else it takes a twentieth of the machine's memory."""
 
 
@@ -149,29 +150,29 @@ def predict_rows(
     if finished == len(tiling.tops):
         return
     blends = [Blend(tiling) for _ in unfinished.layers]
-    images = np.zeros((_together(tiling), tiling.tile, tiling.tile, len(scene.sensor)), np.float32)
-    with ThreadPoolExecutor(1) as writer:
-        writing: Future[None] | None = None
-        for batch in _ahead(_batches(scene, tiling, len(images), max(finished - 1, 0))):
-            for left, predicted in batch.predicted(predict, images):
-                for layer, blend in enumerate(blends):
-                    blend.add(batch.place, left, predicted[..., layer])
-            if batch.known is not None:
-                ready = np.stack([blend.finish(batch.place) for blend in blends])
-                if writing:
-                    writing.result()
-                if batch.place >= finished:
-                    writing = writer.submit(_write_row, unfinished, tiling, batch.place, ready, batch.known)
+
+    def put_together(batch: _Batch, predicted: np.ndarray) -> None:
+        for left, tile in zip(batch.lefts, predicted, strict=False):
+            for layer, blend in enumerate(blends):
+                blend.add(batch.place, left, tile[..., layer])
+        if batch.known is not None:
+            rows = np.stack([blend.finish(batch.place) for blend in blends])
+            if batch.place >= finished:
+                stored = np.where(batch.known, np.rint(rows * STEPS), NODATA)
+                unfinished.write(tiling.rows(batch.place), stored, finished=batch.place + 1)
+
+    # The network never waits for what is read before it, or put together and written behind it.
+    with ThreadPoolExecutor(1) as behind:
+        before: Future[None] | None = None
+        for batch in _ahead(_batches(scene, tiling, max(finished - 1, 0))):
+            predicted = predict(batch.images) if batch.lefts else np.empty(0)
+            if before:
+                before.result()
+            before = behind.submit(put_together, batch, predicted)
             progress(batch.place * columns + batch.done, columns * len(tiling.tops))
-        if writing:
-            writing.result()
+        if before:
+            before.result()
     _give_back_memory()
-
-
-def _write_row(unfinished: Unfinished, tiling: Tiling, place: int, ready: np.ndarray, known: np.ndarray) -> None:
-    """Writes what is known once a row of tiles is, `(layers, rows, W)` in 0..1, in steps."""
-    stored = np.where(known, np.rint(ready * STEPS), NODATA)
-    unfinished.write(tiling.rows(place), stored, finished=place + 1)
 
 
 def _give_back_memory() -> None:
@@ -189,44 +190,39 @@ class _Batch(NamedTuple):
     Attributes:
         place: of the row of tiles.
         done: how many tiles of the row have been looked at.
-        tiles: stored bands float32 `(tile, tile, C)` by the first column.
+        lefts: the first column of each tile.
+        images: their stored bands, float32 `(B, tile, tile, C)`, of one size throughout: nothing is compiled twice.
         known: with the last batch of a row, bool `(rows, width)`: which pixels the scene has.
     """
 
     place: int
     done: int
-    tiles: dict[int, np.ndarray]
+    lefts: list[int]
+    images: np.ndarray
     known: np.ndarray | None = None
 
-    def predicted(self, predict: Predict, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """First column of each, and what is predicted of it, `(tile, tile, layers)`.
 
-        Args:
-            images: float32 `(B, tile, tile, C)` to put them into, of one size throughout: nothing is compiled twice.
-        """
-        if self.tiles:
-            for image, tile in zip(images, self.tiles.values(), strict=False):
-                image[...] = tile
-            images[len(self.tiles) :] = 0
-            yield from zip(self.tiles, predict(images), strict=False)
+def _batches(scene: Scene, tiling: Tiling, first: int) -> Iterator[_Batch]:
+    """The tiles of a scene from a row of them on; of one row alone in each batch, whatever was finished before.
 
-
-def _batches(scene: Scene, tiling: Tiling, size: int, first: int) -> Iterator[_Batch]:
-    """The tiles of a scene from a row of them on; of one row alone in each batch, whatever was finished before."""
+    The images of a batch are overwritten when the one after the next is asked for.
+    """
+    size = _together(tiling)
+    memory = itertools.cycle(np.zeros((2, size, tiling.tile, tiling.tile, len(scene.sensor)), np.float32))
     for place in range(first, len(tiling.tops)):
         rows, known = tiling.rows(place), np.zeros((tiling.tile, tiling.lefts[-1] + tiling.tile), bool)
-        tiles: dict[int, np.ndarray] = {}
+        images, lefts = next(memory), list[int]()
         for done, left in enumerate(tiling.lefts):
-            stored = scene.read(tiling.tops[place], left, tiling.tile)
-            if stored is None:
-                continue
-            if len(tiles) == size:
-                yield _Batch(place, done, tiles)
-                tiles = {}
-            tiles[left] = stored
-            known[:, left : left + tiling.tile] |= scene.known(stored)
+            if len(lefts) == size:
+                yield _Batch(place, done, lefts, images)
+                images, lefts = next(memory), []
+            stored = scene.read(tiling.tops[place], left, tiling.tile, into=images[len(lefts)])
+            if stored is not None:
+                lefts.append(left)
+                known[:, left : left + tiling.tile] |= scene.known(stored)
+        images[len(lefts) :] = 0
         seen = known[: rows.stop - rows.start, : tiling.width]
-        yield _Batch(place, len(tiling.lefts), tiles, seen)
+        yield _Batch(place, len(tiling.lefts), lefts, images, seen)
 
 
 def _together(tiling: Tiling) -> int:

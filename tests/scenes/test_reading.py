@@ -1,5 +1,6 @@
 """Which band of a scene is which of a model's, in which unit, and scenes that are none."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,10 @@ def test_a_turned_scene_is_read_as_it_lies(tmp_path: Path) -> None:
     with Scene.of(write_scene(tmp_path / "a.tif", colours, transform=turned), RGB, dem=None, bands={}) as scene:
         np.testing.assert_array_equal(scene.read(0, 0, 64), np.moveaxis(colours, 0, -1))
         assert scene.grid["transform"] == turned
+
+
+def test_what_fails_beside_an_open_scene_is_not_said_of_its_file(tmp_path: Path) -> None:
+    """A reader of the output that has gone, or a full disk, is no fault of the scene that is open meanwhile."""
+    path = write_scene(tmp_path / "scene.tif", np.ones((3, 64, 64), np.uint16))
+    with pytest.raises(BrokenPipeError), Scene.of(path, RGB, dem=None, bands={}):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")

@@ -216,19 +216,25 @@ def opened(path: Path, *, also: Mapping[bytes, str] | None = None) -> Iterator["
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    try:
-        driver = _driver(path, _DRIVERS | {**(also or {})})
-        _drop_undecoded()
-        with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
+    with contextlib.ExitStack() as stack:
+        try:
+            driver = _driver(path, _DRIVERS | {**(also or {})})
+            _drop_undecoded()
+            stack.enter_context(rasterio.Env(**_OPTIONS))
+            stack.enter_context(warnings.catch_warnings())
             # Pictures lie nowhere on the ground.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, driver=driver, sharing=False) as file:
-                if file.count > _MAX_BANDS:
-                    why = f"declares {file.count:,} bands, limit {_MAX_BANDS:,}"
-                    raise DataError(f"file {path}", why, _REPLACE)
-                yield file
-    except (OSError, RasterioError, CPLE_BaseError) as error:
-        raise unreadable(path, error) from None
+            file = stack.enter_context(rasterio.open(path, driver=driver, sharing=False))
+            if file.count > _MAX_BANDS:
+                why = f"declares {file.count:,} bands, limit {_MAX_BANDS:,}"
+                raise DataError(f"file {path}", why, _REPLACE)
+        except (OSError, RasterioError, CPLE_BaseError) as error:
+            raise unreadable(path, error) from None
+        try:
+            yield file
+        except (RasterioError, CPLE_BaseError) as error:
+            # Not any OSError: what is written within the block, or printed, fails for reasons of its own.
+            raise unreadable(path, error) from None
 
 
 def _drop_undecoded() -> None:
