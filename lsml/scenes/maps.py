@@ -172,7 +172,9 @@ def predict_rows(
             progress(batch.place * columns + batch.done, columns * len(tiling.tops))
         if before:
             before.result()
-    _give_back_memory()
+    # What GDAL kept of the scene goes first.
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+        _give_back_memory()
 
 
 def _give_back_memory() -> None:

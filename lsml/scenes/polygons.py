@@ -46,7 +46,8 @@ class _Area:
         pixels, total, deviation: how many, and the sums of their stored probabilities and deviations.
         top, left, bottom, right: the rows and columns that hold it, the last ones excluded.
         first: row and column of one of its pixels.
-        outline: along its pixels' edges, in columns and rows of the map; None where it reaches the edge of a strip.
+        outline: along its pixels' edges, in columns and rows of the map, as WKB, which takes half the memory of
+            shapely's polygon; None where it reaches the edge of a strip.
     """
 
     pixels: int
@@ -57,7 +58,7 @@ class _Area:
     bottom: int
     right: int
     first: tuple[int, int]
-    outline: Any = None
+    outline: bytes | None = None
 
     def join(self, other: "_Area") -> None:
         """Takes in another, which it touches."""
@@ -119,13 +120,15 @@ def _of_strip(
         yield _Area(*sums, *box, (row + rows.start, first), outlines.get(label))
 
 
-def _outlines(labels: np.ndarray, row: int) -> dict[int, Any]:
-    """By label, those of the areas that reach neither the first nor the last row of a strip: all in one call."""
+def _outlines(labels: np.ndarray, row: int) -> dict[int, bytes]:
+    """By label, as WKB, those of the areas that reach neither the first nor the last row of a strip, in one call."""
+    import shapely
+
     inside = labels > 0
     inside &= ~np.isin(labels, labels[[0, -1]])
     drawn = shapes(labels.astype(np.int32), inside, connectivity=4, transform=rasterio.Affine.translation(0, row))
     outlines = {int(label): outline["coordinates"] for outline, label in drawn}
-    return dict(zip(outlines, _polygons([*outlines.values()]), strict=True))
+    return dict(zip(outlines, shapely.to_wkb(_polygons([*outlines.values()])), strict=True))
 
 
 def _polygons(outlines: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -142,19 +145,34 @@ class Landslide(NamedTuple):
     """What was found of one.
 
     Attributes:
-        own, degrees: its polygon in the scene's coordinates, and in degrees on WGS 84, as `continuous` gives it.
+        own_wkb, degrees_wkb: its polygon in the scene's coordinates, and in degrees on WGS 84, as `continuous` gives
+            it; as WKB, as there may be hundreds of thousands.
         area: on the ellipsoid, in square metres.
         mean: of its pixels' probabilities, 0..1.
         pixels: how many.
         uncertainty: mean standard deviation of their probabilities, 0...5; None where it is not known.
     """
 
-    own: Any
-    degrees: Any
+    own_wkb: bytes
+    degrees_wkb: bytes
     area: float
     mean: float
     pixels: int
     uncertainty: float | None
+
+    @property
+    def own(self) -> Any:
+        """Its polygon in the scene's coordinates."""
+        import shapely
+
+        return shapely.from_wkb(self.own_wkb)
+
+    @property
+    def degrees(self) -> Any:
+        """Its polygon in degrees."""
+        import shapely
+
+        return shapely.from_wkb(self.degrees_wkb)
 
     def properties(self, number: int) -> dict[str, Any]:
         """What both files say of it; the bounding box in degrees, west being more than east across the antimeridian."""
@@ -195,32 +213,37 @@ def _features(
     # Once: rasterio would set one up, and take it down, for each polygon.
     with rasterio.Env():
         areas = _areas(unfinished, level)
-        for start in range(0, len(areas), _TOGETHER):
-            group = areas[start : start + _TOGETHER]
-            own = in_place(np.array([area.outline or _outline(unfinished, level, area) for area in group], object))
+        areas.reverse()
+        count = len(areas)
+        while areas:
+            # Taken away, so that their memory is the landslides'.
+            group, areas[-_TOGETHER:] = areas[: -_TOGETHER - 1 : -1], []
+            outlines = [area.outline or _outline(unfinished, level, area) for area in group]
+            own = in_place(shapely.from_wkb(np.array(outlines, object)))
             broken = ~shapely.is_valid(own)
             own[broken] = shapely.make_valid(own[broken])
             own = shapely.orient_polygons(own)
             sizes = areas_of(in_degrees(shapely.segmentize(own, longest))).tolist()
-            degrees = all_continuous(in_degrees(own))
-            for area, polygon, turned, size in zip(group, own, degrees, sizes, strict=True):
-                area.outline = None
+            degrees = shapely.to_wkb(all_continuous(in_degrees(own)))
+            for area, polygon, turned, size in zip(group, shapely.to_wkb(own), degrees, sizes, strict=True):
                 if size >= min_area:
                     mean, spread = (total / area.pixels / STEPS for total in (area.total, area.deviation))
                     uncertainty = spread if unfinished.layers == UNCERTAIN else None
                     features.append(Landslide(polygon, turned, size, mean, area.pixels, uncertainty))
-            progress(start + len(group), len(areas))
+            progress(count - len(areas), count)
     return sorted(features, key=lambda feature: -feature.area)
 
 
-def _outline(unfinished: Unfinished, level: int, area: _Area) -> Any:
-    """That of an area, with its holes, in columns and rows of the map."""
+def _outline(unfinished: Unfinished, level: int, area: _Area) -> bytes:
+    """That of an area, with its holes, in columns and rows of the map, as WKB."""
+    import shapely
+
     rows = unfinished.read(first=area.top, last=area.bottom)
     labels, _ = ndimage.label(_landslide(rows[:, area.left : area.right], level))
     own = labels == labels[area.first[0] - area.top, area.first[1] - area.left]
     place = rasterio.Affine.translation(area.left, area.top)
     ((outline, _),) = shapes(own.astype(np.uint8), mask=own, connectivity=4, transform=place)
-    return _polygons([outline["coordinates"]])[0]
+    return bytes(shapely.to_wkb(_polygons([outline["coordinates"]])[0]))
 
 
 def write_polygons(
@@ -275,7 +298,7 @@ def _write_geopackage(
     import shapely
 
     kinds = {"id": np.int64, "pixels": np.int64}
-    names = [*Landslide(None, shapely.box(0, 0, 1, 1), 0, 0, 0, uncertainty).properties(0)]
+    names = [*Landslide(b"", shapely.to_wkb(shapely.box(0, 0, 1, 1)), 0, 0, 0, uncertainty).properties(0)]
     path.unlink(missing_ok=True)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _WRITTEN})
     # An empty layer is one too.
@@ -284,7 +307,7 @@ def _write_geopackage(
         rows = [feature.properties(number) for number, feature in enumerate(part, start=start + 1)]
         pyogrio.raw.write(
             path,
-            shapely.to_wkb(np.array([feature.own for feature in part], object)),
+            np.array([feature.own_wkb for feature in part], object),
             [np.array([row[name] for row in rows], kinds.get(name, np.float64)) for name in names],
             names,
             layer=_LAYER,
@@ -299,11 +322,14 @@ def _write_geopackage(
 
 def _write_geojson(path: Path, features: Sequence[Landslide], facts: Mapping[str, str]) -> None:
     """A feature a line; what the file says of itself is its member `lsml`."""
+    import shapely
+
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"type": "FeatureCollection", "lsml": {json.dumps(facts)}, "features": [')
         for start in range(0, len(features), _WRITTEN_TOGETHER):
             part = features[start : start + _WRITTEN_TOGETHER]
-            outlines = as_geojson_texts(np.array([feature.degrees for feature in part], object))
+            polygons = shapely.from_wkb(np.array([feature.degrees_wkb for feature in part], object))
+            outlines = as_geojson_texts(polygons)
             for number, (feature, outline) in enumerate(zip(part, outlines, strict=True), start=start + 1):
                 properties = feature.properties(number)
                 entry = {
