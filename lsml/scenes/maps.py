@@ -32,11 +32,11 @@ PROBABILITY, MASK, UNCERTAINTY = "probability.tif", "mask.tif", "uncertainty.tif
 PLAIN, UNCERTAIN = ("probability",), ("probability", "deviation")
 """What is known of each pixel: its probability, and how far those of members and orientations deviate."""
 
-_PIXELS, _FEWEST = 8 * 256**2, 4
+_PIXELS, _FEWEST = 4 * 256**2, 4
 """Of the tiles that are predicted in one call at most, and so many tiles if there is room for them."""
 _STRIP = 512
 """Rows that are written at a time."""
-_CACHE = 2**26
+_CACHE = 2**25
 """Bytes of blocks that GDAL keeps while it writes; else it takes a twentieth of the machine's memory."""
 
 
@@ -178,9 +178,9 @@ def predict_rows(
 
 
 def _give_back_memory() -> None:
-    """Gives the system what the network's threads have freed, which the C library keeps for these threads alone.
+    """Gives the system what the network's or GDAL's threads have freed, which the C library keeps for these alone.
 
-    It is some 300 MB, which the outlines of very many landslides need; other libraries than glibc have no such call.
+    It is hundreds of MB, which the outlines of very many landslides need; other libraries than glibc have no such call.
     """
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
@@ -284,6 +284,7 @@ def write_maps(
             with rasterio.Env(GDAL_CACHEMAX=_CACHE):
                 output.write_plain(plain, unfinished, grid, facts)
                 _optimise(plain, out / output.name, output.resampling)
+            _give_back_memory()
         except (OSError, RasterioError) as error:
             said = getattr(error, "strerror", None) or str(error.__cause__ or error).splitlines()[0]
             why = f"cannot be written ({unfinished.shape[0] * unfinished.shape[1]:,} pixels): {said}"

@@ -23,7 +23,7 @@ _LAYER = "landslides"
 _DENSE = 16
 """Pixels: edges are cut into pieces of this length where areas are measured, as a parallel is no straight line."""
 _TOGETHER, _WRITTEN_TOGETHER = 256, 10_000
-"""Polygons that are worked on in one call, and written: memory is not that of all as bytes."""
+"""Polygons that are worked on in one call, and put into a GeoPackage: memory is not that of all as bytes."""
 _WRITTEN = "1970-01-01T00:00:00.000Z"
 """When a GeoPackage says that it was made: always the same, so that the same map gives the same bytes."""
 
@@ -124,9 +124,11 @@ def _outlines(labels: np.ndarray, row: int) -> dict[int, bytes]:
     """By label, as WKB, those of the areas that reach neither the first nor the last row of a strip, in one call."""
     import shapely
 
-    inside = labels > 0
-    inside &= ~np.isin(labels, labels[[0, -1]])
-    drawn = shapes(labels.astype(np.int32), inside, connectivity=4, transform=rasterio.Affine.translation(0, row))
+    within = np.ones(labels.max() + 1, bool)
+    within[0] = False
+    within[labels[[0, -1]]] = False
+    place = rasterio.Affine.translation(0, row)
+    drawn = shapes(labels.astype(np.int32, copy=False), within[labels], connectivity=4, transform=place)
     outlines = {int(label): outline["coordinates"] for outline, label in drawn}
     return dict(zip(outlines, shapely.to_wkb(_polygons([*outlines.values()])), strict=True))
 
@@ -326,8 +328,8 @@ def _write_geojson(path: Path, features: Sequence[Landslide], facts: Mapping[str
 
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"type": "FeatureCollection", "lsml": {json.dumps(facts)}, "features": [')
-        for start in range(0, len(features), _WRITTEN_TOGETHER):
-            part = features[start : start + _WRITTEN_TOGETHER]
+        for start in range(0, len(features), _TOGETHER):
+            part = features[start : start + _TOGETHER]
             polygons = shapely.from_wkb(np.array([feature.degrees_wkb for feature in part], object))
             outlines = as_geojson_texts(polygons)
             for number, (feature, outline) in enumerate(zip(part, outlines, strict=True), start=start + 1):

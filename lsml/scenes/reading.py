@@ -35,7 +35,7 @@ _MAX_BLOCK = 2**28
 """Bytes of a block of a file, which is decompressed as a whole."""
 _CACHE = 2**28, 5 * 2**27
 """Bytes of blocks that GDAL keeps, at least and at most: those of a row of tiles, which overlap."""
-_OVERVIEW_CACHE = 2**26
+_OVERVIEW_CACHE = 2**25
 """The same while each block is read once."""
 
 _SHORT = {"nir": NEAR_INFRARED, "swir_1": "short_wave_infrared_1", "swir_2": "short_wave_infrared_2"} | {
