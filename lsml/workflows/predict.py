@@ -181,9 +181,6 @@ def predict_scene(
                 **{name: str(value) for name, value in settings.items() if value},
             }
             kept: dict[str, Any] = {"grid": opened.grid, "facts": facts}
-            # What an earlier call left would be taken for this one's.
-            for name in (*(() if uncertainty else (UNCERTAINTY,)), *(() if polygons else _OF_POLYGONS)):
-                (out / name).unlink(missing_ok=True)
             count, beside = None, ThreadPoolExecutor(1)
             try:
                 # GDAL does these without Python's lock, while the outlines are found.
@@ -197,6 +194,9 @@ def predict_scene(
                 maps.result()
             finally:
                 beside.shutdown(cancel_futures=True)
+            # What an earlier call left would be taken for this one's.
+            for name in (*(() if uncertainty else (UNCERTAINTY,)), *(() if polygons else _OF_POLYGONS)):
+                (out / name).unlink(missing_ok=True)
             if polygons:
                 names = [PROBABILITY, MASK, *([UNCERTAINTY] if uncertainty else []), *_OF_POLYGONS[:-1]]
                 write_item(out, names, time=time_of(opened.file, scene), **kept)
