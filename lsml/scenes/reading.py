@@ -108,7 +108,7 @@ class Scene:
         None where the scene has not one value in it.
 
         Args:
-            into: an array of that shape and kind, contiguous, that gets them and is given back.
+            into: an array of that shape and kind that gets them and is given back.
 
         Raises:
             DataError: the scene or the DEM cannot be read.
@@ -116,10 +116,8 @@ class Scene:
         height, width = (
             min(tile, length - start) for length, start in zip(self.file.shape, (row, column), strict=True)
         )
-        if into is not None and (height, width) == (tile, tile):
-            stored = into
-        else:
-            stored = np.empty((height, width, len(self.sensor)), np.float32)
+        square = np.empty((tile, tile, len(self.sensor)), np.float32) if into is None else into
+        stored = square[:height, :width]
         window = Window(column, row, width, height)
         own = [place for place, source in enumerate(self.sources) if source.number]
         read = _values(self.file, [self.sources[place].number for place in own], window)
@@ -136,11 +134,9 @@ class Scene:
             for place, band in enumerate(self.sensor.bands):
                 if not self.sources[place].number:
                     stored[..., place] = self._stored(place, found[band.role])
-        square = stored if stored is into else cut(stored, 0, 0, tile)
-        if into is None or square is into:
-            return square
-        into[...] = square
-        return into
+        if stored.shape != square.shape:
+            square[...] = cut(stored, 0, 0, tile)
+        return square
 
     def _stored(self, place: int, values: np.ndarray) -> np.ndarray:
         source = self.sources[place]
