@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from lsml.data.splits import Steps, StudyData
 from lsml.errors import Interrupted, OutOfMemory, StorageError, StudyError
@@ -22,6 +22,8 @@ from lsml.names import EndState, StageRole, State
 from lsml.study.trial_queue import TrialQueue
 from lsml.study.workers import Failed, Finished, Lost, Message, Reported, Workers
 from lsml.training.outcome import Attempt, TrialFunction, TrialOutcome, TrialTask
+
+_Written = TypeVar("_Written")
 
 _POLL_SECONDS, _POLL_SECONDS_WRITING = 0.2, 0.005
 _PATIENCE_SECONDS = 120.0
@@ -101,11 +103,12 @@ class Coordinator:
         self._stage, self._queue = stage, stage.queue
         self._workers, self._recorder, self._listener = workers, recorder, listener
         self._max_failures, self._folder, self._patience = max_failures, folder, patience
-        self._out: dict[int, tuple[Attempt, str]] = {}
-        self._open: dict[int, str] = {}
+        self._out: dict[int, Attempt] = {}
+        self._runs: dict[int, Future[str]] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
         self._writes: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
-        self._deciding = 0
+        self._asked_in_vain = False
+        """Whether the queue had nothing since an attempt ended last."""
         self._failures = 0
         self._fitting: set[int] = set()
         self._steps: dict[int, int] = {}
@@ -150,9 +153,13 @@ class Coordinator:
         if unlocated := self._queue.study.unlocated():
             self._queue.study.locate(self._recorder.located(unlocated))
 
-    def _write(self, write: Callable[..., Any], *args: Any, then: Callable[[Any], None] = lambda _: None) -> None:
+    def _write(
+        self, write: Callable[[], _Written], then: Callable[[_Written], None] = lambda _: None
+    ) -> "Future[_Written]":
         """Has something written after all that was asked for before, and then, in this thread, what follows from it."""
-        self._writes.append((self._writer.submit(write, *args), then))
+        written = self._writer.submit(write)
+        self._writes.append((written, then))
+        return written
 
     def _follow_up(self) -> None:
         """Does what follows from what has been written; raises what writing raised."""
@@ -170,33 +177,31 @@ class Coordinator:
         self._writer.shutdown()
         with contextlib.suppress(StorageError):
             self._queue.close_open(reason)
-        for run_id in self._open.values():
+        for run in self._runs.values():
             with contextlib.suppress(StorageError):
-                self._recorder.closed(run_id, State.SUPERSEDED, reason)
+                self._recorder.closed(run.result(), State.SUPERSEDED, reason)
 
     def _dispatch(self) -> bool:
         """Hands attempts to free workers; False when nothing is under way and nothing is left."""
-        # One decision at a time: what is asked for next may depend on how the last trial ended. While all workers have
-        # a trial, dask is not asked which of them are free: this is called many times a second.
-        ready = not self._deciding and len(self._out) < self._workers.count
-        free = self._workers.free() if ready else []
-        self._check_alive(bool(free or self._out or self._deciding))
-        if free and (attempt := self._queue.ask()):
-            self._deciding += 1
-            worker = self._workers.place(free[0])
-            self._write(
-                self._record_start, attempt, worker, then=lambda run_id: self._start(attempt, run_id, worker, free[0])
-            )
+        # A trial is out until it has been told of: what a worker is given next may depend on how its last one ended.
+        # While all workers have one, dask is not asked which of them are free: this is called many times a second.
+        free = self._workers.free() if len(self._out) < self._workers.count else []
+        self._check_alive(bool(free or self._out))
+        if free and not self._asked_in_vain:
+            if attempt := self._queue.ask():
+                self._start(attempt, free[0])
+            else:
+                self._asked_in_vain = True
         return bool(self._out or self._writes) or self._queue.ended() < len(self._queue.wanted())
 
-    def _record_start(self, attempt: Attempt, worker: str) -> str:
-        run_id = self._open[attempt.number] = self._recorder.started(attempt, worker)
-        return run_id
-
-    def _start(self, attempt: Attempt, run_id: str, worker: str, address: str) -> None:
-        self._deciding -= 1
-        self._queue.remember_run(attempt, run_id, worker)
-        self._out[attempt.number] = (attempt, run_id)
+    def _start(self, attempt: Attempt, address: str) -> None:
+        """Hands an attempt to a worker, which does not wait for its run."""
+        worker = self._workers.place(address)
+        self._runs[attempt.number] = self._write(
+            lambda: self._recorder.started(attempt, worker),
+            then=lambda run_id: self._queue.remember_run(attempt, run_id, worker),
+        )
+        self._out[attempt.number] = attempt
         self._listener.trial_started(attempt, self._stage.steps(attempt))
         task = TrialTask(attempt.config, self._stage.data, self._checkpoint(attempt), self._stage.keep_probabilities)
         self._workers.submit(attempt.number, self._stage.function(attempt), task, address)
@@ -212,52 +217,55 @@ class Coordinator:
         return self._folder / f"{attempt.role}-{attempt.slot:04d}.checkpoint"
 
     def _handle(self, message: Message) -> None:
-        attempt, run_id = self._out[message.attempt]
+        attempt, run = self._out[message.attempt], self._runs[message.attempt]
+        # A trial that has ended takes no more attributes, so its run comes first.
+        run.result()
+        self._follow_up()
         match message:
             case Reported():
-                self._step(attempt, run_id, message)
+                self._step(attempt, run, message)
             case Finished():
-                self._deciding += 1
                 outcome = message.outcome
                 self._write(
-                    self._recorder.outcome, run_id, outcome, then=lambda _: self._finish(attempt, run_id, outcome)
+                    lambda: self._recorder.outcome(run.result(), outcome), then=lambda _: self._finish(attempt, outcome)
                 )
             case Failed(error=StorageError() as error):
                 # Of this the trial is innocent, and the next one would come to the same.
                 raise error
             case Failed():
                 self._queue.fail(attempt, message.reason)
-                self._close(attempt, run_id, State.FAILED, None, message.reason)
+                self._close(attempt, State.FAILED, None, message.reason)
                 if not (isinstance(message.error, OutOfMemory) and self._fitting):
                     self._count_failure(message.reason)
             case Lost():
                 again = self._queue.lose(attempt, message.reason, step=self._steps.get(attempt.number, 0))
-                self._close(attempt, run_id, State.SUPERSEDED if again else State.FAILED, None, message.reason)
+                self._close(attempt, State.SUPERSEDED if again else State.FAILED, None, message.reason)
                 if not again:
                     self._count_failure(message.reason)
 
-    def _step(self, attempt: Attempt, run_id: str, message: Reported) -> None:
+    def _step(self, attempt: Attempt, run: "Future[str]", message: Reported) -> None:
         self._fitting.add(attempt.number)
         self._steps[attempt.number] = message.step
         go_on = self._queue.report(attempt, message.step, message.metrics)
         self._workers.answer(attempt.number, go_on=go_on)
-        self._write(self._recorder.step, run_id, message.step, message.metrics)
+        self._write(lambda: self._recorder.step(run.result(), message.step, message.metrics))
         self._listener.trial_step(attempt, message.step, message.metrics)
 
-    def _finish(self, attempt: Attempt, run_id: str, outcome: TrialOutcome) -> None:
-        self._deciding -= 1
+    def _finish(self, attempt: Attempt, outcome: TrialOutcome) -> None:
         self._failures = 0
         if outcome.stopped == State.PRUNED:
             self._queue.prune(attempt)
             noun, count = outcome.steps
-            self._close(attempt, run_id, State.PRUNED, outcome.value, f"pruned after {noun} {count}")
+            self._close(attempt, State.PRUNED, outcome.value, f"pruned after {noun} {count}")
         else:
             self._queue.complete(attempt, outcome)
-            self._close(attempt, run_id, State.COMPLETE, outcome.value, "")
+            self._close(attempt, State.COMPLETE, outcome.value, "")
 
-    def _close(self, attempt: Attempt, run_id: str, state: EndState, value: float | None, reason: str) -> None:
-        self._write(self._recorder.closed, run_id, state, reason)
-        del self._out[attempt.number], self._open[attempt.number]
+    def _close(self, attempt: Attempt, state: EndState, value: float | None, reason: str) -> None:
+        self._asked_in_vain = False
+        run = self._runs.pop(attempt.number)
+        self._write(lambda: self._recorder.closed(run.result(), state, reason))
+        del self._out[attempt.number]
         self._steps.pop(attempt.number, None)
         if state != State.SUPERSEDED:
             _remove(self._checkpoint(attempt))

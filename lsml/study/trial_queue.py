@@ -92,7 +92,7 @@ class TrialQueue(ABC):
         failed here and now.
         """
         while (waiting := self._next_waiting()) is not None:
-            slot = AttemptRecord(waiting).slot
+            slot, ordinal = waiting
             wanted = slot in self.wanted()
             self.study.sampler = self._sampler(slot)
             trial = self.study.ask()
@@ -102,7 +102,7 @@ class TrialQueue(ABC):
                 self.study.supersede(self._trials.pop(trial.number), "no longer wanted")
                 continue
             try:
-                attempt = self._attempt(trial, slot, waiting.user_attrs[Attribute.ORDINAL])
+                attempt = self._attempt(trial, slot, ordinal)
             except ConfigError as refused:
                 self._fail(trial.number, str(refused))
                 continue
@@ -113,29 +113,28 @@ class TrialQueue(ABC):
     def _sampler(self, slot: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.RandomSampler(seed=slot)
 
-    def _next_waiting(self) -> FrozenTrial | None:
-        return self._waiting() or (self._waiting() if self._enqueue_next() else None)
+    def _next_waiting(self) -> tuple[int, int] | None:
+        """Slot and ordinal of the attempt that waits; where none does, of the first slot that needs one, now queued.
 
-    def _waiting(self) -> FrozenTrial | None:
-        # Optuna gives out the first that waits, so there is never more than one.
-        return next(iter(self.study.all_trials(deepcopy=False, states=(TrialState.WAITING,))), None)
-
-    def _enqueue_next(self) -> bool:
-        """Queues the first slot that has neither ended nor an attempt under way; False where none can begin now."""
+        None where none can begin now. Optuna gives out the first that waits, so there is never more than one.
+        """
         by_slot: dict[int, list[FrozenTrial]] = {}
+        # Once: with many trials under way, each reading takes a while.
         for trial in self.study.all_trials(deepcopy=False):
-            by_slot.setdefault(AttemptRecord(trial).slot, []).append(trial)
+            slot = AttemptRecord(trial).slot
+            if trial.state == TrialState.WAITING:
+                return slot, trial.user_attrs[Attribute.ORDINAL]
+            by_slot.setdefault(slot, []).append(trial)
         for slot in self.wanted():
             attempts = by_slot.get(slot, [])
             if all(self._is_void(t) for t in attempts):
                 parameters = self._parameters(slot, attempts)
                 if parameters is None:
-                    return False
-                self.study.enqueue_trial(
-                    parameters, user_attrs={Attribute.SLOT: slot, Attribute.ORDINAL: len(attempts) + 1}
-                )
-                return True
-        return False
+                    return None
+                ordinal = len(attempts) + 1
+                self.study.enqueue_trial(parameters, user_attrs={Attribute.SLOT: slot, Attribute.ORDINAL: ordinal})
+                return slot, ordinal
+        return None
 
     def _parameters(self, slot: int, attempts: list[FrozenTrial]) -> dict[str, Any] | None:
         """What an earlier attempt was given in full, else what the slot begins with."""

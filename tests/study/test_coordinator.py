@@ -58,7 +58,7 @@ class TwoWorkers:
     count = 2
 
     def __init__(self) -> None:
-        self.answered = threading.Event()
+        self.busy, self.answered = threading.Event(), threading.Event()
         self._addresses = ["first", "second"]
         self._messages: list[Message] = []
 
@@ -71,6 +71,7 @@ class TwoWorkers:
     def submit(self, attempt: int, function: object, task: object, address: str) -> None:
         self._addresses.remove(address)
         if not self._addresses:
+            self.busy.set()
             self._messages = [Finished(0, OUTCOME), Reported(1, 1, {"val_f1": 0.5})]
 
     def next(self, timeout: float) -> Message | None:
@@ -85,8 +86,12 @@ OUTCOME = TrialOutcome(0.5, "finished", Steps("epoch", 1), 1, 0.5, {}, {})
 
 
 def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
-    """While the outcome of trial 0 is written, the step of trial 1 is answered; all is written in the old order."""
+    """Both have trials before the first has a run, and an answer while an outcome is written; in the old order."""
     workers, events = TwoWorkers(), []
+
+    def started(attempt: Attempt, worker: str) -> str:
+        assert workers.busy.wait(PATIENCE), "a trial waits for its run, or for another's"
+        return f"run {attempt.number}"
 
     def record(name: str) -> Callable[..., object]:
         return lambda *args: events.append((name, *args[:1]))
@@ -104,7 +109,7 @@ def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
     waiting = [Attempt(n, n, 1, Role.TRIAL, "", config, {}, {}) for n in (0, 1)]
     queue = SimpleNamespace(
         ask=lambda: waiting.pop(0) if waiting else None,
-        remember_run=lambda attempt, run_id, worker: None,
+        remember_run=lambda attempt, run_id, worker: events.append(("remembered", run_id)),
         report=lambda attempt, step, metrics: True,
         complete=complete,
         ended=lambda: len(done),
@@ -114,7 +119,7 @@ def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
         study=LOCATED,
     )
     recorder = SimpleNamespace(
-        started=lambda attempt, worker: f"run {attempt.number}",
+        started=started,
         step=record("step"),
         outcome=outcome,
         closed=record("closed"),
@@ -130,6 +135,7 @@ def test_no_worker_waits_for_tracking(tmp_path: Path) -> None:
         folder=tmp_path,
     )
     coordinator.run()
-    # Of each trial the outcome is tracked before it is complete, and its run is closed last.
+    # Of each trial the run is known and its outcome tracked before it is complete, and its run is closed last.
     for run in ("run 0", "run 1"):
-        assert [name for name, of in events if of == run and name != "step"] == ["outcome", "complete", "closed"]
+        written = [name for name, of in events if of == run and name != "step"]
+        assert written == ["remembered", "outcome", "complete", "closed"]

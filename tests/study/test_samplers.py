@@ -123,7 +123,7 @@ def search_killed(name: str, **settings: Any) -> list[dict[str, Any]]:
     queue = opened(name, **settings)
     while (waiting := queue._next_waiting()) is not None:
         # What `ask` does, up to the moment when Optuna has given out the trial and the first of its parameters.
-        queue.study.sampler = queue._sampler(AttemptRecord(waiting).slot)
+        queue.study.sampler = queue._sampler(waiting[0])
         queue.study.ask().suggest_int("model.depth", 2, 5)
         queue = opened(name, **settings)
         attempt = queue.ask()
