@@ -40,7 +40,9 @@ class Polygons(NamedTuple):
                 raise DataError(what, f"has the layers {', '.join(layers[:8])}", "name one with --layer")
             meta, _, content, _ = pyogrio.raw.read(path, layer=layer or 0, columns=[], force_2d=True)
         except (DataLayerError, DataSourceError, OSError, ValueError) as error:
-            raise DataError(what, f"cannot be read: {str(error).splitlines()[0]}", "check the file") from None
+            # What comes after the first sentence is advice to programmers.
+            why = str(error).splitlines()[0].partition(".; ")[0]
+            raise DataError(what, f"cannot be read: {why}", "give a file that OGR reads, such as GeoPackage") from None
         if content is None or not meta["crs"]:
             lacking = "coordinate system" if content is not None else "geometry"
             raise DataError(what, f"says no {lacking}", "write it in a format that does, such as GeoPackage")
