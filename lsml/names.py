@@ -237,3 +237,4 @@ class Attribute:
     THRESHOLD: Final = "threshold"
     TEMPERATURE: Final = "temperature"
     BEST_EPOCH: Final = "best_epoch"
+    F1: Final = "f1"

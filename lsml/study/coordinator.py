@@ -254,7 +254,7 @@ class Coordinator:
     def _finish(self, attempt: Attempt, outcome: TrialOutcome) -> None:
         self._failures = 0
         if outcome.stopped == State.PRUNED:
-            self._queue.prune(attempt)
+            self._queue.prune(attempt, outcome.value)
             noun, count = outcome.steps
             self._close(attempt, State.PRUNED, outcome.value, f"pruned after {noun} {count}")
         else:

@@ -66,8 +66,9 @@ class AttemptRecord:
 
     @property
     def f1(self) -> float | None:
-        """F1 where it ended complete or pruned, whatever other objectives there are."""
-        return self.trial.values[0] if self.trial.values else None
+        """F1 of its model where it ended complete or pruned; of what an earlier lsml pruned, of the last step."""
+        value = self.trial.values[0] if self.trial.values else None
+        return self.trial.user_attrs.get(Attribute.F1, value)
 
     @property
     def cost(self) -> float | None:
@@ -222,7 +223,7 @@ class CountedStudy(optuna.Study):
     def best_by(self, field: str, *, limit: float | None = None) -> dict[str, AttemptRecord]:
         """The best trial of each value of a searched field; among pruned ones where none is complete.
 
-        Pruned trials are compared by their last value, and each of them has a model too.
+        Each of those pruned has a model too, of its best step.
 
         Args:
             limit: leaves out trials whose second objective is above it.
@@ -333,7 +334,8 @@ def within(limit: float | None, cost: float | None) -> bool:
 
 
 def _best_first(trials: Sequence[FrozenTrial]) -> list[AttemptRecord]:
-    finite = [AttemptRecord(trial) for trial in trials if trial.values and math.isfinite(trial.values[0])]
+    attempts = map(AttemptRecord, trials)
+    finite = [attempt for attempt in attempts if attempt.f1 is not None and math.isfinite(attempt.f1)]
     return sorted(finite, key=lambda attempt: (-(attempt.f1 or 0.0), attempt.cost or 0.0, attempt.trial.number))
 
 

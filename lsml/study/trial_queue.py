@@ -162,9 +162,15 @@ class TrialQueue(ABC):
     def _values(self, outcome: TrialOutcome) -> list[float]:
         return [outcome.value]
 
-    def prune(self, attempt: Attempt) -> None:
-        """Ends the slot as pruned; its value is that of the last step reported."""
-        self.study.tell(self._trials.pop(attempt.number), state=TrialState.PRUNED)
+    def prune(self, attempt: Attempt, f1: float) -> None:
+        """Ends the slot as pruned; to Optuna its value is that of the last step reported.
+
+        Args:
+            f1: of its model, which is that of the best step.
+        """
+        trial = self._trials.pop(attempt.number)
+        trial.set_user_attr(Attribute.F1, f1)
+        self.study.tell(trial, state=TrialState.PRUNED)
 
     def fail(self, attempt: Attempt, reason: str) -> None:
         """Ends the slot as failed."""

@@ -101,7 +101,7 @@ def end(queue: SearchQueue, attempt: Attempt) -> None:
     value = score(attempt)
     for step in range(1, steps.total + 1):
         if not queue.report(attempt, step, {OBJECTIVE: value * step / steps.total}):
-            queue.prune(attempt)
+            queue.prune(attempt, value * step / steps.total)
             return
     queue.complete(attempt, TrialOutcome(value, "finished", steps, steps.total, 0.5, metrics={}, environment={}))
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from lsml.config.experiment import load_experiment
 from lsml.errors import ConfigError
@@ -99,4 +100,8 @@ def test_a_pruned_network_has_no_alias(folder: Path, patches: Path) -> None:
     result = study_of("s", patches, pruning_resnets, trials=4)
     states = {best["architecture"]: best["state"] for best in result.best_per_architecture}
     assert states == {"unet": "complete", "resnet_unet": "pruned"}
+    # Its F1 is that of its model; Optuna has that of the last epoch.
+    last = max(trial.value for trial in load_study(STORAGE, "s").trials if trial.state == TrialState.PRUNED)
+    (pruned,) = [best for best in result.best_per_architecture if best["state"] == "pruned"]
+    assert pruned["f1"] == pytest.approx(last + 0.01)
     assert set(_aliases("s")) == {"candidate", "unet"}

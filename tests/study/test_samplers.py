@@ -95,7 +95,7 @@ def train(queue: SearchQueue, attempt: Attempt, values: Sequence[float]) -> None
     """Reports the values and ends the slot, pruned or complete."""
     for step, value in enumerate(values, 1):
         if not queue.report(attempt, step, {OBJECTIVE: value}):
-            queue.prune(attempt)
+            queue.prune(attempt, value)
             return
     end = TrialOutcome(
         value=values[-1],
