@@ -10,14 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from lsml.config.fields import (
-    Scalar,
-    Section,
-    check_names,
-    field,
-    parse_assignments,
-    suggestion,
-)
+from lsml.config.fields import Scalar, Section, check_names, field, parse_assignments, suggestion
 from lsml.errors import ConfigError
 from lsml.names import Metric
 
@@ -44,6 +37,13 @@ class InputConfig(Section):
         unit="%",
         ge=0.0,
         le=10.0,
+    )
+    downscale: int = field(
+        1,
+        "pixels each way that the network sees as one, their mean; its logits are interpolated back. "
+        "A larger one looks further around and takes less time; downscale x 2**model.depth must divide 32",
+        ge=1,
+        le=16,
     )
     visible: bool = field(True, "the network sees B2, B3 and B4: blue, green and red")
     red_edge: bool = field(True, "the network sees B5, B6 and B7: the red edge of vegetation")

@@ -113,22 +113,23 @@ class Blocks:
         interpolation sum to one, so the other order gives the same and computes four times as much.
         """
         if self.config.upsampling == "bilinear":
-            return self._interpolate(self.convolve(x, filters, f"{name}_conv", kernel=1), name)
+            return self.interpolate(self.convolve(x, filters, f"{name}_conv", kernel=1), name)
         return self._kinds.transposed_convolution(
             filters, 2, strides=2, kernel_initializer=self._he_normal(), dtype=self.precision, name=name
         )(x)
 
-    def _interpolate(self, x: KerasTensor, name: str) -> KerasTensor:
+    def interpolate(self, x: KerasTensor, name: str) -> KerasTensor:
         """Bilinear interpolation to twice the height and width, pixel centres at half steps, borders repeated.
 
-        Every pixel four times and then [1 2 1] / 4 both ways gives the weights 3/4 and 1/4. `UpSampling2D` has
-        bilinear interpolation too, but XLA cannot differentiate TensorFlow's.
+        Every pixel four times and then [1 2 1] / 4 both ways gives the weights 3/4 and 1/4. `UpSampling2D` has bilinear
+        interpolation too, but XLA cannot differentiate TensorFlow's, and it is not exported for images of any size.
         """
-        x = layers.UpSampling2D(2, dtype=self.precision, name=name)(x)
-        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+        interpolated = layers.UpSampling2D(2, dtype=x.dtype, name=name)(x)
+        interpolated = ops.pad(interpolated, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
         for turn in (1, 2):
-            x = layers.AveragePooling2D(2, strides=1, dtype=self.precision, name=f"{name}_mean{turn}")(x)
-        return x
+            mean = layers.AveragePooling2D(2, strides=1, dtype=x.dtype, name=f"{name}_mean{turn}")
+            interpolated = mean(interpolated)
+        return interpolated
 
     def merge(self, x: KerasTensor, skip: KerasTensor, name: str) -> KerasTensor:
         """The decoder's features and the encoder's of the same resolution, channels side by side."""

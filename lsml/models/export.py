@@ -69,7 +69,7 @@ def _refused(name: str, why: str) -> ModelError:
 
 
 _TRIAL_SIDE = 64
-"""Pixels, which 2**depth divides whatever the depth."""
+"""Pixels, which the stride of any network divides."""
 
 
 def _try_out(network: "keras.Model", bands: int, name: str) -> None:

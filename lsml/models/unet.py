@@ -107,6 +107,13 @@ def _supervise(logits: KerasTensor, decoded: Sequence[KerasTensor], seeds: Itera
     return layers.Concatenate(dtype="float32", name="supervised")([logits, *coarser])
 
 
+def _enlarged(logits: KerasTensor, downscale: int, blocks: Blocks) -> KerasTensor:
+    """Logits of the size of the patches, interpolated between the middles of the squares that were seen as one."""
+    for doubling in range(1, downscale.bit_length()):
+        logits = blocks.interpolate(logits, f"enlarge{doubling}")
+    return logits
+
+
 def _level_weights(levels: int) -> np.ndarray:
     """Of each level's loss, finest first: half as much for each level down, together one; float64 `(levels,)`.
 
@@ -160,10 +167,10 @@ def build_networks(
 ) -> Networks:
     """The network for inference and the one to train.
 
-    H and W may be anything that `2**config.model.depth` divides. Weights and dropout derive from `config.seed` alone;
-    those of `inference_model` are the same with deep supervision and without, and those of the first of several
-    members are those of a network alone. Pretrained weights are not read here: the members have the layers for them,
-    and `load_pretrained` brings them. So it is with the trees' and `fit_trees`.
+    H and W may be anything that `input.downscale * 2**model.depth` divides. Weights and dropout derive from
+    `config.seed` alone; those of `inference_model` are the same with deep supervision and without, and those of the
+    first of several members are those of a network alone. Pretrained weights are not read here: the members have the
+    layers for them, and `load_pretrained` brings them. So it is with the trees' and `fit_trees`.
 
     Args:
         precision: dtype policy of the layers between input scaling and logits, `float32` or `mixed_bfloat16`.
@@ -205,14 +212,17 @@ def _single(
     seeds, model = _seeds(seed), config.model
     blocks = Blocks(model, seeds, precision, kinds)
     stored = keras.Input((None, None, len(statistics.sensor)), dtype="float32", name="bands")
-    inputs = features_of(stored, config.input, statistics)
+    inputs, downscale = features_of(stored, config.input, statistics), config.input.downscale
+    if downscale > 1:
+        inputs = layers.AveragePooling2D(downscale, dtype="float32", name="downscale")(inputs)
     features = _encoded(inputs, config, statistics, blocks)
     decoded = _decoder(features, encoder_of(model).decoder_filters(model), blocks)
     logits = _head(decoded[0], seeds)
-    inference_model = keras.Model(stored, logits, name=name)
+    inference_model = keras.Model(stored, _enlarged(logits, downscale, blocks), name=name)
     if not model.deep_supervision or len(decoded) == 1:
         return Networks(inference_model, inference_model, (inference_model,))
-    training_model = keras.Model(stored, _supervise(logits, decoded, seeds), name=f"{name}_supervised")
+    supervised = _enlarged(_supervise(logits, decoded, seeds), downscale, blocks)
+    training_model = keras.Model(stored, supervised, name=f"{name}_supervised")
     return Networks(inference_model, training_model, (inference_model,))
 
 

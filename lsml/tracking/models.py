@@ -49,7 +49,7 @@ def _signature(bands: int) -> ModelSignature:
 
 
 _EXAMPLE_PIXELS = 32
-"""The side of a model's input example, which 2**depth divides whatever the depth; the file is text, and grows fast."""
+"""The side of a model's input example, which the stride of any network divides; the file is text, and grows fast."""
 
 
 def _input_example(sensor: Sensor) -> np.ndarray:

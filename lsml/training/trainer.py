@@ -296,6 +296,10 @@ class Trainer:
         self.history = [dict(metrics) for metrics in saved.history]
 
 
+_LARGEST_STRIDE = 32
+"""Pixels that one of a network's coarsest level stands for, each way, at most: any network takes such a square."""
+
+
 def _check_size(config: TrainConfig, split: Split) -> None:
     """Whether every level of the network halves the patches evenly.
 
@@ -303,12 +307,16 @@ def _check_size(config: TrainConfig, split: Split) -> None:
         ConfigError: it does not.
     """
     height, width = split.mask(0).shape
-    stride, least = 2**config.model.depth, math.gcd(height, width)
+    downscale, depth = config.input.downscale, config.model.depth
+    least, stride = math.gcd(height, width), downscale * 2**depth
+    if _LARGEST_STRIDE % stride:
+        why = f"{downscale} x 2**{depth} (model.depth) does not divide {_LARGEST_STRIDE}"
+        raise ConfigError("input.downscale", why, "lower one of the two")
     if least % stride:
-        why = (
-            f"patches of {height} x {width} pixels cannot be halved {config.model.depth} times: not divided by {stride}"
-        )
-        raise ConfigError("model.depth", why, f"set it to at most {(least & -least).bit_length() - 1}")
+        after = f" after input.downscale={downscale}" if downscale > 1 else ""
+        why = f"patches of {height} x {width} pixels cannot be halved {depth} times{after}: not divided by {stride}"
+        most = ((least & -least) // downscale).bit_length() - 1
+        raise ConfigError("model.depth", why, f"set it to at most {most}" if most > 0 else "set input.downscale=1")
 
 
 def _load_pretrained(config: TrainConfig, networks: Networks, sensor: Sensor) -> frozenset[str]:

@@ -26,6 +26,7 @@ KINDS = {
     "indices": {"input.indices": "all", "model.normalization": "none", "input.terrain": False},
     "resnet": {"model.architecture": "resnet_unet", "model.encoder": "resnet18"},
     "efficientnet": {"model.architecture": "efficientnet_unet"},
+    "downscale": {"input.downscale": 4, "model.deep_supervision": True},
     "trees": {"model.tree_weight": 0.5},
     "members": {"model.members": 2},
 }

@@ -48,12 +48,22 @@ def test_a_mixture_of_sizes_is_refused(split: str, root: Path, tmp_path: Path) -
     assert "\n" not in str(refused.value)
 
 
-def test_a_network_too_deep_for_the_patches_is_refused(tmp_path: Path) -> None:
-    """40 is divided by 8 and not by 16: a depth of 4 is one line that says which depths would do."""
+@pytest.mark.parametrize(
+    ("depth", "downscale", "says"),
+    [
+        (4, 1, r"model\.depth: patches of 40 x 40 pixels cannot be halved 4 times: .* 16; set it to at most 3"),
+        (2, 4, r"model\.depth: .* halved 2 times after input\.downscale=4: .* 16; set it to at most 1"),
+        (1, 8, r"model\.depth: .* halved 1 times after input\.downscale=8: .* 16; set input\.downscale=1"),
+        (2, 3, r"input\.downscale: 3 x 2\*\*2 \(model\.depth\) does not divide 32; lower one of the two"),
+        (5, 2, r"input\.downscale: 2 x 2\*\*5 \(model\.depth\) does not divide 32; lower one of the two"),
+    ],
+)
+def test_a_network_too_deep_for_the_patches_is_refused(depth: int, downscale: int, says: str, tmp_path: Path) -> None:
+    """40 is divided by 8 and not by 16: one line that says what would do. 12 and 64 do not divide 32."""
     for split in ("TrainData", "ValidData"):
         for number in (1, 2):
             _write(tmp_path / "data", split, number, 40)
     data = TrainingData.prepare(tmp_path / "data", tmp_path / "packs")
-    config = with_values(TrainConfig(), {"model.depth": 4})
-    with pytest.raises(ConfigError, match=r"40 x 40 pixels .* 16; set it to at most 3"):
+    config = with_values(TrainConfig(), {"model.depth": depth, "input.downscale": downscale})
+    with pytest.raises(ConfigError, match=says):
         Trainer(config, data.train, data.statistics, validation=None, keep=last_epoch, checkpoint=None)
