@@ -265,7 +265,7 @@ def _guessed(images: Sequence[Path], array: str) -> Sensor:
     if not images or images[0].suffix.lower() in HDF5:
         return LANDSLIDE4SENSE
     image = read_array(images[0], array)
-    if image.dtype == np.uint8 and image.ndim == 3 and min(image.shape) in (3, 4):
+    if _is_coloured(image):
         return replace(RGB, tile=_tile_of(raster_size(path, array) for path in images))
     raise DataError(
         f"file {images[0]}",
@@ -311,6 +311,11 @@ def _tile_of(sizes: Iterable[tuple[int, int]]) -> int | None:
     return _TILE if max(first) > _WHOLE or any(size != first for size in remaining) else None
 
 
+def _is_coloured(image: np.ndarray) -> bool:
+    """Whether an image is of 8 bits, and of red, green, blue and perhaps what is opaque."""
+    return image.dtype == np.uint8 and image.ndim == 3 and min(image.shape) in (3, 4)
+
+
 class _Looks(NamedTuple):
     """What an image looks like.
 
@@ -347,10 +352,15 @@ def draft(images: Sequence[Path], told: str = "") -> str:
         _check_bands(chosen, looks)
         each = np.array([found.bands for found in looks])
         usual, low, high = np.nanmedian(each[:, 0], 0), np.nanmin(each[:, 1], 0), np.nanmax(each[:, 2], 0)
+    coloured = len(usual) == len(RGB) and chosen[0].suffix.lower() not in HDF5
+    coloured = coloured and _is_coloured(read_array(chosen[0], array))
+    colours = [band.role for band in RGB.bands] if coloured else [""] * len(usual)
     bands = "\n".join(
-        f"  - {{name: band {n}, role: '', unit: digital number, scale: 1, offset: 0, "
+        f"  - {{name: {role or f'band {n}'}, role: {role or repr(role)}, unit: digital number, scale: 1, offset: 0, "
         f"typical: {max(value, 1e-6):.4g}}}  # {least:.4g} to {most:.4g}"
-        for n, (value, least, most) in enumerate(zip(np.nan_to_num(usual, nan=1.0), low, high, strict=True), start=1)
+        for n, (role, value, least, most) in enumerate(
+            zip(colours, np.nan_to_num(usual, nan=1.0), low, high, strict=True), start=1
+        )
     )
     roles = textwrap.fill(", ".join(_ROLES), 116, initial_indent="# ", subsequent_indent="# ")
     tile = f"{'#' * (_tile_of(found.size for found in looks) is None)} tile: {_TILE}".strip()

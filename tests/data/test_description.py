@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import cv2
 import numpy as np
 import pytest
 
@@ -258,6 +259,14 @@ def test_a_draft_cuts_images_of_several_sizes(tmp_path: Path) -> None:
     """They could not be packed otherwise."""
     images = [array_file(tmp_path / f"{n}.npy", noise(*size, 5)) for n, size in enumerate([(20, 30), (40, 30)])]
     assert described(tmp_path, draft(images)).tile == 256
+
+
+def test_a_draft_of_colour_pictures_says_which_band_is_which(tmp_path: Path) -> None:
+    """As they are without a description."""
+    path = tmp_path / "1.png"
+    cv2.imwrite(str(path), np.full((20, 30, 3), 200, np.uint8))
+    bands = described(tmp_path, draft([path])).bands
+    assert [(band.name, band.role, band.typical) for band in bands] == [(c, c, 200) for c in ("red", "green", "blue")]
 
 
 def test_images_of_several_numbers_of_bands_have_no_draft(tmp_path: Path) -> None:
