@@ -13,6 +13,9 @@ _ENOUGH_FOR_TEST = 24
 _RARE = 0.05
 """Share of landslide pixels from which on patches without any need not be drawn less often."""
 
+_LARGE = 512
+"""Pixels: networks may look at squares of such a side from further away."""
+
 _COARSEST = 8
 """Pixels: the side that the coarsest level of the base is to have at least, so that it still has a place."""
 
@@ -90,9 +93,11 @@ data: {{path: {path}, folds: {min(4, seen.train)}, repeats: 2{", hold_out_test: 
 
 def _base(seen: SeenPatches, *, few: bool) -> str:
     filters, epochs, batch = (16, 80, 4) if few else (32, 60, 16)
+    seen_from = "\n  # A landslide may be larger than what a network looks around; it sees means of 2 x 2 pixels."
+    downscale = f"{seen_from}\n  input: {{downscale: 2}}" if seen.side >= _LARGE else ""
     return f"""\
 # The configuration that the search starts from and is compared with: usual values, chosen without a look at a score.
-base:
+base:{downscale}
   model: {{filters: {filters}, depth: {_depth(seen)}, dropout: 0.1}}
   loss: {{cross_entropy: 0.5, dice: 0.5, jaccard: 0.0}}
   training: {{epochs: {epochs}, batch_size: {min(batch, seen.train)}, learning_rate: 2e-3, patience: 15}}
@@ -100,13 +105,16 @@ base:
 
 
 def _depth(seen: SeenPatches) -> int:
-    """Levels, of which the coarsest is still some pixels wide; 1 to 4."""
-    return next((depth for depth in (4, 3, 2) if seen.side >> depth >= _COARSEST), 1)
+    """Levels, of which the coarsest is still some pixels wide; 1 to 4, and 3 below what `input.downscale` may be."""
+    most = (4, 3, 2) if seen.side < _LARGE else (3,)
+    return next((depth for depth in most if seen.side >> depth >= _COARSEST), 1)
 
 
 def _space(seen: SeenPatches, *, few: bool) -> Iterator[str]:
     yield "# What is searched; a line that is removed leaves its field as the base has it."
     yield "space:"
+    if seen.side >= _LARGE:
+        yield "  input.downscale: {choices: [1, 2, 4]}"
     if "input.indices" not in seen.idle:
         yield "  input.indices: {choices: [none, vegetation, all]}"
     yield f"  model.filters: {{choices: [{'8, 12, 16' if few else '16, 32, 48'}]}}"

@@ -20,8 +20,9 @@ from lsml.data.tiles import evenly
 from lsml.data.words import Pattern
 from lsml.errors import ConfigError, DataError
 
-_TILE, _WHOLE = 256, 384
-"""Pixels: pictures with a longer side than the second, or of several sizes, are cut into squares of the first."""
+_WHOLE, _TILE, _LARGE_TILE = 384, 256, 512
+"""Pixels: images with a longer side than the first are cut into squares of the last, others of several sizes into those
+between."""
 
 _Role = Literal[
     "", "coastal", "blue", "green", "red", "red_edge_705", "red_edge_740", "red_edge_783", "near_infrared",
@@ -302,13 +303,15 @@ def _read(file: Path) -> _DatasetFields:
 
 
 def _tile_of(sizes: Iterable[tuple[int, int]]) -> int | None:
-    """The side of the squares that images of these sizes are cut into; None where they are not.
+    """The side of the squares that images of these sizes are cut into, by the first of them; None where they are not.
 
     No more sizes are asked for than it takes: each is a file that is opened at every start.
     """
     remaining = iter(sizes)
     first = next(remaining)
-    return _TILE if max(first) > _WHOLE or any(size != first for size in remaining) else None
+    if max(first) > _WHOLE:
+        return _LARGE_TILE
+    return _TILE if any(size != first for size in remaining) else None
 
 
 def _is_coloured(image: np.ndarray) -> bool:
@@ -363,7 +366,8 @@ def draft(images: Sequence[Path], told: str = "") -> str:
         )
     )
     roles = textwrap.fill(", ".join(_ROLES), 116, initial_indent="# ", subsequent_indent="# ")
-    tile = f"{'#' * (_tile_of(found.size for found in looks) is None)} tile: {_TILE}".strip()
+    side = _tile_of(found.size for found in looks)
+    tile = f"{'#' * (side is None)} tile: {side or _TILE}".strip()
     return _DRAFT.format(count=len(chosen), images=len(images), roles=roles, tile=tile, bands=bands) + told
 
 

@@ -46,6 +46,10 @@ def test_every_draft_is_an_experiment(
     assert experiment.data.hold_out_test == (one_folder and (train, validation) == (40, 10))
     deepest = experiment.space.dimensions["model.depth"].high if side > 16 else experiment.base.model.depth
     assert side >> int(deepest or 0) >= 8
+    # Large squares are seen at a quarter at least, 3 levels deep: 4 x 2**3 is 32, the most that any network may have.
+    downscaled = experiment.space.dimensions.get("input.downscale")
+    assert (downscaled.choices if downscaled else None) == ((1, 2, 4) if side == 512 else None)
+    assert deepest == 3 or side != 512
     assert ("training.positive_fraction" in experiment.space.dimensions) == (train in (1, 3000) and landslide < 0.05)
 
 

@@ -187,12 +187,13 @@ def test_hdf5_without_a_description_is_landslide4sense(tmp_path: Path) -> None:
     [
         ([(128, 128)] * 3, None),
         ([(384, 200)] * 2, None),
-        ([(385, 200)] * 2, 256),
+        ([(385, 200)] * 2, 512),
+        ([(385, 200), (128, 130)], 512),
         ([(128, 128), (128, 130)], 256),
     ],
 )
 def test_pictures_without_a_description_are_rgb(sizes: list[tuple[int, int]], tile: int | None, tmp_path: Path) -> None:
-    """Cut into squares where they are of several sizes, or longer than 384 pixels."""
+    """Cut into squares where the first is longer than 384 pixels, or they are of several sizes."""
     for ending in (".png", ".jpg"):
         sensor = describe([tmp_path], pictures(tmp_path, *sizes, ending=ending))
         assert sensor == Sensor("RGB", RGB.bands, tile=tile)
@@ -253,6 +254,12 @@ def test_a_draft_describes_the_files_as_it_is(ending: str, tmp_path: Path) -> No
         ("band 5", 0.5),
     ]
     np.testing.assert_array_equal(read_image(paths[0], sensor), image)
+
+
+def test_a_draft_cuts_large_images(tmp_path: Path) -> None:
+    """400 pixels are more than 384; a network sees more of the surroundings in a square of 512 than in one of 256."""
+    images = [array_file(tmp_path / f"{n}.npy", noise(400, 300, 5)) for n in range(2)]
+    assert described(tmp_path, draft(images)).tile == 512
 
 
 def test_a_draft_cuts_images_of_several_sizes(tmp_path: Path) -> None:
