@@ -134,7 +134,10 @@ BESIDE_TREES: dict[str, dict[str, Scalar]] = {
     f"{COVER[0][0]} beside trees": _values(*COVER[0]) | {"model.tree_weight": 0.5}
 }
 
-NETWORKS = {f"{row[0]}-{row[2]}": _values(*row) for row in COVER} | STEMS | SEVERAL | BESIDE_TREES
+DOWNSCALED: dict[str, dict[str, Scalar]] = {f"{COVER[1][0]} at a quarter": _values(*COVER[1]) | {"input.downscale": 4}}
+"""With deep supervision, whose coarser logits are interpolated too."""
+
+NETWORKS = {f"{row[0]}-{row[2]}": _values(*row) for row in COVER} | STEMS | SEVERAL | BESIDE_TREES | DOWNSCALED
 
 STRANGER = """
 import sys
@@ -272,7 +275,10 @@ def test_bfloat16_ends_in_float32_logits(config: TrainConfig, model: keras.Model
     for member in networks.members:
         *convolutions, last = [layer for layer in member.layers if isinstance(layer, keras.layers.Conv2D)]
         assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
-        assert last.name == member.layers[-1].name == "logits"
+        assert last.name == "logits"
+        after = member.layers[member.layers.index(last) :]
+        assert {layer.compute_dtype for layer in after} == {"float32"}
+        assert (last is member.layers[-1]) == (config.input.downscale == 1)
     assert keras.config.dtype_policy().name == "float32"
 
     network.set_weights(model.get_weights())
