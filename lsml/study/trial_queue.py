@@ -246,7 +246,6 @@ class SearchQueue(TrialQueue):
         self._deadline = time.monotonic() + (settings.timeout or math.inf)
         self._reached = self._has_reached()
         self._exhausted: int | None = self.study.user_attrs.get(Attribute.EXHAUSTED)
-        self._waits_since: int | None = None
 
     @property
     def identity(self) -> str:
@@ -313,9 +312,6 @@ class SearchQueue(TrialQueue):
 
     def _proposed(self, slot: int) -> dict[str, Any] | None:
         """What KerasTuner's oracle would try; None where it waits for a trial to end, or has no more to give."""
-        ended = self.ended()
-        if ended == self._waits_since:
-            return None
         with quietly():
             from lsml.study.oracles import NoProposal, propose
         proposal = propose(
@@ -327,7 +323,6 @@ class SearchQueue(TrialQueue):
         )
         if not isinstance(proposal, NoProposal):
             return proposal
-        self._waits_since = ended
         if proposal is NoProposal.END:
             self._exhausted = slot
             self.study.set_user_attr(Attribute.EXHAUSTED, slot)
