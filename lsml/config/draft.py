@@ -91,10 +91,14 @@ data: {{path: {path}}}"""
 data: {{path: {path}, folds: {min(4, seen.train)}, repeats: 2{", hold_out_test: true" if held_out else ""}}}"""
 
 
+_DOWNSCALE = """
+  # A landslide may be larger than what a network looks around; it sees means of 2 x 2 pixels.
+  input: {downscale: 2}"""
+
+
 def _base(seen: SeenPatches, *, few: bool) -> str:
     filters, epochs, batch = (16, 80, 4) if few else (32, 60, 16)
-    seen_from = "\n  # A landslide may be larger than what a network looks around; it sees means of 2 x 2 pixels."
-    downscale = f"{seen_from}\n  input: {{downscale: 2}}" if seen.side >= _LARGE else ""
+    downscale = _DOWNSCALE if seen.side >= _LARGE else ""
     return f"""\
 # The configuration that the search starts from and is compared with: usual values, chosen without a look at a score.
 base:{downscale}
